@@ -1,0 +1,41 @@
+"""The error tree. Every message states the rule, what came, and what exists."""
+
+
+class SpineLandmarksError(Exception):
+    """Base of every error that a user can cause or mend; the command prints it on one line and exits 2."""
+
+
+class InputError(SpineLandmarksError):
+    """The image or study cannot be read, or is not something that landmarks can be placed on."""
+
+
+class LandmarkError(SpineLandmarksError):
+    """Landmark names, counts, statuses or positions break a rule."""
+
+
+class GeometryError(SpineLandmarksError):
+    """A matrix, spacing or orientation is impossible."""
+
+
+class FormatError(SpineLandmarksError):
+    """A landmark file does not have the layout of its format."""
+
+
+class BundleError(SpineLandmarksError):
+    """A model bundle is missing, incomplete, altered or does not fit the program."""
+
+
+class BackendError(SpineLandmarksError):
+    """The chosen runtime is missing or cannot run on this machine."""
+
+
+class DatasetError(SpineLandmarksError):
+    """A data-set folder lacks what training or evaluation needs."""
+
+
+class RecipeError(SpineLandmarksError):
+    """A training recipe has an unknown or impossible setting."""
+
+
+class OutputError(SpineLandmarksError):
+    """A result could not be written; what was there before is untouched."""

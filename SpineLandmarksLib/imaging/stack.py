@@ -1,0 +1,57 @@
+"""The stack of upright sagittal slices that the whole library works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SpineLandmarksLib.errors import GeometryError, InputError
+from SpineLandmarksLib.geometry import Matrix, check_affine, ras_from_slice, spacing_mm
+
+
+@dataclass(frozen=True)
+class SagittalStack:
+    """Sagittal slices in native resolution, shown upright: head up, anterior left.
+
+    voxels: (K, H, W) float32; slice, row, column. Only axis swaps and flips were done to get here, no resampling.
+    ras_from_ijk: (4, 4) RAS mm from (i = column, j = row, k = slice); None when the image has no known spacing.
+    has_patient_frame: False for a plain image with `--spacing`, whose millimetres are right but whose origin is ours.
+    source: what was read, for people. series_uid: DICOM series, if any. notes: why this series, and what was mended.
+    """
+
+    voxels: NDArray[np.float32]
+    ras_from_ijk: Matrix | None
+    source: str = ""
+    series_uid: str | None = None
+    has_patient_frame: bool = True
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.voxels.ndim != 3 or min(self.voxels.shape) < 1:
+            raise InputError(f"Expected a stack of slices (K, H, W); got an array of shape {self.voxels.shape}")
+        if self.ras_from_ijk is not None:
+            object.__setattr__(self, "ras_from_ijk", check_affine(self.ras_from_ijk))
+
+    def __len__(self) -> int:
+        return int(self.voxels.shape[0])
+
+    @property
+    def pixel_spacing_mm(self) -> tuple[float, float] | None:
+        """(between columns, between rows) in mm, x first; None when unknown."""
+        if self.ras_from_ijk is None:
+            return None
+        return spacing_mm(self.ras_from_ijk)[:2]
+
+    @property
+    def slice_spacing_mm(self) -> float | None:
+        return None if self.ras_from_ijk is None else spacing_mm(self.ras_from_ijk)[2]
+
+    def to_ras(self, index: float, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Native pixels (N, 2) of slice `index` (may lie between slices) to RAS mm (N, 3)."""
+        if self.ras_from_ijk is None:
+            raise GeometryError("Expected a known pixel spacing to give millimetres; got an image without one")
+        return ras_from_slice(self.ras_from_ijk, index, points_xy)

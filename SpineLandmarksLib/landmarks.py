@@ -1,0 +1,104 @@
+"""Landmark names and the value objects that carry points together with their frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from SpineLandmarksLib.errors import LandmarkError
+
+#: The eleven landmarks, from the head down: a dash is a disc centre, no dash a vertebral body centre.
+LUMBAR11 = ("T12-L1", "L1", "L1-L2", "L2", "L2-L3", "L3", "L3-L4", "L4", "L4-L5", "L5", "L5-S1")
+
+Status = Literal["predicted", "corrected", "confirmed", "not_visible", "out_of_view"]
+STATUSES: tuple[str, ...] = get_args(Status)
+#: Statuses that say "there is no point here".
+ABSENT: tuple[str, ...] = ("not_visible", "out_of_view")
+
+Point = tuple[float, float, float]
+PixelXY = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """One named point, or the statement that it is absent.
+
+    position_ras_mm: patient position, RAS, mm; None when absent or when the image has no known spacing.
+    pixel_xy: (column, row) in the native pixels of the chosen slice; an integer is a pixel centre. None when absent.
+    confidence: probability in 0..1 that the level is right.
+    radius95_mm: radius around the position that should hold the truth in 95 % of cases.
+    """
+
+    name: str
+    status: Status = "predicted"
+    position_ras_mm: Point | None = None
+    pixel_xy: PixelXY | None = None
+    confidence: float | None = None
+    radius95_mm: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise LandmarkError(f"Landmark {self.name}: expected a status of {', '.join(STATUSES)}; got {self.status!r}")
+        if self.confidence is not None and not 0.0 <= self.confidence <= 1.0:
+            raise LandmarkError(f"Landmark {self.name}: expected a confidence in 0..1; got {self.confidence}")
+        if self.is_absent and (self.position_ras_mm is not None or self.pixel_xy is not None):
+            raise LandmarkError(f"Landmark {self.name} is {self.status}; expected no position, got one")
+
+    @property
+    def is_absent(self) -> bool:
+        return self.status in ABSENT
+
+
+@dataclass(frozen=True)
+class LandmarkSet:
+    """The landmarks of one study with where they came from; the content of one result file.
+
+    Positions are RAS mm. `spacing_mm` is (between columns, between rows) of the chosen slice, None when unknown.
+    """
+
+    landmarks: tuple[Landmark, ...]
+    input: str = ""
+    series_uid: str | None = None
+    slice_index: int | None = None
+    spacing_mm: tuple[float, float] | None = None
+    bundle: str | None = None
+    runtime_s: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_unique([landmark.name for landmark in self.landmarks])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(landmark.name for landmark in self.landmarks)
+
+    def __iter__(self) -> Iterator[Landmark]:
+        return iter(self.landmarks)
+
+    def __len__(self) -> int:
+        return len(self.landmarks)
+
+    def __getitem__(self, name: str) -> Landmark:
+        for landmark in self.landmarks:
+            if landmark.name == name:
+                return landmark
+        raise LandmarkError(f"Expected one of {', '.join(self.names)}; got {name!r}")
+
+    def with_warnings(self, *warnings: str) -> LandmarkSet:
+        return replace(self, warnings=(*self.warnings, *warnings))
+
+
+def require_unique(names: Sequence[str]) -> None:
+    """Raise LandmarkError when a name comes twice."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise LandmarkError(f"Expected each landmark once; got {', '.join(twice)} more than once")
+
+
+def require_known(names: Sequence[str], schema: Sequence[str] = LUMBAR11) -> None:
+    """Raise LandmarkError when a name is not of the schema or comes twice. Missing names are allowed."""
+    require_unique(names)
+    unknown = [name for name in names if name not in schema]
+    if unknown:
+        raise LandmarkError(f"Expected names of {', '.join(schema)}; got {', '.join(map(repr, unknown))}")
