@@ -27,10 +27,11 @@ def ras_from_lps(points_lps_mm: ArrayLike) -> NDArray[np.float64]:
     >>> ras_from_lps([1.0, 2.0, 3.0]).tolist()
     [-1.0, -2.0, 3.0]
     """
-    values = np.asarray(points_lps_mm, dtype=np.float64)
+    values: NDArray[np.float64] = np.asarray(points_lps_mm, dtype=np.float64)
     if values.shape == (4, 4):
         return RAS_FROM_LPS @ values
-    return values * np.array([-1.0, -1.0, 1.0])
+    flipped: NDArray[np.float64] = values * np.array([-1.0, -1.0, 1.0])
+    return flipped
 
 
 lps_from_ras = ras_from_lps
@@ -45,7 +46,7 @@ def apply(matrix: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:
     m = np.asarray(matrix, dtype=np.float64)
     p = np.asarray(points, dtype=np.float64)
     if p.shape[-1] + 1 != m.shape[0]:
-        raise GeometryError(f"Points must have {m.shape[0] - 1} coordinates for a {m.shape} matrix; got shape {p.shape}")
+        raise GeometryError(f"Expected points with {m.shape[0] - 1} coordinates for a {m.shape} matrix; got {p.shape}")
     return p @ m[:-1, :-1].T + m[:-1, -1]
 
 

@@ -39,7 +39,7 @@ class Landmark:
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
-            raise LandmarkError(f"Landmark {self.name}: expected a status of {', '.join(STATUSES)}; got {self.status!r}")
+            raise LandmarkError(f"Landmark {self.name}: expected one of {', '.join(STATUSES)}; got {self.status!r}")
         if self.confidence is not None and not 0.0 <= self.confidence <= 1.0:
             raise LandmarkError(f"Landmark {self.name}: expected a confidence in 0..1; got {self.confidence}")
         if self.is_absent and (self.position_ras_mm is not None or self.pixel_xy is not None):
