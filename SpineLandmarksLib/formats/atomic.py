@@ -1,0 +1,67 @@
+"""Files written whole: a temporary name in the same folder, fsync, rename. A crash or a power cut leaves no half file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from SpineLandmarksLib.errors import OutputError
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+
+
+@contextmanager
+def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Yield a binary file that becomes `path` when the block ends well; otherwise `path` stays as it was.
+
+    The temporary file lies in the folder of `path`: a rename across file systems is a copy, and a copy can be cut
+    short. A reader sees the old content or the new content, never a part. A link is followed, so that it stays one.
+
+    Raises OutputError for a full disk, a missing or read-only folder and every other OSError of the block.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".spine-landmarks-{secrets.token_hex(8)}.tmp")
+    try:
+        if target.exists() and not target.is_file():
+            raise FileExistsError("it is there and not a regular file")
+        with os.fdopen(os.open(temporary, _NEW_FILE, _mode_of(target)), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"Could not write {os.fspath(path)}: {reason}. Nothing was changed") from error
+    finally:
+        with contextlib.suppress(OSError):  # after the rename there is none left
+            temporary.unlink()
+    _fsync_folder(target.parent)
+
+
+def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` as UTF-8 with the newlines it has. Raises OutputError as `write_atomically`."""
+    with write_atomically(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def _mode_of(target: Path) -> int:
+    """Permissions of the file that is replaced, else what a plain `open` asks for; the umask is applied to both."""
+    try:
+        return target.stat().st_mode & 0o777
+    except OSError:
+        return 0o666
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Make the rename itself durable. Windows and some network drives refuse this; the file is whole all the same."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
