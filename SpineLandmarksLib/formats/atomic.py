@@ -1,4 +1,4 @@
-"""Files written whole: a temporary name in the same folder, fsync, rename. A crash or a power cut leaves no half file."""
+"""Files written whole: a temporary name in the same folder, fsync, rename. A kill or power cut leaves no half file."""
 
 from __future__ import annotations
 
