@@ -1,0 +1,182 @@
+"""Landmarks as a table: one row a landmark, RAS mm, comma-separated UTF-8 that spreadsheets open.
+
+Columns: label, r_mm, a_mm, s_mm, pixel_x, pixel_y, slice, spacing_x_mm, spacing_y_mm, confidence, radius95_mm, status.
+An empty cell is an unknown value. A table saved by a spreadsheet with semicolons and decimal commas is read as well.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.shared import (
+    CONFIDENCE_DIGITS,
+    MM_DIGITS,
+    PIXEL_DIGITS,
+    SPACING_DIGITS,
+    checked_landmark,
+    complete_set,
+    rounded,
+)
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+
+COLUMNS = (
+    "label", "r_mm", "a_mm", "s_mm", "pixel_x", "pixel_y", "slice",
+    "spacing_x_mm", "spacing_y_mm", "confidence", "radius95_mm", "status",
+)  # fmt: skip
+_FORMULA_STARTS = ("=", "+", "-", "@")
+
+
+def write_csv(landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
+    """Write the table. Raises OutputError (nothing is changed) and LandmarkError for numbers that are not finite."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_cells(landmark, landmarks) for landmark in landmarks)
+    write_text_atomically(path, table.getvalue())
+
+
+def _cells(landmark: Landmark, source: LandmarkSet) -> list[str]:
+    return [
+        _without_formula(landmark.name),
+        *_numbers(landmark.position_ras_mm or (None,) * 3, MM_DIGITS),
+        *_numbers(landmark.pixel_xy or (None,) * 2, PIXEL_DIGITS),
+        "" if source.slice_index is None else str(source.slice_index),
+        *_numbers(source.spacing_mm or (None,) * 2, SPACING_DIGITS),
+        *_numbers([landmark.confidence], CONFIDENCE_DIGITS),
+        *_numbers([landmark.radius95_mm], MM_DIGITS),
+        landmark.status,
+    ]
+
+
+def _numbers(values: Sequence[float | None], digits: int) -> list[str]:
+    return ["" if value is None else f"{rounded(value, digits):.{digits}f}" for value in values]
+
+
+def _without_formula(text: str) -> str:
+    """A spreadsheet runs a cell that starts like a formula; an apostrophe in front makes it text."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+@dataclass(frozen=True)
+class _Row:
+    cells: dict[str, str]
+    where: str
+    decimal_comma: bool
+
+    def text(self, column: str) -> str:
+        return self.cells.get(column, "").strip()
+
+    def number(self, column: str) -> float | None:
+        text = self.text(column)
+        if not text:
+            return None
+        try:
+            value = float(text.replace(",", ".") if self.decimal_comma else text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise FormatError(f"{self.where}: expected a number or nothing in '{column}'; got {text!r}")
+        return value
+
+    def point(self, *columns: str) -> tuple[float, ...] | None:
+        values = [self.number(column) for column in columns]
+        known = tuple(value for value in values if value is not None)
+        if known and len(known) < len(columns):
+            raise FormatError(f"{self.where}: expected all or none of {', '.join(columns)}; got {values}")
+        return known or None
+
+
+def read_csv(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) -> LandmarkSet:
+    """Read a table. Rows may stand in any order; names that are missing are `not_visible`; other columns are ignored.
+
+    Raises FormatError: no such columns, unknown or duplicate names, a bad number (the message names the row).
+    """
+    rows = _read_rows(path)
+    return complete_set(
+        [_read_landmark(row) for row in rows],
+        schema,
+        path,
+        input=os.fspath(path),
+        slice_index=_same_in_all([_slice(row) for row in rows], rows, "slice"),
+        spacing_mm=_same_in_all([_spacing(row) for row in rows], rows, "spacing"),
+    )
+
+
+def _read_landmark(row: _Row) -> Landmark:
+    label = row.text("label")
+    if label.startswith("'") and label[1:].startswith(_FORMULA_STARTS):
+        label = label[1:]
+    position, pixel = row.point("r_mm", "a_mm", "s_mm"), row.point("pixel_x", "pixel_y")
+    return checked_landmark(
+        row.where,
+        label,
+        status=row.text("status") or ("not_visible" if position is pixel is None else "predicted"),
+        position_ras_mm=position,
+        pixel_xy=pixel,
+        confidence=row.number("confidence"),
+        radius95_mm=row.number("radius95_mm"),
+    )
+
+
+def _slice(row: _Row) -> int | None:
+    value = row.number("slice")
+    if value is not None and value != int(value):
+        raise FormatError(f"{row.where}: expected a whole number in 'slice'; got {row.text('slice')!r}")
+    return None if value is None else int(value)
+
+
+def _spacing(row: _Row) -> tuple[float, ...] | None:
+    spacing = row.point("spacing_x_mm", "spacing_y_mm")
+    if spacing is not None and min(spacing) <= 0:
+        raise FormatError(f"{row.where}: expected a positive spacing; got {spacing}")
+    return spacing
+
+
+def _same_in_all(values: Sequence[object], rows: Sequence[_Row], what: str) -> object:
+    """The one value of a column that speaks of the whole slice; rows that leave it empty do not count."""
+    known = [(value, row) for value, row in zip(values, rows, strict=True) if value is not None]
+    for value, row in known:
+        if value != known[0][0]:
+            raise FormatError(f"{row.where}: expected the same {what} in all rows; got {value} after {known[0][0]}")
+    return known[0][0] if known else None
+
+
+def _read_rows(path: str | os.PathLike[str]) -> list[_Row]:
+    name = os.fspath(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise FormatError(f"Could not read {name}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{name}: expected a table in UTF-8; {error}") from error
+    semicolons = ";" in text.partition("\n")[0]
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=";" if semicolons else ",", strict=True))
+    except csv.Error as error:
+        raise FormatError(f"{name}: expected a comma-separated table; {error}") from error
+    header = [cell.strip().lower() for cell in lines[0]] if lines else []
+    _check_header(header, name)
+    return [_row(header, cells, f"{name}, row {number}", semicolons)
+            for number, cells in enumerate(lines[1:], start=2) if any(cell.strip() for cell in cells)]  # fmt: skip
+
+
+def _check_header(header: Sequence[str], name: str) -> None:
+    twice = [column for column in COLUMNS if header.count(column) > 1]
+    has_points = {"r_mm", "a_mm", "s_mm"} <= set(header) or {"pixel_x", "pixel_y"} <= set(header)
+    if twice or "label" not in header or not has_points:
+        found = ", ".join(header)[:200] or "nothing"
+        raise FormatError(f"{name}: expected the columns {', '.join(COLUMNS)}, each once; got {found}")
+
+
+def _row(header: Sequence[str], cells: Sequence[str], where: str, decimal_comma: bool) -> _Row:
+    if len(cells) != len(header):
+        raise FormatError(f"{where}: expected {len(header)} cells as in the first row; got {len(cells)}")
+    return _Row(dict(zip(header, cells, strict=True)), where, decimal_comma)

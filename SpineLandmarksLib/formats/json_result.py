@@ -1,0 +1,110 @@
+"""The result of `predict` as JSON: a stable contract, scripts depend on its fields.
+
+{"input", "series_uid", "slice_index", "spacing_mm": [x, y], "bundle", "runtime_s", "warnings": [...],
+ "landmarks": [{"name", "status", "position_ras_mm": [x, y, z], "pixel_xy": [x, y], "confidence", "radius95_mm"}]}
+
+Unknown values are null. Positions are RAS mm; pixels are native pixels of the chosen slice. New fields may be added at
+the end of an object; a reader ignores those it does not know.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.shared import (
+    CONFIDENCE_DIGITS,
+    MM_DIGITS,
+    PIXEL_DIGITS,
+    SPACING_DIGITS,
+    checked_landmark,
+    complete_set,
+    rounded_list,
+    rounded_or_none,
+)
+from SpineLandmarksLib.formats.strict_json import Fields, load_json, shown
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+
+
+def write_json(landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
+    """Write the contract JSON. Raises OutputError (nothing is changed) and LandmarkError for numbers not finite."""
+    text = json.dumps(as_json(landmarks), ensure_ascii=False, allow_nan=False, indent=1)
+    write_text_atomically(path, text + "\n")
+
+
+def as_json(landmarks: LandmarkSet) -> dict[str, Any]:
+    """The contract's fields in its order, rounded: mm and pixels to 3 decimals, confidence to 4."""
+    return {
+        "input": landmarks.input,
+        "series_uid": landmarks.series_uid,
+        "slice_index": landmarks.slice_index,
+        "spacing_mm": rounded_list(landmarks.spacing_mm, SPACING_DIGITS),
+        "bundle": landmarks.bundle,
+        "runtime_s": rounded_or_none(landmarks.runtime_s, 3),
+        "warnings": list(landmarks.warnings),
+        "landmarks": [_landmark_as_json(landmark) for landmark in landmarks],
+    }
+
+
+def _landmark_as_json(landmark: Landmark) -> dict[str, Any]:
+    return {
+        "name": landmark.name,
+        "status": landmark.status,
+        "position_ras_mm": rounded_list(landmark.position_ras_mm, MM_DIGITS),
+        "pixel_xy": rounded_list(landmark.pixel_xy, PIXEL_DIGITS),
+        "confidence": rounded_or_none(landmark.confidence, CONFIDENCE_DIGITS),
+        "radius95_mm": rounded_or_none(landmark.radius95_mm, MM_DIGITS),
+    }
+
+
+def read_json(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) -> LandmarkSet:
+    """Read the contract JSON. Landmarks come in the order of `schema`; names that are missing are `not_visible`.
+
+    Raises FormatError: not JSON, a field missing or of a wrong kind, unknown or duplicate names, impossible values.
+    """
+    fields = Fields.of(load_json(path), os.fspath(path))
+    return complete_set(
+        [_read_landmark(item) for item in fields.objects("landmarks")],
+        schema,
+        path,
+        input=fields.text("input"),
+        series_uid=fields.text("series_uid") if fields.has("series_uid") else None,
+        slice_index=fields.whole_number("slice_index") if fields.has("slice_index") else None,
+        spacing_mm=_read_spacing(fields),
+        bundle=fields.text("bundle") if fields.has("bundle") else None,
+        runtime_s=fields.number("runtime_s") if fields.has("runtime_s") else None,
+        warnings=_read_warnings(fields),
+    )
+
+
+def _read_landmark(item: Fields) -> Landmark:
+    return checked_landmark(
+        item.where,
+        item.text("name"),
+        status=item.text("status"),
+        position_ras_mm=item.numbers("position_ras_mm", 3) if item.has("position_ras_mm") else None,
+        pixel_xy=item.numbers("pixel_xy", 2) if item.has("pixel_xy") else None,
+        confidence=item.number("confidence") if item.has("confidence") else None,
+        radius95_mm=item.number("radius95_mm") if item.has("radius95_mm") else None,
+    )
+
+
+def _read_spacing(fields: Fields) -> tuple[float, ...] | None:
+    if not fields.has("spacing_mm"):
+        return None
+    spacing = fields.numbers("spacing_mm", 2)
+    if min(spacing) <= 0:
+        raise FormatError(f"{fields.where}: expected a positive spacing in 'spacing_mm'; got {shown(spacing)}")
+    return spacing
+
+
+def _read_warnings(fields: Fields) -> tuple[str, ...]:
+    warnings = fields.list("warnings") if fields.has("warnings") else []
+    wrong = [warning for warning in warnings if not isinstance(warning, str)]
+    if wrong:
+        raise FormatError(f"{fields.where}: expected texts in 'warnings'; got {shown(wrong[0])}")
+    return tuple(warnings)

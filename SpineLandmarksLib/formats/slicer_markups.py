@@ -1,0 +1,167 @@
+"""3D Slicer markups (.mrk.json, schema v1.0.3): one point list whose control points carry the landmark names.
+
+Slicer writes LPS by default and so do we; both LPS and RAS are read. An absent landmark keeps its row with
+`positionStatus` "missing", so that the order of the rows is the order of the landmarks, and the number of rows is fixed.
+A file holds no pixels: what is read back has patient positions only. A confirmed point is locked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.shared import (
+    CONFIDENCE_DIGITS,
+    MM_DIGITS,
+    PIXEL_DIGITS,
+    checked_landmark,
+    complete_set,
+    rounded,
+)
+from SpineLandmarksLib.formats.strict_json import Fields, load_json, shown
+from SpineLandmarksLib.geometry import lps_from_ras, ras_from_lps
+from SpineLandmarksLib.landmarks import ABSENT, LUMBAR11, STATUSES, Landmark, LandmarkSet
+
+SCHEMA_URL = (
+    "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
+    "markups-schema-v1.0.3.json#"
+)
+POSITION_DIGITS = 6  # as fine as Slicer compares; a file that goes to and fro does not drift
+UNITS = ("mm", ["mm", "UCUM", "millimeter"])
+#: Small balls in mm, not in percent of the window, so that a zoomed view shows the anatomy beside them.
+DISPLAY = {
+    "visibility": True,
+    "opacity": 1.0,
+    "color": [0.4, 1.0, 1.0],
+    "selectedColor": [1.0, 0.85, 0.2],
+    "activeColor": [0.4, 1.0, 0.0],
+    "propertiesLabelVisibility": False,
+    "pointLabelsVisibility": True,
+    "textScale": 2.5,
+    "glyphType": "Sphere3D",
+    "glyphSize": 3.0,
+    "useGlyphScale": False,
+    "sliceProjection": True,
+    "sliceProjectionUseFiducialColor": True,
+    "sliceProjectionOpacity": 0.4,
+}
+_LPS_AXES = [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0]
+_DESCRIPTION = re.compile(
+    rf"(?P<status>{'|'.join(STATUSES)})(; confidence (?P<confidence>[\d.e-]+))?(; radius95 (?P<radius>[\d.e-]+) mm)?"
+)
+
+
+def write_markups(landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
+    """Write one Fiducial node in LPS, named after the input.
+
+    A point that has pixels but no millimetres (an image without spacing) is written as "undefined", with the pixels in
+    its description: a made-up position would open in the wrong place.
+    Raises OutputError (nothing is changed) and LandmarkError for numbers that are not finite.
+    """
+    markup = {
+        "type": "Fiducial",
+        "name": f"Landmarks {Path(landmarks.input).name}".strip(),
+        "coordinateSystem": "LPS",
+        "coordinateUnits": "mm",
+        "locked": False,
+        "fixedNumberOfControlPoints": True,
+        "labelFormat": "%N-%d",
+        "lastUsedControlPointNumber": len(landmarks),
+        "controlPoints": [_control_point(index, item) for index, item in enumerate(landmarks, start=1)],
+        "measurements": [],
+        "display": DISPLAY,
+    }
+    text = json.dumps({"@schema": SCHEMA_URL, "markups": [markup]}, ensure_ascii=False, allow_nan=False, indent=1)
+    write_text_atomically(path, text + "\n")
+
+
+def _control_point(index: int, landmark: Landmark) -> dict[str, Any]:
+    point: dict[str, Any] = {
+        "id": str(index),
+        "label": landmark.name,
+        "description": _description(landmark),
+        "associatedNodeID": "",
+        "orientation": _LPS_AXES,
+        "selected": True,
+        "locked": landmark.status == "confirmed",
+        "visibility": True,
+        "positionStatus": "missing" if landmark.is_absent else "undefined",
+    }
+    if landmark.position_ras_mm is not None:
+        position_lps = lps_from_ras(landmark.position_ras_mm)
+        point["position"] = [rounded(value, POSITION_DIGITS) for value in position_lps]
+        point["positionStatus"] = "defined"
+    return point
+
+
+def _description(landmark: Landmark) -> str:
+    parts: list[str] = [landmark.status]
+    if landmark.confidence is not None:
+        parts.append(f"confidence {rounded(landmark.confidence, CONFIDENCE_DIGITS)}")
+    if landmark.radius95_mm is not None:
+        parts.append(f"radius95 {rounded(landmark.radius95_mm, MM_DIGITS)} mm")
+    if landmark.position_ras_mm is None and landmark.pixel_xy is not None:
+        x, y = (rounded(value, PIXEL_DIGITS) for value in landmark.pixel_xy)
+        parts.append(f"pixel ({x}, {y}), no millimetres known")
+    return "; ".join(parts)
+
+
+def read_markups(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) -> LandmarkSet:
+    """Read a point list of Slicer, in LPS or RAS, into the order of `schema`; names that are missing are `not_visible`.
+
+    A point without our description was put there by a person and is `corrected`.
+    Raises FormatError: no point list or several, other units, unknown or duplicate labels, bad positions.
+    """
+    file = Fields.of(load_json(path), os.fspath(path))
+    markups = [markup for markup in file.objects("markups") if markup.text("type") == "Fiducial"]
+    if len(markups) != 1:
+        raise FormatError(f"{file.where}: expected one markup of type Fiducial; got {len(markups)}")
+    system = _coordinate_system(markups[0])
+    points = [_read_point(item, system) for item in markups[0].objects("controlPoints")]
+    return complete_set(points, schema, path, input=os.fspath(path))
+
+
+def _coordinate_system(markup: Fields) -> str:
+    system = markup.values.get("coordinateSystem", "LPS")
+    if system not in ("LPS", "RAS"):
+        raise FormatError(f"{markup.where}: expected LPS or RAS in 'coordinateSystem'; got {shown(system)}")
+    units = markup.values.get("coordinateUnits", "mm")
+    if units not in UNITS:
+        raise FormatError(f"{markup.where}: expected mm in 'coordinateUnits'; got {shown(units)}")
+    return str(system)
+
+
+def _read_point(item: Fields, system: str) -> Landmark:
+    name = item.text("label").strip()
+    found = _DESCRIPTION.match(str(item.values.get("description", "")))
+    said: dict[str, Any] = found.groupdict() if found else {}
+    defined = item.values.get("positionStatus", "defined") == "defined"
+    status = said.get("status") or ("corrected" if defined else "not_visible")
+    if defined == (status in ABSENT):  # the person who set or unset the point in Slicer knows better
+        status = "corrected" if defined else "not_visible"
+    return checked_landmark(
+        item.where,
+        name,
+        status=status,
+        position_ras_mm=_position_ras(item, system) if defined else None,
+        confidence=_number(said.get("confidence")),
+        radius95_mm=_number(said.get("radius")),
+    )
+
+
+def _position_ras(item: Fields, system: str) -> tuple[float, ...]:
+    position = item.numbers("position", 3)
+    return position if system == "RAS" else tuple(ras_from_lps(position).tolist())
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:  # a description that a person has edited
+        return None
