@@ -1,0 +1,154 @@
+"""The figures of an evaluation, as plain data: the content of metrics.json. Needs numpy only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from SpineLandmarksLib.errors import DatasetError
+from SpineLandmarksLib.training.bootstrap import LEVEL, GroupBootstrap
+from SpineLandmarksLib.training.calibration import coverage, coverage_curve, expected_calibration_error, reliability
+from SpineLandmarksLib.training.levels import chain_shifts, describe_shift, shifted, shifted_within_kind
+from SpineLandmarksLib.training.predictions import Bools, Predictions
+
+__all__ = ["DEFINITIONS", "THRESHOLDS_MM", "WHOLLY_RIGHT_MM", "Predictions", "failures", "summarize"]
+
+THRESHOLDS_MM = (2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
+#: Every point of an image within this makes the image wholly right.
+WHOLLY_RIGHT_MM = 8.0
+
+DEFINITIONS = {
+    "mre_mm": "mean radial error over annotated points that were predicted; missed points have no distance",
+    "median_mm": "median radial error, over the same points",
+    "p95_mm": "95th percentile of the radial error, over the same points",
+    "max_mm": "largest radial error",
+    "sdr": "share of all annotated points within t mm of the truth; a missed point is a failure at every t",
+    "missed_rate": "share of annotated points that were called out of view",
+    "level_shift_rate": "share of predicted annotated points nearer to another landmark's truth than to their own",
+    "level_shift_same_kind_rate": "the same, a body compared with bodies and a disc with discs only",
+    "images_within_8_mm": "share of images with every annotated point predicted and within 8 mm",
+    "images_without_level_shift": "share of images with every annotated point predicted and none on another level",
+    "chain_shifts": "images whose points as a whole fit the truth better when moved along the chain",
+    "radius95_coverage": "share of predicted annotated points whose truth lies within the stated 95 % radius",
+    "confidence": "probability that the level is right, against the share of points that are not level shifts",
+    "interval": "95 % percentile bootstrap over groups (patients or studies); where all or none succeeded, the exact "
+    "binomial limit with each group as one trial; null with fewer than two groups",
+}  # fmt: skip
+
+
+def summarize(predictions: Predictions, *, bootstrap: int = 2000, seed: int = 0) -> dict[str, Any]:
+    """Content of metrics.json: strings, finite numbers and null only. The order of images changes nothing but "images".
+
+    bootstrap: resamples of groups for each interval; 0 leaves the intervals null.
+    Raises DatasetError when no point is annotated.
+    """
+    if not predictions.valid.any():
+        raise DatasetError(f"Expected annotated points to measure against; got none in {len(predictions)} images")
+    # Sums of floats depend on their order, so the order is made canonical.
+    ordered = predictions.take(np.lexsort((np.array(predictions.image_names), predictions.groups)))
+    resampler = GroupBootstrap(ordered.groups, bootstrap, seed)
+    every = np.ones_like(ordered.valid)
+    return {
+        "millimetres": predictions.millimetre_source,
+        "unit": predictions.unit,
+        "n_images": len(predictions),
+        "n_groups": resampler.n_groups,
+        "n_points": int(predictions.valid.sum()),
+        "n_missed": int(predictions.missed.sum()),
+        "n_predicted_without_annotation": int((predictions.found & ~predictions.valid).sum()),
+        "overall": _points(ordered, every, resampler) | _images(ordered, resampler),
+        "per_landmark": {
+            name: _points(ordered, every & (np.arange(len(ordered.names)) == column), resampler)
+            for column, name in enumerate(ordered.names)
+        },
+        "chain_shifts": _chains(ordered),
+        "calibration": _calibration(ordered, resampler),
+        "bootstrap": {"replicates": bootstrap, "seed": seed, "level": LEVEL, "resampled": "groups"},
+        "definitions": DEFINITIONS,
+        "images": _cases(predictions),
+    }
+
+
+def failures(predictions: Predictions, threshold_mm: float = WHOLLY_RIGHT_MM) -> Bools:
+    """(N, L): annotated points that were missed or lie further than the threshold from the truth."""
+    return np.asarray(predictions.missed | (predictions.counted & (predictions.error_mm > threshold_mm)))
+
+
+def _points(predictions: Predictions, chosen: Bools, resampler: GroupBootstrap) -> dict[str, Any]:
+    """Figures over the chosen points (N, L)."""
+    valid, counted = predictions.valid & chosen, predictions.counted & chosen
+    error = np.where(counted, predictions.error_mm, np.nan)
+    n_valid, n_counted = valid.sum(axis=1), counted.sum(axis=1)
+
+    def rate(events: Bools, trials: Any) -> dict[str, float | None]:
+        return resampler.proportion((events & chosen).sum(axis=1), trials).as_json()
+
+    return {
+        "n": int(valid.sum()),
+        "n_missed": int((predictions.missed & chosen).sum()),
+        "n_level_shifts": int((shifted(predictions) & chosen).sum()),
+        "mre_mm": resampler.ratio(np.where(counted, error, 0.0).sum(axis=1), n_counted).as_json(),
+        "median_mm": resampler.quantile(error, 0.5).as_json(),
+        "p95_mm": resampler.quantile(error, 0.95).as_json(),
+        "max_mm": float(error[counted].max()) if counted.any() else None,
+        "sdr": {f"{t:g}": rate(valid & ~failures(predictions, t), n_valid) for t in THRESHOLDS_MM},
+        "missed_rate": rate(predictions.missed, n_valid),
+        "level_shift_rate": rate(shifted(predictions), n_counted),
+        "level_shift_same_kind_rate": rate(shifted_within_kind(predictions), n_counted),
+    }
+
+
+def _images(predictions: Predictions, resampler: GroupBootstrap) -> dict[str, Any]:
+    """Shares of annotated images that are right as a whole."""
+    annotated = predictions.valid.any(axis=1)
+    near = annotated & ~failures(predictions).any(axis=1)
+    in_place = annotated & ~(predictions.missed | shifted(predictions)).any(axis=1)
+    return {
+        "images_within_8_mm": resampler.proportion(near, annotated).as_json(),
+        "images_without_level_shift": resampler.proportion(in_place, annotated).as_json(),
+    }
+
+
+def _chains(predictions: Predictions) -> dict[str, Any]:
+    steps, counts = np.unique(chain_shifts(predictions), return_counts=True)
+    by_step = {int(step): int(count) for step, count in zip(steps, counts, strict=True) if step != 0}
+    described = {describe_shift(step, predictions.names): count for step, count in by_step.items()}
+    return {"n_images": sum(by_step.values()), "by_shift": described}
+
+
+def _calibration(predictions: Predictions, resampler: GroupBootstrap) -> dict[str, Any]:
+    bins = reliability(predictions)
+    radii = predictions.radius95_mm[predictions.counted & np.isfinite(predictions.radius95_mm)]
+    return {
+        "radius95_coverage": coverage(predictions, resampler).as_json(),
+        "radius95_median_mm": float(np.median(radii)) if len(radii) else None,
+        "coverage_curve": [{"nominal": nominal, "observed": seen} for nominal, seen in coverage_curve(predictions)],
+        "expected_calibration_error": expected_calibration_error(bins),
+        "confidence_bins": [asdict(each) for each in bins],
+    }
+
+
+def _cases(predictions: Predictions) -> list[dict[str, Any]]:
+    """One entry an image, in the order of the rows: the error of each point, null where it is absent."""
+    steps, moved, failed = chain_shifts(predictions), shifted(predictions), failures(predictions)
+    cases = []
+    for row, image in enumerate(predictions.image_names):
+        error = predictions.error_mm[row]
+        seen = error[predictions.counted[row]]
+        cases.append({
+            "image": image,
+            "group": str(predictions.groups[row]),
+            "mean_mm": float(seen.mean()) if len(seen) else None,
+            "max_mm": float(seen.max()) if len(seen) else None,
+            "n_failed": int(failed[row].sum()),
+            "missed": [name for name, missed in zip(predictions.names, predictions.missed[row], strict=True) if missed],
+            "level_shifts": int(moved[row].sum()),
+            "chain_shift": int(steps[row]),
+            "error_mm": {
+                name: float(value) if np.isfinite(value) else None
+                for name, value in zip(predictions.names, error, strict=True)
+            },
+        })  # fmt: skip
+    return cases
