@@ -3,8 +3,8 @@
 [{"study" or "patient": 10, "image": "images/a.png", "size": [W, H], "spacing_mm": [x, y],
   "landmarks_px": {"T12-L1": [x, y], ...}}, ...]
 
-Pixels are (x = column, y = row), an integer is a pixel centre. A name that is missing or null is unknown and is masked in
-training. `spacing_mm` may be one number, and may be called `spacing_mm_estimated`; it may be missing, and so may `size`.
+Pixels are (x = column, y = row), an integer is a pixel centre. A name that is missing or null is unknown and is masked
+in training. `spacing_mm` may be one number, may be called `spacing_mm_estimated`, and may be missing, as may `size`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Annotation:
     """The known points of one image.
 
     image: absolute path. group: patient or study; images of one group never part between training and test.
-    points_xy: native pixels by name, only the known ones. spacing_mm: (between columns, between rows), None when unknown.
+    points_xy: native pixels by name, only the known ones.
+    spacing_mm: (between columns, between rows), None when unknown.
     size_wh: width and height in pixels, None when the image is of a kind whose header was not read.
     """
 
@@ -46,8 +47,8 @@ class Annotation:
 def read_landmarks_json(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) -> list[Annotation]:
     """Read `landmarks.json` (or the folder that holds it). Image headers are read to check the sizes, pixels are not.
 
-    Raises FormatError: unknown or duplicate names, a point outside its image or not finite, an image outside the folder,
-    a size that is not the image's; DatasetError: an image is missing or cannot be opened.
+    Raises FormatError: unknown or duplicate names, a point outside its image or not finite, an image outside the
+    folder, a size that is not the image's; DatasetError: an image is missing or cannot be opened.
     """
     file = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
     items = Fields({"file": load_json(file)}, os.fspath(file)).objects("file")
@@ -99,12 +100,12 @@ def _size(item: Fields, image: Path) -> tuple[int, int] | None:
 def _size_in_header(image: Path) -> tuple[int, int] | None:
     if image.suffix.lower() not in (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"):
         return None
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(image) as opened:
             return opened.size
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise DatasetError(f"Expected an image in {image}; {error}") from error
 
 

@@ -1,8 +1,8 @@
 """3D Slicer markups (.mrk.json, schema v1.0.3): one point list whose control points carry the landmark names.
 
 Slicer writes LPS by default and so do we; both LPS and RAS are read. An absent landmark keeps its row with
-`positionStatus` "missing", so that the order of the rows is the order of the landmarks, and the number of rows is fixed.
-A file holds no pixels: what is read back has patient positions only. A confirmed point is locked.
+`positionStatus` "missing": the order of the rows is the order of the landmarks, and their number is fixed. A file holds
+no pixels: what is read back has patient positions only. A confirmed point is locked.
 """
 
 from __future__ import annotations
