@@ -6,7 +6,7 @@ ANNOTATION: [{"annotator", "data": {"point": [{"coord": [x, y], "zIndex", "tag":
 with "vertebra" instead of "disc" for a vertebra; coordinates are native pixels of the slice.
 
 From the head down the landmarks have one order, so the row coordinate decides over a wrong name. A point whose name is
-empty, double or out of order (two neighbours swapped) loses it and takes the name that is left over at its place, if the
+empty, double or out of order (two neighbours swapped) loses it and takes the name left over at its place, if the
 points there are as many as the names. What this cannot decide is masked, never guessed.
 """
 

@@ -1,0 +1,158 @@
+"""A picture to check the points by: the slice, the points with their names beside them, and what is known of them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from SpineLandmarksLib.errors import InputError
+from SpineLandmarksLib.formats.atomic import write_atomically
+from SpineLandmarksLib.formats.overlay_caption import FONT_PX, MARGIN_PX, SCALE, TEXT, UNKNOWN, Colour, with_caption
+from SpineLandmarksLib.geometry import apply, scale_about_corner
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+    from PIL.ImageDraw import ImageDraw as PillowDraw
+
+LONGER_SIDE_PX = 1000
+WINDOW_PERCENTILES = (0.5, 99.5)
+_RING_PX, _CROSS_PX = 7, 3
+_LABEL_DISTANCE_PX = 110  # behind the canal, so that the canal can be judged too
+
+
+@dataclass(frozen=True)
+class _Mark:
+    landmark: Landmark
+    x: float
+    y: float
+
+
+def draw_overlay(image: ArrayLike, landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
+    """Draw the points on the slice and write a PNG.
+
+    image: (H, W) intensities of the chosen slice, any range. landmarks: their `pixel_xy` are native pixels of `image`,
+    and their `spacing_mm` (between columns, between rows) makes the picture's millimetres square; None means square
+    pixels. The longer side becomes about 1000 px. Points without pixels are listed below the picture.
+    Raises InputError when `image` is no slice, OutputError when the file cannot be written (nothing is changed).
+    """
+    pixels = np.asarray(image, dtype=np.float64)
+    if pixels.ndim != 2 or min(pixels.shape) < 1:
+        raise InputError(f"Expected a slice (H, W) to draw; got an array of shape {pixels.shape}")
+    scale_xy = _scale(pixels.shape, landmarks.spacing_mm)
+    picture = _upscaled(_windowed(pixels), scale_xy)
+    _draw_points(picture, _marks(landmarks, scale_xy))
+    if landmarks.spacing_mm is not None:
+        _draw_ruler(picture, scale_xy[0] / landmarks.spacing_mm[0])
+    page = with_caption(picture, landmarks)
+    with write_atomically(path) as file:
+        page.save(file, format="PNG")
+
+
+def _scale(shape: tuple[int, ...], spacing_mm: tuple[float, float] | None) -> tuple[float, float]:
+    """Picture pixels per native pixel in x and y: the longer side is LONGER_SIDE_PX and millimetres are square."""
+    sx, sy = spacing_mm or (1.0, 1.0)
+    picture_px_per_mm = LONGER_SIDE_PX / max(shape[1] * sx, shape[0] * sy)
+    # A side of less than a pixel cannot be drawn; rounding to whole pixels is made part of the scale, so points fit.
+    width, height = (max(1, round(n * s * picture_px_per_mm)) for n, s in ((shape[1], sx), (shape[0], sy)))
+    return width / shape[1], height / shape[0]
+
+
+def _windowed(pixels: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Grey values 0..255 between two percentiles; a value that is not finite is black, a constant slice is grey."""
+    finite = np.isfinite(pixels)
+    if not finite.any():
+        return np.zeros(pixels.shape, dtype=np.uint8)
+    low, high = np.percentile(pixels[finite], WINDOW_PERCENTILES)
+    if high <= low:
+        return np.full(pixels.shape, 128, dtype=np.uint8)
+    grey = np.clip((np.where(finite, pixels, low) - low) / (high - low), 0.0, 1.0)
+    return np.asarray(np.rint(255.0 * grey), dtype=np.uint8)
+
+
+def _upscaled(grey: NDArray[np.uint8], scale_xy: tuple[float, float]) -> PillowImage:
+    from PIL import Image
+
+    size = (round(grey.shape[1] * scale_xy[0]), round(grey.shape[0] * scale_xy[1]))
+    return Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC).convert("RGB")
+
+
+def _marks(landmarks: LandmarkSet, scale_xy: tuple[float, float]) -> list[_Mark]:
+    known = [(landmark, landmark.pixel_xy) for landmark in landmarks if landmark.pixel_xy is not None]
+    moved = [(landmark, apply(scale_about_corner(scale_xy), xy)) for landmark, xy in known]
+    return [_Mark(landmark, float(xy[0]), float(xy[1])) for landmark, xy in moved]
+
+
+def _colour(landmark: Landmark) -> Colour:
+    if landmark.confidence is None:
+        return UNKNOWN
+    return next(colour for least, colour, _ in SCALE if landmark.confidence >= least)
+
+
+def _draw_points(picture: PillowImage, marks: list[_Mark]) -> None:
+    from PIL import ImageDraw
+
+    draw = ImageDraw.Draw(picture)
+    draw.line([(mark.x, mark.y) for mark in marks], fill=(150, 150, 150), width=1)
+    for mark in marks:
+        _draw_ring(draw, mark)
+    _draw_labels(draw, marks, picture.width)
+
+
+def _draw_ring(draw: PillowDraw, mark: _Mark) -> None:
+    """A ring with a cross whose centre is the point; thin, so that the anatomy below stays in sight."""
+    x, y, colour = mark.x, mark.y, _colour(mark.landmark)
+    draw.ellipse([x - _RING_PX, y - _RING_PX, x + _RING_PX, y + _RING_PX], outline=colour, width=2)
+    draw.line([x - _CROSS_PX, y, x + _CROSS_PX, y], fill=colour)
+    draw.line([x, y - _CROSS_PX, x, y + _CROSS_PX], fill=colour)
+
+
+def _draw_labels(draw: PillowDraw, marks: list[_Mark], width: int) -> None:
+    """All names in one column beside the points, where none can cover a point, each with a line to its own."""
+    from PIL import ImageFont
+
+    if not marks:
+        return
+    font = ImageFont.load_default(size=FONT_PX)
+    texts = [_label(mark.landmark) for mark in marks]
+    widest = max(draw.textlength(text, font=font) for text in texts)
+    right = max(mark.x for mark in marks) + _LABEL_DISTANCE_PX
+    on_the_right = right + widest + MARGIN_PX <= width
+    left = right if on_the_right else max(0.0, min(mark.x for mark in marks) - _LABEL_DISTANCE_PX - widest)
+    for mark, text, y in zip(marks, texts, _spread([mark.y for mark in marks], FONT_PX + 4), strict=True):
+        edge, side = (left - 4, 1) if on_the_right else (left + widest + 4, -1)
+        draw.line([mark.x + side * (_RING_PX + 2), mark.y, edge, y], fill=(120, 120, 120))
+        draw.text((left, y), text, fill=_colour(mark.landmark), font=font, anchor="lm", stroke_width=2, stroke_fill=0)
+
+
+def _label(landmark: Landmark) -> str:
+    return landmark.name if landmark.confidence is None else f"{landmark.name}  {landmark.confidence:.2f}"
+
+
+def _spread(rows: list[float], least_px: float) -> list[float]:
+    """The rows, moved down where a label would cover the one above it. Works in the order of the rows.
+
+    >>> _spread([10.0, 12.0, 50.0], 20)
+    [10.0, 30.0, 50.0]
+    """
+    result = list(rows)
+    order = sorted(range(len(rows)), key=rows.__getitem__)
+    for above, below in itertools.pairwise(order):
+        result[below] = max(result[below], result[above] + least_px)
+    return result
+
+
+def _draw_ruler(picture: PillowImage, px_per_mm: float) -> None:
+    """A bar of 50 mm: a wrong spacing shows at once, a lumbar body is about 27 mm high."""
+    from PIL import ImageDraw, ImageFont
+
+    draw = ImageDraw.Draw(picture)
+    length, x, y = 50.0 * px_per_mm, MARGIN_PX, picture.height - MARGIN_PX
+    draw.line([x, y, x + length, y], fill=TEXT, width=3)
+    font = ImageFont.load_default(size=FONT_PX - 2)
+    draw.text((x, y - 4), "50 mm", fill=TEXT, font=font, anchor="ld", stroke_width=2, stroke_fill=0)
