@@ -1,0 +1,46 @@
+# make demo   find the eleven landmarks on a generated MRI; results in demo-output/
+# make test   lint, types, import rules and tests
+# make bench  time and memory of `predict` on this machine
+#
+# The environments are made on first use: .venv for users, .venv-dev for tests and training. `.complete` is written
+# when an installation is whole and taken away before one is touched, so that an interrupted one is made anew.
+
+SHELL := /bin/bash
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.10 python3; do \
+	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$python && break; done)
+SHIPPED := $(shell find SpineLandmarksLib Resources/Models -type f -not -name '*.pyc' 2>/dev/null)
+
+.PHONY: demo test bench clean
+
+demo: .venv/.complete
+	.venv/bin/spine-landmarks demo --output demo-output
+
+bench: .venv/.complete
+	.venv/bin/spine-landmarks bench
+
+test: .venv-dev/.complete
+	.venv-dev/bin/ruff check .
+	.venv-dev/bin/mypy
+	.venv-dev/bin/lint-imports
+	.venv-dev/bin/python -m pytest -q
+
+clean:
+	rm -rf .venv .venv-dev .wheel-build demo-output
+
+.venv/.complete: pyproject.toml constraints.txt $(SHIPPED)
+	$(call install,.venv,.)
+
+.venv-dev/.complete: pyproject.toml constraints.txt
+	$(call install,.venv-dev,--editable .[train$(comma)test])
+
+comma := ,
+
+# $(1) the environment's folder, $(2) what pip installs into it
+define install
+	@test -n "$(PYTHON)" || { echo "Expected Python 3.10 or newer with venv; found none. Install it, or name it: make PYTHON=..."; exit 1; }
+	@echo "Installing into $(1); the first time takes minutes"
+	@test -e $(1)/.complete || { rm -rf $(1) && $(PYTHON) -m venv $(1); }
+	@rm -rf $(1)/.complete .wheel-build
+	$(1)/bin/python -m pip install --quiet --constraint constraints.txt $(2)
+	@touch $@
+endef

@@ -1,0 +1,74 @@
+"""What is shipped: every package and data file is in the wheel, the models are found, and light modules stay light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from SpineLandmarksLib import resources
+from SpineLandmarksLib.errors import BundleError
+
+tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "SpineLandmarksLib"
+
+
+@pytest.fixture
+def the_setuptools_settings() -> dict[str, Any]:
+    settings: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    return settings
+
+
+def test_every_folder_with_code_is_a_listed_package(the_setuptools_settings: dict[str, Any]) -> None:
+    folders = {file.parent for file in LIBRARY.rglob("*.py")}
+    found = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert set(the_setuptools_settings["packages"]) == found | {"SpineLandmarksLib.Resources"}
+
+
+def test_every_data_file_of_the_library_goes_into_the_wheel(the_setuptools_settings: dict[str, Any]) -> None:
+    shipped = {
+        file
+        for package, patterns in the_setuptools_settings["package-data"].items()
+        for pattern in patterns
+        for file in ROOT.joinpath(*package.split(".")).glob(pattern)
+    }
+    data = {f for f in LIBRARY.rglob("*") if f.is_file() and f.suffix not in {".py", ".pyc"}}
+    assert data - shipped == set()
+
+
+def test_the_models_are_found_beside_the_library_in_the_source_tree() -> None:
+    assert resources.models_folder() == ROOT / "Resources" / "Models"
+
+
+def test_the_models_inside_an_installed_library_win_over_a_stranger_s_resources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "LIBRARY", tmp_path / "site-packages" / "SpineLandmarksLib")
+    inside = tmp_path / "site-packages" / "SpineLandmarksLib" / "Resources" / "Models"
+    for folder in (inside, tmp_path / "site-packages" / "Resources" / "Models"):
+        folder.mkdir(parents=True)
+    assert resources.models_folder() == inside
+
+
+def test_an_installation_without_models_says_where_they_were_sought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "LIBRARY", tmp_path / "SpineLandmarksLib")
+    with pytest.raises(BundleError, match=r"SpineLandmarksLib/Resources/Models or .*Resources/Models; got neither"):
+        resources.models_folder()
+
+
+def test_importing_what_prediction_needs_loads_neither_torch_nor_any_reader() -> None:
+    light = ["cli", "predict", "chain", "transforms", "geometry", "landmarks", "resources"]
+    files = [LIBRARY / f"{name}.py" for name in light]
+    files += [*LIBRARY.glob("imaging/*.py"), *LIBRARY.glob("formats/*.py")]
+    modules = [".".join(f.relative_to(ROOT).with_suffix("").parts) for f in files if f.exists() and f.stem != "__init__"]
+    heavy = ["torch", "monai", "matplotlib", "SimpleITK", "nibabel", "pydicom", "PIL", "onnxruntime"]
+    code = f"import sys, {', '.join(modules)}; print(*[name for name in {heavy} if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == ""
