@@ -1,0 +1,201 @@
+"""Frames into series, and a series into the order and the matrix of its slices.
+
+One SeriesInstanceUID may hold several acquisitions (localizer planes, echoes, stations, tilted disc blocks), so it is
+split wherever matrix, orientation, pixel spacing, image type, echo or station differ. Slices are ordered by where they
+lie, ImagePositionPatient along the normal row x column, never by file name or InstanceNumber.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SpineLandmarksLib.errors import GeometryError
+from SpineLandmarksLib.geometry import Matrix, check_affine, ras_from_lps
+from SpineLandmarksLib.imaging.dicom_header import Frame
+from SpineLandmarksLib.imaging.orient import plane_of
+
+#: Frames belong together when they agree to this: cosine, share of the spacing, ms, mm.
+_COSINE, _SPACING, _ECHO_MS, _STATION_MM = 1e-3, 1e-3, 1.0, 20.0
+#: Slices nearer than this lie at the same position.
+_SAME_POSITION_MM = 0.05
+#: Steps that differ by more than this share of the usual step are gaps.
+_UNEVEN = 0.02
+
+
+@dataclass(frozen=True)
+class Series:
+    """Frames of one acquisition, in the order they were found."""
+
+    frames: tuple[Frame, ...]
+
+    @property
+    def first(self) -> Frame:
+        return self.frames[0]
+
+    @cached_property
+    def normal_lps(self) -> NDArray[np.float64] | None:
+        """Unit normal row x column (3,), or None without orientation."""
+        if self.first.orientation_lps is None:
+            return None
+        row, column = axes_lps(self.first)
+        normal: NDArray[np.float64] = np.cross(row, column)
+        length = np.linalg.norm(normal)
+        return normal / length if length > 0 else None
+
+    @property
+    def plane(self) -> str:
+        return "no orientation" if self.normal_lps is None else plane_of(self.normal_lps)
+
+
+@dataclass(frozen=True)
+class SliceOrder:
+    """The frames from one side to the other, with ras_from_ijk (i = column, j = row, k = place in `frames`)."""
+
+    frames: tuple[Frame, ...]
+    ras_from_ijk: Matrix
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def axes_lps(frame: Frame) -> NDArray[np.float64]:
+    """Direction of a row (to the next column) and of a column (to the next row), as (2, 3)."""
+    if frame.orientation_lps is None:
+        raise GeometryError("Expected slices with orientation (ImageOrientationPatient); got none")
+    return np.array(frame.orientation_lps, dtype=np.float64).reshape(2, 3)
+
+
+def split_series(frames: Iterable[Frame]) -> list[Series]:
+    """Group frames into series of one geometry, in order of first appearance."""
+    groups: dict[tuple[object, ...], list[list[Frame]]] = {}
+    for frame in frames:
+        uid = frame.series_uid or str(frame.path.parent)
+        key = (frame.patient_id, frame.study_uid, uid, frame.modality, frame.image_type, frame.samples)
+        alike = groups.setdefault((*key, frame.rows, frame.columns), [])
+        for group in alike:
+            if _agree(group[0], frame):
+                group.append(frame)
+                break
+        else:
+            alike.append([frame])
+    return [Series(tuple(station)) for alike in groups.values() for group in alike for station in _stations(group)]
+
+
+def _agree(a: Frame, b: Frame) -> bool:
+    def close(x: tuple[float, ...] | None, y: tuple[float, ...] | None, rtol: float, atol: float) -> bool:
+        if x is None or y is None:
+            return x is y
+        return bool(np.allclose(x, y, rtol=rtol, atol=atol, equal_nan=True))
+
+    return (
+        close(a.orientation_lps, b.orientation_lps, 0, _COSINE)
+        and close(a.spacing_mm, b.spacing_mm, _SPACING, 0)
+        and close(_maybe(a.echo_time_ms), _maybe(b.echo_time_ms), 0, _ECHO_MS)
+    )
+
+
+def _maybe(value: float | None) -> tuple[float, ...] | None:
+    return None if value is None else (value,)
+
+
+def _stations(group: list[Frame]) -> list[list[Frame]]:
+    """Split frames whose corners lie in clearly separate places within the slice plane (table stations)."""
+    if any(frame.position_lps_mm is None or frame.orientation_lps is None for frame in group):
+        return [group]
+    corners = np.array([frame.position_lps_mm for frame in group]) @ axes_lps(group[0]).T
+    label = np.zeros(len(group), dtype=int)
+    for along in np.nan_to_num(corners).T:
+        order = np.argsort(along, kind="stable")
+        steps = np.concatenate([[0], np.cumsum(np.diff(along[order]) > _STATION_MM)])
+        label[order] = label[order] * len(group) + steps
+    return [[frame for frame, own in zip(group, label, strict=True) if own == one] for one in dict.fromkeys(label)]
+
+
+def order_slices(series: Series) -> SliceOrder:
+    """Sort, drop repeated positions, and fit the matrix. Raises GeometryError for impossible geometry."""
+    frames, positions = _sorted(series)
+    kept = _first_at_each_position(positions @ _normal(series))
+    notes = () if len(kept) == len(frames) else (_repeats(len(frames) - len(kept)),)
+    frames, positions = [frames[index] for index in kept], positions[kept]
+    step, origin, note = _step(series, positions)
+    lps_from_ijk = np.eye(4)
+    row, column = axes_lps(series.first)
+    between_rows, between_columns = _spacing(series)
+    lps_from_ijk[:3] = np.column_stack([row * between_columns, column * between_rows, step, origin])
+    ras_from_ijk = check_affine(ras_from_lps(lps_from_ijk))
+    return SliceOrder(tuple(frames), ras_from_ijk, notes + note, _gaps(positions, step, origin))
+
+
+def _sorted(series: Series) -> tuple[list[Frame], NDArray[np.float64]]:
+    """Frames by depth along the normal, then by temporal position, echo, acquisition and instance; (K, 3) positions."""
+    if any(frame.position_lps_mm is None for frame in series.frames):
+        raise GeometryError("Expected a position for every slice (ImagePositionPatient); got slices without one")
+    positions = np.array([frame.position_lps_mm for frame in series.frames], dtype=np.float64)
+    if not np.isfinite(positions).all():
+        raise GeometryError("Expected finite slice positions; got NaN or infinity in ImagePositionPatient")
+    # rounding lets repeats of one position fall back on their rank
+    depth = np.round(positions @ _normal(series) / _SAME_POSITION_MM)
+    order = sorted(range(len(depth)), key=lambda n: (depth[n], *series.frames[n].rank, str(series.frames[n].path)))
+    return [series.frames[n] for n in order], positions[order]
+
+
+def _normal(series: Series) -> NDArray[np.float64]:
+    normal = series.normal_lps
+    if normal is None or not np.isfinite(normal).all():
+        raise GeometryError("Expected slices with orientation (ImageOrientationPatient); got none that is usable")
+    lengths = np.linalg.norm(axes_lps(series.first), axis=1)
+    if np.abs(lengths - 1).max() > 0.01:
+        raise GeometryError(f"Expected direction cosines of length 1; got lengths {lengths.round(3).tolist()}")
+    return normal
+
+
+def _spacing(series: Series) -> tuple[float, float]:
+    spacing = series.first.spacing_mm
+    if spacing is None or not (np.isfinite(spacing).all() and min(spacing) > 0):
+        raise GeometryError(f"Expected positive pixel spacing; got {spacing if spacing else 'none'}")
+    return spacing[0], spacing[1]
+
+
+def _first_at_each_position(depth: NDArray[np.float64]) -> list[int]:
+    kept = [0]
+    for index in range(1, len(depth)):
+        if depth[index] - depth[kept[-1]] > 2 * _SAME_POSITION_MM:
+            kept.append(index)
+    return kept
+
+
+def _repeats(count: int) -> str:
+    return f"{count} images at a position that another already has were left out (first time point or copy kept)"
+
+
+def _step(
+    series: Series, positions: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
+    """The vector from slice to slice and the first position, by least squares; from the tags for a lone slice."""
+    if len(positions) == 1:
+        step = series.first.step_mm
+        note = () if step else ("The thickness of the only slice is unknown and was taken as 1 mm",)
+        return _normal(series) * abs(step or 1.0), positions[0], note
+    slope, origin = np.polyfit(np.arange(len(positions)), positions, 1)
+    return slope, origin, ()
+
+
+def _gaps(positions: NDArray[np.float64], step: NDArray[np.float64], origin: NDArray[np.float64]) -> tuple[str, ...]:
+    if len(positions) < 3:
+        return ()
+    steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    usual = float(np.median(steps))
+    uneven = np.flatnonzero(np.abs(steps - usual) > _UNEVEN * usual)
+    if not len(uneven):
+        return ()
+    fitted = origin + np.arange(len(positions))[:, np.newaxis] * step
+    worst = np.linalg.norm(positions - fitted, axis=1).max()
+    where = ", ".join(f"{steps[n]:.2f} mm after slice {n}" for n in uneven[:4]) + (" ..." if len(uneven) > 4 else "")
+    return (
+        f"The slices are not evenly spaced: {where}, elsewhere {usual:.2f} mm (a slice may be missing); "
+        f"positions across the slices may be off by {worst:.1f} mm",
+    )

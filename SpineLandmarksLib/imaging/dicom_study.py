@@ -1,0 +1,123 @@
+"""A DICOM folder, zip content or single file in; the chosen series out, as a volume with its matrix."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from SpineLandmarksLib.errors import InputError
+from SpineLandmarksLib.imaging.dicom_choice import choose_series, describe, describe_study, reason
+from SpineLandmarksLib.imaging.dicom_header import Frame, is_directory_file, looks_like_dicom, read_frames
+from SpineLandmarksLib.imaging.dicom_pixels import read_slices
+from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices, split_series
+from SpineLandmarksLib.imaging.volume import Volume, metadata_text, reading
+
+#: What is kept of the header. No name, identifier or date of the patient.
+_TAGS = (
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "SeriesDescription",
+    "Modality",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "MagneticFieldStrength",
+    "EchoTime",
+    "RepetitionTime",
+    "InversionTime",
+    "PatientPosition",
+)
+
+
+def read_dicom_folder(folder: Path) -> Volume:
+    """Read the best series of all DICOM files in a folder and its sub-folders. Raises InputError or GeometryError."""
+    files = sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names)
+    if not files:
+        raise InputError(f"Expected a folder with DICOM files; {folder.name} is empty")
+    frames: list[Frame] = []
+    others: list[str] = []
+    damaged: list[str] = []
+    for path in files:
+        try:
+            found = _frames(path)
+        except InputError as error:
+            damaged.append(str(error))
+        else:
+            frames += found or []
+            others += [path.name] if found is None else []
+    if not frames:
+        what = damaged[0] if damaged else f"none of its {len(files)} files is a DICOM image ({', '.join(others[:3])})"
+        raise InputError(f"Expected a folder with DICOM files; got {folder.name}: {what}")
+    volume = _read_best(frames)
+    warnings = (f"{len(damaged)} files could not be read: {damaged[0]}",) if damaged else ()
+    return replace(volume, warnings=volume.warnings + warnings)
+
+
+def read_dicom_file(path: Path) -> Volume:
+    """Read one DICOM file alone: one slice, or all frames of a multi-frame file. A DICOMDIR stands for its folder."""
+    with reading(path, "a DICOM file"):
+        is_directory = is_directory_file(path)
+    if is_directory:
+        return read_dicom_folder(path.parent)
+    frames = _frames(path)
+    if not frames:
+        raise InputError(f"Expected an MRI; {path.name} is a DICOM file without an image")
+    return _read_best(frames)
+
+
+def _frames(path: Path) -> list[Frame] | None:
+    """The frames of a file; None when it is not a regular DICOM file."""
+    if not path.is_file():
+        return None
+    with reading(path, "a DICOM file"):
+        with path.open("rb") as stream:
+            if not looks_like_dicom(stream.read(132)):
+                return None
+        return read_frames(path)
+
+
+def _read_best(frames: list[Frame]) -> Volume:
+    patients = {frame.patient_id for frame in frames}
+    if len(patients) > 1:
+        raise InputError(f"Expected one patient; got {len(patients)} in one input. Give one folder for each")
+    study = split_series(frames)
+    series, order = choose_series(study)
+    volume = _read(series, order)
+    return replace(volume, notes=(*volume.notes, *_notes(study, series, order)), warnings=volume.warnings)
+
+
+def _notes(study: list[Series], series: Series, order: SliceOrder) -> tuple[str, ...]:
+    notes = [f"Chosen series: {reason(series, order)}"]
+    others = [other for other in study if other is not series]
+    if others:
+        notes.append(f"Other series: {describe_study(others)}")
+    if not series.first.modality:
+        notes.append("The files do not state their modality; they were taken as MR")
+    if len({other.first.study_uid for other in study}) > 1:
+        notes.append("The input holds several studies of the patient; the series was chosen from all of them")
+    return tuple(notes)
+
+
+def _read(series: Series, order: SliceOrder) -> Volume:
+    """Decode the slices; those that cannot be decoded are left out, with a warning."""
+    slices = read_slices(order.frames)
+    errors = [one for one in slices if isinstance(one, InputError)]
+    warnings: tuple[str, ...] = ()
+    if len(errors) == len(slices):
+        raise errors[0]
+    if errors:
+        whole = tuple(f for f, one in zip(order.frames, slices, strict=True) if not isinstance(one, InputError))
+        warnings = (f"{len(errors)} of {len(slices)} slices of {describe(series)} were left out: {errors[0]}",)
+        order = order_slices(Series(whole))
+    voxels = np.stack([one for one in slices if not isinstance(one, InputError)]).transpose(2, 1, 0)
+    return Volume(
+        voxels,
+        order.ras_from_ijk,
+        series_uid=series.first.series_uid or None,
+        notes=order.notes,
+        warnings=warnings + order.warnings,
+        tags=metadata_text({keyword: series.first.root.get(keyword) for keyword in _TAGS}),
+    )

@@ -1,0 +1,113 @@
+"""Any supported file or folder in, one SagittalStack out.
+
+| input                                            | read by               | told by                                |
+|--------------------------------------------------|-----------------------|----------------------------------------|
+| folder, DICOM file, DICOMDIR, zip of DICOM files | pydicom               | being a folder; DICM mark; zip mark    |
+| NIfTI-1/-2 (.nii, .nii.gz, .hdr/.img), MGH/MGZ   | nibabel               | header size and magic; name for MGH    |
+| PNG, JPEG, TIFF, BMP                             | Pillow                | first bytes                            |
+| NRRD, MHA, MHD, other oriented formats of ITK    | SimpleITK             | ITK itself                             |
+
+Content decides before the name does.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from pathlib import Path
+
+from SpineLandmarksLib.errors import GeometryError, InputError
+from SpineLandmarksLib.imaging.checks import check_intensities, doubts
+from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
+from SpineLandmarksLib.imaging.dicom_study import read_dicom_file, read_dicom_folder
+from SpineLandmarksLib.imaging.itk_image import read_itk
+from SpineLandmarksLib.imaging.nifti import read_mgh, read_nifti
+from SpineLandmarksLib.imaging.orient import upright
+from SpineLandmarksLib.imaging.picture import read_picture
+from SpineLandmarksLib.imaging.stack import SagittalStack
+from SpineLandmarksLib.imaging.unzip import unpacked
+from SpineLandmarksLib.imaging.volume import Volume, reading
+
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"GIF8")
+
+
+def read_study(path: str | Path, spacing_mm: float | tuple[float, float] | None = None) -> SagittalStack:
+    """Read an MRI and return its sagittal slices upright, in native resolution.
+
+    path: DICOM folder, zip or file, NIfTI, MGH, NRRD, MHA/MHD, or a picture of one slice.
+    spacing_mm: pixel spacing of a picture, (between columns, between rows) or one number for both. Images that carry
+        their own spacing keep it, with a warning.
+    Slice k of the result is slice k of the file (NIfTI, NRRD, MHA) or the k-th position along the normal
+    row x column (DICOM). Raises InputError or GeometryError, in one line, for everything that cannot be used.
+    """
+    path = Path(path)
+    spacing_xy_mm = _spacing_xy(spacing_mm)
+    volume = _read(path, spacing_xy_mm)
+    warnings = volume.warnings
+    if spacing_xy_mm and volume.has_patient_frame:
+        warnings += ("The spacing given is for pictures; this image carries its own, which was used",)
+    if volume.ras_from_ijk is None:
+        voxels, matrix = volume.voxels.transpose(2, 1, 0), None
+    else:
+        voxels, matrix = upright(volume.voxels, volume.ras_from_ijk)
+    voxels, mended = check_intensities(voxels, path.name, may_be_ct=not volume.tags.get("Modality"))
+    return SagittalStack(
+        voxels,
+        matrix,
+        source=str(path),
+        series_uid=volume.series_uid,
+        has_patient_frame=volume.has_patient_frame,
+        notes=volume.notes,
+        warnings=warnings + mended + doubts(matrix),
+        tags=volume.tags,
+    )
+
+
+def _spacing_xy(spacing_mm: float | tuple[float, float] | None) -> tuple[float, float] | None:
+    if spacing_mm is None:
+        return None
+    x, y = spacing_mm if isinstance(spacing_mm, tuple) else (spacing_mm, spacing_mm)
+    if not (math.isfinite(x) and math.isfinite(y) and x > 0 and y > 0):
+        raise GeometryError(f"Expected a positive pixel spacing in mm; got {x} x {y}")
+    return float(x), float(y)
+
+
+def _read(path: Path, spacing_xy_mm: tuple[float, float] | None) -> Volume:
+    with reading(path, "an image"):
+        if not path.exists():
+            raise InputError(f"Expected an existing file or folder; {path} does not exist")
+        if path.is_dir():
+            return read_dicom_folder(path)
+        if not path.is_file():
+            raise InputError(f"Expected a file or folder; {path} is neither")
+        start = _first_bytes(path)
+    if start.startswith(_PICTURES):
+        return read_picture(path, spacing_xy_mm)
+    if start.startswith(b"PK\x03\x04"):
+        with unpacked(path) as folder:
+            return read_dicom_folder(folder)
+    if looks_like_dicom(start):
+        return read_dicom_file(path)
+    if _is_nifti(path, start):
+        return read_nifti(path)
+    if path.name.lower().endswith((".mgh", ".mgz", ".mgh.gz")):
+        return read_mgh(path)
+    return read_itk(path)
+
+
+def _first_bytes(path: Path) -> bytes:
+    """The first bytes of the content; of what is inside when the file is gzip."""
+    with path.open("rb") as stream:
+        start = stream.read(512)
+    if not start:
+        raise InputError(f"Expected an image; {path.name} is empty")
+    if not start.startswith(b"\x1f\x8b"):
+        return start
+    with gzip.open(path) as stream:
+        return stream.read(512)
+
+
+def _is_nifti(path: Path, start: bytes) -> bool:
+    """By the header size 348 or 540 in either byte order, or else by name."""
+    by_content = {int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big")} & {348, 540}
+    return bool(by_content) or path.name.lower().endswith((".nii", ".nii.gz", ".hdr"))

@@ -1,0 +1,66 @@
+"""Unpacking a zip that somebody sent: nothing leaves the folder, and nothing grows without end."""
+
+from __future__ import annotations
+
+import re
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from SpineLandmarksLib.errors import InputError
+from SpineLandmarksLib.imaging.volume import reading
+
+#: What a study may inflate to. A lumbar study has 0.05 to 1 GiB.
+MAX_INFLATED_BYTES = 4 * 2**30
+#: Above RATIO_FREE_BYTES, the inflated size may be this many times the zip's own. MR slices pack 2 to 10 times.
+MAX_INFLATED_RATIO = 100
+RATIO_FREE_BYTES = 64 * 2**20
+MAX_MEMBERS = 50_000
+_BLOCK = 2**20
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder with the zip's files, removed at the end of the block in every case.
+
+    Files get new, flat names, so that no name in the zip decides where anything is written. Raises InputError for a
+    name with `..`, an absolute name, a link, a password, damage, and more bytes than stated above; the bytes are
+    counted while they are inflated, since sizes in the zip can lie.
+    """
+    with tempfile.TemporaryDirectory(prefix="spine-landmarks-") as folder:
+        with reading(path, "a zip file of DICOM slices"), zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            for member in members:
+                _check_name(member, path.name)
+            if len(members) > MAX_MEMBERS:
+                raise InputError(f"Expected at most {MAX_MEMBERS} files in a zip; got {len(members)} in {path.name}")
+            _inflate(archive, members, Path(folder), path)
+        yield Path(folder)
+
+
+def _check_name(member: zipfile.ZipInfo, zip_name: str) -> None:
+    # orig_filename is the name as stored; zipfile cuts `filename` at a NUL and turns separators round
+    name = member.orig_filename.replace("\\", "/")
+    is_absolute = name.startswith("/") or re.match(r"[A-Za-z]:", name)
+    if is_absolute or ".." in PurePosixPath(name).parts or "\0" in name:
+        raise InputError(f"Expected names inside the zip's own folder; got {name!r} in {zip_name}")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise InputError(f"Expected files in a zip; got a link, {name!r}, in {zip_name}")
+    if member.flag_bits & 0x1:
+        raise InputError(f"Expected a zip without password; {name!r} in {zip_name} is encrypted")
+
+
+def _inflate(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Path, path: Path) -> None:
+    allowed = min(MAX_INFLATED_BYTES, max(RATIO_FREE_BYTES, MAX_INFLATED_RATIO * path.stat().st_size))
+    total = 0
+    for number, member in enumerate(members):
+        tail = re.sub(r"[^\w.-]", "_", PurePosixPath(member.filename).name)[-60:]
+        with archive.open(member) as source, (folder / f"{number:05d}_{tail}").open("wb") as target:
+            while block := source.read(_BLOCK):
+                total += len(block)
+                if total > allowed:
+                    raise InputError(f"Expected a zip that inflates to at most {allowed} bytes; {path.name} holds more")
+                target.write(block)
