@@ -1,0 +1,164 @@
+"""Drawing with partial volume: a grid in millimetres, soft-edged shapes, smooth noise, and the canvas they meet on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Window = tuple[slice, slice]
+
+
+class Tissue(IntEnum):
+    """What a pixel of the label map holds."""
+
+    AIR = 0
+    SKIN = 1
+    FAT = 2
+    MUSCLE = 3
+    MARROW = 4
+    CORTEX = 5
+    NUCLEUS = 6
+    ANNULUS = 7
+    CSF = 8
+    CORD = 9
+    NERVE = 10
+    EPIDURAL_FAT = 11
+    LIGAMENT = 12
+    VESSEL = 13
+    BOWEL = 14
+    GAS = 15
+    LIVER = 16
+    BLADDER = 17
+    ORGAN = 18
+    VEIN = 19
+    MESENTERY = 20
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Pixel centres of one slice in plane mm: `x_mm` (W,), `y_mm` (H,), and the lateral position of the slice."""
+
+    x_mm: Array
+    y_mm: Array
+    pixel_mm: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.y_mm), len(self.x_mm)
+
+    def window(self, centre_xy: tuple[float, float], reach_mm: float) -> Window:
+        """The part of the slice within `reach_mm` of a point; empty when it lies outside."""
+        columns = np.searchsorted(self.x_mm, [centre_xy[0] - reach_mm, centre_xy[0] + reach_mm])
+        rows = np.searchsorted(self.y_mm, [centre_xy[1] - reach_mm, centre_xy[1] + reach_mm])
+        return slice(*rows), slice(*columns)
+
+    def mesh(self, window: Window) -> tuple[Array, Array]:
+        """x (1, w) and y (h, 1) of a window, ready to broadcast."""
+        return self.x_mm[None, window[1]], self.y_mm[window[0], None]
+
+    @property
+    def whole(self) -> Window:
+        return slice(0, len(self.y_mm)), slice(0, len(self.x_mm))
+
+
+class SmoothNoise:
+    """Noise about 0 with unit spread and one feature size, defined in space, so that neighbouring slices agree.
+
+    A random lattice under cubic B-splines; a slice of it is two small matrix products.
+    """
+
+    def __init__(
+        self, rng: np.random.Generator, grid: Grid, feature_mm: float | tuple[float, float], lateral_mm: float = 8.0
+    ):
+        fx, fy = (feature_mm, feature_mm) if isinstance(feature_mm, float) else feature_mm
+        self._rows = _spline_weights(grid.y_mm, fy)
+        self._columns = _spline_weights(grid.x_mm, fx)
+        self._lateral_mm = lateral_mm
+        self._lattice = rng.standard_normal((16, self._rows.shape[1], self._columns.shape[1])) * 2.1
+
+    def plane(self, lateral_mm: float = 0.0) -> Array:
+        """(H, W) at one lateral position."""
+        at = lateral_mm / self._lateral_mm + 7.5
+        low = int(np.clip(np.floor(at), 0, 14))
+        t = np.clip(at - low, 0, 1)
+        # Weights whose squares sum to one keep the spread the same between the lattice's planes.
+        lattice = (self._lattice[low] * (1 - t) + self._lattice[low + 1] * t) / np.hypot(1 - t, t)
+        plane: Array = self._rows @ lattice @ self._columns.T
+        return plane
+
+
+def _spline_weights(positions_mm: Array, feature_mm: float) -> Array:
+    t = (positions_mm - positions_mm[0]) / feature_mm + 1.5
+    distance = np.abs(t[:, None] - np.arange(int(t[-1]) + 3))
+    near, far = 2 / 3 - distance**2 + distance**3 / 2, np.maximum(2 - distance, 0) ** 3 / 6
+    weights: Array = np.where(distance < 1, near, far)
+    return weights
+
+
+class Canvas:
+    """An image that shapes are blended onto, with the tissue and the level that own each pixel."""
+
+    def __init__(self, grid: Grid, values: Mapping[Tissue, float]):
+        self.grid = grid
+        self.values = values
+        self.image = np.full(grid.shape, values[Tissue.AIR], dtype=np.float64)
+        self.labels = np.zeros(grid.shape, dtype=np.uint8)
+        self.levels = np.zeros(grid.shape, dtype=np.uint8)
+
+    def paint(
+        self,
+        tissue: Tissue,
+        coverage: Array | float,
+        window: Window | None = None,
+        *,
+        level: int = 0,
+        value: Array | float | None = None,
+    ) -> None:
+        """Blend a tissue over a window with coverage 0..1 (broadcast to it); half and more also takes the labels.
+
+        value: replaces the tissue's own intensity, e.g. for textures and mixtures.
+        """
+        where = self.grid.whole if window is None else window
+        image = self.image[where]
+        coverage = np.broadcast_to(np.asarray(coverage), image.shape)
+        image += coverage * ((self.values[tissue] if value is None else value) - image)
+        taken = coverage >= 0.5
+        self.labels[where][taken] = tissue
+        self.levels[where][taken] = level
+
+    def mix(self, a: Tissue, b: Tissue, share_of_b: ArrayLike) -> Array:
+        """Intensity of a mixture of two tissues."""
+        mixture: Array = self.values[a] + (self.values[b] - self.values[a]) * np.asarray(share_of_b, dtype=np.float64)
+        return mixture
+
+    def edge(self, distance_mm: Array, softness_mm: float = 0.0) -> Array:
+        """Coverage from a signed distance (inside positive): one pixel of partial volume, or a softer border."""
+        width = max(self.grid.pixel_mm, softness_mm)
+        coverage: Array = np.clip(distance_mm / width + 0.5, 0, 1)
+        return coverage
+
+
+def ellipse(u: Array, v: Array, radius_u: float, radius_v: float) -> Array:
+    """Signed distance (roughly mm, inside positive) to an ellipse about the origin."""
+    distance: Array = (1 - np.sqrt((u / radius_u) ** 2 + (v / radius_v) ** 2)) * min(radius_u, radius_v)
+    return distance
+
+
+def rounded_box(u: Array, v: Array, half_u: float, half_v: Array | float, corner: float) -> Array:
+    """Signed distance (mm, inside positive) to a box with round corners about the origin."""
+    qu, qv = np.abs(u) - half_u + corner, np.abs(v) - half_v + corner
+    outside = np.hypot(np.maximum(qu, 0), np.maximum(qv, 0))
+    distance: Array = corner - outside - np.minimum(np.maximum(qu, qv), 0)
+    return distance
+
+
+def smoothstep(low: float, high: float, x: ArrayLike) -> Array:
+    """0 below `low`, 1 above `high`, smooth between."""
+    t = np.clip((np.asarray(x, dtype=np.float64) - low) / (high - low), 0, 1)
+    step: Array = t * t * (3 - 2 * t)
+    return step
