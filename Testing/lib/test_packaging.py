@@ -66,8 +66,8 @@ def test_an_installation_without_models_says_where_they_were_sought(
 def test_importing_what_prediction_needs_loads_neither_torch_nor_any_reader() -> None:
     light = ["cli", "predict", "chain", "transforms", "geometry", "landmarks", "resources"]
     files = [LIBRARY / f"{name}.py" for name in light]
-    files += [*LIBRARY.glob("imaging/*.py"), *LIBRARY.glob("formats/*.py")]
-    modules = [".".join(f.relative_to(ROOT).with_suffix("").parts) for f in files if f.exists() and f.stem != "__init__"]
+    files += [*LIBRARY.glob("imaging/[!_]*.py"), *LIBRARY.glob("formats/[!_]*.py")]
+    modules = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files if file.exists()]
     heavy = ["torch", "monai", "matplotlib", "SimpleITK", "nibabel", "pydicom", "PIL", "onnxruntime"]
     code = f"import sys, {', '.join(modules)}; print(*[name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
