@@ -35,8 +35,8 @@ def cumulative_plot(predictions: Predictions) -> bytes:
         total = int(predictions.valid.sum())
         limit = float(np.clip(np.quantile(error, 0.99) * 1.3, 10.0, 40.0)) if len(error) else 10.0
         share = np.arange(1, len(error) + 1) / max(total, 1)
-        end = share[-1:] if len(share) else np.zeros(1)
-        axes.step(np.r_[0, error, max(limit, *error[-1:])], np.r_[0, share, end], where="post", color=BLUE, lw=1.8)
+        x, y = [0.0, *error, max(limit, error.max(initial=0.0))], [0.0, *share, share.max(initial=0.0)]
+        axes.step(x, y, where="post", color=BLUE, lw=1.8)
         for threshold in THRESHOLDS_MM:
             reached = float((error <= threshold).sum() / max(total, 1))
             axes.plot([threshold, threshold], [0, reached], color=GREY, lw=0.7, ls=":")
@@ -55,7 +55,7 @@ def landmark_plot(predictions: Predictions) -> bytes:
         top = 100.0
         for place, name in enumerate(predictions.names):
             error = np.maximum(predictions.error_mm[:, place][predictions.counted[:, place]], 0.1)
-            top = max(top, *error[-1:], error.max(initial=0.0))
+            top = max(top, error.max(initial=0.0))
             spread = place + jitter.uniform(-0.28, 0.28, len(error))
             axes.scatter(error, spread, s=4, color=BLUE, alpha=0.35, linewidths=0, rasterized=True)
             axes.boxplot(error, positions=[place], orientation="horizontal", widths=0.6, whis=(5, 95), **_BOX)

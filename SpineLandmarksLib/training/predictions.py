@@ -172,7 +172,7 @@ def _mm_per_px_by_length(predictions: Predictions, row: int) -> float:
     annotated = np.flatnonzero(valid)
     if len(annotated) == 0:
         return 1.0  # nothing in this image is measured
-    a, b = (first, last) if valid[first] and valid[last] else (annotated.min(initial=0), annotated.max(initial=0))
+    a, b = (first, last) if valid[first] and valid[last] else (int(annotated[0]), int(annotated[-1]))
     length_px = float(np.linalg.norm(truth[b] - truth[a]))
     if a == b or length_px == 0:
         raise LandmarkError(
