@@ -91,7 +91,7 @@ class Vertebra:
 
     def _endplate(self, u: ArrayLike, slope: float, concave: float) -> Array:
         t = np.clip(np.asarray(u) / self.half_depth, -1.1, 1.1)
-        return self.half_height + slope * self.half_depth * t - concave * np.maximum(1 - t**4, 0)
+        return self.half_height + slope * self.half_depth * t - concave * np.maximum(1 - t * t * t * t, 0)
 
     def wall(self, v: ArrayLike) -> Array:
         """Distance of the front and back walls from the axis at v: waisted, and tapered in the sacrum."""

@@ -73,14 +73,14 @@ class ArchPainter:
         if beside < CANAL_HALF_WIDTH_MM - 3:
             # The ligamentum flavum spans from lamina to lamina, oblique, behind the sac.
             gap = uv[1] - vertebra.half_height - 3
-            flavum = rounded_box(behind - 0.8 + 0.12 * gap, gap, self.flavum_mm / 2, 9.0, 0.6)
+            flavum = rounded_box(behind - 1.6 + 0.12 * gap, gap, self.flavum_mm / 2, 9.0, 0.6)
             canvas.paint(Tissue.LIGAMENT, 0.85 * canvas.edge(flavum, 1.2), window)
         c, s = np.cos(process.drop), np.sin(process.drop)
         a, b = behind, uv[1] - process.start_v
         a, b = a * c + b * s - process.length / 2, b * c - a * s
         # Narrow at the lamina, club-shaped at the tip.
         half = process.height / 2 * (0.85 + 0.25 * np.clip(a / process.length, -0.5, 0.5))
-        shape = rounded_box(a, b, process.length / 2, half, process.height / 2.3)
+        shape = rounded_box(a, b, process.length / 2, half, min(4.5, process.height / 2.6))
         self._paint_bone(canvas, shape, window, process.shown * (1 - float(smoothstep(3.0, 6.5, beside))))
 
     def _paint_facets(
@@ -104,7 +104,7 @@ class ArchPainter:
 
     def _paint_bone(self, canvas: Canvas, shape: Array, window: Window, shown: float) -> None:
         canvas.paint(Tissue.CORTEX, 0.8 * shown * canvas.edge(shape, 0.9), window)
-        value = canvas.values[Tissue.MARROW] * (1 + self.grain_amount * self.grain.plane()[window])
+        value = canvas.values[Tissue.MARROW] * (1 + self.grain_amount * self.grain.plane(0.0)[window])
         canvas.paint(Tissue.MARROW, shown * canvas.edge(shape - 1.1 * self.rim_mm - 0.3, 1.2), window, value=value)
 
 

@@ -37,10 +37,10 @@ class BodyPainter:
         self._outline_front(rng)
         self.septa = SmoothNoise(rng, grid, (14.0, 5.0))
         self.lobules = SmoothNoise(rng, grid, 5.0)
-        self.streaks = SmoothNoise(rng, grid, (rng.uniform(1.5, 2.2), rng.uniform(7.0, 14.0)), 5.0)
+        self.streaks = SmoothNoise(rng, grid, (rng.uniform(1.3, 2.0), rng.uniform(8.0, 18.0)), 5.0)
         self.patches = SmoothNoise(rng, grid, 12.0, 6.0)
         self.septa_depth = rng.uniform(0.03, 0.15)
-        self.muscle_fat, self.midline_fat = rng.uniform(-0.2, 0.3), rng.uniform(0.1, 0.5)
+        self.muscle_fat, self.midline_fat = rng.uniform(-0.1, 0.25), rng.uniform(0.1, 0.5)
         self.vessel_gap, self.vessel_mm = rng.uniform(1.0, 5.0), rng.uniform(13.0, 21.0)
         self.vessel_lateral, self.vessel_ends = rng.uniform(2.0, 16.0), spine.index("S1") - rng.uniform(1.0, 1.6)
         self.organs = OrganPainter(rng, spine, grid, course, self.wall)
@@ -100,10 +100,10 @@ class BodyPainter:
         beneath = canvas.edge(-depth) * smoothstep(-4.0, 4.0, 7.0 + 2.5 * patches - front)
         canvas.paint(Tissue.MESENTERY, 0.85 * beneath)
         # Psoas: from the last thoracic body down, ever thicker, beside and in front of the bodies.
-        grown = 2.2 * np.clip(level - sacrum + 5.5, 0, 6)
-        psoas = np.minimum(-depth - 3.0, grown - front) * smoothstep(13.0, 20.0, np.abs(beside))
+        grown = 7.5 * np.clip(level - sacrum + 5.5, 0, 6) - 32.0
+        psoas = canvas.edge(np.minimum(-depth - 3.0, grown - front), 1.5) * smoothstep(13.0, 20.0, np.abs(beside))
         value = canvas.mix(Tissue.MUSCLE, Tissue.FAT, np.clip(0.1 + 0.1 * streaks, 0, 1))
-        canvas.paint(Tissue.MUSCLE, canvas.edge(psoas, 1.5) * (level > sacrum - 5.5), value=value)
+        canvas.paint(Tissue.MUSCLE, psoas * (level > sacrum - 5.5), value=value)
         for side, tissue in ((-1.0, Tissue.VESSEL), (1.0, Tissue.VEIN)):
             self._paint_vessel(canvas, tissue, lateral_mm - side * (self.vessel_lateral + (4 if side > 0 else 0)))
         crossing = 6.0 * (1 - np.hypot((front - 8.0) / 6.0, (level - sacrum + 0.8) / 0.33))
@@ -128,7 +128,7 @@ class BodyPainter:
         patches = self.patches.plane(lateral_mm)
         midline = 1 - smoothstep(2.5, 8.0, np.abs(beside))
         fat_low = 0.35 * smoothstep(low - 8.0, low - 3.5, self.course.level)
-        muscle_fat = np.clip(self.muscle_fat + fat_low + 0.2 * streaks + 0.12 * patches, 0, 1)
+        muscle_fat = np.clip(self.muscle_fat + fat_low + 0.12 * streaks + 0.1 * patches, 0, 1)
         between = np.clip(self.midline_fat + 0.5 * fat_low + 0.14 * streaks + 0.14 * patches, 0, 1)
         share = muscle_fat + (between - muscle_fat) * midline
         canvas.paint(Tissue.MUSCLE, canvas.edge(deep - 0.8), value=canvas.mix(Tissue.MUSCLE, Tissue.FAT, share))

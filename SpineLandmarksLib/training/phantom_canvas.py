@@ -79,23 +79,28 @@ class SmoothNoise:
         self._rows = _spline_weights(grid.y_mm, fy)
         self._columns = _spline_weights(grid.x_mm, fx)
         self._lateral_mm = lateral_mm
+        self._latest: tuple[float, Array] | None = None
         self._lattice = rng.standard_normal((16, self._rows.shape[1], self._columns.shape[1])) * 2.1
 
     def plane(self, lateral_mm: float = 0.0) -> Array:
-        """(H, W) at one lateral position."""
+        """(H, W), read only, at one lateral position; kept, since many shapes of a slice ask for the same."""
+        if self._latest is not None and self._latest[0] == lateral_mm:
+            return self._latest[1]
         at = lateral_mm / self._lateral_mm + 7.5
         low = int(np.clip(np.floor(at), 0, 14))
         t = np.clip(at - low, 0, 1)
         # Weights whose squares sum to one keep the spread the same between the lattice's planes.
         lattice = (self._lattice[low] * (1 - t) + self._lattice[low + 1] * t) / np.hypot(1 - t, t)
         plane: Array = self._rows @ lattice @ self._columns.T
+        self._latest = lateral_mm, plane
         return plane
 
 
 def _spline_weights(positions_mm: Array, feature_mm: float) -> Array:
     t = (positions_mm - positions_mm[0]) / feature_mm + 1.5
     distance = np.abs(t[:, None] - np.arange(int(t[-1]) + 3))
-    near, far = 2 / 3 - distance**2 + distance**3 / 2, np.maximum(2 - distance, 0) ** 3 / 6
+    rest = np.maximum(2 - distance, 0)
+    near, far = 2 / 3 - distance * distance * (1 - distance / 2), rest * rest * rest / 6
     weights: Array = np.where(distance < 1, near, far)
     return weights
 

@@ -45,7 +45,7 @@ class SpinePainter:
 
     def __init__(self, rng: np.random.Generator, spine: Spine, grid: Grid, course: Course):
         self.spine, self.course = spine, course
-        self.rim_mm, self.chemical_shift = rng.uniform(0.4, 1.0), rng.uniform(-0.45, 0.45)
+        self.rim_mm, self.chemical_shift = rng.uniform(0.35, 0.9), rng.uniform(-0.45, 0.45)
         self.grain = SmoothNoise(rng, grid, rng.uniform(1.6, 3.0))
         self.patches = SmoothNoise(rng, grid, rng.uniform(7.0, 14.0))
         self.grain_amount = rng.uniform(0.03, 0.09)
@@ -60,7 +60,7 @@ class SpinePainter:
         self.canal.paint(canvas, lateral_mm)
         self.arch.paint(canvas, lateral_mm)
         for index, disc in enumerate(self.spine.discs):
-            self._paint_disc(canvas, FIRST_DISC + index, disc, lateral_mm - disc.lateral)
+            self._paint_disc(canvas, FIRST_DISC + index, disc, lateral_mm)
         for index, vertebra in enumerate(self.spine.vertebrae):
             self._paint_body(canvas, index, vertebra, lateral_mm)
         self.canal.paint_ligaments(canvas, lateral_mm)
@@ -75,7 +75,7 @@ class SpinePainter:
         walls, plates = _body_walls(vertebra, u, v, chord)
         ends = np.minimum(*plates)
         inside = _rounded(walls, ends, 2.0)
-        canvas.paint(Tissue.CORTEX, canvas.edge(inside), window, level=index + 1)
+        canvas.paint(Tissue.CORTEX, 0.9 * canvas.edge(inside), window, level=index + 1)
         # Fat and water are recorded a little apart, which makes one endplate look thicker than the other.
         rim, shift = self.rim_mm, self.chemical_shift
         ends = np.minimum(plates[0] - rim * (1 + shift), plates[1] - rim * (1 - shift))
@@ -100,9 +100,9 @@ class SpinePainter:
         du, dv = self.uneven_u.plane(lateral_mm)[window], self.uneven_v.plane(lateral_mm)[window]
         return uv[0] + self.uneven_mm * du, uv[1] + self.uneven_mm * dv
 
-    def _paint_disc(self, canvas: Canvas, level: int, disc: Disc, beside: float) -> None:
+    def _paint_disc(self, canvas: Canvas, level: int, disc: Disc, lateral_mm: float) -> None:
         width = 12.0 if disc.above.is_sacral else (disc.above.half_width + disc.below.half_width) / 2
-        chord = _chord(beside, width)
+        chord = _chord(lateral_mm - disc.lateral, width)
         window = canvas.grid.window(disc.centroid_xy, disc.half_depth + 12)
         x, y = canvas.grid.mesh(window)
         u_above, v_above = disc.above.local(x, y)
@@ -124,14 +124,15 @@ class SpinePainter:
         core = smoothstep(0.2, 2.8, between) * smoothstep(0.0, 0.4 * a, 0.85 * a - np.abs(u - 0.05 * a))
         value = canvas.mix(Tissue.NUCLEUS, Tissue.ANNULUS, disc.degeneration)
         value = value + (canvas.values[Tissue.ANNULUS] - value) * disc.cleft * np.exp(-((v / 0.9) ** 2))
-        value = value * (1 + 0.08 * self.patches.plane(beside)[window])
+        value = value * (1 + 0.08 * self.patches.plane(lateral_mm)[window])
         canvas.paint(Tissue.NUCLEUS, core * inside, window, level=level, value=value)
 
 
 def _body_walls(vertebra: Vertebra, u: Array, v: Array, chord: float) -> tuple[Array, tuple[Array, Array]]:
     """Distance (mm, inside positive) to the nearer of front and back wall, and to the upper and lower endplate."""
     wall = vertebra.wall(v)
-    spur = vertebra.osteophyte * np.clip(np.abs(v) / vertebra.half_height, 0, 1) ** 6
+    towards_rim = np.minimum(v * v / vertebra.half_height**2, 1)
+    spur = vertebra.osteophyte * towards_rim * towards_rim * towards_rim
     recede = vertebra.half_depth * (1 - chord)
     walls = np.minimum(u + wall + spur - 1.4 * recede, wall - u - 0.6 * recede)
     return walls, (v + vertebra.top(u), vertebra.bottom(u) - v)
