@@ -115,6 +115,8 @@ def test_whatever_stands_in_an_unannotated_or_unpredicted_point_changes_no_figur
     garbage_prediction[0, 2] = [np.nan, 1e9]
     other = replace(two_small_images, truth_px=garbage_truth, predicted_px=garbage_prediction)
     assert summarize(other, bootstrap=20) == summarize(two_small_images, bootstrap=20)
+    assert np.isnan(other.truth_px[1, 1]).all()
+    assert np.isnan(other.predicted_px[0, 2]).all()
 
 
 def test_an_image_without_annotation_is_counted_and_nothing_else():
@@ -151,6 +153,13 @@ def test_a_body_on_the_disc_beside_it_is_a_shift_but_not_within_its_kind():
     assert not shifted_within_kind(spines).any()
 
 
+def test_a_point_just_short_of_half_way_is_not_shifted():
+    spines = straight_spines(2)
+    predicted = spines.predicted_px.copy()
+    predicted[:, 3, 1] += 15 * np.array([0.48, 0.52])
+    assert shifted(replace(spines, predicted_px=predicted))[:, 3].tolist() == [False, True]
+
+
 @pytest.mark.parametrize("steps", [-4, -2, -1, 0, 1, 2, 4])
 def test_the_shift_of_a_whole_chain_is_found_with_its_direction(steps):
     spines = moved(straight_spines(3, noise_px=0.5), [0, 2], steps)
@@ -159,9 +168,16 @@ def test_the_shift_of_a_whole_chain_is_found_with_its_direction(steps):
 
 def test_a_few_points_on_another_level_are_no_shift_of_the_chain():
     spines = straight_spines(2)
-    predicted = spines.predicted_px.copy()
-    predicted[1, :4, 1] += 30
+    predicted = spines.predicted_px + 2.0
+    predicted[1, :4] = spines.truth_px[1, 2:6]
     assert chain_shifts(replace(spines, predicted_px=predicted)).tolist() == [0, 0]
+
+
+def test_one_point_alone_is_no_chain():
+    spines = moved(straight_spines(2), [0, 1], 2)
+    found = np.zeros((2, 11), dtype=bool)
+    found[0, 3], found[1, 3:5] = True, True
+    assert chain_shifts(replace(spines, found=found)).tolist() == [0, 2]
 
 
 def test_a_shift_is_told_in_levels_where_bodies_and_discs_alternate():
