@@ -25,7 +25,7 @@ test: .venv-dev/.complete
 	.venv-dev/bin/python -m pytest -q
 
 clean:
-	rm -rf .venv .venv-dev .wheel-build demo-output
+	rm -rf .venv .venv-dev build/lib build/bdist.* demo-output
 
 .venv/.complete: pyproject.toml constraints.txt $(SHIPPED)
 	$(call install,.venv,.)
@@ -40,7 +40,7 @@ define install
 	@test -n "$(PYTHON)" || { echo "Expected Python 3.10 or newer with venv; found none. Install it, or name it: make PYTHON=..."; exit 1; }
 	@echo "Installing into $(1); the first time takes minutes"
 	@test -e $(1)/.complete || { rm -rf $(1) && $(PYTHON) -m venv $(1); }
-	@rm -rf $(1)/.complete .wheel-build
+	@rm -rf $(1)/.complete build/lib  # a module deleted since the last build would still be in build/lib
 	$(1)/bin/python -m pip install --quiet --constraint constraints.txt $(2)
 	@touch $@
 endef
