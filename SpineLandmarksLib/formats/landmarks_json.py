@@ -18,7 +18,7 @@ from pathlib import Path
 from SpineLandmarksLib.errors import DatasetError, FormatError, LandmarkError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.shared import PIXEL_DIGITS, SPACING_DIGITS, rounded_list
-from SpineLandmarksLib.formats.strict_json import Fields, load_json, shown
+from SpineLandmarksLib.formats.strict_json import Fields, load_objects, shown
 from SpineLandmarksLib.landmarks import LUMBAR11, PixelXY, require_known
 
 FILE_NAME = "landmarks.json"
@@ -51,8 +51,7 @@ def read_landmarks_json(path: str | os.PathLike[str], schema: Sequence[str] = LU
     folder, a size that is not the image's; DatasetError: an image is missing or cannot be opened.
     """
     file = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
-    items = Fields({"file": load_json(file)}, os.fspath(file)).objects("file")
-    return [_read_annotation(item, file.resolve().parent, schema) for item in items]
+    return [_read_annotation(item, file.resolve().parent, schema) for item in load_objects(file)]
 
 
 def _read_annotation(item: Fields, folder: Path, schema: Sequence[str]) -> Annotation:

@@ -46,7 +46,9 @@ def draw_overlay(image: ArrayLike, landmarks: LandmarkSet, path: str | os.PathLi
         raise InputError(f"Expected a slice (H, W) to draw; got an array of shape {pixels.shape}")
     scale_xy = _scale(pixels.shape, landmarks.spacing_mm)
     picture = _upscaled(_windowed(pixels), scale_xy)
-    _draw_points(picture, _marks(landmarks, scale_xy))
+    marks = _marks(landmarks, scale_xy)
+    picture = _with_room_for_labels(picture, marks)
+    _draw_points(picture, marks)
     if landmarks.spacing_mm is not None:
         _draw_ruler(picture, scale_xy[0] / landmarks.spacing_mm[0])
     page = with_caption(picture, landmarks)
@@ -69,6 +71,8 @@ def _windowed(pixels: NDArray[np.float64]) -> NDArray[np.uint8]:
     if not finite.any():
         return np.zeros(pixels.shape, dtype=np.uint8)
     low, high = np.percentile(pixels[finite], WINDOW_PERCENTILES)
+    if high <= low:  # nearly all pixels are the same
+        low, high = pixels[finite].min(), pixels[finite].max()
     if high <= low:
         return np.full(pixels.shape, 128, dtype=np.uint8)
     grey = np.clip((np.where(finite, pixels, low) - low) / (high - low), 0.0, 1.0)
@@ -118,16 +122,42 @@ def _draw_labels(draw: PillowDraw, marks: list[_Mark], width: int) -> None:
 
     if not marks:
         return
-    font = ImageFont.load_default(size=FONT_PX)
-    texts = [_label(mark.landmark) for mark in marks]
-    widest = max(draw.textlength(text, font=font) for text in texts)
-    right = max(mark.x for mark in marks) + _LABEL_DISTANCE_PX
+    font, widest = ImageFont.load_default(size=FONT_PX), _widest_label(marks)
+    left, right = _label_columns(marks, widest)
     on_the_right = right + widest + MARGIN_PX <= width
-    left = right if on_the_right else max(0.0, min(mark.x for mark in marks) - _LABEL_DISTANCE_PX - widest)
-    for mark, text, y in zip(marks, texts, _spread([mark.y for mark in marks], FONT_PX + 4), strict=True):
-        edge, side = (left - 4, 1) if on_the_right else (left + widest + 4, -1)
+    start = right if on_the_right else left
+    edge, side = (start - 4, 1) if on_the_right else (start + widest + 4, -1)
+    for mark, y in zip(marks, _spread([mark.y for mark in marks], FONT_PX + 4), strict=True):
+        text, colour = _label(mark.landmark), _colour(mark.landmark)
         draw.line([mark.x + side * (_RING_PX + 2), mark.y, edge, y], fill=(120, 120, 120))
-        draw.text((left, y), text, fill=_colour(mark.landmark), font=font, anchor="lm", stroke_width=2, stroke_fill=0)
+        draw.text((start, y), text, fill=colour, font=font, anchor="lm", stroke_width=2, stroke_fill=0)
+
+
+def _label_columns(marks: list[_Mark], widest: float) -> tuple[float, float]:
+    """Where a column of labels starts that is left of all points, and one that is right of all."""
+    xs = [mark.x for mark in marks]
+    return min(xs) - _LABEL_DISTANCE_PX - widest, max(xs) + _LABEL_DISTANCE_PX
+
+
+def _widest_label(marks: list[_Mark]) -> float:
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(size=FONT_PX)
+    return max(font.getlength(_label(mark.landmark)) for mark in marks)
+
+
+def _with_room_for_labels(picture: PillowImage, marks: list[_Mark]) -> PillowImage:
+    """A narrow picture gets a black margin on its right when neither of its sides has room for the labels."""
+    from PIL import ImageOps
+
+    if not marks:
+        return picture
+    widest = _widest_label(marks)
+    left, right = _label_columns(marks, widest)
+    lacking = right + widest + MARGIN_PX - picture.width
+    if lacking <= 0 or left >= 0:
+        return picture
+    return ImageOps.expand(picture, border=(0, 0, int(lacking) + 1, 0), fill=0)
 
 
 def _label(landmark: Landmark) -> str:

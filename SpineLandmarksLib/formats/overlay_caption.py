@@ -25,7 +25,6 @@ BACKGROUND: Colour = (24, 26, 30)
 NOTICE = "RESEARCH USE ONLY"
 FONT_PX, MARGIN_PX = 17, 12
 _LEAST_WIDTH_PX = 560
-_CHARACTER_PX = 0.58 * FONT_PX  # a wide guess of the mean width of a character, so that no line is cut
 
 
 def with_caption(picture: PillowImage, landmarks: LandmarkSet) -> PillowImage:
@@ -67,5 +66,12 @@ def _warnings(landmarks: LandmarkSet, width: int) -> list[Line]:
 
 
 def _wrapped(text: str, colour: Colour, width: int) -> list[Line]:
-    characters = int((width - 2 * MARGIN_PX) / _CHARACTER_PX)
-    return [[(line, colour)] for line in textwrap.wrap(text, width=characters)]
+    from PIL import ImageFont
+
+    font, limit = ImageFont.load_default(size=FONT_PX), width - 2 * MARGIN_PX
+    characters = limit // 4  # no letter is narrower; then shorter, until the widest line fits
+    lines = textwrap.wrap(text, width=characters)
+    while characters > 1 and any(font.getlength(line) > limit for line in lines):
+        characters -= 1
+        lines = textwrap.wrap(text, width=characters)
+    return [[(line, colour)] for line in lines]

@@ -26,6 +26,15 @@ def load_json(path: str | os.PathLike[str]) -> Any:
         raise FormatError(f"{os.fspath(path)}: expected valid JSON; {error}") from error
 
 
+def load_objects(path: str | os.PathLike[str]) -> Iterator[Fields]:
+    """The objects of a JSON file that is one list of objects. Raises FormatError as `load_json`."""
+    content = load_json(path)
+    if not isinstance(content, list):
+        raise FormatError(f"{os.fspath(path)}: expected a list of objects; got {shown(content)}")
+    for index, value in enumerate(content):
+        yield Fields.of(value, f"{os.fspath(path)}, [{index}]")
+
+
 @dataclass(frozen=True)
 class Fields:
     """A JSON object together with where it stands in its file, so that each getter can say what is wrong and where."""

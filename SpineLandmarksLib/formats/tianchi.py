@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.strict_json import Fields, load_json, shown
+from SpineLandmarksLib.formats.strict_json import Fields, load_objects, shown
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet, PixelXY
 
 
@@ -51,8 +51,7 @@ def read_tianchi(path: str | os.PathLike[str]) -> list[TianchiSlice]:
 
     Raises FormatError when the file has another layout or a point has no coordinates.
     """
-    items = Fields({"file": load_json(path)}, os.fspath(path)).objects("file")
-    return [annotated for item in items for annotated in _read_item(item)]
+    return [annotated for item in load_objects(path) for annotated in _read_item(item)]
 
 
 def _read_item(item: Fields) -> list[TianchiSlice]:
