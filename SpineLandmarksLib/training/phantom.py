@@ -50,7 +50,7 @@ class _Scene:
         self.spine, self.grid = spine, grid
         self.course = Course.of(spine, grid)
         self.body = BodyPainter(rng, spine, grid, self.course)
-        self.painter = SpinePainter(rng, spine, grid, self.course)
+        self.painter = SpinePainter(rng, spine, grid, self.course, self.body.fascia)
         self.shading = SmoothNoise(rng, grid, 120.0)
 
     def draw(self, lateral_mm: float, values: dict[Tissue, float]) -> Canvas:

@@ -220,9 +220,9 @@ def _random_vertebra(rng: np.random.Generator, name: str, row: tuple[float, ...]
         canal=canal,
         slope_top=wedge * rng.uniform(0.3, 1),
         slope_bottom=wedge * rng.uniform(0.2, 0.8),
-        concave_top=dent * rng.uniform(0.4, 1.6) + (rng.uniform(0, 4) if crushed else 0),
-        concave_bottom=dent * rng.uniform(0.6, 2.2),
-        waist=0.3 if sacral else rng.uniform(0.6, 1.8),
+        concave_top=dent * rng.uniform(0.5, 2.0) + (rng.uniform(0, 4) if crushed else 0),
+        concave_bottom=dent * rng.uniform(0.8, 2.6),
+        waist=0.3 if sacral else rng.uniform(0.8, 2.4),
         taper=depth * 0.12 if sacral else 0.0,
         osteophyte=max(0.0, rng.normal(0, 1.3)) if not sacral else 0.0,
     )

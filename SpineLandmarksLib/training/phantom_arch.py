@@ -35,8 +35,11 @@ class Process:
 
 
 class ArchPainter:
-    def __init__(self, rng: np.random.Generator, spine: Spine, grid: Grid, rim_mm: float):
+    """Draws behind the canal as far as the fascia allows; x (mm) of the fascia at each row."""
+
+    def __init__(self, rng: np.random.Generator, spine: Spine, grid: Grid, rim_mm: float, fascia: Array):
         self.spine, self.rim_mm = spine, rim_mm
+        self.room = fascia[:, None] - grid.x_mm[None, :] - 1.5
         self.processes = [_random_process(rng, v) for v in spine.vertebrae]
         self.flavum_mm = rng.uniform(1.2, 3.5)
         self.grain = SmoothNoise(rng, grid, 3.0)
@@ -103,7 +106,8 @@ class ArchPainter:
         canvas.paint(Tissue.CSF, 0.45 * shown * joint, window)
 
     def _paint_bone(self, canvas: Canvas, shape: Array, window: Window, shown: float) -> None:
-        canvas.paint(Tissue.CORTEX, 0.8 * shown * canvas.edge(shape, 0.9), window)
+        shape = np.minimum(shape, self.room[window])
+        canvas.paint(Tissue.CORTEX, 0.65 * shown * canvas.edge(shape, 1.4), window)
         value = canvas.values[Tissue.MARROW] * (1 + self.grain_amount * self.grain.plane(0.0)[window])
         canvas.paint(Tissue.MARROW, shown * canvas.edge(shape - 1.1 * self.rim_mm - 0.3, 1.2), window, value=value)
 
@@ -115,6 +119,6 @@ def _random_process(rng: np.random.Generator, vertebra: Vertebra) -> Process:
         drop = rng.normal(steep, 0.1)
         return Process(rng.uniform(2, 6), rng.uniform(24, 32), rng.uniform(8, 12), drop, shown)
     last = vertebra.canal < 16 and vertebra.tilt > 0.1
-    height = vertebra.half_height * 2 * rng.normal(0.55 if last else 0.74, 0.08)
+    height = vertebra.half_height * 2 * rng.normal(0.52 if last else 0.7, 0.07)
     length = rng.uniform(16, 24) if last else rng.uniform(23, 31)
-    return Process(vertebra.half_height * rng.uniform(0.5, 0.85), length, height, rng.normal(0.08, 0.08), shown)
+    return Process(vertebra.half_height * rng.uniform(0.5, 0.85), length, height, rng.normal(0.2, 0.1), shown)

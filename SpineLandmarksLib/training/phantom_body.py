@@ -43,6 +43,7 @@ class BodyPainter:
         self.muscle_fat, self.midline_fat = rng.uniform(-0.1, 0.25), rng.uniform(0.1, 0.5)
         self.vessel_gap, self.vessel_mm = rng.uniform(1.0, 5.0), rng.uniform(13.0, 21.0)
         self.vessel_lateral, self.vessel_ends = rng.uniform(2.0, 16.0), spine.index("S1") - rng.uniform(1.0, 1.6)
+        self.iliac_seen, self.iliac_mm = rng.uniform() < 0.5, rng.uniform(3.5, 6.5)
         self.organs = OrganPainter(rng, spine, grid, course, self.wall)
 
     def _outline_back(self, rng: np.random.Generator) -> None:
@@ -106,8 +107,9 @@ class BodyPainter:
         canvas.paint(Tissue.MUSCLE, psoas * (level > sacrum - 5.5), value=value)
         for side, tissue in ((-1.0, Tissue.VESSEL), (1.0, Tissue.VEIN)):
             self._paint_vessel(canvas, tissue, lateral_mm - side * (self.vessel_lateral + (4 if side > 0 else 0)))
-        crossing = 6.0 * (1 - np.hypot((front - 8.0) / 6.0, (level - sacrum + 0.8) / 0.33))
-        canvas.paint(Tissue.VESSEL, 0.8 * canvas.edge(crossing, 2.0) * (abs(lateral_mm) < 16))
+        if self.iliac_seen and abs(lateral_mm) < 16:
+            crossing = self.iliac_mm * (1 - np.hypot((front - 8.0) / self.iliac_mm, (level - sacrum + 0.8) / 0.3))
+            canvas.paint(Tissue.VESSEL, 0.8 * canvas.edge(crossing, 2.0))
 
     def _paint_vessel(self, canvas: Canvas, tissue: Tissue, beside_mm: float) -> None:
         """Aorta or vena cava: a tube before the bodies that ends, tapering, where it divides above the sacrum."""

@@ -17,7 +17,7 @@ _COLUMNS = tuple(Tissue)
 #: Relative signal per sequence, in the order of `Tissue`.
 _PRESETS: dict[str, tuple[float, ...]] = {
     #        air  skin fat  musc marr cort nucl annu csf  cord nerv epif liga vess bowl gas  livr blad orga vein mese
-    "T2":    (0.0, .40, .80, .14, .36, .05, .80, .11, 1.0, .42, .40, .70, .06, .05, .34, .03, .22, .95, .40, .75, .58),
+    "T2":    (0.0, .40, .80, .14, .41, .05, .80, .11, 1.0, .42, .40, .70, .06, .05, .34, .03, .22, .95, .40, .75, .58),
     "T1":    (0.0, .45, 1.0, .30, .48, .06, .33, .28, .14, .36, .34, .85, .09, .07, .32, .03, .45, .14, .34, .40, .80),
     "STIR":  (0.0, .20, .04, .22, .13, .03, .62, .12, 1.0, .42, .40, .05, .05, .05, .38, .02, .22, .95, .48, .80, .06),
     "FATSAT": (0.0, .25, .13, .20, .20, .03, .75, .13, 1.0, .45, .40, .12, .06, .06, .38, .02, .24, .95, .45, .75, .14),
@@ -68,7 +68,7 @@ def random_scan(rng: np.random.Generator, roughness: float = 1.0) -> Scan:
     """Draw a recording; `roughness` 0 gives a clean one, 1 what clinics send."""
     return Scan(
         coil_reach_mm=rng.uniform(45, 120) / max(roughness, 0.4),
-        coil_floor=rng.uniform(0.15, 0.7),
+        coil_floor=rng.uniform(0.2, 0.9),
         coil_centre_mm=rng.normal(10, 35),
         coil_length_mm=rng.uniform(170, 330),
         band_mm=rng.uniform(12, 40) if rng.random() < 0.3 * roughness else None,
@@ -86,7 +86,7 @@ def coil_gain(scan: Scan, grid: Grid, back_mm: Array, shading: SmoothNoise, fron
     """Sensitivity (H, W): bright under the skin of the back, falling off forwards and beyond the coil's ends."""
     forward = np.maximum(back_mm[:, None] - grid.x_mm[None, :], 0)
     along = np.exp(-(((grid.y_mm[:, None] - scan.coil_centre_mm) / scan.coil_length_mm) ** 4))
-    gain = scan.coil_floor + 1.6 * np.exp(-forward / scan.coil_reach_mm)
+    gain = scan.coil_floor + 1.2 * np.exp(-forward / scan.coil_reach_mm)
     gain = gain * (0.25 + 0.75 * along) * np.exp(0.06 * shading.plane())
     if scan.band_mm is not None:
         edge = scan.band_mm + scan.band_slope * grid.y_mm[:, None]

@@ -30,13 +30,14 @@ class OrganPainter:
         self.bend_x, self.bend_y = (SmoothNoise(rng, grid, rng.uniform(18.0, 32.0), 16.0) for _ in range(2))
         self.bend_mm = rng.uniform(2.0, 6.0)
         self.bowel = SmoothNoise(rng, grid, (rng.uniform(8.0, 16.0), rng.uniform(11.0, 24.0)), 12.0)
-        self.folds = SmoothNoise(rng, grid, (rng.uniform(2.5, 5.0), rng.uniform(4.0, 9.0)), 8.0)
+        self.folds = SmoothNoise(rng, grid, (rng.uniform(2.0, 4.5), rng.uniform(6.0, 18.0)), 8.0)
         self.haze = SmoothNoise(rng, grid, (20.0, 30.0), 12.0)
         self.gas = SmoothNoise(rng, grid, rng.uniform(11.0, 18.0), 12.0)
         self.bowel_share, self.gas_from = rng.uniform(-0.5, 0.6), rng.uniform(1.2, 2.4)
         self.clarity, self.softness_mm = rng.uniform(0.5, 1.0), rng.uniform(2.5, 7.0)
         self.liver_front, self.liver_up_mm = rng.uniform(0.55, 0.85), rng.uniform(-15, 45)
         self.liver_mm = (rng.uniform(35, 60), rng.uniform(45, 80))
+        self.liver_shown = rng.uniform(0.5, 0.95) if rng.random() < 0.75 else 0.0
         self.lung_down_mm = rng.uniform(-35, 10)
         self.pelvis = [self._organ(rng, *row[:-1]) for row in _PELVIS if rng.random() < row[-1]]
 
@@ -72,9 +73,10 @@ class OrganPainter:
         """Liver under the dome of the diaphragm, lung above it."""
         top = self.spine.vertebrae[self.spine.index("T12")].centre_xy[1]
         belly = float(-self.wall.mean())
-        liver = ellipse(x + self.liver_front * belly, y - top + self.liver_up_mm, *self.liver_mm)
-        value = canvas.values[Tissue.LIVER] * (1 + 0.05 * self.folds.plane(lateral_mm))
-        canvas.paint(Tissue.LIVER, cavity * canvas.edge(liver, self.softness_mm), value=value)
+        shape = ellipse(x + self.liver_front * belly, y - top + self.liver_up_mm, *self.liver_mm)
+        liver = self.liver_shown * canvas.edge(shape, self.softness_mm)
+        value = canvas.values[Tissue.LIVER] * (1 + 0.1 * self.folds.plane(lateral_mm))
+        canvas.paint(Tissue.LIVER, cavity * liver, value=value)
         dome = top - 62.0 + self.lung_down_mm + 0.004 * (x + 0.55 * belly) ** 2
         canvas.paint(Tissue.GAS, cavity * canvas.edge(dome - y, 2 * self.softness_mm))
 

@@ -41,9 +41,12 @@ class Lesion:
 
 
 class SpinePainter:
-    """Everything random about how one spine looks, drawn once, so that all slices of a stack agree."""
+    """Everything random about how one spine looks, drawn once, so that all slices of a stack agree.
 
-    def __init__(self, rng: np.random.Generator, spine: Spine, grid: Grid, course: Course):
+    fascia: x (mm) at each row that no bone of the arches passes.
+    """
+
+    def __init__(self, rng: np.random.Generator, spine: Spine, grid: Grid, course: Course, fascia: Array):
         self.spine, self.course = spine, course
         self.rim_mm, self.chemical_shift = rng.uniform(0.35, 0.9), rng.uniform(-0.45, 0.45)
         self.grain = SmoothNoise(rng, grid, rng.uniform(1.6, 3.0))
@@ -53,7 +56,7 @@ class SpinePainter:
         self.uneven_mm = rng.uniform(0.15, 0.45)
         self.lesions = [lesion for n in range(len(spine.vertebrae)) for lesion in _random_lesions(rng, spine, n)]
         self.canal = CanalPainter(rng, spine, grid, course)
-        self.arch = ArchPainter(rng, spine, grid, self.rim_mm)
+        self.arch = ArchPainter(rng, spine, grid, self.rim_mm, fascia)
 
     def paint(self, canvas: Canvas, lateral_mm: float) -> None:
         """Draw the spine at one lateral position, back to front: canal, arches, discs, bodies, ligaments."""
@@ -121,7 +124,8 @@ class SpinePainter:
         inside = canvas.edge(np.minimum(between + 0.6, sides), 0.9)
         canvas.paint(Tissue.ANNULUS, inside, window, level=level)
         a = disc.half_depth
-        core = smoothstep(0.2, 2.8, between) * smoothstep(0.0, 0.4 * a, 0.85 * a - np.abs(u - 0.05 * a))
+        core = smoothstep(0.2, 2.8, between - 1.8 * (u / a) ** 2)
+        core = core * smoothstep(0.0, 0.4 * a, 0.85 * a - np.abs(u - 0.05 * a))
         value = canvas.mix(Tissue.NUCLEUS, Tissue.ANNULUS, disc.degeneration)
         value = value + (canvas.values[Tissue.ANNULUS] - value) * disc.cleft * np.exp(-((v / 0.9) ** 2))
         value = value * (1 + 0.08 * self.patches.plane(lateral_mm)[window])
