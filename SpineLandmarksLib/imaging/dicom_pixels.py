@@ -44,8 +44,11 @@ def _dataset(path: Path) -> Any:
 
 def _pixels(dataset: Any, frame: Frame) -> NDArray[np.float32]:
     from pydicom.pixels.utils import pixel_array
+    from pydicom.uid import RLELossless
 
-    stored: NDArray[Any] = pixel_array(dataset, index=frame.index)
+    # The RLE decoder of pylibjpeg panics on damaged data, past every `except Exception`; pydicom's own does not.
+    plugin = "pydicom" if dataset.file_meta.TransferSyntaxUID == RLELossless else ""
+    stored: NDArray[Any] = pixel_array(dataset, index=frame.index, decoding_plugin=plugin)
     if stored.shape != (frame.rows, frame.columns):
         raise InputError(f"Expected {frame.rows} x {frame.columns} pixels; got {stored.shape} in {frame.path.name}")
     values = stored.astype(np.float32)

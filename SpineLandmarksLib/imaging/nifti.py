@@ -22,7 +22,9 @@ _SLACK = 2**20
 
 def read_nifti(path: Path) -> Volume:
     """Read a NIfTI file. Raises InputError or GeometryError in one line."""
-    with reading(path, "a NIfTI file"):
+    from nibabel.imageglobals import LoggingOutputSuppressor
+
+    with reading(path, "a NIfTI file"), LoggingOutputSuppressor():
         header = _header(path)
         shape = trailing_ones_dropped(header.get_data_shape(), path.name)
         check_size(shape, path.name)

@@ -58,7 +58,7 @@ def sagittal_problem(shape: tuple[int, ...], ras_from_ijk: Matrix) -> str | None
         axis = max(plane, key=lambda a: spacing[a])
     else:
         return None
-    normal = cosines(ras_from_ijk)[:, axis]
+    normal = cosines(ras_from_ijk)[:, axis].round(2) + 0.0  # + 0.0 turns -0.00 into 0.00
     return f"{plane_of(normal)} (normal {', '.join(f'{value:.2f}' for value in normal)})"
 
 

@@ -1,0 +1,97 @@
+"""Zips that attack: nothing leaves the folder, nothing grows without end, nothing stays behind."""
+
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from SpineLandmarksLib.errors import InputError
+from SpineLandmarksLib.imaging import unzip
+from SpineLandmarksLib.imaging.study import read_study
+
+
+@pytest.fixture
+def a_zip(tmp_path):
+    """Write members {name: bytes} to a zip; a ZipInfo may stand for a name."""
+
+    def write(members, compression=zipfile.ZIP_DEFLATED):
+        path = tmp_path / "study.zip"
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            for name, content in members:
+                archive.writestr(name, content)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "name", ["../escaped", "a/../../escaped", "/escaped", "..\\escaped", "C:\\escaped", "c:escaped"]
+)
+def test_a_name_that_leaves_the_folder_is_refused(a_zip, tmp_path, name):
+    with pytest.raises(InputError, match="Expected names inside the zip's own folder"):
+        read_study(a_zip([(name, b"x")]))
+    assert not list(tmp_path.parent.rglob("escaped"))
+
+
+def test_a_link_is_refused(a_zip):
+    link = zipfile.ZipInfo("slice.dcm")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with pytest.raises(InputError, match="got a link"):
+        read_study(a_zip([(link, b"/etc/passwd")]))
+
+
+def test_a_zip_that_inflates_a_thousandfold_is_refused(a_zip):
+    bomb = a_zip([(f"{n}.dcm", bytes(2**24)) for n in range(5)])  # 80 MiB of zeros in 80 KiB
+    assert bomb.stat().st_size < 2**17
+    with pytest.raises(InputError, match="inflates to at most 67108864 bytes"):
+        read_study(bomb)
+
+
+def test_the_inflated_size_is_counted_not_believed(a_zip, monkeypatch):
+    path = a_zip([("a.dcm", b"abc" * 4000)])
+    monkeypatch.setattr(unzip, "MAX_INFLATED_BYTES", 1000)
+    monkeypatch.setattr(
+        zipfile.ZipInfo, "file_size", property(lambda self: 10, lambda self, value: None), raising=False
+    )
+    with pytest.raises(InputError):
+        read_study(path)
+
+
+def test_a_limit_in_bytes_holds_for_honest_content(a_zip, monkeypatch):
+    monkeypatch.setattr(unzip, "MAX_INFLATED_BYTES", 1000)
+    with pytest.raises(InputError, match="at most 1000 bytes"):
+        read_study(a_zip([("a.dcm", b"ab"), ("b.dcm", b"abc" * 400)], zipfile.ZIP_STORED))
+
+
+def test_too_many_members_are_refused(a_zip, monkeypatch):
+    monkeypatch.setattr(unzip, "MAX_MEMBERS", 3)
+    with pytest.raises(InputError, match="at most 3 files"):
+        read_study(a_zip([(f"{n}", b"x") for n in range(4)]))
+
+
+@pytest.mark.parametrize("content", [[], [("notes.txt", b"no image")], [("volume.nii", b"\x5c\x01\0\0" * 90)]])
+def test_a_zip_without_dicom_is_refused(a_zip, content):
+    path = a_zip(content)
+    with pytest.raises(InputError, match="Expected"):
+        read_study(path)
+
+
+def test_the_temporary_folder_goes_away_whatever_happens(a_zip):
+    path = a_zip([("a", b"x")])
+    with unzip.unpacked(path) as folder:
+        assert [file.read_bytes() for file in folder.iterdir()] == [b"x"]
+    assert not folder.exists()
+    with pytest.raises(ZeroDivisionError), unzip.unpacked(path) as folder:
+        raise ZeroDivisionError
+    assert not Path(folder).exists()
+
+
+def test_an_encrypted_member_is_refused(a_zip):
+    path = a_zip([("a.dcm", b"secret")])
+    content = bytearray(path.read_bytes())
+    content[content.find(b"PK\x03\x04") + 6] |= 1  # general purpose flag, bit 0, in both headers
+    content[content.find(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="encrypted"):
+        read_study(path)
