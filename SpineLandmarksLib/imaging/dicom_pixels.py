@@ -42,13 +42,24 @@ def _dataset(path: Path) -> Any:
     return dataset
 
 
-def _pixels(dataset: Any, frame: Frame) -> NDArray[np.float32]:
+def _decoded(dataset: Any, frame: Frame) -> NDArray[Any]:
     from pydicom.pixels.utils import pixel_array
-    from pydicom.uid import RLELossless
+    from pydicom.uid import JPEG2000TransferSyntaxes, JPEGBaseline8Bit, RLELossless
 
-    # The RLE decoder of pylibjpeg panics on damaged data, past every `except Exception`; pydicom's own does not.
-    plugin = "pydicom" if dataset.file_meta.TransferSyntaxUID == RLELossless else ""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    plugin = ""
+    if syntax == RLELossless:
+        plugin = "pydicom"
+    elif syntax in JPEG2000TransferSyntaxes:
+        plugin = "pylibjpeg"
+    elif syntax == JPEGBaseline8Bit:
+        plugin = "pillow"
     stored: NDArray[Any] = pixel_array(dataset, index=frame.index, decoding_plugin=plugin)
+    return stored
+
+
+def _pixels(dataset: Any, frame: Frame) -> NDArray[np.float32]:
+    stored = _decoded(dataset, frame)
     if stored.shape != (frame.rows, frame.columns):
         raise InputError(f"Expected {frame.rows} x {frame.columns} pixels; got {stored.shape} in {frame.path.name}")
     values = stored.astype(np.float32)

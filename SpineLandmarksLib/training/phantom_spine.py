@@ -106,7 +106,7 @@ class SpinePainter:
     def _paint_disc(self, canvas: Canvas, level: int, disc: Disc, lateral_mm: float) -> None:
         width = 12.0 if disc.above.is_sacral else (disc.above.half_width + disc.below.half_width) / 2
         chord = _chord(lateral_mm - disc.lateral, width)
-        window = canvas.grid.window(disc.centroid_xy, disc.half_depth + 12)
+        window = canvas.grid.window(disc.middle_xy, disc.half_depth + 12)
         x, y = canvas.grid.mesh(window)
         u_above, v_above = disc.above.local(x, y)
         if chord <= 0.05 or not u_above.size:

@@ -1,0 +1,142 @@
+"""A model bundle: a MONAI-bundle folder with one set of weights, a graph that reads them, and what they mean.
+
+    configs/metadata.json    MONAI's metadata, and the sha256 of every file below
+    configs/detector.json    landmark names, preparation, architecture, chain prior, calibration
+    models/model.safetensors the weights; tensors only, nothing is ever unpickled
+    models/model.onnx        the graph for the light backend; its weights lie in model.safetensors
+    docs/                    model card, licences, metrics
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from SpineLandmarksLib.chain import ChainPrior
+from SpineLandmarksLib.errors import BundleError, SpineLandmarksError
+from SpineLandmarksLib.formats.atomic import write_atomically
+from SpineLandmarksLib.resources import models_folder
+from SpineLandmarksLib.settings import from_dict, to_dict
+from SpineLandmarksLib.transforms import Preparation
+from SpineLandmarksLib.uncertainty import Calibration
+
+DEFAULT = "lumbar11"
+METADATA, DETECTOR = Path("configs/metadata.json"), Path("configs/detector.json")
+WEIGHTS, GRAPH = Path("models/model.safetensors"), Path("models/model.onnx")
+HASHED = (DETECTOR, WEIGHTS, GRAPH)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files have been checked against their hashes.
+
+    landmarks: names in channel order. architecture: settings of `model.Architecture`.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    landmarks: tuple[str, ...]
+    preparation: Preparation
+    architecture: dict[str, Any]
+    prior: ChainPrior
+    calibration: Calibration
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+def find_bundle(name_or_folder: str | Path) -> Path:
+    """The folder of a bundle given as a folder or as the name of a shipped one."""
+    for folder in (Path(name_or_folder), models_folder() / name_or_folder):
+        if (folder / METADATA).is_file():
+            return folder
+    exist = ", ".join(sorted(f.parent.parent.name for f in models_folder().glob("*/configs/metadata.json"))) or "none"
+    raise BundleError(f"Expected a bundle folder or the name of a shipped bundle ({exist}); got {str(name_or_folder)!r}")
+
+
+def load_bundle(name_or_folder: str | Path = DEFAULT) -> Bundle:
+    """Read a bundle and check every file's hash; BundleError says which file is missing or altered."""
+    folder = find_bundle(name_or_folder)
+    metadata = _read_json(folder / METADATA)
+    expected = metadata.get("sha256")
+    if not isinstance(expected, dict) or not {file.as_posix() for file in HASHED} <= set(expected):
+        raise BundleError(f"Expected sha256 of {', '.join(map(str, HASHED))} in {folder / METADATA}; got {expected}")
+    for file in HASHED:
+        check_hash(folder / file, str(expected[file.as_posix()]))
+    values = _read_json(folder / DETECTOR)
+    try:
+        return Bundle(
+            folder=folder,
+            name=str(metadata["name"]),
+            version=str(metadata["version"]),
+            landmarks=tuple(values["landmarks"]),
+            preparation=from_dict(Preparation, values["preparation"], "preparation"),
+            architecture=values["architecture"],
+            prior=ChainPrior.from_dict(values["chain_prior"]),
+            calibration=from_dict(Calibration, values["calibration"], "calibration"),
+        )
+    except (KeyError, TypeError, ValueError, SpineLandmarksError) as error:
+        raise BundleError(f"Bundle {folder}: a setting is missing or does not fit this version: {error!r}") from error
+
+
+def check_hash(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise BundleError(f"Expected the bundle's file {path}; it is missing. Install the bundle again")
+    actual = sha256(path)
+    if actual != expected:
+        raise BundleError(f"Expected {path} to have sha256 {expected[:12]}...; got {actual[:12]}... The file was altered")
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file: Any) -> str:
+    """Python 3.10 has no `file_digest`."""
+    return hashlib.sha256(file.read()).hexdigest()
+
+
+def write_settings(
+    folder: Path,
+    landmarks: tuple[str, ...],
+    preparation: Preparation,
+    architecture: dict[str, Any],
+    prior: ChainPrior,
+    calibration: Calibration,
+) -> None:
+    """Write `configs/detector.json`."""
+    values = {
+        "landmarks": list(landmarks),
+        "preparation": to_dict(preparation),
+        "architecture": architecture,
+        "chain_prior": prior.to_dict(),
+        "calibration": to_dict(calibration),
+    }
+    write_json(folder / DETECTOR, values)
+
+
+def seal(folder: Path, metadata: dict[str, Any]) -> None:
+    """Write `configs/metadata.json` with the hashes of the files as they are now."""
+    write_json(folder / METADATA, {**metadata, "sha256": {file.as_posix(): sha256(folder / file) for file in HASHED}})
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(path) as file:
+        file.write((json.dumps(values, indent=2) + "\n").encode())
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"Expected readable JSON in {path}; got: {error}") from error
+    if not isinstance(values, dict):
+        raise BundleError(f"Expected settings in {path}; got {type(values).__name__}")
+    return values

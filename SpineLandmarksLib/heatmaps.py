@@ -1,0 +1,129 @@
+"""Heatmaps: continuous Gaussian targets, the losses against them, and sub-pixel peaks. torch; exportable.
+
+Frames: `_px` are network-input pixels. A heatmap of stride s has its pixel u at input pixel s (u + 1/2) - 1/2.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from SpineLandmarksLib.errors import RecipeError
+
+
+class Candidates(NamedTuple):
+    """The K best peaks of each landmark, best first.
+
+    xy: (B, L, K, 2) input pixels; log_mass: (B, L, K) log of the probability inside the peak's window;
+    covariance: (B, L, K, 3) xx, yy, xy in squared input pixels.
+    """
+
+    xy: Tensor
+    log_mass: Tensor
+    covariance: Tensor
+
+
+def centres_px(count: int, stride: float, like: Tensor) -> Tensor:
+    """(count,) input-pixel coordinate of each heatmap pixel along one axis."""
+    return (torch.arange(count, dtype=torch.float32, device=like.device) + 0.5) * stride - 0.5
+
+
+def squared_distance(points_px: Tensor, size_hw: tuple[int, int], stride: float) -> tuple[Tensor, Tensor]:
+    """Squared distances along each axis from points (B, L, 2): (B, L, 1, w) and (B, L, h, 1)."""
+    x = centres_px(size_hw[1], stride, points_px)
+    y = centres_px(size_hw[0], stride, points_px)
+    dx = x[None, None, None, :] - points_px[..., 0, None, None]  # (B, L, 1, w)
+    dy = y[None, None, :, None] - points_px[..., 1, None, None]  # (B, L, h, 1)
+    return dx.square(), dy.square()
+
+
+def gaussian_target(points_px: Tensor, sigma_px: float | Tensor, size_hw: tuple[int, int], stride: float) -> Tensor:
+    """exp(-d^2 / 2 sigma^2), peak 1, centred between pixels where the point is. (B, L, 2) -> (B, L, h, w).
+
+    sigma_px: one number, or (L,) for one per landmark.
+    """
+    dx2, dy2 = squared_distance(torch.nan_to_num(points_px), size_hw, stride)
+    sigma = torch.as_tensor(sigma_px, dtype=torch.float32, device=points_px.device).reshape(-1, 1, 1)
+    return torch.exp(-dx2 / (2 * sigma**2)) * torch.exp(-dy2 / (2 * sigma**2))
+
+
+def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
+    """Mean of (B, L) over the valid entries; 0 when there are none."""
+    weight = valid.to(values.dtype)
+    return (torch.where(valid, values, torch.zeros_like(values)) * weight).sum() / weight.sum().clamp(min=1)
+
+
+def softmax_cross_entropy(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Cross-entropy of a softmax over all pixels against the normalized target: one peak per channel is known."""
+    log_p = F.log_softmax(logits.flatten(2), dim=-1)
+    t = target.flatten(2)
+    t = t / t.sum(-1, keepdim=True).clamp(min=1e-12)
+    return masked_mean(-(t * log_p).sum(-1), valid)
+
+
+def binary_cross_entropy(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Per-pixel binary cross-entropy, the seed paper's heatmap loss."""
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return masked_mean(loss.flatten(2).mean(-1), valid)
+
+
+def mean_squared_error(values: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Half the summed squared error per landmark, as SpatialConfiguration-Net uses it."""
+    return masked_mean(0.5 * (values - target).square().flatten(2).sum(-1), valid)
+
+
+LOSSES = {
+    "softmax_cross_entropy": softmax_cross_entropy,
+    "binary_cross_entropy": binary_cross_entropy,
+    "mean_squared_error": mean_squared_error,
+}
+
+
+def log_probability(heatmap: Tensor, loss: str) -> Tensor:
+    """What a network trained with `loss` says about each pixel, as log of a distribution over pixels. (B, L, h, w)."""
+    if loss == "softmax_cross_entropy":
+        log_p = heatmap
+    elif loss == "binary_cross_entropy":
+        log_p = F.logsigmoid(heatmap)
+    elif loss == "mean_squared_error":
+        log_p = torch.log(heatmap.clamp(min=1e-6))
+    else:
+        raise RecipeError(f"Expected a heatmap loss of {', '.join(LOSSES)}; got {loss!r}")
+    return F.log_softmax(log_p.flatten(2), dim=-1).reshape(heatmap.shape)
+
+
+def window_moments(p: Tensor, radius: int, stride: float) -> Tensor:
+    """Sums of 1, x, y, xx, yy, xy times p over a square window, x and y from its middle. (B, L, h, w) -> (B, L, 6, hw)."""
+    offset = torch.arange(-radius, radius + 1, dtype=p.dtype, device=p.device) * stride
+    y, x = offset[:, None], offset[None, :]
+    one = torch.ones_like(x + y)
+    kernels = torch.stack([one, x * one, y * one, x * x * one, y * y * one, x * y])[:, None]
+    batch, landmarks, height, width = p.shape
+    sums = F.conv2d(p.reshape(batch * landmarks, 1, height, width), kernels, padding=radius)
+    return sums.reshape(batch, landmarks, 6, height * width)
+
+
+def find_candidates(log_p: Tensor, count: int, stride: float, radius: int = 2) -> Candidates:
+    """The `count` strongest peaks of each channel, to a fraction of a pixel.
+
+    log_p: (B, L, h, w) log of a distribution over pixels. A peak is a pixel that is the largest of its window; its
+    position is the mean, and its covariance the second moment, of the probability inside the window (local
+    soft-argmax). Built from convolution and pooling alone, so that the exported graph decodes exactly as training does.
+    """
+    height, width = log_p.shape[-2:]
+    moments = window_moments(log_p.exp(), radius, stride)
+    is_peak = F.max_pool2d(log_p, 2 * radius + 1, stride=1, padding=radius) == log_p
+    mass = moments[:, :, 0]
+    best = torch.where(is_peak.flatten(2), mass, mass * 1e-12).topk(count, dim=-1)
+    at = moments.gather(-1, best.indices[:, :, None].expand(-1, -1, 6, -1))
+    total, sx, sy, sxx, syy, sxy = at.unbind(2)
+    total = total.clamp(min=1e-30)
+    dx, dy = sx / total, sy / total
+    columns = centres_px(width, stride, log_p)[None, :].expand(height, width).reshape(-1)
+    rows = centres_px(height, stride, log_p)[:, None].expand(height, width).reshape(-1)
+    x, y = columns[best.indices] + dx, rows[best.indices] + dy
+    covariance = torch.stack([sxx / total - dx * dx, syy / total - dy * dy, sxy / total - dx * dy], -1)
+    return Candidates(torch.stack([x, y], -1), torch.log(best.values.clamp(min=1e-30)), covariance)

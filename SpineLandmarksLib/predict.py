@@ -1,0 +1,167 @@
+"""The main job: a study in, named points in patient millimetres out.
+
+    stack  = read_study(path)                    imaging/study.py
+    found  = localizer.read_slices(...)          prepare -> network -> chain, each slice on its own
+    index  = choose_slice(...)                   imaging/midsagittal.py
+    points = lateral position, RAS, doubt        geometry.py, uncertainty.py -> LandmarkSet
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SpineLandmarksLib.backends import Backend, Peaks, open_backend
+from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
+from SpineLandmarksLib.chain import FREE_SCALES, Chain, solve_chain
+from SpineLandmarksLib.errors import InputError
+from SpineLandmarksLib.geometry import Matrix, apply
+from SpineLandmarksLib.imaging.midsagittal import SliceChoice, choose_slice, lateral_positions, slices_to_try
+from SpineLandmarksLib.imaging.stack import SagittalStack
+from SpineLandmarksLib.imaging.study import read_study
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
+from SpineLandmarksLib.transforms import prepare_slice, working_spacing
+
+Array = NDArray[np.float64]
+
+#: Slices that go through the network together: enough to keep it busy, few enough to stay small in memory.
+BATCH = 4
+#: Below this confidence a point is named in the warnings.
+DOUBTFUL = 0.7
+
+
+@dataclass(frozen=True)
+class SliceReading:
+    """What one slice says. xy: (L, 2) native pixels, nan where out of view; variance_mm2: (L,) mean over the axes;
+    evidence: (L,) log of the probability in each chosen peak; candidates_mm: (L, K, 2) and log_mass: (L, K) all peaks.
+    """
+
+    chain: Chain
+    xy: Array
+    variance_mm2: Array
+    evidence: Array
+    candidates_mm: Array
+    log_mass: Array
+
+
+class Localizer:
+    """A bundle with its runtime, ready for many studies."""
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        self.bundle = bundle
+        self.backend = backend
+
+    @staticmethod
+    def open(bundle: str | Path = DEFAULT, backend: str = "auto", device: str = "auto") -> Localizer:
+        """Load a bundle by name or folder, and its runtime."""
+        loaded = load_bundle(bundle)
+        return Localizer(loaded, open_backend(loaded, backend, device))
+
+    def localize(self, stack: SagittalStack, slice_index: int | None = None) -> LandmarkSet:
+        """The landmarks of a stack; `slice_index` overrides the automatic choice."""
+        started = time.perf_counter()
+        tried = slices_to_try(len(stack), stack.slice_spacing_mm, slice_index)
+        readings = self.read_slices(stack.voxels[list(tried)], stack.pixel_spacing_mm)
+        scores = np.array([reading.chain.score for reading in readings])
+        choice = choose_slice(tried, scores, len(stack), stack.slice_spacing_mm, slice_index)
+        reading = readings[tried.index(choice.index)]
+        lateral = lateral_positions(
+            choice.index, tried, _evidence_at(reading, readings), stack.slice_spacing_mm, fixed=slice_index is not None
+        )
+        landmarks = tuple(self._landmark(stack, reading, row, lateral[row]) for row in range(len(lateral)))
+        return LandmarkSet(
+            landmarks=landmarks,
+            input=stack.source,
+            series_uid=stack.series_uid,
+            slice_index=choice.index,
+            spacing_mm=stack.pixel_spacing_mm,
+            bundle=self.bundle.label,
+            runtime_s=time.perf_counter() - started,
+            warnings=(*stack.warnings, *_doubts(landmarks, reading.chain, choice)),
+        )
+
+    def read_slices(
+        self, slices: NDArray[np.float32], spacing_mm: tuple[float, float] | None
+    ) -> list[SliceReading]:
+        """Each native slice of (N, H, W), which share their pixel spacing (x, y), on its own."""
+        prepared = [prepare_slice(image, spacing_mm, self.bundle.preparation) for image in slices]
+        pixel_from_slice = prepared[0][1]
+        images = np.stack([image for image, _ in prepared])[:, None]
+        peaks = [self.backend.detect(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+        joined = Peaks(*(np.concatenate(part) for part in zip(*peaks, strict=True)))
+        shape = (int(slices.shape[1]), int(slices.shape[2]))
+        return [self._read(joined, row, pixel_from_slice, shape, spacing_mm) for row in range(len(slices))]
+
+    def _read(
+        self, peaks: Peaks, row: int, pixel_from_slice: Matrix, shape: tuple[int, int],
+        spacing_mm: tuple[float, float] | None,
+    ) -> SliceReading:  # fmt: skip
+        mm = working_spacing(shape, spacing_mm, self.bundle.preparation)
+        slice_from_pixel = np.linalg.inv(pixel_from_slice)
+        xy = apply(slice_from_pixel, peaks.xy[row])  # (L, K, 2) native pixels
+        mm_per_pixel = mm * np.diag(slice_from_pixel)[:2]  # a preparation scales and shifts, so this is all of it
+        variance = (peaks.covariance[row][..., :2] * mm_per_pixel**2).mean(-1)  # (L, K)
+        log_mass = peaks.log_mass[row].astype(np.float64)
+        extent = np.array([[-0.5, -0.5], [shape[1] - 0.5, shape[0] - 0.5]]) * mm
+        scales = (1.0,) if spacing_mm is not None else FREE_SCALES
+        chain = solve_chain(xy * mm, log_mass, self.bundle.prior, extent, scales)
+        taken = np.arange(len(xy)), np.maximum(chain.choice, 0)
+        absent = chain.choice < 0
+        return SliceReading(
+            chain=chain,
+            xy=np.where(absent[:, None], np.nan, xy[taken]),
+            variance_mm2=np.where(absent, np.nan, variance[taken]),
+            evidence=np.where(absent, np.nan, log_mass[taken]),
+            candidates_mm=xy * mm,
+            log_mass=log_mass,
+        )
+
+    def _landmark(self, stack: SagittalStack, reading: SliceReading, row: int, lateral: float) -> Landmark:
+        name = self.bundle.landmarks[row]
+        confidence = float(self.bundle.calibration.confidence(reading.chain.probability)[row])
+        if reading.chain.choice[row] < 0:
+            return Landmark(name, "out_of_view", confidence=confidence)
+        x, y = (float(v) for v in reading.xy[row])
+        if stack.ras_from_ijk is None:
+            return Landmark(name, "predicted", None, (x, y), confidence)
+        r, a, s = (float(v) for v in stack.to_ras(lateral, np.array([x, y])))
+        radius = float(self.bundle.calibration.radius95_mm(reading.variance_mm2)[row])
+        return Landmark(name, "predicted", (r, a, s), (x, y), confidence, radius)
+
+
+def predict(
+    path: str | Path,
+    localizer: Localizer,
+    spacing_mm: float | tuple[float, float] | None = None,
+    slice_index: int | None = None,
+) -> tuple[SagittalStack, LandmarkSet]:
+    """Read one study and localize its landmarks. Raises a SpineLandmarksError that says what is wrong with it."""
+    stack = read_study(path, spacing_mm)
+    if slice_index is not None and not 0 <= slice_index < len(stack):
+        raise InputError(f"Expected --slice in 0..{len(stack) - 1} for {path}; got {slice_index}")
+    return stack, replace(localizer.localize(stack, slice_index), input=str(path))
+
+
+def _evidence_at(chosen: SliceReading, readings: Sequence[SliceReading], near_mm: float = 6.0) -> Array:
+    """(N, L) log of the probability that each slice puts near the chosen slice's points; nan where out of view."""
+    rows = []
+    taken = np.arange(len(chosen.xy)), np.maximum(chosen.chain.choice, 0)
+    place = chosen.candidates_mm[taken]
+    for reading in readings:
+        distance = np.linalg.norm(reading.candidates_mm - place[:, None], axis=-1)
+        mass = np.where(distance < near_mm, np.exp(reading.log_mass), 0.0).sum(1)
+        rows.append(np.where(chosen.chain.choice < 0, np.nan, np.log(np.maximum(mass, 1e-6))))
+    return np.stack(rows)
+
+
+def _doubts(landmarks: Sequence[Landmark], chain: Chain, choice: SliceChoice) -> tuple[str, ...]:
+    doubtful = [mark.name for mark in landmarks if mark.confidence is not None and mark.confidence < DOUBTFUL]
+    absent = [mark.name for mark in landmarks if mark.is_absent]
+    said = [f"Levels are doubtful: {', '.join(doubtful)}. Check them before use"] if doubtful else []
+    said += [f"Out of view: {', '.join(absent)}"] if absent else []
+    return (*said, *choice.warnings)

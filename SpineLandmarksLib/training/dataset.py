@@ -1,0 +1,113 @@
+"""A data-set folder as tensors: every slice prepared once, padded onto one canvas, with points and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SpineLandmarksLib.errors import DatasetError, InputError
+from SpineLandmarksLib.formats.landmarks_json import Annotation, read_landmarks_json
+from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.transforms import Image, Preparation, prepare_slice
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Mean distance of the centres of L1 and L5 that unknown spacings are scaled to.
+L1_L5_MM = 144.0
+
+
+def load_annotations(folders: Sequence[Path], schema: Sequence[str]) -> list[Annotation]:
+    """Every annotated slice of the data-set folders, in a fixed order.
+
+    Groups (patients) keep their own names, so that a split does not depend on where a folder lies. Two folders that
+    use the same name for different patients only make a split more careful.
+    """
+    found: list[Annotation] = []
+    for folder in folders:
+        file = folder / "landmarks.json" if folder.is_dir() else folder
+        if not file.is_file():
+            raise DatasetError(f"Expected a data-set folder with landmarks.json; got {folder}")
+        found += read_landmarks_json(file, schema)
+    if not found:
+        raise DatasetError(f"Expected at least one annotated slice; got none in {', '.join(map(str, folders))}")
+    return sorted(found, key=lambda row: (row.group, str(row.image)))
+
+
+def load_image(path: Path) -> Image:
+    """A slice picture as (H, W) float32 grey values."""
+    from PIL import Image as Pillow
+    from PIL import UnidentifiedImageError
+
+    try:
+        with Pillow.open(path) as picture:
+            grey = picture if picture.mode in ("L", "F") or picture.mode.startswith("I") else picture.convert("L")
+            return np.asarray(grey, dtype=np.float32)
+    except (OSError, UnidentifiedImageError) as error:
+        raise InputError(f"Expected a readable slice picture; got {path}: {error}") from error
+
+
+def spacing_of(annotation: Annotation) -> tuple[float, float] | None:
+    """(x, y) mm: the recorded spacing, else the one that makes L1-L5 144 mm, else None."""
+    if annotation.spacing_mm is not None:
+        return annotation.spacing_mm
+    ends = [annotation.points_xy.get(name) for name in ("L1", "L5")]
+    if ends[0] is None or ends[1] is None:
+        return None
+    pixel = L1_L5_MM / float(np.linalg.norm(np.subtract(ends[0], ends[1])))
+    return pixel, pixel
+
+
+def points_of(annotation: Annotation, schema: Sequence[str]) -> NDArray[np.float64]:
+    """(L, 2) native pixels in the schema's order; nan where not annotated."""
+    return np.array([annotation.points_xy.get(name) or (np.nan, np.nan) for name in schema], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Cases:
+    """images: (N, 1, Hc, Wc) prepared slices at the first pixel of a common canvas; sizes_wh: (N, 2) their extents;
+    points_px: (N, L, 2) canvas pixels, nan where not annotated; valid: (N, L)."""
+
+    images: Tensor
+    sizes_wh: Tensor
+    points_px: Tensor
+    valid: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def cache_preparation(p: Preparation, finer: float = 1.4) -> Preparation:
+    """Preparation of the cached slices: as the network's, but finer, so that random scaling loses no detail."""
+    return p if p.resize == "plain" else replace(p, spacing_mm=p.spacing_mm / finer, multiple=1, max_side=10_000)
+
+
+def cache_scale(p: Preparation) -> float:
+    """Network pixels per cached pixel."""
+    return 1.0 if p.resize == "plain" else cache_preparation(p).spacing_mm / p.spacing_mm
+
+
+def load_cases(annotations: Sequence[Annotation], schema: Sequence[str], p: Preparation) -> Cases:
+    """Read and prepare every annotated slice once."""
+    import torch
+
+    prepared, points = [], []
+    for annotation in annotations:
+        image, cache_from_slice = prepare_slice(load_image(annotation.image), spacing_of(annotation), cache_preparation(p))
+        prepared.append(image)
+        points.append(apply(cache_from_slice, points_of(annotation, schema)))
+    height, width = np.max([image.shape for image in prepared], axis=0)
+    canvas = np.stack([_onto_canvas(image, height, width) for image in prepared])[:, None]
+    sizes = torch.tensor([image.shape[::-1] for image in prepared], dtype=torch.float32)
+    points_px = torch.from_numpy(np.stack(points)).float()
+    return Cases(torch.from_numpy(canvas), sizes, points_px, ~torch.isnan(points_px).any(-1))
+
+
+def _onto_canvas(image: Image, height: int, width: int) -> Image:
+    below, right = height - image.shape[0], width - image.shape[1]
+    return np.pad(image, ((0, below), (0, right)), constant_values=float(image.min()))

@@ -1,0 +1,123 @@
+"""From a trained detector to a bundle: one file of weights, and a graph that reads its weights from that same file.
+
+The weights are stored once, as safetensors with the large tensors in half precision. The ONNX graph refers to the
+bytes of that file (ONNX external data), so graph and weights cannot disagree and a bundle is half the size.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from SpineLandmarksLib.bundle import GRAPH, WEIGHTS
+from SpineLandmarksLib.errors import BundleError
+from SpineLandmarksLib.formats.atomic import write_atomically
+from SpineLandmarksLib.model import Detector
+
+#: Tensors with at least this many numbers are stored in half precision; the small ones (norms) stay exact.
+LARGE = 1024
+
+
+class Graph(nn.Module):
+    """What the light backend runs: network, fusion and peaks in one graph."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        found = self.detector.detect(image)
+        return found.xy, found.log_mass, found.covariance
+
+
+def write_weights(detector: Detector, folder: Path) -> None:
+    """Round the detector's large weights to half precision, in place, and write them."""
+    from safetensors.torch import save
+
+    tensors = {}
+    with torch.no_grad():
+        for name, value in detector.state_dict().items():
+            half = value.is_floating_point() and value.numel() >= LARGE
+            if half:
+                value.copy_(value.half().to(value.dtype))
+            tensors[name] = (value.half() if half else value).contiguous()
+    (folder / WEIGHTS).parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(folder / WEIGHTS) as file:
+        file.write(save(tensors))
+
+
+def write_graph(detector: Detector, folder: Path, height: int = 256, width: int = 320) -> None:
+    """Write the graph beside weights that `write_weights` has written. Batch, height and width stay free."""
+    model = export_graph(detector, height, width)
+    refer_to_weights(model, folder / WEIGHTS)
+    with write_atomically(folder / GRAPH) as file:
+        file.write(model.SerializeToString())
+
+
+def export_graph(detector: Detector, height: int, width: int) -> Any:
+    """An ONNX ModelProto whose initializers keep the names and values of the detector's own weights."""
+    import onnxscript
+
+    free = {"image": {0: "batch", 2: "height", 3: "width"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's notes about its own insides
+        program = torch.onnx.export(
+            Graph(detector).eval(),
+            (torch.zeros(2, 1, height, width),),
+            dynamo=True,
+            optimize=False,  # would fold batch norms into other weights than those stored; the runtime folds at start
+            verbose=False,
+            input_names=["image"],
+            output_names=["xy", "log_mass", "covariance"],
+            dynamic_shapes=free,
+        )
+    assert program is not None
+    onnxscript.optimizer.fold_constants(program.model)
+    onnxscript.optimizer.remove_unused_nodes(program.model)
+    return program.model_proto
+
+
+def refer_to_weights(model: Any, weights: Path) -> None:
+    """Replace initializers by references into the safetensors file, with a cast where it stores half precision."""
+    from onnx import TensorProto, helper
+
+    stored = tensor_places(weights)
+    casts = []
+    for initializer in model.graph.initializer:
+        name = initializer.name.removeprefix("detector.")
+        if name not in stored:
+            if len(initializer.raw_data) > 4 * LARGE:
+                raise BundleError(f"Expected the graph's {initializer.name} in {weights}; it is not there")
+            continue
+        kind, offset, length = stored[name]
+        initializer.ClearField("raw_data")
+        initializer.ClearField("external_data")
+        initializer.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", weights.name), ("offset", offset), ("length", length)):
+            initializer.external_data.add(key=key, value=str(value))
+        if kind == "F16":
+            exact = initializer.name
+            initializer.name, initializer.data_type = exact + "_half", TensorProto.FLOAT16
+            casts.append(helper.make_node("Cast", [initializer.name], [exact], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def tensor_places(weights: Path) -> dict[str, tuple[str, int, int]]:
+    """name -> (dtype, offset in the file, length in bytes), from a safetensors header."""
+    with weights.open("rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(size))
+    places = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            places[name] = (entry["dtype"], 8 + size + begin, end - begin)
+    return places
