@@ -141,7 +141,7 @@ class Disc:
     def middle_xy(self) -> tuple[float, float]:
         """The truth of a disc: half-way between the middles of its two endplates, on the mid-sagittal slice.
 
-        Readers mark this point. The centroid of a wedged disc lies up to 3 mm nearer to its tall front.
+        Readers mark this point. The centroid of a wedged disc lies a few mm nearer to its tall front.
         """
         upper, lower = self.above.plane(0.0, self.above.bottom(0.0)), self.below.plane(0.0, -self.below.top(0.0))
         x, y = ((upper + lower) / 2).tolist()
@@ -195,12 +195,12 @@ def _random_vertebra(rng: np.random.Generator, name: str, row: tuple[float, ...]
     crushed = not sacral and rng.random() < 0.03
     wedge = rng.normal(0.012, 0.02) + (rng.uniform(0.1, 0.25) if crushed else 0.0)
     # Lower bodies are taller in front, and take that share of the lordosis from their discs.
-    wedge -= {"L3": 0.02, "L4": 0.06, "L5": 0.16, "S1": 0.12}.get(name, 0.0)
+    wedge -= {"L3": 0.03, "L4": 0.08, "L5": 0.18, "S1": 0.14}.get(name, 0.0)
     dent = 0.2 if sacral and name != "S1" else 1.0
     return Vertebra(
         name=name,
         centre_xy=(0.0, 0.0),
-        tilt=float(np.radians(tilt + rng.normal(0, 2.0))),
+        tilt=float(np.radians(tilt + rng.normal(0, 1.2))),
         half_height=height / 2 * rng.normal(1, 0.025) * (rng.uniform(0.75, 0.95) if crushed else 1.0),
         half_depth=depth / 2 * rng.normal(1, 0.015),
         half_width=width,
@@ -219,7 +219,7 @@ def _random_vertebra(rng: np.random.Generator, name: str, row: tuple[float, ...]
 def _vary_together(rng: np.random.Generator, loose: list[Vertebra]) -> list[Vertebra]:
     """What a whole person has in common: size, lordosis, posture, sideways bend, how narrow the canal is."""
     size, depth = rng.normal(1.04, 0.055), rng.normal(1.0, 0.06)
-    lordosis, posture = np.clip(rng.normal(1.0, 0.33), 0.3, 1.7), np.radians(rng.normal(0, 6.5))
+    lordosis, posture = np.clip(rng.normal(1.0, 0.28), 0.4, 1.5), np.radians(rng.normal(0, 6.5))
     canal, gap = rng.normal(1.0, 0.1), np.clip(rng.normal(1.0, 0.1), 0.75, 1.25)
     middle = float(np.radians(-5.0))
     bend_mm, phase = abs(rng.normal(0, 2.0)), rng.uniform(0, 2 * np.pi)
@@ -250,7 +250,7 @@ def _assemble(rng: np.random.Generator, loose: list[Vertebra], anchor: int) -> t
         ends = above.half_height * _axis(above.tilt) + below.half_height * _axis(below.tilt)
         # Bodies must not meet at the back of a steeply wedged disc.
         wedge = below.tilt - above.tilt + above.slope_bottom + below.slope_top
-        gap = max(above.gap_below, above.half_depth * abs(wedge) + 1.2)
+        gap = max(above.gap_below, above.half_depth * abs(wedge) + 2.2)
         across = slip * np.array([np.cos(tilt), -np.sin(tilt)])
         centres.append(centres[-1] + ends + gap * _axis(tilt) + across)
     origin = centres[anchor]

@@ -25,6 +25,18 @@ def the_level(phantom: Phantom, name: str) -> np.ndarray:
     return phantom.levels[phantom.landmarks.slice_index] == code
 
 
+def the_middle(mask: np.ndarray, core_px: float) -> np.ndarray:
+    """(x, y) of the centroid of the part of a disc that lies half-way between its front and back.
+
+    The centroid of the whole would follow a wedge to its tall end; half-way is where readers mark a disc.
+    """
+    points = np.argwhere(mask)[:, ::-1].astype(float)
+    middle = points.mean(axis=0)
+    along = (points - middle) @ np.linalg.svd(points - middle, full_matrices=False)[2][0]
+    core = np.abs(along - (along.min() + along.max()) / 2) < core_px
+    return points[core].mean(axis=0)
+
+
 def test_every_truth_point_lies_on_its_own_label(phantoms: list[Phantom]) -> None:
     for phantom in phantoms:
         for mark in phantom.landmarks:
@@ -35,12 +47,18 @@ def test_every_truth_point_lies_on_its_own_label(phantoms: list[Phantom]) -> Non
             assert tissue in expected
 
 
-def test_the_centroid_of_each_label_lies_within_1_5_mm_of_its_truth(phantoms: list[Phantom]) -> None:
+def test_the_middle_of_each_label_lies_beside_its_truth(phantoms: list[Phantom]) -> None:
+    # A disc's label holds its bulge as well, up to 4 mm at the back, which moves its middle by half of that.
+    offsets_mm: list[float] = []
     for phantom in phantoms:
         for mark in phantom.landmarks:
-            rows, columns = np.nonzero(the_level(phantom, mark.name))
-            offset = np.array([columns.mean(), rows.mean()]) - mark.pixel_xy
-            assert np.hypot(*offset) * 1.4 < 1.5, f"seed {phantom.seed}, {mark.name}"
+            mask = the_level(phantom, mark.name)
+            body = np.argwhere(mask)[:, ::-1].mean(axis=0)
+            middle = the_middle(mask, core_px=5 / 1.4) if "-" in mark.name else body
+            limit_mm = 2.5 if "-" in mark.name else 1.5
+            offsets_mm.append(np.hypot(*(middle - mark.pixel_xy)) * 1.4)
+            assert offsets_mm[-1] < limit_mm, f"seed {phantom.seed}, {mark.name}"
+    assert np.mean(offsets_mm) < 0.8
 
 
 def test_millimetres_and_pixels_agree_and_scoliosis_moves_points_off_the_middle_slice(phantoms: list[Phantom]) -> None:
@@ -88,9 +106,7 @@ def test_contrast_changes_brightness_but_neither_anatomy_nor_truth() -> None:
     assert t1.landmarks == t2.landmarks == stir.landmarks
 
     def mean(phantom: Phantom, *tissues: Tissue) -> float:
-        # A band that follows the spine, so that the fall-off of the coil towards the belly does not count.
-        mask = np.isin(phantom.labels[2], tissues)
-        return float(np.median(phantom.voxels[2][mask]))
+        return float(np.median(phantom.voxels[2][np.isin(phantom.labels[2], tissues)]))
 
     assert mean(t2, Tissue.CSF) > 1.5 * mean(t2, Tissue.MARROW)
     assert mean(t1, Tissue.CSF) < 0.7 * mean(t1, Tissue.MARROW)
@@ -125,7 +141,7 @@ def test_a_cut_field_of_view_leaves_its_end_out_of_view(view: str, cut: str, kep
     assert phantom.landmarks[kept].status == "confirmed"
 
 
-def test_slices_beside_the_middle_lose_the_canal_and_gain_psoas() -> None:
+def test_slices_beside_the_middle_lose_the_canal() -> None:
     phantom = make_phantom(4, matrix=(240, 200), pixel_mm=1.4, slices=3, slice_mm=24.0)
     csf = (phantom.labels == Tissue.CSF).sum(axis=(1, 2))
     assert csf[1] > 20 * max(csf[0], csf[2])
@@ -143,6 +159,13 @@ def test_a_training_slice_has_its_points_inside_on_every_contrast() -> None:
         xy = np.array(list(points.values()))
         assert (xy >= -0.5).all()
         assert (xy < [127.5, 159.5]).all()
+
+
+def test_a_low_training_slice_names_only_the_points_that_it_shows() -> None:
+    # At most 420 mm wide, hence at most 105 mm high: less than the 144 mm from L1 to L5.
+    _, points, _ = make_slice(np.random.default_rng(1), matrix=(40, 160))
+    assert 1 <= len(points) <= 7
+    assert all(-0.5 <= y < 39.5 for _, y in points.values())
 
 
 def test_training_slices_repeat_with_their_generator() -> None:
