@@ -55,8 +55,9 @@ def find_bundle(name_or_folder: str | Path) -> Path:
     for folder in (Path(name_or_folder), models_folder() / name_or_folder):
         if (folder / METADATA).is_file():
             return folder
-    exist = ", ".join(sorted(f.parent.parent.name for f in models_folder().glob("*/configs/metadata.json"))) or "none"
-    raise BundleError(f"Expected a bundle folder or the name of a shipped bundle ({exist}); got {str(name_or_folder)!r}")
+    shipped = sorted(file.parent.parent.name for file in models_folder().glob("*/configs/metadata.json"))
+    exist = ", ".join(shipped) or "none"
+    raise BundleError(f"Expected a bundle folder or a shipped bundle's name ({exist}); got {str(name_or_folder)!r}")
 
 
 def load_bundle(name_or_folder: str | Path = DEFAULT) -> Bundle:
@@ -89,7 +90,7 @@ def check_hash(path: Path, expected: str) -> None:
         raise BundleError(f"Expected the bundle's file {path}; it is missing. Install the bundle again")
     actual = sha256(path)
     if actual != expected:
-        raise BundleError(f"Expected {path} to have sha256 {expected[:12]}...; got {actual[:12]}... The file was altered")
+        raise BundleError(f"Expected sha256 {expected[:12]}... of {path}; got {actual[:12]}... The file was altered")
 
 
 def sha256(path: Path) -> str:

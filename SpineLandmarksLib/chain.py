@@ -64,7 +64,8 @@ class ChainPrior:
     def mean_offset_mm(self, scale: float = 1.0) -> Array:
         """(L - 1, 2) the usual step from each landmark to the next."""
         length = np.exp(self.log_length_mean)[:, None] * scale
-        return length * np.stack([np.cos(self.angle_mean), np.sin(self.angle_mean)], -1)
+        direction: Array = np.stack([np.cos(self.angle_mean), np.sin(self.angle_mean)], -1)
+        return length * direction
 
     def log_likelihood(self, offset_mm: Array, scale: float = 1.0) -> Array:
         """(L - 1, ..., 2) offsets -> (L - 1, ...), 0 at the mean and never below `LOG_WORST_OFFSET`."""
@@ -73,7 +74,7 @@ class ChainPrior:
         turn = np.arctan2(offset_mm[..., 1], offset_mm[..., 0]) - self.angle_mean.reshape(shape)
         z_length = (log_length - self.log_length_mean.reshape(shape)) / self.log_length_sd.reshape(shape)
         z_angle = ((turn + np.pi) % (2 * np.pi) - np.pi) / self.angle_sd.reshape(shape)
-        return np.maximum(-0.5 * (z_length**2 + z_angle**2), LOG_WORST_OFFSET)
+        return np.asarray(np.maximum(-0.5 * (z_length**2 + z_angle**2), LOG_WORST_OFFSET))
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,10 @@ def log_probability(heatmap: Tensor, loss: str) -> Tensor:
 
 
 def window_moments(p: Tensor, radius: int, stride: float) -> Tensor:
-    """Sums of 1, x, y, xx, yy, xy times p over a square window, x and y from its middle. (B, L, h, w) -> (B, L, 6, hw)."""
+    """Sums of 1, x, y, xx, yy, xy times p over a square window, x and y from its middle.
+
+    (B, L, h, w) -> (B, L, 6, h w).
+    """
     offset = torch.arange(-radius, radius + 1, dtype=p.dtype, device=p.device) * stride
     y, x = offset[:, None], offset[None, :]
     one = torch.ones_like(x + y)

@@ -79,7 +79,9 @@ def pad_to_multiple(image: Image, multiple: int) -> tuple[Image, Matrix]:
     return padded, translate([left, top])
 
 
-def working_spacing(shape: tuple[int, int], spacing_mm: tuple[float, float] | None, p: Preparation) -> NDArray[np.float64]:
+def working_spacing(
+    shape: tuple[int, int], spacing_mm: tuple[float, float] | None, p: Preparation
+) -> NDArray[np.float64]:
     """Spacing (x, y) in mm of a slice of `shape` (H, W); from `assumed_extent_mm` when it is unknown."""
     if spacing_mm is None:
         return np.full(2, p.assumed_extent_mm / max(shape))
@@ -102,7 +104,7 @@ def prepare_slice(image: Image, spacing_mm: tuple[float, float] | None, p: Prepa
     image: (H, W) in native pixels; spacing_mm: (between columns, between rows) or None when unknown.
     Returns the input (h, w) float32 and `pixel_from_slice` (3, 3).
     """
-    resized, pixel_from_slice = resize(image, resized_size(image.shape, spacing_mm, p))  # type: ignore[arg-type]
+    resized, pixel_from_slice = resize(image, resized_size(image.shape, spacing_mm, p))
     normalized = standardize(resized) if p.intensity == "percentile" else equalize_histogram(resized)
     if p.resize == "plain":
         return normalized, pixel_from_slice

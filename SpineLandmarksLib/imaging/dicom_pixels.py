@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +44,50 @@ def _dataset(path: Path) -> Any:
 
 
 def _decoded(dataset: Any, frame: Frame) -> NDArray[Any]:
-    from pydicom.pixels.utils import pixel_array
-    from pydicom.uid import JPEG2000TransferSyntaxes, JPEGBaseline8Bit, RLELossless
+    """The stored values, by the decoder that fails cleanly on damaged data where there are several.
 
+    The fast RLE decoder of pylibjpeg panics past every `except Exception`, and GDCM aborts the whole process when a
+    stream contradicts its data set; so GDCM gets only what no other decoder reads, and only after a look at the stream.
+    """
+    from pydicom import uid
+    from pydicom.pixels.utils import pixel_array
+
+    plugins = {uid.RLELossless: "pydicom", uid.JPEGBaseline8Bit: "pillow"}
+    plugins |= dict.fromkeys(uid.JPEG2000TransferSyntaxes, "pylibjpeg")
+    plugins |= dict.fromkeys(uid.JPEGLSTransferSyntaxes, "pyjpegls")
     syntax = dataset.file_meta.TransferSyntaxUID
-    plugin = ""
-    if syntax == RLELossless:
-        plugin = "pydicom"
-    elif syntax in JPEG2000TransferSyntaxes:
-        plugin = "pylibjpeg"
-    elif syntax == JPEGBaseline8Bit:
-        plugin = "pillow"
-    stored: NDArray[Any] = pixel_array(dataset, index=frame.index, decoding_plugin=plugin)
+    if syntax in (uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1):
+        _check_jpeg(dataset, frame)
+    stored: NDArray[Any] = pixel_array(dataset, index=frame.index, decoding_plugin=plugins.get(syntax, ""))
     return stored
+
+
+def _check_jpeg(dataset: Any, frame: Frame) -> None:
+    """Raise InputError when the frame header (SOF) of a JPEG stream does not fit the data set."""
+    from pydicom.encaps import get_frame
+
+    stream = get_frame(dataset.PixelData, frame.index, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
+    bits = int(dataset.BitsAllocated)
+    found = _jpeg_frame_header(stream)
+    fits_bits = found is not None and bits in (8, 16) and (found[0] > 8) == (bits == 16)
+    is_whole = stream.rstrip(b"\0").endswith(b"\xff\xd9")
+    if found is None or not fits_bits or found[1:] != (frame.rows, frame.columns, 1) or not is_whole:
+        raise InputError(
+            f"Expected a JPEG stream of {frame.rows} x {frame.columns} pixels of {bits} bits; "
+            f"got {found or 'none'} in {frame.path.name}"
+        )
+
+
+def _jpeg_frame_header(stream: bytes) -> tuple[int, int, int, int] | None:
+    """(bits, rows, columns, components) of a JPEG stream, or None."""
+    place = 2
+    while stream[:2] == b"\xff\xd8" and place + 10 <= len(stream) and stream[place] == 0xFF:
+        marker, length = stream[place + 1], int.from_bytes(stream[place + 2 : place + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # SOF, not DHT, JPG or DAC
+            bits, rows, columns, components = struct.unpack(">BHHB", stream[place + 4 : place + 10])
+            return bits, rows, columns, components
+        place += 2 + length
+    return None
 
 
 def _pixels(dataset: Any, frame: Frame) -> NDArray[np.float32]:

@@ -54,7 +54,8 @@ def choose_slice(
     distance_mm = (np.asarray(tried) - (count - 1) / 2) * (slice_spacing_mm or STEP_MM)
     total = np.asarray(scores) - 0.5 * (distance_mm / MIDDLE_SD_MM) ** 2
     best = int(np.argmax(total))
-    reason = f"most evidence ({scores[best]:.1f} nats) of {len(tried)} slices, {abs(distance_mm[best]):.0f} mm off the middle"
+    off = abs(distance_mm[best])
+    reason = f"most evidence ({scores[best]:.1f} nats) of {len(tried)} slices, {off:.0f} mm off the middle"
     edge = len(tried) > 2 and best in (0, len(tried) - 1)
     warnings = ("The best slice is the outermost that was tried: the spine may lie beside it",) if edge else ()
     return SliceChoice(int(tried[best]), float(total[best]), reason, warnings)

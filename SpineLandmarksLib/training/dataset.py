@@ -98,7 +98,8 @@ def load_cases(annotations: Sequence[Annotation], schema: Sequence[str], p: Prep
 
     prepared, points = [], []
     for annotation in annotations:
-        image, cache_from_slice = prepare_slice(load_image(annotation.image), spacing_of(annotation), cache_preparation(p))
+        native = load_image(annotation.image)
+        image, cache_from_slice = prepare_slice(native, spacing_of(annotation), cache_preparation(p))
         prepared.append(image)
         points.append(apply(cache_from_slice, points_of(annotation, schema)))
     height, width = np.max([image.shape for image in prepared], axis=0)

@@ -39,7 +39,7 @@ class Trainee:
     step: int = 0
 
     def state(self) -> dict[str, Any]:
-        parts = {"detector": self.detector, "optimizer": self.optimizer, "schedule": self.schedule}
+        parts: dict[str, Any] = {"detector": self.detector, "optimizer": self.optimizer, "schedule": self.schedule}
         parts |= {"average": self.average} if self.average else {}
         parts |= {"sigma": self.sigma} if self.sigma else {}
         state = {name: part.state_dict() for name, part in parts.items()}
@@ -113,14 +113,15 @@ def run_steps(
         if t.step % 20 == 0:
             values = {name: float(value) for name, value in parts.items()}
             bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
-            for name, value in values.items() if writer else ():
-                writer.add_scalar(name, value, t.step)  # type: ignore[union-attr, no-untyped-call]
+            if writer:
+                for name, value in values.items():
+                    writer.add_scalar(name, value, t.step)
         if checkpoint and (time.monotonic() - saved > 60 or t.step == recipe.steps):
             save_checkpoint(checkpoint, t)
             saved = time.monotonic()
     bar.close()
     if writer:
-        writer.close()  # type: ignore[no-untyped-call]
+        writer.close()
 
 
 def step(recipe: Recipe, t: Trainee, losses: nn.Module, batch: Batch, device: str) -> dict[str, Tensor]:
@@ -192,7 +193,7 @@ def make_trainee(recipe: Recipe, detector: Detector, landmarks: int, rank: int, 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: rate(recipe, done))
     average = None
     if recipe.ema > 0:
-        average = AveragedModel(detector, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+        average = AveragedModel(detector, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)  # type: ignore[no-untyped-call]
     generator = torch.Generator().manual_seed(recipe.seed + 1000 * rank)
     return Trainee(detector, sigma, average, optimizer, schedule, generator)
 

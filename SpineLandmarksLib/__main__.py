@@ -1,0 +1,8 @@
+"""`python -m SpineLandmarksLib` and the command `spine-landmarks`."""
+
+import sys
+
+from SpineLandmarksLib.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""The command `spine-landmarks`. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from SpineLandmarksLib import __version__
+from SpineLandmarksLib.errors import SpineLandmarksError
+
+FORMAT_NAMES = ("json", "csv", "mrk.json")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 = done, 1 = some inputs failed, 2 = an error that one line explains, 130 = interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        return status
+    except SpineLandmarksError as error:
+        print(f"spine-landmarks: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("spine-landmarks: interrupted; every file written so far is whole", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(
+        prog="spine-landmarks",
+        description="Eleven named landmarks (T12-L1 ... L5-S1) on lumbar spine MRI. Research use only.",
+    )
+    root.add_argument("--version", action="version", version=f"spine-landmarks {__version__}")
+    commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_predict(commands)
+    _add_demo(commands)
+    _add_evaluate(commands)
+    _add_train(commands)
+    _add_bench(commands)
+    return root
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = commands.add_parser("predict", help="localize the landmarks of studies and write them to files")
+    p.add_argument("inputs", nargs="+", metavar="INPUT", type=Path,
+                   help="DICOM folder, zip or file, NIfTI, NRRD, MHA/MHD, or a PNG/JPEG/TIFF slice")  # fmt: skip
+    p.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    p.add_argument("--spacing", type=spacing, metavar="MM", help="mm per pixel of a picture; X,Y if they differ")
+    p.add_argument("--slice", type=slice_index, default=None, metavar="auto|INDEX", help="slice to use (default auto)")
+    p.add_argument("--format", type=formats, default=FORMAT_NAMES, metavar="NAMES", help=",".join(FORMAT_NAMES))
+    _add_model(p)
+    p.set_defaults(run=run_predict)
+
+
+def _add_model(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--bundle", default="lumbar11", metavar="NAME_OR_DIR", help="model bundle (default lumbar11)")
+    p.add_argument("--backend", choices=("auto", "light", "torch"), default="auto", help="runtime (default auto)")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run (default auto)")
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = commands.add_parser("demo", help="localize landmarks on a generated MRI and show the result")
+    p.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR")
+    p.add_argument("--seed", type=int, default=7, help="which generated spine")
+    p.add_argument("--contrast", choices=("T1", "T2", "STIR"), default="T2")
+    _add_model(p)
+    p.set_defaults(run=run_demo)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = commands.add_parser("evaluate", help="judge a bundle on an annotated data set")
+    p.add_argument("dataset", type=Path, metavar="DATASET", help="folder with landmarks.json and images/")
+    p.add_argument("--output", required=True, type=Path, metavar="DIR")
+    _add_holdout(p, "judge only the N patients that `train --holdout N` leaves out")
+    _add_model(p)
+    p.set_defaults(run=run_evaluate)
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = commands.add_parser("train", help="train a recipe on a data set and build a bundle")
+    p.add_argument("--recipe", default="default", metavar="NAME_OR_FILE")
+    p.add_argument("--data", required=True, type=Path, metavar="DATASET")
+    p.add_argument("--extra", action="append", default=[], type=Path, metavar="DATASET",
+                   help="more data to train on, never held out; may be repeated")  # fmt: skip
+    p.add_argument("--output", required=True, type=Path, metavar="DIR")
+    p.add_argument("--name", default="bundle", help="name of the bundle, which is written to DIR/NAME")
+    p.add_argument("--steps", type=int, help="instead of the recipe's")
+    p.add_argument("--resume", action="store_true", help="go on from DIR/checkpoint.pt when it is there")
+    p.add_argument("--start-from", type=Path, metavar="BUNDLE", help="fine-tune the weights of this bundle")
+    p.add_argument("--calibration-of", type=Path, metavar="BUNDLE", help="copy the calibration of this bundle")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    _add_holdout(p, "leave N patients of --data out, judge the result on them and calibrate its doubt there")
+    p.set_defaults(run=run_train)
+
+
+def _add_holdout(p: argparse.ArgumentParser, text: str) -> None:
+    p.add_argument("--holdout", type=int, metavar="N", help=text)
+    p.add_argument("--split-seed", type=int, default=0, metavar="SEED", help="which split (default 0)")
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = commands.add_parser("bench", help="time and memory of predict on this machine")
+    p.add_argument("--runs", type=int, default=5)
+    _add_model(p)
+    p.set_defaults(run=run_bench)
+
+
+def run_predict(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.batch import predict_all
+    from SpineLandmarksLib.predict import Localizer
+
+    localizer = Localizer.open(options.bundle, options.backend, options.device)
+    return predict_all(options.inputs, localizer, options.output, options.format, options.spacing, options.slice)
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.predict import Localizer
+    from SpineLandmarksLib.training.demo import demo
+
+    return demo(options.output, Localizer.open(options.bundle, options.backend, options.device), options.seed,
+                options.contrast)  # fmt: skip
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.training.commands import evaluate_command
+
+    return evaluate_command(options)
+
+
+def run_train(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.training.commands import train_command
+
+    return train_command(options)
+
+
+def run_bench(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.training.bench import bench
+
+    return bench(options.bundle, options.backend, options.device, options.runs)
+
+
+def spacing(text: str) -> float | tuple[float, float]:
+    """"0.7" or "0.7,0.8" (between columns, between rows)."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"expected millimetres such as 0.7 or 0.7,0.8; got {text!r}")
+    return values[0] if len(values) == 1 else (values[0], values[1])
+
+
+def slice_index(text: str) -> int | None:
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected auto or a slice number; got {text!r}") from error
+
+
+def formats(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    unknown = [name for name in names if name not in FORMAT_NAMES]
+    if unknown or not names:
+        raise argparse.ArgumentTypeError(f"expected formats of {', '.join(FORMAT_NAMES)}; got {text!r}")
+    return names

@@ -1,0 +1,130 @@
+"""A bundle from a trained detector: weights, graph, chain prior, calibration, card."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from SpineLandmarksLib import __version__
+from SpineLandmarksLib.backends import open_backend
+from SpineLandmarksLib.bundle import Bundle, load_bundle, seal, write_settings
+from SpineLandmarksLib.chain import ChainPrior
+from SpineLandmarksLib.formats.landmarks_json import Annotation
+from SpineLandmarksLib.model import Detector
+from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.settings import to_dict
+from SpineLandmarksLib.training.dataset import points_of, spacing_of
+from SpineLandmarksLib.training.evaluate import compare, read_annotated
+from SpineLandmarksLib.training.export import write_graph, write_weights
+from SpineLandmarksLib.training.levels import shifted
+from SpineLandmarksLib.training.recipe import Recipe
+from SpineLandmarksLib.uncertainty import Calibration
+
+#: What a bundle says of its doubt before it has been calibrated: a plain probability and a wide circle.
+UNCALIBRATED = Calibration(1.0, (), "nothing: not calibrated")
+
+
+def build_bundle(
+    folder: Path,
+    detector: Detector,
+    recipe: Recipe,
+    schema: Sequence[str],
+    annotations: Sequence[Annotation],
+    calibration: Calibration | None = None,
+    version: str = __version__,
+) -> Bundle:
+    """Write the bundle `folder` (its name is the bundle's) and load it back.
+
+    annotations: what it was trained on, from which the chain prior is fitted.
+    """
+    calibration = calibration or replace(UNCALIBRATED, radius_factor=(4.0,) * len(schema))
+    write_weights(detector, folder)
+    write_graph(detector, folder)
+    prior = fit_prior(annotations, schema)
+    write_settings(folder, tuple(schema), recipe.preparation, to_dict(recipe.architecture), prior, calibration)
+    seal(folder, metadata(folder.name, version, recipe, annotations, schema))
+    return load_bundle(folder)
+
+
+def fit_prior(annotations: Sequence[Annotation], schema: Sequence[str]) -> ChainPrior:
+    """The chain prior of annotated spines whose spacing is known or estimated."""
+    known = [(points_of(row, schema), spacing_of(row)) for row in annotations]
+    return ChainPrior.fit(np.stack([points * spacing for points, spacing in known if spacing is not None]))
+
+
+def calibrate(bundle: Bundle, held_out: Sequence[Annotation], fitted_on: str) -> Bundle:
+    """Fit the doubt on cases that the weights have never seen, and seal the bundle again."""
+    localizer = Localizer(bundle, open_backend(bundle))
+    readings = read_annotated(localizer, held_out)
+    compared = compare(localizer, held_out, readings)
+    calibration = Calibration.fit(
+        probability=np.stack([reading.chain.probability for reading in readings]),
+        level_right=~shifted(compared),
+        variance_mm2=np.stack([reading.variance_mm2 for reading in readings]),
+        error_mm=compared.error_mm,
+        fitted_on=fitted_on,
+    )
+    return with_calibration(bundle, calibration)
+
+
+def with_calibration(bundle: Bundle, calibration: Calibration) -> Bundle:
+    """The same bundle with another calibration, written and loaded back."""
+    import json
+
+    from SpineLandmarksLib.bundle import METADATA
+
+    write_settings(
+        bundle.folder, bundle.landmarks, bundle.preparation, bundle.architecture, bundle.prior, calibration
+    )
+    seal(bundle.folder, json.loads((bundle.folder / METADATA).read_text(encoding="utf-8")))
+    return load_bundle(bundle.folder)
+
+
+def ship(bundle: Bundle, folder: Path) -> Bundle:
+    """Copy a bundle to `folder`, whole."""
+    shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
+    return load_bundle(folder)
+
+
+def metadata(
+    name: str, version: str, recipe: Recipe, annotations: Sequence[Annotation], schema: Sequence[str]
+) -> dict[str, Any]:
+    """MONAI's bundle metadata, with what the weights were trained on."""
+    import monai
+    import torch
+
+    return {
+        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
+        "name": name,
+        "version": version,
+        "monai_version": monai.__version__,
+        "pytorch_version": torch.__version__,
+        "numpy_version": np.__version__,
+        "task": "Lumbar spine landmark localization",
+        "description": recipe.note,
+        "intended_use": "Research. Not a medical device.",
+        "copyright": "SpineLandmarks developers",
+        "data_type": "sagittal lumbar MRI slices",
+        "trained_on": {"slices": len(annotations), "groups": len({row.group for row in annotations})},
+        "recipe": to_dict(recipe),
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    "type": "image", "format": "magnitude", "modality": "MR", "num_channels": 1,
+                    "spatial_shape": [f"{recipe.preparation.multiple}*n"] * 2, "dtype": "float32",
+                    "value_range": [], "is_patch_data": False, "channel_def": {"0": "image"},
+                }
+            },
+            "outputs": {
+                "candidates": {
+                    "type": "landmarks", "format": "xy, log_mass, covariance", "num_channels": len(schema),
+                    "dtype": "float32", "channel_def": {str(i): name for i, name in enumerate(schema)},
+                }
+            },
+        },
+    }  # fmt: skip

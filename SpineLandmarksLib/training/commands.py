@@ -1,0 +1,95 @@
+"""What `train` and `evaluate` do, as sequences of the library's own steps."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from SpineLandmarksLib.bundle import load_bundle
+from SpineLandmarksLib.formats.landmarks_json import Annotation
+from SpineLandmarksLib.landmarks import LUMBAR11
+from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.training.dataset import load_annotations
+from SpineLandmarksLib.training.folds import holdout
+
+
+def evaluate_command(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.training.evaluate import evaluate
+
+    localizer = Localizer.open(options.bundle, options.backend, options.device)
+    _, judged, split = split_dataset(options, options.dataset, localizer.bundle.landmarks)
+    notes = [f"Data: {options.dataset.name}, {split}"]
+    print(headline(evaluate(localizer, judged, options.output, notes, show_progress)))
+    print(f"Written: {options.output / 'metrics.json'}, {options.output / 'report.html'}")
+    return 0
+
+
+def train_command(options: argparse.Namespace) -> int:
+    import safetensors.torch
+
+    from SpineLandmarksLib.bundle import WEIGHTS
+    from SpineLandmarksLib.training.build import build_bundle, calibrate
+    from SpineLandmarksLib.training.dataset import load_cases
+    from SpineLandmarksLib.training.evaluate import evaluate
+    from SpineLandmarksLib.training.recipe import load_recipe
+    from SpineLandmarksLib.training.train import start_processes, train
+
+    recipe = load_recipe(options.recipe)
+    recipe = replace(recipe, steps=options.steps) if options.steps else recipe
+    schema = LUMBAR11
+    data, judged, split = split_dataset(options, options.data, schema)
+    learned = (data if options.holdout else judged) + (load_annotations(options.extra, schema) if options.extra else [])
+    start = load_bundle(options.start_from) if options.start_from else None
+    detector = train(
+        recipe,
+        load_cases(learned, schema, recipe.preparation),
+        len(schema),
+        options.output,
+        device=device_of(options.device),
+        resume=options.resume,
+        start_from=None if start is None else safetensors.torch.load_file(start.folder / WEIGHTS),
+    )
+    if start_processes()[0] != 0:
+        return 0
+    known = load_bundle(options.calibration_of).calibration if options.calibration_of else None
+    bundle = build_bundle(options.output / options.name, detector, recipe, schema, learned, known)
+    print(f"Written: {bundle.folder}")
+    if options.holdout:
+        bundle = calibrate(bundle, judged, f"{len(judged)} slices of {options.data.name}, {split}")
+        notes = [f"Data: {options.data.name}, {split}; the doubt was calibrated on the same slices"]
+        summary = evaluate(Localizer.open(bundle.folder), judged, bundle.folder / "docs", notes)
+        print(headline(summary))
+    return 0
+
+
+def split_dataset(
+    options: argparse.Namespace, dataset: Path, schema: tuple[str, ...]
+) -> tuple[list[Annotation], list[Annotation], str]:
+    """(rows to learn from, rows to judge, the split in words); everything is judged when nothing is held out."""
+    rows = load_annotations([dataset], schema)
+    if options.holdout is None:
+        return [], rows, "all slices"
+    learn, judge = holdout([row.group for row in rows], options.holdout, options.split_seed)
+    groups = len({row.group for row in rows})
+    words = f"{options.holdout} held-out patients of {groups}, split seed {options.split_seed}"
+    return [rows[i] for i in learn], [rows[i] for i in judge], words
+
+
+def device_of(name: str) -> str:
+    import torch
+
+    return name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def show_progress(done: int, total: int) -> None:
+    print(f"\r{done}/{total}", end="" if done < total else "\n", flush=True)
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """The figures that people ask for first, with their intervals."""
+    overall = summary["overall"]
+    sdr = "  ".join(f"SDR@{t} {100 * v['value']:.1f} %" for t, v in overall["sdr"].items())
+    median, mre = overall["median_mm"]["value"], overall["mre_mm"]["value"]
+    return f"{summary['bundle']}: median {median:.2f} mm  MRE {mre:.2f} mm  {sdr}"
