@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_evaluate(commands)
     _add_train(commands)
+    _add_phantom(commands)
     _add_bench(commands)
     return root
 
@@ -100,6 +101,14 @@ def _add_holdout(p: argparse.ArgumentParser, text: str) -> None:
     p.add_argument("--split-seed", type=int, default=0, metavar="SEED", help="which split (default 0)")
 
 
+def _add_phantom(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = commands.add_parser("phantom", help="generate slices with exact truth as a data set to train on")
+    p.add_argument("--output", required=True, type=Path, metavar="DIR")
+    p.add_argument("--count", type=int, default=600, metavar="N")
+    p.add_argument("--seed", type=int, default=0)
+    p.set_defaults(run=run_phantom)
+
+
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("bench", help="time and memory of predict on this machine")
     p.add_argument("--runs", type=int, default=5)
@@ -135,10 +144,21 @@ def run_train(options: argparse.Namespace) -> int:
     return train_command(options)
 
 
+def run_phantom(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.training.phantom.dataset import write_phantom_dataset
+
+    print(f"Written: {write_phantom_dataset(options.output, options.count, options.seed, show_progress)}")
+    return 0
+
+
 def run_bench(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.training.bench import bench
 
     return bench(options.bundle, options.backend, options.device, options.runs)
+
+
+def show_progress(done: int, total: int) -> None:
+    print(f"\r{done}/{total}", end="" if done < total else "\n", flush=True)
 
 
 def spacing(text: str) -> float | tuple[float, float]:

@@ -16,8 +16,8 @@ from SpineLandmarksLib.backends import usable_cpus
 from SpineLandmarksLib.errors import BackendError
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.predict import Localizer
-from SpineLandmarksLib.training.phantom import make_phantom
-from SpineLandmarksLib.training.phantom_files import write_nifti
+from SpineLandmarksLib.training.phantom.files import write_nifti
+from SpineLandmarksLib.training.phantom.phantom import make_phantom
 
 
 def bench(bundle: str, backend: str, device: str, runs: int) -> int:

@@ -10,8 +10,8 @@ from SpineLandmarksLib.batch import describe, prepare_output, write_results
 from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.predict import Localizer, predict
-from SpineLandmarksLib.training.phantom import Contrast, make_phantom
-from SpineLandmarksLib.training.phantom_files import write_dicom_series
+from SpineLandmarksLib.training.phantom.files import write_dicom_series
+from SpineLandmarksLib.training.phantom.phantom import Contrast, make_phantom
 
 
 def demo(output: Path, localizer: Localizer, seed: int, contrast: Contrast) -> int:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from SpineLandmarksLib.training.phantom_anatomy import Spine, Vertebra
-from SpineLandmarksLib.training.phantom_canal import CANAL_HALF_WIDTH_MM
-from SpineLandmarksLib.training.phantom_canvas import (
+from SpineLandmarksLib.training.phantom.anatomy import Spine, Vertebra
+from SpineLandmarksLib.training.phantom.canal import CANAL_HALF_WIDTH_MM
+from SpineLandmarksLib.training.phantom.canvas import (
     Canvas,
     Grid,
     SmoothNoise,

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.geometry import Matrix, ras_from_slice
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
-from SpineLandmarksLib.training.phantom_anatomy import Spine, random_spine
-from SpineLandmarksLib.training.phantom_body import BodyPainter
-from SpineLandmarksLib.training.phantom_canvas import Canvas, Grid, SmoothNoise, Tissue
-from SpineLandmarksLib.training.phantom_contrast import CONTRASTS, Scan, coil_gain, random_scan, record, tissue_values
-from SpineLandmarksLib.training.phantom_course import Course
-from SpineLandmarksLib.training.phantom_spine import FIRST_DISC, SpinePainter
+from SpineLandmarksLib.training.phantom.anatomy import Spine, random_spine
+from SpineLandmarksLib.training.phantom.body import BodyPainter
+from SpineLandmarksLib.training.phantom.canvas import Canvas, Grid, SmoothNoise, Tissue
+from SpineLandmarksLib.training.phantom.contrast import CONTRASTS, Scan, coil_gain, random_scan, record, tissue_values
+from SpineLandmarksLib.training.phantom.course import Course
+from SpineLandmarksLib.training.phantom.spine import FIRST_DISC, SpinePainter
 
 Contrast = Literal["T1", "T2", "STIR"]
 FieldOfView = Literal["whole", "without_top", "without_bottom"]

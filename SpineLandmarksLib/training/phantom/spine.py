@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from SpineLandmarksLib.training.phantom_anatomy import Disc, Spine, Vertebra
-from SpineLandmarksLib.training.phantom_arch import ArchPainter
-from SpineLandmarksLib.training.phantom_canal import CanalPainter
-from SpineLandmarksLib.training.phantom_canvas import (
+from SpineLandmarksLib.training.phantom.anatomy import Disc, Spine, Vertebra
+from SpineLandmarksLib.training.phantom.arch import ArchPainter
+from SpineLandmarksLib.training.phantom.canal import CanalPainter
+from SpineLandmarksLib.training.phantom.canvas import (
     Canvas,
     Grid,
     SmoothNoise,
@@ -20,7 +20,7 @@ from SpineLandmarksLib.training.phantom_canvas import (
     rounded_box,
     smoothstep,
 )
-from SpineLandmarksLib.training.phantom_course import Course
+from SpineLandmarksLib.training.phantom.course import Course
 
 Array = NDArray[np.float64]
 

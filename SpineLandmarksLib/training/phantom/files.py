@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.formats.atomic import write_atomically
 from SpineLandmarksLib.geometry import lps_from_ras, spacing_mm
-from SpineLandmarksLib.training.phantom import Phantom
+from SpineLandmarksLib.training.phantom.phantom import Phantom
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.spatial import cKDTree
 
-from SpineLandmarksLib.training.phantom_anatomy import Spine
-from SpineLandmarksLib.training.phantom_canvas import Grid
+from SpineLandmarksLib.training.phantom.anatomy import Spine
+from SpineLandmarksLib.training.phantom.canvas import Grid
 
 Array = NDArray[np.float64]
 

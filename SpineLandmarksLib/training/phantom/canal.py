@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from SpineLandmarksLib.training.phantom_anatomy import Spine
-from SpineLandmarksLib.training.phantom_canvas import Canvas, Grid, SmoothNoise, Tissue, smoothstep
-from SpineLandmarksLib.training.phantom_course import Course
+from SpineLandmarksLib.training.phantom.anatomy import Spine
+from SpineLandmarksLib.training.phantom.canvas import Canvas, Grid, SmoothNoise, Tissue, smoothstep
+from SpineLandmarksLib.training.phantom.course import Course
 
 Array = NDArray[np.float64]
 CANAL_HALF_WIDTH_MM = 11.0

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from SpineLandmarksLib.training.phantom_anatomy import Spine
-from SpineLandmarksLib.training.phantom_canvas import Canvas, Grid, SmoothNoise, Tissue, smoothstep
-from SpineLandmarksLib.training.phantom_course import Course
-from SpineLandmarksLib.training.phantom_organs import OrganPainter
+from SpineLandmarksLib.training.phantom.anatomy import Spine
+from SpineLandmarksLib.training.phantom.canvas import Canvas, Grid, SmoothNoise, Tissue, smoothstep
+from SpineLandmarksLib.training.phantom.course import Course
+from SpineLandmarksLib.training.phantom.organs import OrganPainter
 
 Array = NDArray[np.float64]
 

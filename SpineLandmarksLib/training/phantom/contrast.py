@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from SpineLandmarksLib.errors import DatasetError
-from SpineLandmarksLib.training.phantom_canvas import Grid, SmoothNoise, Tissue, smoothstep
+from SpineLandmarksLib.training.phantom.canvas import Grid, SmoothNoise, Tissue, smoothstep
 
 Array = NDArray[np.float64]
 

@@ -1,0 +1,1 @@
+"""Generated lumbar MRI with exact truth: the demo's input, the tests' input, training data. numpy and scipy only."""
