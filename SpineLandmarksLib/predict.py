@@ -21,7 +21,13 @@ from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
 from SpineLandmarksLib.chain import FREE_SCALES, Chain, solve_chain
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.geometry import Matrix, apply
-from SpineLandmarksLib.imaging.midsagittal import SliceChoice, choose_slice, lateral_positions, slices_to_try
+from SpineLandmarksLib.imaging.midsagittal import (
+    SliceChoice,
+    choose_slice,
+    lateral_positions,
+    most_evidence,
+    slices_to_try,
+)
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
@@ -38,13 +44,12 @@ DOUBTFUL = 0.7
 @dataclass(frozen=True)
 class SliceReading:
     """What one slice says. xy: (L, 2) native pixels, nan where out of view; variance_mm2: (L,) mean over the axes;
-    evidence: (L,) log of the probability in each chosen peak; candidates_mm: (L, K, 2) and log_mass: (L, K) all peaks.
+    candidates_mm: (L, K, 2) and log_mass: (L, K) all peaks.
     """
 
     chain: Chain
     xy: Array
     variance_mm2: Array
-    evidence: Array
     candidates_mm: Array
     log_mass: Array
 
@@ -68,11 +73,11 @@ class Localizer:
         tried = slices_to_try(len(stack), stack.slice_spacing_mm, slice_index)
         readings = self.read_slices(stack.voxels[list(tried)], stack.pixel_spacing_mm)
         scores = np.array([reading.chain.score for reading in readings])
-        choice = choose_slice(tried, scores, len(stack), stack.slice_spacing_mm, slice_index)
+        best = readings[most_evidence(tried, scores, len(stack), stack.slice_spacing_mm)]
+        evidence, agrees = _evidence_at(best, readings), np.array([_same_levels(best, other) for other in readings])
+        choice = choose_slice(tried, scores, evidence, agrees)
         reading = readings[tried.index(choice.index)]
-        lateral = lateral_positions(
-            choice.index, tried, _evidence_at(reading, readings), stack.slice_spacing_mm, fixed=slice_index is not None
-        )
+        lateral = lateral_positions(choice.index, tried, evidence, stack.slice_spacing_mm)
         landmarks = tuple(self._landmark(stack, reading, row, lateral[row]) for row in range(len(lateral)))
         return LandmarkSet(
             landmarks=landmarks,
@@ -116,7 +121,6 @@ class Localizer:
             chain=chain,
             xy=np.where(absent[:, None], np.nan, xy[taken]),
             variance_mm2=np.where(absent, np.nan, variance[taken]),
-            evidence=np.where(absent, np.nan, log_mass[taken]),
             candidates_mm=xy * mm,
             log_mass=log_mass,
         )
@@ -157,6 +161,14 @@ def _evidence_at(chosen: SliceReading, readings: Sequence[SliceReading], near_mm
         mass = np.where(distance < near_mm, np.exp(reading.log_mass), 0.0).sum(1)
         rows.append(np.where(chosen.chain.choice < 0, np.nan, np.log(np.maximum(mass, 1e-6))))
     return np.stack(rows)
+
+
+def _same_levels(one: SliceReading, other: SliceReading, near_mm: float = 8.0) -> bool:
+    """The two slices put the same names at the same places: no shift of the chain between them."""
+    taken = np.arange(len(one.xy))
+    places = [reading.candidates_mm[taken, np.maximum(reading.chain.choice, 0)] for reading in (one, other)]
+    both = (one.chain.choice >= 0) & (other.chain.choice >= 0)
+    return bool(both.any()) and float(np.median(np.linalg.norm(places[0] - places[1], axis=-1)[both])) < near_mm
 
 
 def _doubts(landmarks: Sequence[Landmark], chain: Chain, choice: SliceChoice) -> tuple[str, ...]:

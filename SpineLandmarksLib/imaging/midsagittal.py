@@ -14,8 +14,8 @@ Array = NDArray[np.float64]
 REACH_MM, STEP_MM = 32.0, 4.0
 #: The spine is expected in the stack's middle, give or take this much: half a nat is lost at this distance.
 MIDDLE_SD_MM = 20.0
-#: A landmark leaves the chosen slice only for evidence that is better by this factor.
-CLEARLY_BETTER = 2.0
+#: A landmark stays on the chosen slice when its evidence is centred closer to it than this.
+ON_SLICE_MM = 1.0
 
 
 @dataclass(frozen=True)
@@ -42,44 +42,47 @@ def slices_to_try(count: int, slice_spacing_mm: float | None, slice_index: int |
     return [index for index in tried if 0 <= index < count]
 
 
-def choose_slice(
-    tried: Sequence[int], scores: Array, count: int, slice_spacing_mm: float | None, slice_index: int | None = None
-) -> SliceChoice:
-    """The slice whose chain of landmarks has the most evidence, near the middle in doubt.
-
-    scores: (N,) chain score of each tried slice, nats.
-    """
-    if slice_index is not None:
-        return SliceChoice(slice_index, float(scores[0]), "asked for")
+def most_evidence(tried: Sequence[int], scores: Array, count: int, slice_spacing_mm: float | None) -> int:
+    """Row of the tried slice whose chain has the most evidence, near the stack's middle in doubt. scores: (N,) nats."""
     distance_mm = (np.asarray(tried) - (count - 1) / 2) * (slice_spacing_mm or STEP_MM)
-    total = np.asarray(scores) - 0.5 * (distance_mm / MIDDLE_SD_MM) ** 2
-    best = int(np.argmax(total))
-    off = abs(distance_mm[best])
-    reason = f"most evidence ({scores[best]:.1f} nats) of {len(tried)} slices, {off:.0f} mm off the middle"
-    edge = len(tried) > 2 and best in (0, len(tried) - 1)
+    return int(np.argmax(np.asarray(scores) - 0.5 * (distance_mm / MIDDLE_SD_MM) ** 2))
+
+
+def choose_slice(tried: Sequence[int], scores: Array, evidence: Array, agrees: NDArray[np.bool_]) -> SliceChoice:
+    """The slice in the middle of the evidence, of those that agree with the best one on the levels.
+
+    A vertebral body looks much alike over most of its width, so the single best slice may lie well beside the middle;
+    the centre of all slices on which the same landmarks are seen does not.
+
+    scores: (N,) chain score of each tried slice, nats. evidence: (N, L) log of the probability that each slice puts at
+    the best slice's points; nan where out of view. agrees: (N,) the slice's own chain has the same levels.
+    """
+    centre = float(np.average(tried, weights=np.nanmean(np.exp(evidence), axis=1)))
+    agreeing = [row for row in range(len(tried)) if agrees[row]]
+    row = min(agreeing, key=lambda row: abs(tried[row] - centre))
+    reason = (
+        f"middle of the slices that show the same landmarks: {int(agrees.sum())} of {len(tried)} tried agree, "
+        f"evidence {scores[row]:.1f} nats, at best {np.max(scores):.1f}"
+    )
+    edge = len(tried) > 2 and row in (0, len(tried) - 1)
     warnings = ("The best slice is the outermost that was tried: the spine may lie beside it",) if edge else ()
-    return SliceChoice(int(tried[best]), float(total[best]), reason, warnings)
+    return SliceChoice(int(tried[row]), float(scores[row]), reason, warnings)
 
 
-def lateral_positions(
-    index: int, tried: Sequence[int], evidence: Array, slice_spacing_mm: float | None, fixed: bool = False
-) -> Array:
+def lateral_positions(index: int, tried: Sequence[int], evidence: Array, slice_spacing_mm: float | None) -> Array:
     """(L,) slice coordinate of each landmark, which may lie between slices.
 
-    evidence: (N, L) log of the probability that each tried slice puts at the landmark's place; nan where out of view.
-    A landmark stays on the chosen slice `index` unless another one has clearly better evidence; then it goes to the
-    centre of the evidence, because a body looks alike over most of its width and its own centre is the middle of that.
+    evidence: (N, L) as in `choose_slice`. Each landmark goes to the centre of its evidence over the slices, a straight
+    line through those centres taking out their noise (a scoliotic spine crosses the slices at an angle); it stays on
+    the chosen slice `index` where the line passes closer than ON_SLICE_MM.
     """
     landmarks = evidence.shape[1]
-    if fixed or len(tried) < 3 or slice_spacing_mm is None:
-        return np.full(landmarks, float(index))
-    position = np.asarray(tried, dtype=np.float64)
-    here = list(tried).index(index)
-    out = np.full(landmarks, float(index))
-    for row in range(landmarks):
-        column = evidence[:, row]
-        if np.isnan(column).any() or column.max() - column[here] < np.log(CLEARLY_BETTER):
-            continue
-        weight = np.exp(column - column.max())
-        out[row] = float((weight * position).sum() / weight.sum())
-    return out
+    stay = np.full(landmarks, float(index))
+    known = np.flatnonzero(np.isfinite(evidence).all(0))
+    if len(tried) < 5 or slice_spacing_mm is None or len(known) < 3:
+        return stay
+    weight = np.exp(evidence[:, known])
+    centres = (weight * np.asarray(tried)[:, None]).sum(0) / weight.sum(0)
+    line = np.polyval(np.polyfit(known, centres, 1), np.arange(landmarks))
+    line = np.clip(line, min(tried), max(tried))
+    return np.where(np.abs(line - index) * slice_spacing_mm < ON_SLICE_MM, stay, line)
