@@ -76,15 +76,15 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     _add_holdout(p, "judge only the N patients that `train --holdout N` leaves out")
     _add_model(p)
-    p.set_defaults(run=run_evaluate)
+    p.set_defaults(run=run_evaluate, progress=show_progress)
 
 
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("train", help="train a recipe on a data set and build a bundle")
     p.add_argument("--recipe", default="default", metavar="NAME_OR_FILE")
     p.add_argument("--data", required=True, type=Path, metavar="DATASET")
-    p.add_argument("--extra", action="append", default=[], type=Path, metavar="DATASET",
-                   help="more data to train on, never held out; may be repeated")  # fmt: skip
+    p.add_argument("--extra", action="append", default=[], type=extra, metavar="DATASET[=SHARE]",
+                   help="more data to train on, never held out, and its share of all draws; may be repeated")  # fmt: skip
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument("--name", default="bundle", help="name of the bundle, which is written to DIR/NAME")
     p.add_argument("--steps", type=int, help="instead of the recipe's")
@@ -170,6 +170,17 @@ def spacing(text: str) -> float | tuple[float, float]:
     if len(values) not in (1, 2):
         raise argparse.ArgumentTypeError(f"expected millimetres such as 0.7 or 0.7,0.8; got {text!r}")
     return values[0] if len(values) == 1 else (values[0], values[1])
+
+
+def extra(text: str) -> tuple[Path, float | None]:
+    """"folder" or "folder=0.3"."""
+    folder, equals, share = text.rpartition("=")
+    if not equals:
+        return Path(text), None
+    try:
+        return Path(folder), float(share)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a folder, or folder=0.3; got {text!r}") from error
 
 
 def slice_index(text: str) -> int | None:

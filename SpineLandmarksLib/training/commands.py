@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from SpineLandmarksLib.bundle import load_bundle
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.landmarks import LUMBAR11
 from SpineLandmarksLib.predict import Localizer
-from SpineLandmarksLib.training.dataset import load_annotations
+from SpineLandmarksLib.training.dataset import load_annotations, weights_of_shares
 from SpineLandmarksLib.training.folds import holdout
 
 
@@ -21,7 +22,7 @@ def evaluate_command(options: argparse.Namespace) -> int:
     localizer = Localizer.open(options.bundle, options.backend, options.device)
     _, judged, split = split_dataset(options, options.dataset, localizer.bundle.landmarks)
     notes = [f"Data: {options.dataset.name}, {split}"]
-    print(headline(evaluate(localizer, judged, options.output, notes, show_progress)))
+    print(headline(evaluate(localizer, judged, options.output, notes, options.progress)))
     print(f"Written: {options.output / 'metrics.json'}, {options.output / 'report.html'}")
     return 0
 
@@ -40,11 +41,11 @@ def train_command(options: argparse.Namespace) -> int:
     recipe = replace(recipe, steps=options.steps) if options.steps else recipe
     schema = LUMBAR11
     data, judged, split = split_dataset(options, options.data, schema)
-    learned = (data if options.holdout else judged) + (load_annotations(options.extra, schema) if options.extra else [])
+    learned, weight = with_extra(data if options.holdout else judged, options.extra, schema)
     start = load_bundle(options.start_from) if options.start_from else None
     detector = train(
         recipe,
-        load_cases(learned, schema, recipe.preparation),
+        load_cases(learned, schema, recipe.preparation, weight),
         len(schema),
         options.output,
         device=device_of(options.device),
@@ -77,14 +78,19 @@ def split_dataset(
     return [rows[i] for i in learn], [rows[i] for i in judge], words
 
 
+def with_extra(
+    data: list[Annotation], extra: Sequence[tuple[Path, float | None]], schema: tuple[str, ...]
+) -> tuple[list[Annotation], list[float]]:
+    """`data` followed by the slices of every extra data set, and how often each slice is drawn."""
+    parts = [data, *(load_annotations([folder], schema) for folder, _ in extra)]
+    weight = weights_of_shares([len(part) for part in parts], [None, *(share for _, share in extra)])
+    return [row for part in parts for row in part], weight
+
+
 def device_of(name: str) -> str:
     import torch
 
     return name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def show_progress(done: int, total: int) -> None:
-    print(f"\r{done}/{total}", end="" if done < total else "\n", flush=True)
 
 
 def headline(summary: dict[str, Any]) -> str:

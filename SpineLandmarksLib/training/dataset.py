@@ -71,12 +71,13 @@ def points_of(annotation: Annotation, schema: Sequence[str]) -> NDArray[np.float
 @dataclass(frozen=True)
 class Cases:
     """images: (N, 1, Hc, Wc) prepared slices at the first pixel of a common canvas; sizes_wh: (N, 2) their extents;
-    points_px: (N, L, 2) canvas pixels, nan where not annotated; valid: (N, L)."""
+    points_px: (N, L, 2) canvas pixels, nan where not annotated; valid: (N, L). weight: (N,) how often each is drawn."""
 
     images: Tensor
     sizes_wh: Tensor
     points_px: Tensor
     valid: Tensor
+    weight: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
@@ -92,8 +93,10 @@ def cache_scale(p: Preparation) -> float:
     return 1.0 if p.resize == "plain" else cache_preparation(p).spacing_mm / p.spacing_mm
 
 
-def load_cases(annotations: Sequence[Annotation], schema: Sequence[str], p: Preparation) -> Cases:
-    """Read and prepare every annotated slice once."""
+def load_cases(
+    annotations: Sequence[Annotation], schema: Sequence[str], p: Preparation, weight: Sequence[float] | None = None
+) -> Cases:
+    """Read and prepare every annotated slice once. weight: how often each is drawn, the same for all when left out."""
     import torch
 
     prepared, points = [], []
@@ -106,7 +109,25 @@ def load_cases(annotations: Sequence[Annotation], schema: Sequence[str], p: Prep
     canvas = np.stack([_onto_canvas(image, height, width) for image in prepared])[:, None]
     sizes = torch.tensor([image.shape[::-1] for image in prepared], dtype=torch.float32)
     points_px = torch.from_numpy(np.stack(points)).float()
-    return Cases(torch.from_numpy(canvas), sizes, points_px, ~torch.isnan(points_px).any(-1))
+    drawn = torch.ones(len(annotations)) if weight is None else torch.tensor(weight, dtype=torch.float32)
+    return Cases(torch.from_numpy(canvas), sizes, points_px, ~torch.isnan(points_px).any(-1), drawn)
+
+
+def weights_of_shares(sizes: Sequence[int], shares: Sequence[float | None]) -> list[float]:
+    """A weight for each slice of several data sets, of which some must make up a fixed share of what is drawn.
+
+    Those without a share divide the rest by their sizes.
+
+    >>> weights_of_shares([3, 1], [None, 0.5])
+    [1.0, 1.0, 1.0, 3.0]
+    """
+    fixed = sum(share or 0.0 for share in shares)
+    free = sum(size for size, share in zip(sizes, shares, strict=True) if share is None)
+    if not 0 <= fixed < 1 or free == 0:
+        raise DatasetError(f"Expected shares below 1 in all, and data without a share; got {list(shares)}")
+    total = free / (1 - fixed)
+    each = [1.0 if share is None else share * total / size for size, share in zip(sizes, shares, strict=True)]
+    return [weight for weight, size in zip(each, sizes, strict=True) for _ in range(size)]
 
 
 def _onto_canvas(image: Image, height: int, width: int) -> Image:

@@ -208,18 +208,25 @@ def rate(recipe: Recipe, done: int) -> float:
 
 
 def draw_batches(recipe: Recipe, cases: Cases, g: torch.Generator, count: int) -> Iterator[Batch]:
-    """Augmented batches for ever: whole shuffled rounds over the cases."""
+    """Augmented batches for ever: whole shuffled rounds over the cases, or random draws where weights differ."""
     width, height = recipe.crop
     geometry = RandomGeometry(recipe.geometry, (height, width), cache_scale(recipe.preparation))
     intensity = RandomIntensity(recipe.intensity)
     queue = torch.empty(0, dtype=torch.long)
     while True:
         while len(queue) < count:
-            queue = torch.cat([queue, torch.randperm(len(cases), generator=g)])
+            queue = torch.cat([queue, draw_round(cases, g)])
         chosen, queue = queue[:count], queue[count:]
         raw = Batch(cases.images[chosen], cases.points_px[chosen], cases.valid[chosen])
         moved = geometry(raw, cases.sizes_wh[chosen], g)
         yield moved._replace(image=intensity(moved.image, g))
+
+
+def draw_round(cases: Cases, g: torch.Generator) -> Tensor:
+    """(N,) indices of as many cases as there are."""
+    if bool((cases.weight == cases.weight[0]).all()):
+        return torch.randperm(len(cases), generator=g)
+    return torch.multinomial(cases.weight, len(cases), replacement=True, generator=g)
 
 
 def autocast(recipe: Recipe, device: str) -> AbstractContextManager[Any]:
