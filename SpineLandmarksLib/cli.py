@@ -84,7 +84,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     p.add_argument("--recipe", default="default", metavar="NAME_OR_FILE")
     p.add_argument("--data", required=True, type=Path, metavar="DATASET")
     p.add_argument("--extra", action="append", default=[], type=extra, metavar="DATASET[=SHARE]",
-                   help="more data to train on, never held out, and its share of all draws; may be repeated")  # fmt: skip
+                   help="more data to learn from, never held out, and its share of all draws")  # fmt: skip
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument("--name", default="bundle", help="name of the bundle, which is written to DIR/NAME")
     p.add_argument("--steps", type=int, help="instead of the recipe's")
