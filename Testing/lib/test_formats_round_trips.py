@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,14 @@ READERS = {"json": read_json, "csv": read_csv, "mrk.json": read_markups}
 #: (0.8, 0.6, 0), first voxel at (10, 20, 30) RAS.
 OBLIQUE = np.array([[0.3, 0, 3.2, 10], [-0.4, 0, 2.4, 20], [0, -0.8, 0, 30], [0, 0, 0, 1]])
 
-FEWER = settings(max_examples=40, deadline=None)  # each example writes a file down to the disk
+FEWER = settings(max_examples=40, deadline=None)  # each example writes and reads a file
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_disk_that_is_not_waited_for() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture
