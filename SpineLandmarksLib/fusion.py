@@ -36,8 +36,7 @@ class Fusion(nn.Module):
 
     def __init__(self, landmarks: int, sigma_px: float = 12.0, learned: bool = False, use_spread: bool = False) -> None:
         super().__init__()
-        start = torch.full((landmarks, 2), float(sigma_px))
-        self.raw_sigma = nn.Parameter(start + torch.log(-torch.expm1(-start)), requires_grad=learned)
+        self.raw_sigma = nn.Parameter(_inverse_softplus(torch.full((landmarks, 2), float(sigma_px))), learned)
         self.use_spread = use_spread
 
     @property
@@ -45,11 +44,20 @@ class Fusion(nn.Module):
         """(L, 2) standard deviation in input pixels."""
         return F.softplus(self.raw_sigma)
 
+    def set_sigma(self, sigma_px: Tensor) -> None:
+        """Use (L, 2) standard deviations that were fitted elsewhere, such as by `fit_sigma`."""
+        with torch.no_grad():
+            self.raw_sigma.copy_(_inverse_softplus(sigma_px))
+
     def forward(self, log_p: Tensor, mean_px: Tensor, spread_px: Tensor, stride: float) -> Tensor:
         sigma = self.sigma_px
         if self.use_spread:
             sigma = torch.sqrt(sigma.square() + spread_px.square())
         return fuse(log_p, mean_px, sigma, stride)
+
+
+def _inverse_softplus(value: Tensor) -> Tensor:
+    return value + torch.log(-torch.expm1(-value))
 
 
 def fit_sigma(mean_px: Tensor, truth_px: Tensor, valid: Tensor) -> Tensor:

@@ -9,20 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.backends import open_backend
 from SpineLandmarksLib.bundle import Bundle, load_bundle, seal, write_settings
 from SpineLandmarksLib.chain import ChainPrior
 from SpineLandmarksLib.formats.landmarks_json import Annotation
+from SpineLandmarksLib.fusion import fit_sigma
+from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.model import Detector
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.settings import to_dict
-from SpineLandmarksLib.training.dataset import points_of, spacing_of
+from SpineLandmarksLib.training.dataset import load_image, points_of, spacing_of
 from SpineLandmarksLib.training.evaluate import compare, read_annotated
 from SpineLandmarksLib.training.export import write_graph, write_weights
 from SpineLandmarksLib.training.levels import shifted
 from SpineLandmarksLib.training.recipe import Recipe
+from SpineLandmarksLib.transforms import prepare_slice
 from SpineLandmarksLib.uncertainty import Calibration
 
 #: What a bundle says of its doubt before it has been calibrated: a plain probability and a wide circle.
@@ -49,6 +53,19 @@ def build_bundle(
     write_settings(folder, tuple(schema), recipe.preparation, to_dict(recipe.architecture), prior, calibration)
     seal(folder, metadata(folder.name, version, recipe, annotations, schema))
     return load_bundle(folder)
+
+
+def fit_fusion(detector: Detector, recipe: Recipe, held_out: Sequence[Annotation], schema: Sequence[str]) -> None:
+    """Set the sigma that the product is taken with to the direct network's own error on held-out slices."""
+    assert detector.fusion is not None
+    means, truths = [], []
+    for row in held_out:
+        image, pixel_from_slice = prepare_slice(load_image(row.image), spacing_of(row), recipe.preparation)
+        with torch.inference_mode():
+            means.append(detector.direct(torch.from_numpy(image)[None, None])[0][0])
+        truths.append(torch.from_numpy(apply(pixel_from_slice, points_of(row, schema))).float())
+    truth = torch.stack(truths)
+    detector.fusion.set_sigma(fit_sigma(torch.stack(means), truth, ~torch.isnan(truth).any(-1)))
 
 
 def fit_prior(annotations: Sequence[Annotation], schema: Sequence[str]) -> ChainPrior:
@@ -96,7 +113,6 @@ def metadata(
 ) -> dict[str, Any]:
     """MONAI's bundle metadata, with what the weights were trained on."""
     import monai
-    import torch
 
     return {
         "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",

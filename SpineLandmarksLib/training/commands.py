@@ -31,7 +31,7 @@ def train_command(options: argparse.Namespace) -> int:
     import safetensors.torch
 
     from SpineLandmarksLib.bundle import WEIGHTS
-    from SpineLandmarksLib.training.build import build_bundle, calibrate
+    from SpineLandmarksLib.training.build import build_bundle, calibrate, fit_fusion
     from SpineLandmarksLib.training.dataset import load_cases
     from SpineLandmarksLib.training.evaluate import evaluate
     from SpineLandmarksLib.training.recipe import load_recipe
@@ -54,6 +54,8 @@ def train_command(options: argparse.Namespace) -> int:
     )
     if start_processes()[0] != 0:
         return 0
+    if options.holdout and recipe.fit_fusion:
+        fit_fusion(detector, recipe, judged, schema)
     known = load_bundle(options.calibration_of).calibration if options.calibration_of else None
     bundle = build_bundle(options.output / options.name, detector, recipe, schema, learned, known)
     print(f"Written: {bundle.folder}")

@@ -21,7 +21,8 @@ class Recipe:
     steps, batch: optimizer steps and images per step over all processes. ema: decay of the averaged weights that are
     kept, 0 for none. direct_loss: "mse" on coordinates divided by width and height as the seed paper has it, or
     "nll", the Gaussian negative log-likelihood, which also teaches the spread. fusion_weight: weight of the
-    cross-entropy of the product, which is what a learned sigma learns from.
+    cross-entropy of the product, which is what a learned sigma learns from; fit_fusion sets sigma to the direct network's
+    error on the held-out slices instead.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Recipe:
     direct_loss: str = "nll"
     direct_weight: float = 1.0
     fusion_weight: float = 0.0
+    fit_fusion: bool = False
     precision: str = "bf16"
     clip_norm: float = 5.0
     seed: int = 0
@@ -59,6 +61,8 @@ class Recipe:
                 raise RecipeError(f"Recipe {self.name}: expected {name} of {allowed}; got {getattr(self, name)!r}")
         if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0 or self.sigma_px <= 0:
             raise RecipeError(f"Recipe {self.name}: expected positive steps, batch, learning_rate and sigma_px")
+        if self.fit_fusion and self.architecture.direct is None:
+            raise RecipeError(f"Recipe {self.name}: expected a direct network for fit_fusion; got none")
 
 
 def load_recipe(name_or_file: str) -> Recipe:
