@@ -21,8 +21,8 @@ class Recipe:
     steps, batch: optimizer steps and images per step over all processes. ema: decay of the averaged weights that are
     kept, 0 for none. direct_loss: "mse" on coordinates divided by width and height as the seed paper has it, or
     "nll", the Gaussian negative log-likelihood, which also teaches the spread. fusion_weight: weight of the
-    cross-entropy of the product, which is what a learned sigma learns from; fit_fusion sets sigma to the direct network's
-    error on the held-out slices instead.
+    cross-entropy of the product, which is what a learned sigma learns from; fit_fusion sets sigma to the direct
+    network's error on the held-out slices instead.
     """
 
     name: str
