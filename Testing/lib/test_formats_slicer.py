@@ -48,7 +48,7 @@ def a_result() -> LandmarkSet:
     def landmark(n: int, name: str, status: Any) -> Landmark:
         if status in ("out_of_view", "not_visible"):
             return Landmark(name, status)
-        position = ras_from_slice(OBLIQUE, 3, [20.1 + 1.7 * n, 40.3 + 25.9 * n])
+        position = ras_from_slice(OBLIQUE, 3, [20.123457 + 1.7 * n, 40.3 + 25.9 * n])
         return Landmark(name, status, tuple(position.tolist()), confidence=0.9 + n / 1000, radius95_mm=2.5)
 
     landmarks = [landmark(n, name, status) for n, (name, status) in enumerate(zip(LUMBAR11, STATUSES, strict=True))]
