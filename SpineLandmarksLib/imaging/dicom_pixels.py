@@ -13,6 +13,11 @@ from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.imaging.dicom_header import Frame
 from SpineLandmarksLib.imaging.volume import reading
 
+#: JPEG markers that may come before the pixels: frames, tables, restart interval, application data, comment.
+_HUFFMAN, _SCAN = 0xC4, 0xDA
+_SHORT = frozenset({0xDD, 0xFE, *range(0xE0, 0xF0)})
+_SEGMENTS = frozenset({0xC0, 0xC1, 0xC3, _HUFFMAN, 0xDB, _SCAN}) | _SHORT
+
 
 def read_slices(frames: tuple[Frame, ...]) -> list[NDArray[np.float32] | InputError]:
     """Each frame's pixels (rows, columns) float32, or the error that kept them from being read."""
@@ -63,31 +68,38 @@ def _decoded(dataset: Any, frame: Frame) -> NDArray[Any]:
 
 
 def _check_jpeg(dataset: Any, frame: Frame) -> None:
-    """Raise InputError when the frame header (SOF) of a JPEG stream does not fit the data set."""
+    """Raise InputError when the header of a JPEG stream is not sound or does not fit the data set."""
+    from pydicom import uid
     from pydicom.encaps import get_frame
 
     stream = get_frame(dataset.PixelData, frame.index, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
     bits = int(dataset.BitsAllocated)
-    found = _jpeg_frame_header(stream)
-    fits_bits = found is not None and bits in (8, 16) and (found[0] > 8) == (bits == 16)
-    is_whole = stream.rstrip(b"\0").endswith(b"\xff\xd9")
-    if found is None or not fits_bits or found[1:] != (frame.rows, frame.columns, 1) or not is_whole:
-        raise InputError(
-            f"Expected a JPEG stream of {frame.rows} x {frame.columns} pixels of {bits} bits; "
-            f"got {found or 'none'} in {frame.path.name}"
-        )
+    lossy = dataset.file_meta.TransferSyntaxUID == uid.JPEGExtended12Bit
+    segments = _jpeg_segments(stream)
+    frames = [(marker, *struct.unpack(">BHHB", body[:6])) for marker, body in segments if marker in (0xC0, 0xC1, 0xC3)]
+    is_sound = len(frames) == 1 and any(marker == _HUFFMAN for marker, _ in segments)
+    is_whole = stream.rstrip(b"\0").endswith(b"\xff\xd9") and segments[-1:] and segments[-1][0] == _SCAN
+    if is_sound and is_whole:
+        marker, precision, *sides = frames[0]
+        if (marker != 0xC3) == lossy and (bits == 8 or precision > 8) and sides == [frame.rows, frame.columns, 1]:
+            return
+    expected = f"{frame.rows} x {frame.columns} pixels of {bits} bits"
+    raise InputError(f"Expected a sound JPEG stream of {expected}; got another in {frame.path.name}")
 
 
-def _jpeg_frame_header(stream: bytes) -> tuple[int, int, int, int] | None:
-    """(bits, rows, columns, components) of a JPEG stream, or None."""
+def _jpeg_segments(stream: bytes) -> list[tuple[int, bytes]]:
+    """(marker, content) of the segments before the pixels; empty where one is out of place."""
+    segments: list[tuple[int, bytes]] = []
     place = 2
-    while stream[:2] == b"\xff\xd8" and place + 10 <= len(stream) and stream[place] == 0xFF:
+    while stream[:2] == b"\xff\xd8" and place + 4 <= len(stream) and stream[place] == 0xFF:
         marker, length = stream[place + 1], int.from_bytes(stream[place + 2 : place + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # SOF, not DHT, JPG or DAC
-            bits, rows, columns, components = struct.unpack(">BHHB", stream[place + 4 : place + 10])
-            return bits, rows, columns, components
+        if marker not in _SEGMENTS or length < (2 if marker in _SHORT else 8):
+            return []
+        segments.append((marker, stream[place + 4 : place + 2 + length]))
+        if marker == _SCAN:
+            return segments
         place += 2 + length
-    return None
+    return []
 
 
 def _pixels(dataset: Any, frame: Frame) -> NDArray[np.float32]:

@@ -124,7 +124,7 @@ def test_sheared_axes_are_refused(an_oblique_nifti):
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (20, 44, 5), (31, 31, 5)])
 def test_slices_too_small_are_refused(an_oblique_nifti, shape):
-    with pytest.raises(SpineLandmarksError, match="pixels a side|Expected a sagittal series"):
+    with pytest.raises(SpineLandmarksError, match=r"pixels a side|Expected a sagittal series"):
         read_study(an_oblique_nifti(voxels=np.zeros(shape, np.int16)))
 
 
@@ -421,10 +421,12 @@ def test_a_file_with_a_wrong_byte_gives_an_image_or_one_line(one_file_of_each_ki
     content[int(place * (min(600, len(content)) if early else len(content)))] = byte
     path = tmp_path / kind
     path.write_bytes(content)
+    message = ""
     try:
         assert np.isfinite(read_study(path).voxels).all()
     except SpineLandmarksError as error:
-        assert "\n" not in str(error)
+        message = str(error)
+    assert "\n" not in message
 
 
 @needs_volumes
