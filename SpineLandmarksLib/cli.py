@@ -5,26 +5,42 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.errors import SpineLandmarksError
 
 FORMAT_NAMES = ("json", "csv", "mrk.json")
+LIBRARY = __name__.partition(".")[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 = done, 1 = some inputs failed, 2 = an error that one line explains, 130 = interrupted."""
     options = parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name that the terminal cannot show is no reason to stop
+            stream.reconfigure(errors="backslashreplace")
     try:
         status: int = options.run(options)
         return status
     except SpineLandmarksError as error:
-        print(f"spine-landmarks: {error}", file=sys.stderr)
-        return 2
+        return fail(str(error))
+    except OSError as error:  # the disk or the network, not the program
+        return fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == LIBRARY:
+            raise
+        return fail(f"this command needs {error.name}: pip install 'spine-landmarks[train]'")
     except KeyboardInterrupt:
         print("spine-landmarks: interrupted; every file written so far is whole", file=sys.stderr)
         return 130
+
+
+def fail(text: str) -> int:
+    """One line, whatever the message holds."""
+    print(f"spine-landmarks: {' '.join(text.split())}", file=sys.stderr)
+    return 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,7 +103,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
                    help="more data to learn from, never held out, and its share of all draws")  # fmt: skip
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument("--name", default="bundle", help="name of the bundle, which is written to DIR/NAME")
-    p.add_argument("--steps", type=int, help="instead of the recipe's")
+    p.add_argument("--steps", type=positive, metavar="N", help="instead of the recipe's")
     p.add_argument("--resume", action="store_true", help="go on from DIR/checkpoint.pt when it is there")
     p.add_argument("--start-from", type=Path, metavar="BUNDLE", help="fine-tune the weights of this bundle")
     p.add_argument("--calibration-of", type=Path, metavar="BUNDLE", help="copy the calibration of this bundle")
@@ -104,14 +120,16 @@ def _add_holdout(p: argparse.ArgumentParser, text: str) -> None:
 def _add_phantom(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("phantom", help="generate slices with exact truth as a data set to train on")
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
-    p.add_argument("--count", type=int, default=600, metavar="N")
+    p.add_argument("--count", type=positive, default=600, metavar="N")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--transitional", type=float, default=0.0, metavar="SHARE",
+                   help="share of spines with a transitional lumbosacral junction")  # fmt: skip
     p.set_defaults(run=run_phantom)
 
 
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("bench", help="time and memory of predict on this machine")
-    p.add_argument("--runs", type=int, default=5)
+    p.add_argument("--runs", type=positive, default=5, metavar="N")
     _add_model(p)
     p.set_defaults(run=run_bench)
 
@@ -147,7 +165,8 @@ def run_train(options: argparse.Namespace) -> int:
 def run_phantom(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.training.phantom.dataset import write_phantom_dataset
 
-    print(f"Written: {write_phantom_dataset(options.output, options.count, options.seed, show_progress)}")
+    folder = write_phantom_dataset(options.output, options.count, options.seed, options.transitional, show_progress)
+    print(f"Written: {folder}")
     return 0
 
 
@@ -190,6 +209,12 @@ def slice_index(text: str) -> int | None:
         return int(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"expected auto or a slice number; got {text!r}") from error
+
+
+def positive(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more; got {text!r}")
+    return int(text)
 
 
 def formats(text: str) -> tuple[str, ...]:

@@ -166,16 +166,20 @@ class Spine:
         return bodies | spaces
 
 
-def random_spine(rng: np.random.Generator, lumbar_bodies: int = 5) -> Spine:
+def random_spine(rng: np.random.Generator, lumbar_bodies: int = 5, transition: float = 0.0) -> Spine:
     """A spine with the middle lumbar vertebra at (0, 0). Sizes and curves vary as adults do.
 
-    Raises LandmarkError unless there are 4, 5 or 6 lumbar bodies.
+    transition: 0 to 1 makes the last lumbar body more and more sacral (tilted, wide, on a thin but whole disc); 0 to
+    -1 leaves more and more of a disc between S1 and S2. Names stay: the lowest disc as deep as its bodies is L5-S1.
+    Raises LandmarkError unless there are 4, 5 or 6 lumbar bodies and transition is in -1..1.
     """
+    if not -1 <= transition <= 1:
+        raise LandmarkError(f"Expected a transition in -1..1; got {transition}")
     if lumbar_bodies not in (4, 5, 6):
         raise LandmarkError(f"Expected 4, 5 or 6 lumbar bodies; got {lumbar_bodies}")
     table = THORACIC | _lumbar_table(lumbar_bodies) | SACRAL
     loose = [_random_vertebra(rng, name, row) for name, row in table.items()]
-    loose = _vary_together(rng, loose)
+    loose = _with_transition(_vary_together(rng, loose), len(THORACIC) + lumbar_bodies - 1, transition)
     vertebrae = _assemble(rng, loose, anchor=len(THORACIC) + lumbar_bodies // 2)
     discs = tuple(_random_disc(rng, a, b) for a, b in pairwise(vertebrae))
     conus = len(THORACIC) + float(np.clip(rng.normal(0.0, 0.6), -1.2, 1.3))
@@ -237,6 +241,24 @@ def _vary_together(rng: np.random.Generator, loose: list[Vertebra]) -> list[Vert
         )
         for n, v in enumerate(loose)
     ]
+
+
+def _with_transition(loose: list[Vertebra], last: int, amount: float) -> list[Vertebra]:
+    """The vertebrae with the last lumbar one (index `last`) and S1 below it changed as `random_spine` says."""
+    lumbar, sacral = loose[last], loose[last + 1]
+    to_sacrum, residual = max(amount, 0.0), max(-amount, 0.0)
+    loose = list(loose)
+    loose[last] = replace(
+        lumbar,
+        tilt=lumbar.tilt + 0.7 * to_sacrum * (sacral.tilt - lumbar.tilt),
+        half_depth=lumbar.half_depth * (1 - 0.12 * to_sacrum),
+        half_width=lumbar.half_width * (1 + 0.5 * to_sacrum),
+        gap_below=lumbar.gap_below * (1 - 0.55 * to_sacrum),
+        slope_top=lumbar.slope_top * (1 - 0.8 * to_sacrum),
+        slope_bottom=lumbar.slope_bottom * (1 - 0.8 * to_sacrum),
+    )
+    loose[last + 1] = replace(sacral, gap_below=sacral.gap_below * (1 + 1.2 * residual))
+    return loose
 
 
 def _assemble(rng: np.random.Generator, loose: list[Vertebra], anchor: int) -> tuple[Vertebra, ...]:

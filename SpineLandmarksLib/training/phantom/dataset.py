@@ -14,11 +14,12 @@ from SpineLandmarksLib.training.phantom.phantom import make_slice
 
 
 def write_phantom_dataset(
-    folder: Path, count: int, seed: int, progress: Callable[[int, int], None] | None = None
+    folder: Path, count: int, seed: int, transitional: float = 0.0, progress: Callable[[int, int], None] | None = None
 ) -> Path:
     """Write `count` slices, a spine each, as 8-bit PNG with `landmarks.json`; returns the folder.
 
-    Slice n depends on `seed` and n alone, so that a longer data set begins with the shorter one.
+    transitional: share of spines with a transitional lumbosacral junction. Slice n depends on `seed` and n alone, so
+    that a longer data set begins with the shorter one.
     """
     from PIL import Image
 
@@ -26,7 +27,7 @@ def write_phantom_dataset(
     images.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(count):
-        image, points_xy, pixel_mm = make_slice(np.random.default_rng([seed, number]))
+        image, points_xy, pixel_mm = make_slice(np.random.default_rng([seed, number]), transitional=transitional)
         low, high = np.percentile(image, [0.2, 99.8])
         grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
         path = images / f"phantom{seed}_{number:05d}.png"

@@ -111,15 +111,18 @@ def make_slice(
     matrix: tuple[int, int] = (320, 320),
     contrast: str | None = None,
     lumbar_bodies: int = 5,
+    transitional: float = 0.0,
 ) -> tuple[NDArray[np.float32], dict[str, tuple[float, float]], float]:
     """One mid-sagittal training slice of a new spine: (image (H, W), {name: (x, y) pixels}, pixel size in mm).
 
     contrast: one of CONTRASTS; None draws one, every other time wholly random tissues. Only points inside the image are
-    given. The slice may pass a few mm beside the spine, as real ones do. Raises as `make_phantom`.
+    given. transitional: share of spines between lumbar and sacral at their junction. The slice may pass a few mm beside
+    the spine, as real ones do. Raises as `make_phantom`.
     """
     if contrast is None:
         contrast = str(rng.choice(CONTRASTS, p=[0.2, 0.1, 0.1, 0.05, 0.05, 0.5]))
-    spine = random_spine(rng, lumbar_bodies)
+    transition = float(rng.uniform(-1, 1)) if rng.random() < transitional else 0.0
+    spine = random_spine(rng, lumbar_bodies, transition)
     field_mm = float(np.clip(rng.normal(340, 40), 230, 420))
     pixel_mm = field_mm / max(matrix)
     grid = _grid(spine, matrix, pixel_mm, "whole", rng, wander=2.0)
