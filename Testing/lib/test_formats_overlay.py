@@ -77,7 +77,7 @@ def test_a_bright_pixel_lies_under_the_point_that_marks_it(dark_slice: NDArray[n
 
 
 @pytest.mark.parametrize("xy", [(20.0, 25.0), (95.0, 25.0), (50.0, 25.0), (0.0, 0.0), (99.0, 49.0)])
-@pytest.mark.parametrize("width", [100, 20])
+@pytest.mark.parametrize("width", [100, 10])
 def test_no_label_covers_a_point_nor_leaves_the_picture(xy: tuple[float, float], width: int) -> None:
     x = min(xy[0], width - 1.0)
     landmarks = a_set(*[Landmark(name, pixel_xy=(x, xy[1]), confidence=0.5) for name in LUMBAR11])
@@ -87,6 +87,16 @@ def test_no_label_covers_a_point_nor_leaves_the_picture(xy: tuple[float, float],
     left, right = overlay._label_columns(marks, overlay._widest_label(marks))
     assert left >= 0 or right + overlay._widest_label(marks) <= picture.width
     assert left + overlay._widest_label(marks) + 50 < marks[0].x < right - 50
+
+
+def test_a_narrow_slice_is_given_room_for_its_labels(tmp_path: Path) -> None:
+    slice_ = np.eye(50, 10)  # 10 columns become 200 pixels, too few on either side of the point
+    draw_overlay(slice_, a_set(Landmark("T12-L1", pixel_xy=(5.0, 25.0), confidence=0.1)), tmp_path / "a.png")
+    columns = np.nonzero((drawn(tmp_path / "a.png")[:1000] == LOW).all(axis=2))[1]
+    ring, label = columns < columns.min() + 20, columns > columns.min() + 100
+    assert (ring | label).all()  # the point stands alone
+    assert min(label.sum(), ring.sum()) > 60
+    assert columns.max() < 560 - overlay_caption.MARGIN_PX
 
 
 def test_labels_of_close_points_do_not_lie_on_each_other() -> None:
@@ -128,7 +138,7 @@ def test_a_long_warning_is_wrapped_within_the_picture() -> None:
 
     font = ImageFont.load_default(size=overlay_caption.FONT_PX)
     lines = overlay_caption._warnings(a_set(warnings=("Wide words MMMM WWWW " * 20,)), 560)
-    assert len(lines) > 3
+    assert 3 < len(lines) < 20
     assert all(font.getlength(line[0][0]) <= 560 - 2 * overlay_caption.MARGIN_PX for line in lines)
 
 
