@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.bundle import GRAPH, WEIGHTS, Bundle
-from SpineLandmarksLib.errors import BackendError
+from SpineLandmarksLib.errors import BackendError, SpineLandmarksError
 
 BACKENDS = ("auto", "light", "torch")
 DEVICES = ("auto", "cpu", "cuda")
@@ -83,8 +83,13 @@ class TorchBackend:
         if device == "cuda" and not torch.cuda.is_available():
             raise BackendError(f"Expected a CUDA device for --device cuda; torch {torch.__version__} sees none")
         self.device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        detector = Detector(architecture_of(bundle, Architecture), len(bundle.landmarks))
-        detector.load_state_dict(safetensors.torch.load_file(bundle.folder / WEIGHTS))
+        try:
+            detector = Detector(architecture_of(bundle, Architecture), len(bundle.landmarks))
+            detector.load_state_dict(safetensors.torch.load_file(bundle.folder / WEIGHTS))
+        except SpineLandmarksError:
+            raise
+        except Exception as error:  # networks, safetensors and torch raise classes that share no base but Exception
+            raise BackendError(f"torch {torch.__version__} cannot run {bundle.folder / WEIGHTS}: {error}") from error
         self.detector = detector.to(self.device).eval()
 
     def detect(self, images: NDArray[np.float32]) -> Peaks:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 from SpineLandmarksLib.errors import OutputError, SpineLandmarksError
@@ -13,11 +16,12 @@ from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.overlay import draw_overlay
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.landmarks import LandmarkSet
-from SpineLandmarksLib.predict import Localizer, predict
+from SpineLandmarksLib.predict import Localizer, predict, printable
 
 #: Endings that come off a file's name; a folder keeps its whole name.
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".zip", ".dcm", ".ima",
-           ".png", ".jpg", ".jpeg", ".tif", ".tiff")  # fmt: skip
+ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgh.gz", ".mgh", ".mgz", ".zip",
+           ".dcm", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")  # fmt: skip
+FAILED = "failed"
 
 
 def predict_all(
@@ -30,23 +34,41 @@ def predict_all(
 ) -> int:
     """Predict each input into `output`. Returns 0, 1 when some of several failed, or 2 when the only one did."""
     prepare_output(output)
-    failed = []
-    for path, stem in zip(inputs, stems(inputs), strict=True):
-        try:
-            stack, landmarks = predict(path, localizer, spacing_mm, slice_index)
-            write_results(stack, landmarks, output, stem, formats)
-            print(describe(stack, landmarks, output / stem))
-        except (SpineLandmarksError, MemoryError) as error:
-            text = str(error) or "Expected enough memory for this study; there is too little"
-            failed.append({"input": str(path), "error": text})
-            print(f"spine-landmarks: {path}: {text}", file=sys.stderr)
-    report_failures(output, failed)
+    failed: list[dict[str, str]] = []
+    try:
+        for path, stem in zip(inputs, stems(inputs), strict=True):
+            try:
+                stack, landmarks = predict(path, localizer, spacing_mm, slice_index)
+                write_results(stack, landmarks, output, stem, formats)
+            except Exception as error:
+                failed.append({"input": printable(path), **explain(error)})
+                print(f"spine-landmarks: {printable(path)}: {failed[-1]['error']}", file=sys.stderr)
+            else:
+                print(describe(stack, landmarks, output / stem))
+    finally:  # also when the user interrupts
+        report_failures(output, failed)
+    if len(inputs) > 1:
+        seen = f"; failures in {output / FAILED}.json" if failed else ""
+        print(f"{len(inputs) - len(failed)} of {len(inputs)} studies localized{seen}")
     return 0 if not failed else 2 if len(inputs) == 1 else 1
 
 
+def explain(error: Exception) -> dict[str, str]:
+    """The entry of `failed.json`: one line, and for a fault of the program the details that a report of it needs."""
+    if isinstance(error, SpineLandmarksError):
+        return {"error": str(error)}
+    if isinstance(error, MemoryError):
+        return {"error": f"Expected enough memory for this study; there is too little. {error}".strip()}
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    details = "".join(traceback.format_exception(error))
+    return {"error": f"Unexpected {text}. This is a fault of the program; please report it", "details": details}
+
+
 def prepare_output(output: Path) -> None:
+    """Make the folder, and take away an earlier run's list of failures: this run has not failed anywhere yet."""
     try:
         output.mkdir(parents=True, exist_ok=True)
+        (output / f"{FAILED}.json").unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"Expected a folder that can be made at {output}; got: {error.strerror}") from error
 
@@ -65,40 +87,54 @@ def write_results(
 
 
 def report_failures(output: Path, failed: list[dict[str, str]]) -> None:
-    """`failed.json` lists what failed in this run; one of an earlier run does not stay behind."""
+    """`failed.json` lists what failed in this run."""
     if failed:
-        write_text_atomically(output / "failed.json", json.dumps(failed, indent=2) + "\n")
-    else:
-        (output / "failed.json").unlink(missing_ok=True)
+        write_text_atomically(output / f"{FAILED}.json", json.dumps(failed, indent=2) + "\n")
 
 
 def stems(inputs: Sequence[Path]) -> list[str]:
-    """Names of the results: each input's own, with as many parent folders as it takes to tell inputs apart."""
-    paths = [path.absolute() for path in inputs]
+    """Names of the results: each input's own, with as many parent folders as it takes to tell inputs apart.
+
+    Where folders do not do it (`a.nii` beside `a.png`), a number does. Names that differ in case alone are one name
+    on many disks, and `failed` belongs to the list of failures.
+    """
+    paths = [Path(os.path.abspath(path)) for path in inputs]
     names = [_stem(path) for path in paths]
     for depth in range(1, max(len(path.parts) for path in paths)):
-        if len(set(names)) == len(set(paths)):
+        if len({name.casefold() for name in names}) == len(set(paths)):
             break
         names = ["_".join((*path.parts[1:-1][-depth:], _stem(path))) for path in paths]
-    return names
+    given: dict[Path, str] = {}
+    taken = {FAILED}
+    for path, name in zip(paths, names, strict=True):
+        if path not in given:
+            given[path] = next(n for n in _numbered(name) if n.casefold() not in taken)
+            taken.add(given[path].casefold())
+    return [given[path] for path in paths]
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}-{number}" for number in count(2))
 
 
 def _stem(path: Path) -> str:
-    if path.is_dir():
-        return path.name
-    for ending in ENDINGS:
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)] or path.name
-    return path.name
+    name = printable(path.name)
+    if not path.is_dir():
+        ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
+        name = name[: len(name) - len(ending)] or name
+    return name or "study"  # the root of a disk has no name
 
 
 def describe(stack: SagittalStack, landmarks: LandmarkSet, target: Path) -> str:
     """One line for people: what was read, what was found, what to look at."""
     found = sum(not landmark.is_absent for landmark in landmarks)
-    least = min((mark for mark in landmarks if mark.confidence is not None), key=lambda mark: mark.confidence or 0.0)
+    sure = [(mark.confidence, mark.name) for mark in landmarks if mark.confidence is not None]
+    least = "least sure of {1} ({0:.2f}), ".format(*min(sure)) if sure else ""
+    time = f"{landmarks.runtime_s:.2f} s " if landmarks.runtime_s is not None else ""
     lines = [
         f"{landmarks.input}: {found} of {len(landmarks)} landmarks on slice {landmarks.slice_index}, "
-        f"least sure of {least.name} ({least.confidence:.2f}), {landmarks.runtime_s:.2f} s -> {target}.*"
+        f"{least}{time}-> {target}.*"
     ]
     lines += [f"  note: {note}" for note in stack.notes] + [f"  warning: {text}" for text in landmarks.warnings]
     return "\n".join(lines)

@@ -45,6 +45,14 @@ class Bundle:
     prior: ChainPrior
     calibration: Calibration
 
+    def __post_init__(self) -> None:
+        count, factors, steps = len(self.landmarks), len(self.calibration.radius_factor), len(self.prior.angle_mean)
+        if count != factors or count != steps + 1:
+            raise BundleError(
+                f"Bundle {self.folder}: expected a radius factor for each of {count} landmarks and {count - 1} offsets "
+                f"between them; got {factors} and {steps}"
+            )
+
     @property
     def label(self) -> str:
         return f"{self.name}@{self.version}"
@@ -63,13 +71,13 @@ def find_bundle(name_or_folder: str | Path) -> Path:
 def load_bundle(name_or_folder: str | Path = DEFAULT) -> Bundle:
     """Read a bundle and check every file's hash; BundleError says which file is missing or altered."""
     folder = find_bundle(name_or_folder)
-    metadata = _read_json(folder / METADATA)
+    metadata = read_settings(folder / METADATA)
     expected = metadata.get("sha256")
     if not isinstance(expected, dict) or not {file.as_posix() for file in HASHED} <= set(expected):
         raise BundleError(f"Expected sha256 of {', '.join(map(str, HASHED))} in {folder / METADATA}; got {expected}")
     for file in HASHED:
         check_hash(folder / file, str(expected[file.as_posix()]))
-    values = _read_json(folder / DETECTOR)
+    values = read_settings(folder / DETECTOR)
     try:
         return Bundle(
             folder=folder,
@@ -81,11 +89,14 @@ def load_bundle(name_or_folder: str | Path = DEFAULT) -> Bundle:
             prior=ChainPrior.from_dict(values["chain_prior"]),
             calibration=from_dict(Calibration, values["calibration"], "calibration"),
         )
-    except (KeyError, TypeError, ValueError, SpineLandmarksError) as error:
+    except BundleError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, SpineLandmarksError) as error:
         raise BundleError(f"Bundle {folder}: a setting is missing or does not fit this version: {error!r}") from error
 
 
 def check_hash(path: Path, expected: str) -> None:
+    """Raise BundleError unless the file is there and has the expected sha256."""
     if not path.is_file():
         raise BundleError(f"Expected the bundle's file {path}; it is missing. Install the bundle again")
     actual = sha256(path)
@@ -94,8 +105,12 @@ def check_hash(path: Path, expected: str) -> None:
 
 
 def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+    """Hexadecimal digest of a file; BundleError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+    except OSError as error:
+        raise BundleError(f"Expected the bundle's file {path} to be readable; got: {error.strerror}") from error
 
 
 def _digest(file: Any) -> str:
@@ -133,7 +148,8 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
         file.write((json.dumps(values, indent=2) + "\n").encode())
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a bundle; BundleError when there is none."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

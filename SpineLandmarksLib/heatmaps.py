@@ -109,12 +109,14 @@ def window_moments(p: Tensor, radius: int, stride: float) -> Tensor:
     return sums.reshape(batch, landmarks, 6, height * width)
 
 
-def find_candidates(log_p: Tensor, count: int, stride: float, radius: int = 2) -> Candidates:
+def find_candidates(log_p: Tensor, count: int, stride: float, radius: int = 3) -> Candidates:
     """The `count` strongest peaks of each channel, to a fraction of a pixel.
 
     log_p: (B, L, h, w) log of a distribution over pixels. A peak is a pixel that is the largest of its window; its
     position is the mean, and its covariance the second moment, of the probability inside the window (local
-    soft-argmax). Built from convolution and pooling alone, so that the exported graph decodes exactly as training does.
+    soft-argmax). The window is centred on the pixel, so it must hold nearly all of the peak: at a radius of 2.5 sigma
+    the position is right to 0.05 pixel, at 1 sigma it is drawn to the pixel's middle by up to 0.3 pixel. Built from
+    convolution and pooling alone, so that the exported graph decodes exactly as training does.
     """
     height, width = log_p.shape[-2:]
     moments = window_moments(log_p.exp(), radius, stride)

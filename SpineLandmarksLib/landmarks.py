@@ -27,7 +27,7 @@ class Landmark:
     position_ras_mm: patient position, RAS, mm; None when absent or when the image has no known spacing.
     pixel_xy: (column, row) in the native pixels of the chosen slice; an integer is a pixel centre. None when absent.
     confidence: probability in 0..1 that the level is right.
-    radius95_mm: radius around the position that should hold the truth in 95 % of cases.
+    radius95_mm: radius around the position that should hold the truth in 95 % of the cases whose level is right.
     """
 
     name: str

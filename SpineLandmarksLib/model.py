@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from SpineLandmarksLib.errors import RecipeError
 from SpineLandmarksLib.fusion import Fusion
-from SpineLandmarksLib.heatmaps import Candidates, find_candidates, log_probability
-from SpineLandmarksLib.networks import build_network
+from SpineLandmarksLib.heatmaps import LOSSES, Candidates, find_candidates, log_probability
+from SpineLandmarksLib.networks import NETWORKS, build_network
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Architecture:
     heatmap, direct: {"network": name, **arguments} or None. fusion: arguments of `Fusion`.
     heatmap_loss: the loss the heatmaps are trained with, which says how to read them.
     stride: input pixels per heatmap pixel. direct_size: side of the square input of the direct network.
-    candidates: peaks kept per landmark.
+    candidates: peaks kept per landmark. peak_radius: of the window that a peak is measured in, heatmap pixels; it
+        holds 2.5 sigma of the target, or peaks are drawn towards the middle of their pixel.
     """
 
     heatmap: dict[str, Any] | None = field(default_factory=lambda: {"network": "unet"})
@@ -41,11 +42,21 @@ class Architecture:
     stride: int = 1
     direct_size: int = 299
     candidates: int = 6
-    peak_radius: int = 2
+    peak_radius: int = 3
 
     def __post_init__(self) -> None:
         if self.heatmap is None and self.direct is None:
             raise RecipeError("Expected a heatmap network, a direct network or both; got neither")
+        for settings in (self.heatmap, self.direct):
+            if settings is not None and settings.get("network") not in NETWORKS:
+                raise RecipeError(f"Expected network: one of {', '.join(NETWORKS)}; got {settings}")
+        if self.heatmap_loss not in LOSSES:
+            raise RecipeError(f"Expected a heatmap_loss of {', '.join(LOSSES)}; got {self.heatmap_loss!r}")
+        if min(self.stride, self.candidates, self.peak_radius, self.direct_size) < 1:
+            raise RecipeError("Expected stride, candidates, peak_radius and direct_size of at least 1")
+        own = self.stride if self.heatmap is None else self.heatmap.get("stride", 1)
+        if own != self.stride:
+            raise RecipeError(f"Expected the stride of the heatmap network, {own}; got {self.stride}")
 
 
 class Output(NamedTuple):

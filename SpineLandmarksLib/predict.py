@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -70,12 +71,14 @@ class Localizer:
     def localize(self, stack: SagittalStack, slice_index: int | None = None) -> LandmarkSet:
         """The landmarks of a stack; `slice_index` overrides the automatic choice."""
         started = time.perf_counter()
+        if slice_index is not None and not 0 <= slice_index < len(stack):
+            raise InputError(f"Expected a slice in 0..{len(stack) - 1} of {stack.source}; got {slice_index}")
         tried = slices_to_try(len(stack), stack.slice_spacing_mm, slice_index)
         readings = self.read_slices(stack.voxels[list(tried)], stack.pixel_spacing_mm)
         scores = np.array([reading.chain.score for reading in readings])
         best = readings[most_evidence(tried, scores, len(stack), stack.slice_spacing_mm)]
         evidence, agrees = _evidence_at(best, readings), np.array([_same_levels(best, other) for other in readings])
-        choice = choose_slice(tried, scores, evidence, agrees)
+        choice = choose_slice(tried, scores, evidence, agrees) if agrees.any() else _no_spine(tried, scores)
         reading = readings[tried.index(choice.index)]
         lateral = lateral_positions(choice.index, tried, evidence, stack.slice_spacing_mm)
         landmarks = tuple(self._landmark(stack, reading, row, lateral[row]) for row in range(len(lateral)))
@@ -93,7 +96,7 @@ class Localizer:
     def read_slices(
         self, slices: NDArray[np.float32], spacing_mm: tuple[float, float] | None
     ) -> list[SliceReading]:
-        """Each native slice of (N, H, W), which share their pixel spacing (x, y), on its own."""
+        """Each native slice of (N, H, W), N at least 1, which share their pixel spacing (x, y), on its own."""
         prepared = [prepare_slice(image, spacing_mm, self.bundle.preparation) for image in slices]
         pixel_from_slice = prepared[0][1]
         images = np.stack([image for image, _ in prepared])[:, None]
@@ -146,9 +149,12 @@ def predict(
 ) -> tuple[SagittalStack, LandmarkSet]:
     """Read one study and localize its landmarks. Raises a SpineLandmarksError that says what is wrong with it."""
     stack = read_study(path, spacing_mm)
-    if slice_index is not None and not 0 <= slice_index < len(stack):
-        raise InputError(f"Expected --slice in 0..{len(stack) - 1} for {path}; got {slice_index}")
-    return stack, replace(localizer.localize(stack, slice_index), input=str(path))
+    return stack, replace(localizer.localize(stack, slice_index), input=printable(path))
+
+
+def printable(path: str | Path) -> str:
+    """A path as text that any file can hold: bytes of a name that are not UTF-8 become question marks."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _evidence_at(chosen: SliceReading, readings: Sequence[SliceReading], near_mm: float = 6.0) -> Array:
@@ -161,6 +167,13 @@ def _evidence_at(chosen: SliceReading, readings: Sequence[SliceReading], near_mm
         mass = np.where(distance < near_mm, np.exp(reading.log_mass), 0.0).sum(1)
         rows.append(np.where(chosen.chain.choice < 0, np.nan, np.log(np.maximum(mass, 1e-6))))
     return np.stack(rows)
+
+
+def _no_spine(tried: Sequence[int], scores: Array) -> SliceChoice:
+    """The middle slice, when the best one has every landmark out of view."""
+    middle = len(tried) // 2
+    warning = "No landmark was found: this may not be a sagittal lumbar spine"
+    return SliceChoice(tried[middle], float(scores[middle]), "no slice shows a landmark", (warning,))
 
 
 def _same_levels(one: SliceReading, other: SliceReading, near_mm: float = 8.0) -> bool:

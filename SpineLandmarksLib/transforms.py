@@ -45,11 +45,14 @@ class Preparation:
             raise RecipeError(f"Expected intensity to be 'percentile' or 'equalize'; got {self.intensity!r}")
         if not self.spacing_mm > 0:
             raise RecipeError(f"Expected a positive spacing_mm; got {self.spacing_mm}")
+        if min(self.multiple, self.max_side, *self.size) < 1:
+            raise RecipeError(f"Expected sides of at least 1 pixel; got {self.multiple}, {self.max_side}, {self.size}")
 
 
 def equalize_histogram(image: Image, bins: int = 256) -> Image:
     """Histogram equalization to 0..1: each value becomes the share of pixels below it. (H, W) -> (H, W)."""
-    counts, edges = np.histogram(image, bins=bins)
+    # in float64, so that a flat image of large values still has an interval to cut into bins
+    counts, edges = np.histogram(image.astype(np.float64), bins=bins)
     share = np.cumsum(counts) / image.size
     return np.interp(image, (edges[:-1] + edges[1:]) / 2, share).astype(np.float32)
 
@@ -58,8 +61,10 @@ def standardize(image: Image, low: float = 0.5, high: float = 99.5) -> Image:
     """Clip to two percentiles, then mean 0 and standard deviation 1. (H, W) -> (H, W); a flat image becomes zeros."""
     floor, ceiling = np.percentile(image, [low, high])
     clipped = np.clip(image, floor, ceiling)
-    spread = float(clipped.std())
-    return ((clipped - clipped.mean()) / spread if spread > 0 else np.zeros_like(clipped)).astype(np.float32)
+    if not ceiling > floor:  # the spread of a flat image is its rounding error, not always zero
+        return np.zeros(image.shape, dtype=np.float32)
+    standardized: Image = ((clipped - clipped.mean()) / float(clipped.std())).astype(np.float32)
+    return standardized
 
 
 def resize(image: Image, size_wh: tuple[int, int]) -> tuple[Image, Matrix]:

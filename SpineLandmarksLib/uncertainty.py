@@ -3,7 +3,8 @@
     confidence   = sigmoid(logit(chain marginal) / temperature)         temperature scaling (Guo et al. 2017)
     radius95_mm  = q_l * sqrt(variance of the peak in mm^2 + floor^2)   normalized split conformal (Lei et al. 2018)
 
-Both are fitted on cases that the network has never seen; q_l is the 95 % quantile of error / width there.
+Both are fitted on cases that the network has never seen; q_l is the 95 % quantile of error / width there, over the
+points whose level is right. The two speak of two things: the confidence of the level, the radius of the place on it.
 """
 
 from __future__ import annotations
@@ -43,10 +44,11 @@ class Calibration:
             fitted_on: str = "") -> Calibration:  # fmt: skip
         """From held-out (N, L) marginals, level judgements, variances and errors; nan errors are left out.
 
+        The radius is fitted where the level is right, the temperature on all.
         The factor of each landmark is drawn halfway to that of all landmarks together: thirty cases do not carry
         eleven separate 95 % quantiles.
         """
-        ratio = error_mm / peak_width(variance_mm2)
+        ratio = np.where(level_right, error_mm / peak_width(variance_mm2), np.nan)
         pooled = _quantile95(ratio)
         factor = [(pooled + _quantile95(ratio[:, landmark])) / 2 for landmark in range(ratio.shape[1])]
         known = np.isfinite(error_mm)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-#: Slices are tried this far to both sides of the stack's middle, and no closer together than STEP_MM.
+#: Slices are tried this far to both sides of the stack's middle, about STEP_MM apart.
 REACH_MM, STEP_MM = 32.0, 4.0
 #: The spine is expected in the stack's middle, give or take this much: half a nat is lost at this distance.
 MIDDLE_SD_MM = 20.0
-#: A landmark stays on the chosen slice when its evidence is centred closer to it than this.
-ON_SLICE_MM = 1.0
+#: Points leave the chosen slice only where the evidence for one of them is better by this factor.
+CLEARLY_BETTER = 2.0
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,10 @@ def choose_slice(tried: Sequence[int], scores: Array, evidence: Array, agrees: N
     the centre of all slices on which the same landmarks are seen does not.
 
     scores: (N,) chain score of each tried slice, nats. evidence: (N, L) log of the probability that each slice puts at
-    the best slice's points; nan where out of view. agrees: (N,) the slice's own chain has the same levels.
+    the best slice's points; nan where out of view. agrees: (N,) the slice's own chain has the same levels (one does).
     """
-    centre = float(np.average(tried, weights=np.nanmean(np.exp(evidence), axis=1)))
+    weight = np.nan_to_num(np.exp(evidence)).sum(1)  # a landmark out of view is nan on all slices, and adds to none
+    centre = float(np.average(tried, weights=weight))
     agreeing = [row for row in range(len(tried)) if agrees[row]]
     row = min(agreeing, key=lambda row: abs(tried[row] - centre))
     reason = (
@@ -73,8 +74,9 @@ def lateral_positions(index: int, tried: Sequence[int], evidence: Array, slice_s
     """(L,) slice coordinate of each landmark, which may lie between slices.
 
     evidence: (N, L) as in `choose_slice`. Each landmark goes to the centre of its evidence over the slices, a straight
-    line through those centres taking out their noise (a scoliotic spine crosses the slices at an angle); it stays on
-    the chosen slice `index` where the line passes closer than ON_SLICE_MM.
+    line through those centres taking out their noise (a scoliotic spine crosses the slices at an angle). All stay on
+    the chosen slice `index` unless the line is clearly better for one of them: over most of a body's width the
+    evidence is flat, and its centre then says little.
     """
     landmarks = evidence.shape[1]
     stay = np.full(landmarks, float(index))
@@ -85,4 +87,5 @@ def lateral_positions(index: int, tried: Sequence[int], evidence: Array, slice_s
     centres = (weight * np.asarray(tried)[:, None]).sum(0) / weight.sum(0)
     line = np.polyval(np.polyfit(known, centres, 1), np.arange(landmarks))
     line = np.clip(line, min(tried), max(tried))
-    return np.where(np.abs(line - index) * slice_spacing_mm < ON_SLICE_MM, stay, line)
+    gain = [np.interp(line[row], tried, evidence[:, row]) - np.interp(index, tried, evidence[:, row]) for row in known]
+    return line if max(gain) > np.log(CLEARLY_BETTER) else stay

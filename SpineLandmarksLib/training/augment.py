@@ -89,7 +89,7 @@ class RandomGeometry(Transform):  # type: ignore[misc]
         shift = _uniform(g, (count, 2), -1.0, 1.0) * torch.tensor(s.shift_xy)
         weight = batch.valid[..., None].float()
         spine = (torch.nan_to_num(batch.points_px) * weight).sum(1) / weight.sum(1).clamp(min=1)
-        on_spine = _uniform(g, (count, 1), 0, 1) < s.centre_on_spine
+        on_spine = (_uniform(g, (count, 1), 0, 1) < s.centre_on_spine) & (weight.sum(1) > 0)
         centre = torch.where(on_spine, spine, (sizes_wh - 1) / 2)
         cos, sin = torch.cos(angle), torch.sin(angle)
         rotation = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
@@ -200,7 +200,8 @@ def _coarsen(image: Tensor, g: torch.Generator) -> Tensor:
     height, width = image.shape[-2:]
     rows = bool(torch.rand(1, generator=g) < 0.5)
     size = (round(height / factor), width) if rows else (height, round(width / factor))
-    coarse = F.interpolate(image, size, mode="area")
+    # "area" would take whole rows only and so move content by up to half a row
+    coarse = F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
     return F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
 
 

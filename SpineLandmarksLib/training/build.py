@@ -13,7 +13,7 @@ import torch
 
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.backends import open_backend
-from SpineLandmarksLib.bundle import Bundle, load_bundle, seal, write_settings
+from SpineLandmarksLib.bundle import METADATA, Bundle, load_bundle, read_settings, seal, write_settings
 from SpineLandmarksLib.chain import ChainPrior
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.fusion import fit_sigma
@@ -24,7 +24,7 @@ from SpineLandmarksLib.settings import to_dict
 from SpineLandmarksLib.training.dataset import load_image, points_of, spacing_of
 from SpineLandmarksLib.training.evaluate import compare, read_annotated
 from SpineLandmarksLib.training.export import write_graph, write_weights
-from SpineLandmarksLib.training.levels import shifted
+from SpineLandmarksLib.training.levels import chain_shifts, shifted
 from SpineLandmarksLib.training.recipe import Recipe
 from SpineLandmarksLib.transforms import prepare_slice
 from SpineLandmarksLib.uncertainty import Calibration
@@ -69,9 +69,10 @@ def fit_fusion(detector: Detector, recipe: Recipe, held_out: Sequence[Annotation
 
 
 def fit_prior(annotations: Sequence[Annotation], schema: Sequence[str]) -> ChainPrior:
-    """The chain prior of annotated spines whose spacing is known or estimated."""
+    """The chain prior of annotated spines whose spacing is known or estimated. Raises as `ChainPrior.fit`."""
     known = [(points_of(row, schema), spacing_of(row)) for row in annotations]
-    return ChainPrior.fit(np.stack([points * spacing for points, spacing in known if spacing is not None]))
+    points_mm = np.array([points * spacing for points, spacing in known if spacing is not None])
+    return ChainPrior.fit(points_mm.reshape(-1, len(schema), 2))
 
 
 def calibrate(bundle: Bundle, held_out: Sequence[Annotation], fitted_on: str) -> Bundle:
@@ -81,7 +82,8 @@ def calibrate(bundle: Bundle, held_out: Sequence[Annotation], fitted_on: str) ->
     compared = compare(localizer, held_out, readings)
     calibration = Calibration.fit(
         probability=np.stack([reading.chain.probability for reading in readings]),
-        level_right=~shifted(compared),
+        # A shifted chain's end lies beyond the annotation: nearest to its own truth, and wrong all the same.
+        level_right=~shifted(compared) & (chain_shifts(compared) == 0)[:, None],
         variance_mm2=np.stack([reading.variance_mm2 for reading in readings]),
         error_mm=compared.error_mm,
         fitted_on=fitted_on,
@@ -91,14 +93,10 @@ def calibrate(bundle: Bundle, held_out: Sequence[Annotation], fitted_on: str) ->
 
 def with_calibration(bundle: Bundle, calibration: Calibration) -> Bundle:
     """The same bundle with another calibration, written and loaded back."""
-    import json
-
-    from SpineLandmarksLib.bundle import METADATA
-
     write_settings(
         bundle.folder, bundle.landmarks, bundle.preparation, bundle.architecture, bundle.prior, calibration
     )
-    seal(bundle.folder, json.loads((bundle.folder / METADATA).read_text(encoding="utf-8")))
+    seal(bundle.folder, read_settings(bundle.folder / METADATA))
     return load_bundle(bundle.folder)
 
 

@@ -31,28 +31,36 @@ def train_command(options: argparse.Namespace) -> int:
     import safetensors.torch
 
     from SpineLandmarksLib.bundle import WEIGHTS
-    from SpineLandmarksLib.training.build import build_bundle, calibrate, fit_fusion
+    from SpineLandmarksLib.training.build import build_bundle, calibrate, fit_fusion, fit_prior
     from SpineLandmarksLib.training.dataset import load_cases
     from SpineLandmarksLib.training.evaluate import evaluate
     from SpineLandmarksLib.training.recipe import load_recipe
-    from SpineLandmarksLib.training.train import start_processes, train
+    from SpineLandmarksLib.training.train import rank_and_world, train
 
     recipe = load_recipe(options.recipe)
     recipe = replace(recipe, steps=options.steps) if options.steps else recipe
     schema = LUMBAR11
     data, judged, split = split_dataset(options, options.data, schema)
-    learned, weight = with_extra(data if options.holdout else judged, options.extra, schema)
+    learned, weight = with_extra(data, options.extra, schema)
+    fit_prior(learned, schema)  # what the bundle will need from the data is asked for now, not after hours
+    device = device_of(options.device)
     start = load_bundle(options.start_from) if options.start_from else None
     detector = train(
         recipe,
         load_cases(learned, schema, recipe.preparation, weight),
         len(schema),
         options.output,
-        device=device_of(options.device),
+        device=device,
         resume=options.resume,
         start_from=None if start is None else safetensors.torch.load_file(start.folder / WEIGHTS),
+        origin={
+            "data": str(options.data),
+            "split": split,
+            "extra": {str(folder): share for folder, share in options.extra},
+            "started_from": None if start is None else start.label,
+        },
     )
-    if start_processes()[0] != 0:
+    if rank_and_world()[0] != 0:
         return 0
     if options.holdout and recipe.fit_fusion:
         fit_fusion(detector, recipe, judged, schema)
@@ -70,10 +78,10 @@ def train_command(options: argparse.Namespace) -> int:
 def split_dataset(
     options: argparse.Namespace, dataset: Path, schema: tuple[str, ...]
 ) -> tuple[list[Annotation], list[Annotation], str]:
-    """(rows to learn from, rows to judge, the split in words); everything is judged when nothing is held out."""
+    """(rows to learn from, rows to judge, the split in words); both are all rows when nothing is held out."""
     rows = load_annotations([dataset], schema)
     if options.holdout is None:
-        return [], rows, "all slices"
+        return rows, rows, "all slices"
     learn, judge = holdout([row.group for row in rows], options.holdout, options.split_seed)
     groups = len({row.group for row in rows})
     words = f"{options.holdout} held-out patients of {groups}, split seed {options.split_seed}"
@@ -96,8 +104,9 @@ def device_of(name: str) -> str:
 
 
 def headline(summary: dict[str, Any]) -> str:
-    """The figures that people ask for first, with their intervals."""
+    """The figures that people ask for first; no distance where every point was called out of view."""
     overall = summary["overall"]
-    sdr = "  ".join(f"SDR@{t} {100 * v['value']:.1f} %" for t, v in overall["sdr"].items())
-    median, mre = overall["median_mm"]["value"], overall["mre_mm"]["value"]
-    return f"{summary['bundle']}: median {median:.2f} mm  MRE {mre:.2f} mm  {sdr}"
+    mm = {name: overall[key]["value"] for name, key in (("median", "median_mm"), ("MRE", "mre_mm"))}
+    distance = [f"{name} unknown" if value is None else f"{name} {value:.2f} mm" for name, value in mm.items()]
+    sdr = [f"SDR@{t} {100 * v['value']:.1f} %" for t, v in overall["sdr"].items()]
+    return f"{summary['bundle']}: {'  '.join((*distance, *sdr))}"

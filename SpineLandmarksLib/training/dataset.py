@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from SpineLandmarksLib.errors import DatasetError, InputError
+from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.formats.landmarks_json import Annotation, read_landmarks_json
 from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.imaging.picture import read_picture
 from SpineLandmarksLib.transforms import Image, Preparation, prepare_slice
 
 if TYPE_CHECKING:
@@ -40,16 +41,8 @@ def load_annotations(folders: Sequence[Path], schema: Sequence[str]) -> list[Ann
 
 
 def load_image(path: Path) -> Image:
-    """A slice picture as (H, W) float32 grey values."""
-    from PIL import Image as Pillow
-    from PIL import UnidentifiedImageError
-
-    try:
-        with Pillow.open(path) as picture:
-            grey = picture if picture.mode in ("L", "F") or picture.mode.startswith("I") else picture.convert("L")
-            return np.asarray(grey, dtype=np.float32)
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(f"Expected a readable slice picture; got {path}: {error}") from error
+    """A slice picture as (H, W) float32 grey values, read as `predict` reads it. InputError when it is none."""
+    return read_picture(path, None).voxels[:, :, 0].T
 
 
 def spacing_of(annotation: Annotation) -> tuple[float, float] | None:
@@ -59,8 +52,8 @@ def spacing_of(annotation: Annotation) -> tuple[float, float] | None:
     ends = [annotation.points_xy.get(name) for name in ("L1", "L5")]
     if ends[0] is None or ends[1] is None:
         return None
-    pixel = L1_L5_MM / float(np.linalg.norm(np.subtract(ends[0], ends[1])))
-    return pixel, pixel
+    length_px = float(np.linalg.norm(np.subtract(ends[0], ends[1])))
+    return (L1_L5_MM / length_px,) * 2 if length_px > 0 else None
 
 
 def points_of(annotation: Annotation, schema: Sequence[str]) -> NDArray[np.float64]:
@@ -123,8 +116,8 @@ def weights_of_shares(sizes: Sequence[int], shares: Sequence[float | None]) -> l
     """
     fixed = sum(share or 0.0 for share in shares)
     free = sum(size for size, share in zip(sizes, shares, strict=True) if share is None)
-    if not 0 <= fixed < 1 or free == 0:
-        raise DatasetError(f"Expected shares below 1 in all, and data without a share; got {list(shares)}")
+    if not 0 <= fixed < 1 or free == 0 or any(share is not None and share < 0 for share in shares):
+        raise DatasetError(f"Expected shares from 0 to below 1 in all, and data without a share; got {list(shares)}")
     total = free / (1 - fixed)
     each = [1.0 if share is None else share * total / size for size, share in zip(sizes, shares, strict=True)]
     return [weight for weight, size in zip(each, sizes, strict=True) for _ in range(size)]

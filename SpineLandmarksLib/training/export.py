@@ -20,7 +20,7 @@ from SpineLandmarksLib.errors import BundleError
 from SpineLandmarksLib.formats.atomic import write_atomically
 from SpineLandmarksLib.model import Detector
 
-#: Tensors with at least this many numbers are stored in half precision; the small ones (norms) stay exact.
+#: Kernels with at least this many numbers are stored in half precision; norms and biases stay exact.
 LARGE = 1024
 
 
@@ -37,13 +37,13 @@ class Graph(nn.Module):
 
 
 def write_weights(detector: Detector, folder: Path) -> None:
-    """Round the detector's large weights to half precision, in place, and write them."""
+    """Round the detector's large kernels to half precision, in place, and write them."""
     from safetensors.torch import save
 
     tensors = {}
     with torch.no_grad():
         for name, value in detector.state_dict().items():
-            half = value.is_floating_point() and value.numel() >= LARGE
+            half = value.is_floating_point() and value.numel() >= LARGE and value.ndim > 1
             if half:
                 value.copy_(value.half().to(value.dtype))
             tensors[name] = (value.half() if half else value).contiguous()

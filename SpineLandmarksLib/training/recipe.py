@@ -59,6 +59,9 @@ class Recipe:
         ):
             if getattr(self, name) not in allowed:
                 raise RecipeError(f"Recipe {self.name}: expected {name} of {allowed}; got {getattr(self, name)!r}")
+        stride = self.architecture.stride
+        if any(side < 1 or side % stride for side in self.crop):
+            raise RecipeError(f"Recipe {self.name}: expected a crop that divides by stride {stride}; got {self.crop}")
         if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0 or self.sigma_px <= 0:
             raise RecipeError(f"Recipe {self.name}: expected positive steps, batch, learning_rate and sigma_px")
         if self.fit_fusion and self.architecture.direct is None:
@@ -77,7 +80,7 @@ def load_recipe(name_or_file: str) -> Recipe:
         raise RecipeError(f"Expected a recipe file or one of {shipped}; got {name_or_file!r}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"Expected YAML in {path}; got: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"Expected settings in {path}; got {type(values).__name__}")

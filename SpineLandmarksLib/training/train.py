@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from SpineLandmarksLib import __version__
+from SpineLandmarksLib.errors import BundleError, RecipeError
 from SpineLandmarksLib.formats.atomic import write_atomically
-from SpineLandmarksLib.heatmaps import LOSSES, gaussian_target, masked_mean, softmax_cross_entropy, squared_distance
-from SpineLandmarksLib.model import Detector, Output
+from SpineLandmarksLib.model import Detector
 from SpineLandmarksLib.networks.scn import LearnedSigma
 from SpineLandmarksLib.settings import to_dict
 from SpineLandmarksLib.training.augment import Batch, RandomGeometry, RandomIntensity
 from SpineLandmarksLib.training.dataset import Cases, cache_scale
+from SpineLandmarksLib.training.losses import Losses
 from SpineLandmarksLib.training.recipe import Recipe
 
 
@@ -36,6 +38,7 @@ class Trainee:
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     generator: torch.Generator
+    queue: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     step: int = 0
 
     def state(self) -> dict[str, Any]:
@@ -43,13 +46,17 @@ class Trainee:
         parts |= {"average": self.average} if self.average else {}
         parts |= {"sigma": self.sigma} if self.sigma else {}
         state = {name: part.state_dict() for name, part in parts.items()}
-        return {**state, "generator": self.generator.get_state(), "step": self.step}
+        drawn = {"generator": self.generator.get_state(), "queue": self.queue, "dropout": torch.get_rng_state()}
+        return {**state, **drawn, "step": self.step}
 
     def load(self, state: dict[str, Any]) -> None:
         for name in ("detector", "optimizer", "schedule", "average", "sigma"):
             if name in state and getattr(self, name) is not None:
                 getattr(self, name).load_state_dict(state[name])
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())  # generators keep their state on the CPU
+        if "queue" in state:
+            torch.set_rng_state(state["dropout"].cpu())
+            self.queue = state["queue"].cpu()
         self.step = int(state["step"])
 
     def best(self) -> nn.Module:
@@ -66,30 +73,38 @@ def train(
     device: str = "cpu",
     resume: bool = False,
     start_from: dict[str, Tensor] | None = None,
+    origin: dict[str, Any] | None = None,
 ) -> Detector:
-    """Train `recipe` on all of `cases` and return the detector in evaluation mode.
+    """Train `recipe` on all of `cases` and return the detector on the CPU, in evaluation mode.
 
     Writes `output/checkpoint.pt` about once a minute (whole, so that a kill loses a minute), `output/run.json` with
     every setting, and TensorBoard events. `resume` goes on from the checkpoint when there is one. Under `torchrun`
-    every process draws its own batches and gradients are averaged. `start_from`: weights to fine-tune.
+    every process draws its own batches and gradients are averaged. `start_from`: weights to fine-tune. `origin`: what
+    else `run.json` is to tell, such as the data. Raises BundleError for weights or a checkpoint that do not fit.
     """
-    rank, world = start_processes()
+    rank, world = rank_and_world()
+    if world > 1:
+        join_processes(device)
     torch.manual_seed(recipe.seed)
     detector = Detector(recipe.architecture, landmarks)
     if start_from is not None:
-        detector.load_state_dict(start_from)
+        load_weights(detector, start_from)
     detector = detector.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainee = make_trainee(recipe, detector, landmarks, rank, device)
     checkpoint = output / "checkpoint.pt"
     if resume and checkpoint.is_file():
-        trainee.load(torch.load(checkpoint, map_location=device, weights_only=True))
+        load_checkpoint(checkpoint, trainee, recipe, rank, device)
     if rank == 0:
         output.mkdir(parents=True, exist_ok=True)
-        write_run(output, recipe, len(cases), world)
-    wrapped = nn.parallel.DistributedDataParallel(Losses(recipe, detector, trainee.sigma)) if world > 1 else None
-    losses = wrapped or Losses(recipe, detector, trainee.sigma)
+        write_run(output, recipe, len(cases), world, origin or {})
+    losses: nn.Module = Losses(recipe, detector, trainee.sigma)
+    if world > 1:
+        # Which of a direct network's two heads and a fusion's sigma the losses reach is up to the recipe.
+        losses = nn.parallel.DistributedDataParallel(losses, find_unused_parameters=detector.direct_net is not None)
     run_steps(recipe, cases, trainee, losses, checkpoint if rank == 0 else None, device, world)
-    best = trainee.best().eval()
+    if world > 1:
+        torch.distributed.destroy_process_group()
+    best = trainee.best().cpu().eval()
     assert isinstance(best, Detector)
     return best
 
@@ -102,7 +117,7 @@ def run_steps(
     from tqdm import tqdm
 
     writer = SummaryWriter(str(checkpoint.parent)) if checkpoint else None
-    batches = draw_batches(recipe, cases, t.generator, max(1, recipe.batch // world))
+    batches = draw_batches(recipe, cases, t, max(1, recipe.batch // world))
     bar = tqdm(total=recipe.steps, initial=t.step, desc=recipe.name, disable=checkpoint is None, mininterval=5.0)
     saved = time.monotonic()
     losses.train()
@@ -110,13 +125,14 @@ def run_steps(
         batch = Batch(*(part.to(device) for part in next(batches)))
         parts = step(recipe, t, losses, batch, device)
         bar.update()
-        if t.step % 20 == 0:
-            values = {name: float(value) for name, value in parts.items()}
+        save = checkpoint is not None and (time.monotonic() - saved > 60 or t.step == recipe.steps)
+        if t.step % 20 == 0 or save:
+            values = finite(parts, recipe, t.step)
             bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
             if writer:
                 for name, value in values.items():
                     writer.add_scalar(name, value, t.step)
-        if checkpoint and (time.monotonic() - saved > 60 or t.step == recipe.steps):
+        if checkpoint and save:
             save_checkpoint(checkpoint, t)
             saved = time.monotonic()
     bar.close()
@@ -137,46 +153,6 @@ def step(recipe: Recipe, t: Trainee, losses: nn.Module, batch: Batch, device: st
     if t.average:
         t.average.update_parameters(t.detector)
     return {name: value.detach() for name, value in parts.items()}
-
-
-class Losses(nn.Module):
-    """The detector with its losses, as one module, so that gradients of several processes are averaged in one place."""
-
-    def __init__(self, recipe: Recipe, detector: Detector, sigma: LearnedSigma | None) -> None:
-        super().__init__()
-        self.recipe, self.detector, self.sigma = recipe, detector, sigma
-
-    def forward(self, image: Tensor, points_px: Tensor, valid: Tensor) -> dict[str, Tensor]:
-        r, out = self.recipe, self.detector(image)
-        parts = {}
-        if out.heatmap is not None:
-            parts["heatmap"] = self.heatmap_loss(out, points_px, valid)
-        if out.mean_px is not None:
-            parts["direct"] = r.direct_weight * self.direct_loss(out, points_px, valid, image)
-        if out.mean_px is not None and r.fusion_weight > 0:
-            target = gaussian_target(points_px, r.sigma_px, out.log_p.shape[-2:], r.architecture.stride)
-            parts["fusion"] = r.fusion_weight * softmax_cross_entropy(out.log_p, target, valid)
-        return parts
-
-    def heatmap_loss(self, out: Output, points_px: Tensor, valid: Tensor) -> Tensor:
-        r, a, heatmap = self.recipe, self.recipe.architecture, out.heatmap
-        assert heatmap is not None
-        size = (heatmap.shape[-2], heatmap.shape[-1])
-        if self.sigma is None:
-            target = gaussian_target(points_px, r.sigma_px, size, a.stride)
-            return LOSSES[a.heatmap_loss](heatmap, target, valid)
-        dx2, dy2 = squared_distance(torch.nan_to_num(points_px), size, a.stride)
-        return LOSSES[a.heatmap_loss](heatmap, self.sigma(dx2 + dy2), valid) + 20.0 * self.sigma.penalty()
-
-    def direct_loss(self, out: Output, points_px: Tensor, valid: Tensor, image: Tensor) -> Tensor:
-        assert out.mean_px is not None
-        assert out.spread_px is not None
-        size_wh = torch.tensor([image.shape[-1], image.shape[-2]], dtype=torch.float32, device=image.device)
-        error = (out.mean_px - torch.nan_to_num(points_px)) / size_wh
-        if self.recipe.direct_loss == "mse":
-            return masked_mean(error.square().mean(-1), valid)
-        spread = out.spread_px / size_wh
-        return masked_mean((0.5 * (error / spread).square() + torch.log(spread)).sum(-1), valid)
 
 
 def make_trainee(recipe: Recipe, detector: Detector, landmarks: int, rank: int, device: str) -> Trainee:
@@ -207,16 +183,17 @@ def rate(recipe: Recipe, done: int) -> float:
     return warm * float(0.5 * (1 + torch.cos(share)) * 0.99 + 0.01)
 
 
-def draw_batches(recipe: Recipe, cases: Cases, g: torch.Generator, count: int) -> Iterator[Batch]:
+def draw_batches(recipe: Recipe, cases: Cases, t: Trainee, count: int) -> Iterator[Batch]:
     """Augmented batches for ever: whole shuffled rounds over the cases, or random draws where weights differ."""
+    g = t.generator
     width, height = recipe.crop
     geometry = RandomGeometry(recipe.geometry, (height, width), cache_scale(recipe.preparation))
     intensity = RandomIntensity(recipe.intensity)
-    queue = torch.empty(0, dtype=torch.long)
+    t.queue = t.queue[t.queue < len(cases)]  # of a resumed run whose data have shrunk
     while True:
-        while len(queue) < count:
-            queue = torch.cat([queue, draw_round(cases, g)])
-        chosen, queue = queue[:count], queue[count:]
+        while len(t.queue) < count:
+            t.queue = torch.cat([t.queue, draw_round(cases, g)])
+        chosen, t.queue = t.queue[:count], t.queue[count:]
         raw = Batch(cases.images[chosen], cases.points_px[chosen], cases.valid[chosen])
         moved = geometry(raw, cases.sizes_wh[chosen], g)
         yield moved._replace(image=intensity(moved.image, g))
@@ -240,16 +217,49 @@ def save_checkpoint(path: Path, t: Trainee) -> None:
         torch.save(t.state(), file)
 
 
-def write_run(output: Path, recipe: Recipe, cases: int, world: int) -> None:
+def load_checkpoint(path: Path, t: Trainee, recipe: Recipe, rank: int, device: str) -> None:
+    """Put `t` where the checkpoint left off; BundleError when it is cut short or another recipe's."""
+    try:
+        t.load(torch.load(path, map_location=device, weights_only=True))
+    except Exception as error:  # pickle, zip and torch raise classes that share no base but Exception
+        reason = " ".join(str(error).split())[:200]
+        raise BundleError(f"Expected a whole checkpoint of recipe {recipe.name} in {path}; got: {reason}") from error
+    if rank > 0:  # the checkpoint is of the first process; the others must not draw what it draws
+        t.generator.manual_seed(recipe.seed + 1000 * rank + 1_000_003 * t.step)
+        t.queue = t.queue[:0]
+
+
+def load_weights(detector: Detector, weights: dict[str, Tensor]) -> None:
+    try:
+        detector.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BundleError(f"Expected weights of the recipe's own architecture to start from; got: {reason}") from error
+
+
+def finite(parts: dict[str, Tensor], recipe: Recipe, step: int) -> dict[str, float]:
+    """The parts of the loss as numbers; RecipeError, before a checkpoint is spoiled, when one is none."""
+    values = {name: float(value) for name, value in parts.items()}
+    if not all(math.isfinite(value) for value in values.values()):
+        raise RecipeError(f"Recipe {recipe.name}: expected a finite loss at step {step}; got {values}. "
+                          "Try a lower learning_rate or a longer warmup")  # fmt: skip
+    return values
+
+
+def write_run(output: Path, recipe: Recipe, cases: int, world: int, origin: dict[str, Any]) -> None:
     """Every setting of the run, beside its output."""
-    run = {"version": __version__, "torch": torch.__version__, "cases": cases, "processes": world}
+    run = {"version": __version__, "torch": torch.__version__, "cases": cases, "processes": world, **origin}
     with write_atomically(output / "run.json") as file:
         file.write(json.dumps({**run, "recipe": to_dict(recipe)}, indent=2).encode())
 
 
-def start_processes() -> tuple[int, int]:
-    """(rank, world) of this process; joins the group when `torchrun` started it."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    return int(os.environ.get("RANK", "0")), world
+def rank_and_world() -> tuple[int, int]:
+    """Which of how many processes this is, as `torchrun` says; (0, 1) without it."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def join_processes(device: str) -> None:
+    """Join the group of processes; on CUDA each takes the GPU of its local rank, which "cuda" then means."""
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")

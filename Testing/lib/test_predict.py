@@ -1,0 +1,218 @@
+"""From a study to points: positions, choices and doubts, with a backend that knows the answer; then the real thing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from SpineLandmarksLib.bundle import Bundle
+from SpineLandmarksLib.errors import GeometryError, InputError
+from SpineLandmarksLib.formats import FORMATS
+from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
+from SpineLandmarksLib.predict import Localizer, predict
+from SpineLandmarksLib.training.phantom.files import write_dicom_series
+from SpineLandmarksLib.training.phantom.phantom import Phantom, make_phantom
+
+Points = NDArray[np.float64]
+
+
+def positions(found: LandmarkSet, names: tuple[str, ...] = LUMBAR11) -> np.ndarray:
+    return np.array([found[name].position_ras_mm for name in names], dtype=float)
+
+
+def pixels(found: LandmarkSet) -> np.ndarray:
+    return np.array([mark.pixel_xy for mark in found], dtype=float)
+
+
+def test_points_of_an_oblique_study_are_where_the_truth_is(
+    a_localizer: Localizer, a_phantom: Phantom, truth_xy: Points, a_phantom_study: Path
+) -> None:
+    stack, found = predict(a_phantom_study, a_localizer)
+    assert found.names == LUMBAR11
+    assert np.abs(pixels(found) - truth_xy).max() < 1e-3
+    # The oracle saw no slice better than another, so every point lies on the middle one.
+    assert found.slice_index == 3
+    on_middle = np.c_[truth_xy, np.full(11, 3.0)]
+    assert np.abs(positions(found) - apply(a_phantom.ras_from_ijk, on_middle)).max() < 1e-2
+    assert np.abs(a_phantom.ras_from_ijk[:3, :3]).min() > 0.01  # oblique about every axis
+    assert found.spacing_mm == pytest.approx((3.1, 3.1), abs=1e-4)
+    assert (found.input, found.bundle) == (str(a_phantom_study), "memory@1")
+    assert stack.voxels.shape == (7, 96, 80)
+
+
+def test_the_radius_is_the_calibrated_width_of_the_peak(a_localizer: Localizer, a_phantom_study: Path) -> None:
+    _, found = predict(a_phantom_study, a_localizer)
+    # Variance 1 px^2 of 1.25 mm input pixels (298 mm / 238 pixels), floor 1 mm, factor 2.
+    expected = 2 * np.sqrt((298 / 238) ** 2 + 1)
+    assert [mark.radius95_mm for mark in found] == pytest.approx([expected] * 11, rel=0.01)
+    assert all(0.9 < mark.confidence <= 0.995 for mark in found)
+
+
+def test_a_spine_that_crosses_the_slices_is_followed(
+    a_bundle_in_memory: Bundle, an_oracle: Any, truth_xy: Points, a_phantom_study: Path
+) -> None:
+    """The evidence of landmark l is a Gaussian over the slices about 2 + 0.2 l: from slice 2 to slice 4."""
+    centres = 2 + 0.2 * np.arange(11)
+    an_oracle.log_mass = -0.5 * (np.arange(7)[:, None] - centres) ** 2 / 0.6**2
+    stack, found = predict(a_phantom_study, Localizer(a_bundle_in_memory, an_oracle))
+    lateral = apply(np.linalg.inv(stack.ras_from_ijk), positions(found))[:, 2]
+    # A point closer to the chosen slice than 1 mm (0.23 slices) stays on it.
+    expected = np.where(np.abs(centres - 3) * 4.4 < 1.0, 3.0, centres)
+    assert np.abs(lateral - expected).max() < 0.05
+    in_plane = apply(np.linalg.inv(stack.ras_from_ijk), positions(found))[:, :2]
+    assert np.abs(in_plane - truth_xy).max() < 0.01
+
+
+def test_the_asked_for_slice_is_used_alone(a_localizer: Localizer, an_oracle: Any, a_phantom_study: Path) -> None:
+    stack, found = predict(a_phantom_study, a_localizer, slice_index=1)
+    assert (found.slice_index, an_oracle.seen) == (1, 1)
+    assert apply(np.linalg.inv(stack.ras_from_ijk), positions(found))[:, 2] == pytest.approx([1.0] * 11, abs=1e-6)
+
+
+@pytest.mark.parametrize("index", [-1, 7, 1000])
+def test_a_slice_that_is_not_there_is_refused(a_localizer: Localizer, a_phantom_study: Path, index: int) -> None:
+    with pytest.raises(InputError, match=rf"Expected a slice in 0\.\.6 of .*phantom\.nii\.gz; got {index}"):
+        predict(a_phantom_study, a_localizer, slice_index=index)
+
+
+def test_a_picture_without_spacing_gives_pixels_and_no_millimetres(a_localizer: Localizer, a_picture: Path) -> None:
+    stack, found = predict(a_picture, a_localizer)
+    assert stack.ras_from_ijk is None
+    assert found.spacing_mm is None
+    assert {(mark.position_ras_mm, mark.radius95_mm) for mark in found} == {(None, None)}
+    assert all(mark.pixel_xy is not None and mark.confidence is not None for mark in found)
+    assert any("--spacing" in warning for warning in found.warnings)
+
+
+def test_a_picture_with_spacing_gives_millimetres(a_localizer: Localizer, truth_xy: Points, a_picture: Path) -> None:
+    _, found = predict(a_picture, a_localizer, spacing_mm=3.1)
+    assert np.abs(pixels(found) - truth_xy).max() < 1e-3
+    # A picture's frame: R = 0, A = -3.1 x, S = -3.1 y.
+    expected = truth_xy * -3.1
+    assert np.abs(positions(found) - np.c_[np.zeros(11), expected]).max() < 0.01
+    assert found.spacing_mm == (3.1, 3.1)
+
+
+def test_a_spacing_that_cannot_be_is_refused(a_localizer: Localizer, a_picture: Path) -> None:
+    for spacing in (0.0, -1.0, float("nan"), (0.5, float("inf"))):
+        with pytest.raises(GeometryError, match="positive pixel spacing"):
+            predict(a_picture, a_localizer, spacing_mm=spacing)
+
+
+@pytest.fixture
+def a_localizer_of_a_cut_spine(a_bundle_in_memory: Bundle, an_oracle: Any, oracle: Any) -> Localizer:
+    """T12-L1 and L1 have no evidence worth the name, and their places are far above the image."""
+    points = an_oracle.points_px - [0, an_oracle.points_px[2, 1] - 2]  # L1-L2 on the third row
+    mass = np.zeros((7, 11))
+    mass[:, :2] = -25
+    return Localizer(a_bundle_in_memory, oracle(points, mass))
+
+
+def test_what_is_out_of_view_is_said_to_be_so(a_localizer_of_a_cut_spine: Localizer, a_phantom_study: Path) -> None:
+    _, found = predict(a_phantom_study, a_localizer_of_a_cut_spine)
+    assert [mark.name for mark in found if mark.status == "out_of_view"] == ["T12-L1", "L1"]
+    for mark in list(found)[:2]:
+        assert (mark.position_ras_mm, mark.pixel_xy, mark.radius95_mm) == (None, None, None)
+    assert "Out of view: T12-L1, L1" in found.warnings
+
+
+def test_an_image_without_a_spine_has_every_landmark_out_of_view(
+    a_bundle_in_memory: Bundle, an_oracle: Any, a_phantom_study: Path
+) -> None:
+    an_oracle.log_mass = np.full((7, 11), -25.0)
+    _, found = predict(a_phantom_study, Localizer(a_bundle_in_memory, an_oracle))
+    assert {mark.status for mark in found} == {"out_of_view"}
+    assert found.slice_index == 3
+    assert any("may not be a sagittal lumbar spine" in warning for warning in found.warnings)
+
+
+def test_the_json_has_the_fields_of_the_contract(
+    a_localizer_of_a_cut_spine: Localizer, a_phantom_study: Path, tmp_path: Path
+) -> None:
+    _, found = predict(a_phantom_study, a_localizer_of_a_cut_spine)
+    FORMATS["json"](found, tmp_path / "found.json")
+    written = json.loads((tmp_path / "found.json").read_text())
+    assert list(written) == [
+        "input", "series_uid", "slice_index", "spacing_mm", "bundle", "runtime_s", "warnings", "landmarks",
+    ]  # fmt: skip
+    for mark in written["landmarks"]:
+        assert list(mark) == ["name", "status", "position_ras_mm", "pixel_xy", "confidence", "radius95_mm"]
+    assert [mark["name"] for mark in written["landmarks"]] == list(LUMBAR11)
+    first, last = written["landmarks"][0], written["landmarks"][-1]
+    assert (first["status"], first["position_ras_mm"], first["pixel_xy"]) == ("out_of_view", None, None)
+    assert first["radius95_mm"] is None
+    assert (last["status"], len(last["position_ras_mm"]), len(last["pixel_xy"])) == ("predicted", 3, 2)
+    assert 0 <= last["confidence"] <= 1
+
+
+def test_a_doubtful_level_is_named_in_the_warnings(
+    a_bundle_in_memory: Bundle, a_localizer: Localizer, a_phantom_study: Path
+) -> None:
+    # At temperature 1000 every probability is about one half.
+    unsure = replace(a_bundle_in_memory, calibration=replace(a_bundle_in_memory.calibration, temperature=1000.0))
+    _, found = predict(a_phantom_study, Localizer(unsure, a_localizer.backend))
+    assert any(warning.startswith("Levels are doubtful: T12-L1, L1,") for warning in found.warnings)
+
+
+def test_slices_are_read_one_as_well_as_many(a_localizer: Localizer, a_phantom: Phantom) -> None:
+    alone = a_localizer.read_slices(a_phantom.voxels[:1], (3.1, 3.1))
+    together = a_localizer.read_slices(a_phantom.voxels, (3.1, 3.1))
+    assert (len(alone), len(together)) == (1, 7)
+    assert np.abs(alone[0].xy - together[6].xy).max() < 1e-6
+
+
+# What follows is judged on the shipped bundle.
+
+
+@pytest.mark.parametrize("seed", [1, 7, 23])
+def test_the_demo_spine_is_found_through_dicom(
+    the_shipped_localizer: Localizer, tmp_path: Path, seed: int
+) -> None:
+    phantom = make_phantom(seed, contrast="T2")
+    study = write_dicom_series(phantom, tmp_path / "dicom", description="SAG T2")
+    _, found = predict(study, the_shipped_localizer)
+    off = np.linalg.norm(positions(found) - positions(phantom.landmarks), axis=1)
+    assert off.max() <= 8.0, dict(zip(LUMBAR11, off.round(1).tolist(), strict=True))
+
+
+VOLUMES = ("VB2_05", "VB2_06", "VB2_07", "VB3_01", "VB3_02", "VB3_03")
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_all_bodies_of_a_real_volume_are_within_8_mm(
+    the_shipped_localizer: Localizer, real_data: Path, name: str
+) -> None:
+    _, found = predict(real_data / "volumes" / f"{name}.nii.gz", the_shipped_localizer)
+    centres = json.loads((real_data / "volumes" / f"{name}.json").read_text())["body_centres_ras_mm"]
+    bodies = ("L1", "L2", "L3", "L4", "L5")
+    off = np.linalg.norm(positions(found, bodies) - [centres[body] for body in bodies], axis=1)
+    assert off.max() <= 8.0, dict(zip(bodies, off.round(1).tolist(), strict=True))
+
+
+def sagittal_t2_of(study: Path) -> str:
+    """UID of the one series that is called T2 and whose rows run along the patient's front-back axis."""
+    import pydicom
+
+    found = []
+    for series in study.iterdir():
+        header = pydicom.dcmread(next(p for p in series.rglob("*") if p.is_file()), stop_before_pixels=True, force=True)
+        if "T2" in header.SeriesDescription and abs(header.ImageOrientationPatient[1]) > 0.9:
+            found.append(str(header.SeriesInstanceUID))
+    (uid,) = found
+    return uid
+
+
+def test_of_a_real_study_the_sagittal_t2_series_is_read(the_shipped_localizer: Localizer, real_data: Path) -> None:
+    (study,) = (real_data / "dicom").iterdir()
+    _, found = predict(study, the_shipped_localizer)
+    assert found.series_uid == sagittal_t2_of(study)
+    assert all(mark.status == "predicted" and mark.position_ras_mm is not None for mark in found)
+    heights = positions(found)[:, 2]
+    assert (np.diff(heights) < -8).all(), "each landmark lies below the one before it"
