@@ -2,6 +2,7 @@
 
     configs/metadata.json    MONAI's metadata, and the sha256 of every file below
     configs/detector.json    landmark names, preparation, architecture, chain prior, calibration
+    configs/inference.json   how MONAI's ConfigParser builds a localizer from this folder
     models/model.safetensors the weights; tensors only, nothing is ever unpickled
     models/model.onnx        the graph for the light backend; its weights lie in model.safetensors
     docs/                    model card, licences, metrics

@@ -13,7 +13,7 @@ import torch
 
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.backends import open_backend
-from SpineLandmarksLib.bundle import METADATA, Bundle, load_bundle, read_settings, seal, write_settings
+from SpineLandmarksLib.bundle import METADATA, Bundle, load_bundle, read_settings, seal, write_json, write_settings
 from SpineLandmarksLib.chain import ChainPrior
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.fusion import fit_sigma
@@ -31,6 +31,18 @@ from SpineLandmarksLib.uncertainty import Calibration
 
 #: What a bundle says of its doubt before it has been calibrated: a plain probability and a wide circle.
 UNCALIBRATED = Calibration(1.0, (), "nothing: not calibrated")
+
+
+#: `ConfigParser.get_parsed_content("localizer")` of MONAI; set `bundle_root` to the folder.
+INFERENCE = {
+    "bundle_root": ".",
+    "backend": "auto",
+    "localizer": {
+        "_target_": "SpineLandmarksLib.predict.Localizer.open",
+        "bundle": "@bundle_root",
+        "backend": "@backend",
+    },
+}
 
 
 def build_bundle(
@@ -51,6 +63,7 @@ def build_bundle(
     write_graph(detector, folder)
     prior = fit_prior(annotations, schema)
     write_settings(folder, tuple(schema), recipe.preparation, to_dict(recipe.architecture), prior, calibration)
+    write_json(folder / "configs" / "inference.json", INFERENCE)
     seal(folder, metadata(folder.name, version, recipe, annotations, schema))
     return load_bundle(folder)
 
