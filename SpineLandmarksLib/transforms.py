@@ -61,10 +61,8 @@ def standardize(image: Image, low: float = 0.5, high: float = 99.5) -> Image:
     """Clip to two percentiles, then mean 0 and standard deviation 1. (H, W) -> (H, W); a flat image becomes zeros."""
     floor, ceiling = np.percentile(image, [low, high])
     clipped = np.clip(image, floor, ceiling)
-    if not ceiling > floor:  # the spread of a flat image is its rounding error, not always zero
-        return np.zeros(image.shape, dtype=np.float32)
-    standardized: Image = ((clipped - clipped.mean()) / float(clipped.std())).astype(np.float32)
-    return standardized
+    spread = float(clipped.std())
+    return ((clipped - clipped.mean()) / spread if spread > 0 else np.zeros_like(clipped)).astype(np.float32)
 
 
 def resize(image: Image, size_wh: tuple[int, int]) -> tuple[Image, Matrix]:

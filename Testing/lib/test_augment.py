@@ -137,7 +137,7 @@ def test_points_that_are_not_annotated_stay_so_and_spoil_nothing(a_batch, sizes_
     nowhere[0, 1] = nowhere[3, 2] = nowhere[5] = float("nan")
     valid = ~torch.isnan(nowhere).any(-1)
     settings = replace(AFFINE, elastic_px=4.0, field_of_view=0.5, centre_on_spine=0.0)
-    geometry = RandomGeometry(settings, (128, 128), 1.0)
+    geometry = RandomGeometry(settings, (320, 320), 1.0)  # wide enough to hold whatever nan might be mapped to
     whole = geometry(a_batch, sizes_wh, generator(3))
     part = geometry(Batch(a_batch.image, nowhere, valid), sizes_wh, generator(3))
     assert torch.isfinite(part.points_px).all()
