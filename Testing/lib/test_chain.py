@@ -233,6 +233,14 @@ def test_the_prior_is_that_of_the_spines_it_was_fitted_to(a_spine, a_prior):
     assert ChainPrior.from_dict(a_prior.to_dict()).mean_offset_mm() == pytest.approx(a_prior.mean_offset_mm(), abs=1e-3)
 
 
+def test_directions_are_compared_around_the_circle():
+    # 170 degrees and -170 degrees are 20 apart, which at a spread of 20 costs half a nat
+    prior = ChainPrior(np.zeros(1), np.ones(1), np.deg2rad([170.0]), np.deg2rad([20.0]))
+    direction = np.deg2rad(-170.0)
+    offset = np.array([[np.cos(direction), np.sin(direction)]])
+    assert prior.log_likelihood(offset) == pytest.approx(-0.5)
+
+
 def test_spines_with_gaps_fit_a_prior_but_a_pair_never_seen_is_refused(a_spine):
     spines = np.stack([a_spine, a_spine * 1.1])
     spines[0, 4] = np.nan

@@ -87,6 +87,12 @@ def test_the_covariance_of_a_peak_is_that_of_its_gaussian():
     assert found.covariance[0, :, 0, 2].abs().max() < 1e-4
 
 
+def test_the_covariance_is_about_the_peak_and_not_about_its_pixel():
+    # half a pixel off the middle would add 0.25 to 1
+    log_p = log_of(gaussian_target(torch.tensor([[[20.5, 30.45], [33.4, 18.5]]]), 1.0, (50, 60), 1))
+    assert torch.allclose(find_candidates(log_p, 1, 1, 5).covariance[0, :, 0, :2], torch.ones(2, 2), atol=0.01)
+
+
 def test_the_covariance_tells_wide_from_tall_and_the_way_a_peak_leans():
     y, x = torch.meshgrid(torch.arange(41.0) - 20, torch.arange(41.0) - 20, indexing="ij")
     wide, leaning = -(x**2) / 4 - y**2 / 1, -(x**2 + y**2 - 1.2 * x * y) / 2
