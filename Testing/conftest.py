@@ -38,8 +38,6 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def the_shipped_localizer() -> Localizer:
-    if not SHIPPED.is_dir():
-        pytest.skip("the shipped bundle is not in this checkout")
     return Localizer.open(SHIPPED)
 
 
@@ -134,10 +132,6 @@ def a_localizer(a_bundle_in_memory: Bundle, an_oracle: Oracle) -> Localizer:
 @pytest.fixture(scope="session")
 def a_small_bundle(a_phantom_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A real bundle on disk around a tiny U-Net that has learned nothing; exported once, which takes seconds."""
-    DEV = os.environ.get("DEV_BUNDLE")  # DEV
-    if DEV and Path(DEV).is_dir():  # DEV
-        from SpineLandmarksLib.bundle import load_bundle  # DEV
-        return load_bundle(DEV)  # DEV
     import torch
 
     from SpineLandmarksLib.model import Architecture, Detector

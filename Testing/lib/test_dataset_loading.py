@@ -28,13 +28,13 @@ from SpineLandmarksLib.transforms import Preparation
 
 
 def write_dataset(folder: Path, rows: list[dict]) -> Path:
-    """A dark picture for each row, with a bright dot of 3 x 3 pixels at its L3."""
+    """A dark picture for each row, with a bright square at its L3: large enough not to be clipped as an outlier."""
     (folder / "images").mkdir(parents=True)
     for number, row in enumerate(rows):
         width, height = row.pop("wh")
         pixels = np.full((height, width), 20, dtype=np.uint8)
-        x, y = (row["landmarks_px"].get("L3") or (5, 5)) if row["landmarks_px"] else (5, 5)
-        pixels[y - 1 : y + 2, x - 1 : x + 2] = 250
+        x, y = row["landmarks_px"]["L3"]
+        pixels[y - 10 : y + 11, x - 10 : x + 11] = 250
         row["image"] = f"images/{number}.png"
         Image.fromarray(pixels).save(folder / row["image"])
     (folder / "landmarks.json").write_text(json.dumps(rows))

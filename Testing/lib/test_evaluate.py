@@ -90,6 +90,11 @@ def test_train_leaves_out_whom_evaluate_judges(a_phantom_dataset: Path) -> None:
     assert words == same_words == "2 held-out patients of 4, split seed 5"
     assert {row.group for row in learn}.isdisjoint(row.group for row in judge)
     assert len(learn) + len(judge) == 4
+    # Some other seed leaves out others.
+    others = [options("evaluate", str(a_phantom_dataset), "--holdout", "2", "--output", "o", "--split-seed", str(n))
+              for n in range(10)]  # fmt: skip
+    groups = {tuple(row.group for row in split_dataset(other, other.dataset, LUMBAR11)[1]) for other in others}
+    assert len(groups) > 1
 
 
 def test_without_holdout_all_is_learned_and_all_is_judged(a_phantom_dataset: Path) -> None:
