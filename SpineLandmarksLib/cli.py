@@ -113,7 +113,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _add_holdout(p: argparse.ArgumentParser, text: str) -> None:
-    p.add_argument("--holdout", type=int, metavar="N", help=text)
+    group = p.add_mutually_exclusive_group()
+    group.add_argument("--holdout", type=int, metavar="N", help=text)
+    group.add_argument("--fold", type=fold, metavar="I/N", help="the same with the I-th of N folds by patient")
     p.add_argument("--split-seed", type=int, default=0, metavar="SEED", help="which split (default 0)")
 
 
@@ -200,6 +202,14 @@ def extra(text: str) -> tuple[Path, float | None]:
         return Path(folder), float(share)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"expected a folder, or folder=0.3; got {text!r}") from error
+
+
+def fold(text: str) -> tuple[int, int]:
+    """"1/5" to "5/5"."""
+    number, slash, folds = text.partition("/")
+    if slash and number.isdecimal() and folds.isdecimal() and 1 <= int(number) <= int(folds) >= 2:
+        return int(number), int(folds)
+    raise argparse.ArgumentTypeError(f"expected a fold such as 1/5; got {text!r}")
 
 
 def slice_index(text: str) -> int | None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from SpineLandmarksLib.bundle import load_bundle
+from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.formats.landmarks_json import Annotation
-from SpineLandmarksLib.landmarks import LUMBAR11
 from SpineLandmarksLib.predict import Localizer
-from SpineLandmarksLib.training.dataset import load_annotations, weights_of_shares
-from SpineLandmarksLib.training.folds import holdout
+from SpineLandmarksLib.training.dataset import load_annotations, schema_of, weights_of_shares
+from SpineLandmarksLib.training.folds import holdout, split_by_group
 
 
 def evaluate_command(options: argparse.Namespace) -> int:
@@ -39,7 +39,9 @@ def train_command(options: argparse.Namespace) -> int:
 
     recipe = load_recipe(options.recipe)
     recipe = replace(recipe, steps=options.steps) if options.steps else recipe
-    schema = LUMBAR11
+    if (options.output / "checkpoint.pt").is_file() and not options.resume:
+        raise OutputError(f"Expected --resume, or an --output without a training; {options.output} holds one")
+    schema = schema_of(options.data)
     data, judged, split = split_dataset(options, options.data, schema)
     learned, weight = with_extra(data, options.extra, schema)
     fit_prior(learned, schema)  # what the bundle will need from the data is asked for now, not after hours
@@ -62,12 +64,13 @@ def train_command(options: argparse.Namespace) -> int:
     )
     if rank_and_world()[0] != 0:
         return 0
-    if options.holdout and recipe.fit_fusion:
+    held_out = options.holdout is not None or options.fold is not None
+    if held_out and recipe.fit_fusion:
         fit_fusion(detector, recipe, judged, schema)
     known = load_bundle(options.calibration_of).calibration if options.calibration_of else None
     bundle = build_bundle(options.output / options.name, detector, recipe, schema, learned, known)
     print(f"Written: {bundle.folder}")
-    if options.holdout:
+    if held_out:
         bundle = calibrate(bundle, judged, f"{len(judged)} slices of {options.data.name}, {split}")
         notes = [f"Data: {options.data.name}, {split}; the doubt was calibrated on the same slices"]
         summary = evaluate(Localizer.open(bundle.folder), judged, bundle.folder / "docs", notes)
@@ -80,11 +83,16 @@ def split_dataset(
 ) -> tuple[list[Annotation], list[Annotation], str]:
     """(rows to learn from, rows to judge, the split in words); both are all rows when nothing is held out."""
     rows = load_annotations([dataset], schema)
-    if options.holdout is None:
+    groups = [row.group for row in rows]
+    if options.fold is not None:
+        number, folds = options.fold
+        learn, judge = split_by_group(groups, folds, options.split_seed)[number - 1]
+        words = f"fold {number} of {folds} of {len(set(groups))} patients, split seed {options.split_seed}"
+    elif options.holdout is not None:
+        learn, judge = holdout(groups, options.holdout, options.split_seed)
+        words = f"{options.holdout} held-out patients of {len(set(groups))}, split seed {options.split_seed}"
+    else:
         return rows, rows, "all slices"
-    learn, judge = holdout([row.group for row in rows], options.holdout, options.split_seed)
-    groups = len({row.group for row in rows})
-    words = f"{options.holdout} held-out patients of {groups}, split seed {options.split_seed}"
     return [rows[i] for i in learn], [rows[i] for i in judge], words
 
 

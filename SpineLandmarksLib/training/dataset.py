@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from SpineLandmarksLib.errors import DatasetError
+from SpineLandmarksLib.errors import DatasetError, FormatError
 from SpineLandmarksLib.formats.landmarks_json import Annotation, read_landmarks_json
+from SpineLandmarksLib.formats.strict_json import load_json, shown
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.imaging.picture import read_picture
+from SpineLandmarksLib.landmarks import LUMBAR11, require_unique
 from SpineLandmarksLib.transforms import Image, Preparation, prepare_slice
 
 if TYPE_CHECKING:
@@ -21,6 +23,21 @@ if TYPE_CHECKING:
 
 #: Mean distance of the centres of L1 and L5 that unknown spacings are scaled to.
 L1_L5_MM = 144.0
+
+
+def schema_of(folder: Path) -> tuple[str, ...]:
+    """The landmark names of a data set, head to foot: its `schema.json`, a list of names, or the eleven lumbar ones.
+
+    Raises LandmarkError when a name comes twice, FormatError when the file is not a list of at least two names.
+    """
+    file = folder / "schema.json"
+    if not file.is_file():
+        return LUMBAR11
+    names = load_json(file)
+    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) and name for name in names):
+        raise FormatError(f"Expected a list of two or more landmark names in {file}; got {shown(names)}")
+    require_unique(names)
+    return tuple(names)
 
 
 def load_annotations(folders: Sequence[Path], schema: Sequence[str]) -> list[Annotation]:
