@@ -22,6 +22,8 @@ from SpineLandmarksLib.model import Detector
 
 #: Kernels with at least this many numbers are stored in half precision; norms and biases stay exact.
 LARGE = 1024
+#: Bytes of computed constants that a graph may hold: tables of positions, and no weights.
+MOST_CONSTANTS = 1_000_000
 
 
 class Graph(nn.Module):
@@ -84,16 +86,19 @@ def export_graph(detector: Detector, height: int, width: int) -> Any:
 
 
 def refer_to_weights(model: Any, weights: Path) -> None:
-    """Replace initializers by references into the safetensors file, with a cast where it stores half precision."""
+    """Replace initializers by references into the safetensors file, with a cast where it stores half precision.
+
+    Constants that the exporter computed, such as the windows of the peaks, stay in the graph. Raises BundleError when
+    they are as large as weights: the exporter has then folded weights into others, which the file does not hold.
+    """
     from onnx import TensorProto, helper
 
     stored = tensor_places(weights)
-    casts = []
+    casts, constants = [], 0
     for initializer in model.graph.initializer:
         name = initializer.name.removeprefix("detector.")
         if name not in stored:
-            if len(initializer.raw_data) > 4 * LARGE:
-                raise BundleError(f"Expected the graph's {initializer.name} in {weights}; it is not there")
+            constants += len(initializer.raw_data)
             continue
         kind, offset, length = stored[name]
         initializer.ClearField("raw_data")
@@ -105,6 +110,8 @@ def refer_to_weights(model: Any, weights: Path) -> None:
             exact = initializer.name
             initializer.name, initializer.data_type = exact + "_half", TensorProto.FLOAT16
             casts.append(helper.make_node("Cast", [initializer.name], [exact], to=TensorProto.FLOAT))
+    if constants > MOST_CONSTANTS:
+        raise BundleError(f"Expected the graph's weights in {weights}; got {constants} bytes that are not there")
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
