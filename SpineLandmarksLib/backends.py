@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.bundle import GRAPH, WEIGHTS, Bundle
 from SpineLandmarksLib.errors import BackendError, SpineLandmarksError
+from SpineLandmarksLib.settings import from_dict
 
 BACKENDS = ("auto", "light", "torch")
 DEVICES = ("auto", "cpu", "cuda")
@@ -84,7 +85,8 @@ class TorchBackend:
             raise BackendError(f"Expected a CUDA device for --device cuda; torch {torch.__version__} sees none")
         self.device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            detector = Detector(architecture_of(bundle, Architecture), len(bundle.landmarks))
+            architecture = from_dict(Architecture, bundle.architecture, f"architecture of {bundle.name}")
+            detector = Detector(architecture, len(bundle.landmarks))
             detector.load_state_dict(safetensors.torch.load_file(bundle.folder / WEIGHTS))
         except SpineLandmarksError:
             raise
@@ -98,12 +100,6 @@ class TorchBackend:
         with torch.inference_mode():
             found = self.detector.detect(torch.from_numpy(images).to(self.device))
         return Peaks(*(part.float().cpu().numpy() for part in found))
-
-
-def architecture_of(bundle: Bundle, kind: type[Any]) -> Any:
-    from SpineLandmarksLib.settings import from_dict
-
-    return from_dict(kind, bundle.architecture, f"architecture of {bundle.name}")
 
 
 def usable_cpus() -> int:

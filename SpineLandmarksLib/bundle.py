@@ -108,15 +108,9 @@ def check_hash(path: Path, expected: str) -> None:
 def sha256(path: Path) -> str:
     """Hexadecimal digest of a file; BundleError when it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise BundleError(f"Expected the bundle's file {path} to be readable; got: {error.strerror}") from error
-
-
-def _digest(file: Any) -> str:
-    """Python 3.10 has no `file_digest`."""
-    return hashlib.sha256(file.read()).hexdigest()
 
 
 def write_settings(

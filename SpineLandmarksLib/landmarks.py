@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from SpineLandmarksLib.errors import LandmarkError
@@ -84,9 +84,6 @@ class LandmarkSet:
             if landmark.name == name:
                 return landmark
         raise LandmarkError(f"Expected one of {', '.join(self.names)}; got {name!r}")
-
-    def with_warnings(self, *warnings: str) -> LandmarkSet:
-        return replace(self, warnings=(*self.warnings, *warnings))
 
 
 def require_unique(names: Sequence[str]) -> None:

@@ -54,6 +54,12 @@ class SliceReading:
     candidates_mm: Array
     log_mass: Array
 
+    @property
+    def places_mm(self) -> Array:
+        """(L, 2) the candidate that each landmark took; of no meaning where it is out of view."""
+        taken: Array = self.candidates_mm[np.arange(len(self.xy)), np.maximum(self.chain.choice, 0)]
+        return taken
+
 
 class Localizer:
     """A bundle with its runtime, ready for many studies."""
@@ -160,10 +166,8 @@ def printable(path: str | Path) -> str:
 def _evidence_at(chosen: SliceReading, readings: Sequence[SliceReading], near_mm: float = 6.0) -> Array:
     """(N, L) log of the probability that each slice puts near the chosen slice's points; nan where out of view."""
     rows = []
-    taken = np.arange(len(chosen.xy)), np.maximum(chosen.chain.choice, 0)
-    place = chosen.candidates_mm[taken]
     for reading in readings:
-        distance = np.linalg.norm(reading.candidates_mm - place[:, None], axis=-1)
+        distance = np.linalg.norm(reading.candidates_mm - chosen.places_mm[:, None], axis=-1)
         mass = np.where(distance < near_mm, np.exp(reading.log_mass), 0.0).sum(1)
         rows.append(np.where(chosen.chain.choice < 0, np.nan, np.log(np.maximum(mass, 1e-6))))
     return np.stack(rows)
@@ -178,10 +182,9 @@ def _no_spine(tried: Sequence[int], scores: Array) -> SliceChoice:
 
 def _same_levels(one: SliceReading, other: SliceReading, near_mm: float = 8.0) -> bool:
     """The two slices put the same names at the same places: no shift of the chain between them."""
-    taken = np.arange(len(one.xy))
-    places = [reading.candidates_mm[taken, np.maximum(reading.chain.choice, 0)] for reading in (one, other)]
     both = (one.chain.choice >= 0) & (other.chain.choice >= 0)
-    return bool(both.any()) and float(np.median(np.linalg.norm(places[0] - places[1], axis=-1)[both])) < near_mm
+    apart = np.linalg.norm(one.places_mm - other.places_mm, axis=-1)[both]
+    return bool(both.any()) and float(np.median(apart)) < near_mm
 
 
 def _doubts(landmarks: Sequence[Landmark], chain: Chain, choice: SliceChoice) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -111,12 +110,6 @@ def with_calibration(bundle: Bundle, calibration: Calibration) -> Bundle:
     )
     seal(bundle.folder, read_settings(bundle.folder / METADATA))
     return load_bundle(bundle.folder)
-
-
-def ship(bundle: Bundle, folder: Path) -> Bundle:
-    """Copy a bundle to `folder`, whole."""
-    shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
-    return load_bundle(folder)
 
 
 def metadata(

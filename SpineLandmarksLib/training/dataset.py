@@ -16,13 +16,11 @@ from SpineLandmarksLib.formats.strict_json import load_json, shown
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.imaging.picture import read_picture
 from SpineLandmarksLib.landmarks import LUMBAR11, require_unique
+from SpineLandmarksLib.training.predictions import LUMBAR_LENGTH_MM
 from SpineLandmarksLib.transforms import Image, Preparation, prepare_slice
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-#: Mean distance of the centres of L1 and L5 that unknown spacings are scaled to.
-L1_L5_MM = 144.0
 
 
 def schema_of(folder: Path) -> tuple[str, ...]:
@@ -70,7 +68,7 @@ def spacing_of(annotation: Annotation) -> tuple[float, float] | None:
     if ends[0] is None or ends[1] is None:
         return None
     length_px = float(np.linalg.norm(np.subtract(ends[0], ends[1])))
-    return (L1_L5_MM / length_px,) * 2 if length_px > 0 else None
+    return (LUMBAR_LENGTH_MM / length_px,) * 2 if length_px > 0 else None
 
 
 def points_of(annotation: Annotation, schema: Sequence[str]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ import pytest
 from SpineLandmarksLib.backends import open_backend
 from SpineLandmarksLib.bundle import DETECTOR, GRAPH, METADATA, WEIGHTS, Bundle, find_bundle, load_bundle, seal
 from SpineLandmarksLib.errors import BackendError, BundleError
-from SpineLandmarksLib.training.build import ship, with_calibration
+from SpineLandmarksLib.training.build import with_calibration
 from SpineLandmarksLib.uncertainty import Calibration
 
 SEALED = (DETECTOR, WEIGHTS, GRAPH)
@@ -166,7 +166,7 @@ def test_weights_of_another_architecture_are_refused_by_torch(a_copy: Path) -> N
 
 @pytest.mark.parametrize("backend", ["light", "torch"])
 def test_a_bundle_may_lie_in_any_folder(a_small_bundle: Bundle, tmp_path: Path, backend: str) -> None:
-    copy = ship(a_small_bundle, tmp_path / "mein Ordner" / "脊椎 Modell é")
+    copy = load_bundle(shutil.copytree(a_small_bundle.folder, tmp_path / "mein Ordner" / "脊椎 Modell é"))
     images = np.zeros((1, 1, 64, 64), dtype=np.float32)
     assert open_backend(copy, backend).detect(images).xy.shape == (1, 11, 6, 2)
 
