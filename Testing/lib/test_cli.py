@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from SpineLandmarksLib import cli
+from SpineLandmarksLib import arguments, cli
+from SpineLandmarksLib.arguments import FORMAT_NAMES
 from SpineLandmarksLib.backends import BACKENDS, DEVICES
 from SpineLandmarksLib.bundle import Bundle
-from SpineLandmarksLib.cli import FORMAT_NAMES, main
+from SpineLandmarksLib.cli import main
 from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.predict import Localizer
 
@@ -135,9 +136,9 @@ def test_a_wrong_option_states_the_rule(options: list[str], rule: str, capsys: p
 
 
 def test_one_number_or_two_make_a_spacing() -> None:
-    assert (cli.spacing("0.7"), cli.spacing("0.7,0.8")) == (0.7, (0.7, 0.8))
-    assert (cli.slice_index("auto"), cli.slice_index("12")) == (None, 12)
-    assert (cli.extra("phantoms=0.3"), cli.extra("more")) == ((Path("phantoms"), 0.3), (Path("more"), None))
+    assert (arguments.spacing("0.7"), arguments.spacing("0.7,0.8")) == (0.7, (0.7, 0.8))
+    assert (arguments.slice_index("auto"), arguments.slice_index("12")) == (None, 12)
+    assert (arguments.extra("phantoms=0.3"), arguments.extra("more")) == ((Path("phantoms"), 0.3), (Path("more"), None))
 
 
 def test_an_unknown_bundle_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
