@@ -66,11 +66,17 @@ def read_json(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) ->
 
     Raises FormatError: not JSON, a field missing or of a wrong kind, unknown or duplicate names, impossible values.
     """
-    fields = Fields.of(load_json(path), os.fspath(path))
+    return from_fields(Fields.of(load_json(path), os.fspath(path)), schema)
+
+
+def from_fields(fields: Fields, schema: Sequence[str] | None = None) -> LandmarkSet:
+    """The contract's object inside another file; without a schema its landmarks are all there are. Raises FormatError.
+    """
+    landmarks = [_read_landmark(item) for item in fields.objects("landmarks")]
     return complete_set(
-        [_read_landmark(item) for item in fields.objects("landmarks")],
-        schema,
-        path,
+        landmarks,
+        [landmark.name for landmark in landmarks] if schema is None else schema,
+        fields.where,
         input=fields.text("input"),
         series_uid=fields.text("series_uid") if fields.has("series_uid") else None,
         slice_index=fields.whole_number("slice_index") if fields.has("slice_index") else None,
