@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 LOG_OUT_OF_VIEW, LOG_HIDDEN_INSIDE = -5.0, -9.0
 #: Log-likelihood of what cannot be: finite, so that differences stay numbers.
 LOG_IMPOSSIBLE = -1e6
+#: So large that no doubt about a landmark's neighbours outweighs it.
+LOG_GIVEN = 1e3
 #: The worst that one offset can cost, so that an odd spine is doubted rather than torn apart.
 LOG_WORST_OFFSET = -10.0
 #: Scales tried when millimetres are only assumed.
@@ -113,18 +115,35 @@ class Chain:
 
 
 def solve_chain(
-    xy_mm: Array, log_mass: Array, prior: ChainPrior, extent_mm: Array, scales: Sequence[float] = (1.0,)
+    xy_mm: Array,
+    log_mass: Array,
+    prior: ChainPrior,
+    extent_mm: Array,
+    scales: Sequence[float] = (1.0,),
+    given_mm: Array | None = None,
 ) -> Chain:
     """The best chain, the runner-up and the probability of each choice.
 
     xy_mm: (L, K, 2) candidates in the slice plane, x to the right, y down; log_mass: (L, K); extent_mm: (2, 2) first
     and last corner of the image in the same frame. scales: tried in turn; more than one when millimetres are assumed.
+    given_mm: (L, 2) places that somebody has confirmed, nan where nobody has; they stand as candidate 0.
     """
     if xy_mm.shape[:2] != log_mass.shape or len(xy_mm) != len(prior.angle_mean) + 1:
         raise LandmarkError(
             f"Expected candidates of {len(prior.angle_mean) + 1} landmarks; got {xy_mm.shape} and {log_mass.shape}"
         )
+    if given_mm is not None:
+        xy_mm, log_mass = hold(xy_mm, log_mass, given_mm)
     return max((_solve(xy_mm, log_mass, prior, extent_mm, scale) for scale in scales), key=lambda chain: chain.score)
+
+
+def hold(xy_mm: Array, log_mass: Array, given_mm: Array) -> tuple[Array, Array]:
+    """Candidates with the given places first and alone: everything else of those landmarks is impossible."""
+    held = np.isfinite(given_mm).all(-1)
+    xy_mm, log_mass = xy_mm.copy(), log_mass.copy()
+    xy_mm[held, 0] = given_mm[held]
+    log_mass[held, 0], log_mass[held, 1:] = LOG_GIVEN, LOG_IMPOSSIBLE
+    return xy_mm, log_mass
 
 
 def _solve(xy_mm: Array, log_mass: Array, prior: ChainPrior, extent_mm: Array, scale: float) -> Chain:

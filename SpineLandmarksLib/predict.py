@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.backends import Backend, Peaks, open_backend
 from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
-from SpineLandmarksLib.chain import FREE_SCALES, Chain, solve_chain
+from SpineLandmarksLib.chain import FREE_SCALES, Chain, hold, solve_chain
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.geometry import Matrix, apply
 from SpineLandmarksLib.imaging.midsagittal import (
@@ -31,10 +31,13 @@ from SpineLandmarksLib.imaging.midsagittal import (
 )
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
+from SpineLandmarksLib.numbering import Numbering, number
 from SpineLandmarksLib.transforms import prepare_slice, working_spacing
 
 Array = NDArray[np.float64]
+#: Called with the share that is done and what is being done.
+Progress = Callable[[float, str], None]
 
 #: Slices that go through the network together: enough to keep it busy, few enough to stay small in memory.
 BATCH = 4
@@ -44,21 +47,18 @@ DOUBTFUL = 0.7
 
 @dataclass(frozen=True)
 class SliceReading:
-    """What one slice says. xy: (L, 2) native pixels, nan where out of view; variance_mm2: (L,) mean over the axes;
-    candidates_mm: (L, K, 2) and log_mass: (L, K) all peaks.
+    """What one slice says. xy: (L, 2) native pixels and places_mm: (L, 2) the same in mm, nan where out of view;
+    variance_mm2: (L,) mean over the axes; candidates_mm: (L, K, 2) and log_mass: (L, K) all peaks; numbering: what the
+    same places could be called.
     """
 
     chain: Chain
     xy: Array
+    places_mm: Array
     variance_mm2: Array
     candidates_mm: Array
     log_mass: Array
-
-    @property
-    def places_mm(self) -> Array:
-        """(L, 2) the candidate that each landmark took; of no meaning where it is out of view."""
-        taken: Array = self.candidates_mm[np.arange(len(self.xy)), np.maximum(self.chain.choice, 0)]
-        return taken
+    numbering: Numbering
 
 
 class Localizer:
@@ -74,20 +74,32 @@ class Localizer:
         loaded = load_bundle(bundle)
         return Localizer(loaded, open_backend(loaded, backend, device))
 
-    def localize(self, stack: SagittalStack, slice_index: int | None = None) -> LandmarkSet:
-        """The landmarks of a stack; `slice_index` overrides the automatic choice."""
+    def localize(
+        self,
+        stack: SagittalStack,
+        slice_index: int | None = None,
+        *,
+        slices: Sequence[int] | None = None,
+        given: Mapping[str, Point | None] | None = None,
+        progress: Progress | None = None,
+    ) -> LandmarkSet:
+        """The landmarks of a stack. `slice_index` overrides the automatic choice, `slices` limits it.
+
+        given: positions (RAS, mm) that somebody has confirmed, None for a landmark that cannot be seen; the others are
+        found around them. progress: called with the share done and what is being done; what it raises ends the work.
+        """
         started = time.perf_counter()
-        if slice_index is not None and not 0 <= slice_index < len(stack):
-            raise InputError(f"Expected a slice in 0..{len(stack) - 1} of {stack.source}; got {slice_index}")
-        tried = slices_to_try(len(stack), stack.slice_spacing_mm, slice_index)
-        readings = self.read_slices(stack.voxels[list(tried)], stack.pixel_spacing_mm)
+        tried = _slices_of(stack, slice_index, slices)
+        given_xy = self._given_xy(stack, given or {})
+        readings = self.read_slices(stack.voxels[list(tried)], stack.pixel_spacing_mm, given_xy, progress)
         scores = np.array([reading.chain.score for reading in readings])
         best = readings[most_evidence(tried, scores, len(stack), stack.slice_spacing_mm)]
         evidence, agrees = _evidence_at(best, readings), np.array([_same_levels(best, other) for other in readings])
         choice = choose_slice(tried, scores, evidence, agrees) if agrees.any() else _no_spine(tried, scores)
         reading = readings[tried.index(choice.index)]
         lateral = lateral_positions(choice.index, tried, evidence, stack.slice_spacing_mm)
-        landmarks = tuple(self._landmark(stack, reading, row, lateral[row]) for row in range(len(lateral)))
+        found = [self._landmark(stack, reading, row, lateral[row]) for row in range(len(lateral))]
+        landmarks = tuple(_as_given(mark, given_xy[row], given or {}) for row, mark in enumerate(found))
         return LandmarkSet(
             landmarks=landmarks,
             input=stack.source,
@@ -100,39 +112,62 @@ class Localizer:
         )
 
     def read_slices(
-        self, slices: NDArray[np.float32], spacing_mm: tuple[float, float] | None
+        self,
+        slices: NDArray[np.float32],
+        spacing_mm: tuple[float, float] | None,
+        given_xy: Array | None = None,
+        progress: Progress | None = None,
     ) -> list[SliceReading]:
-        """Each native slice of (N, H, W), N at least 1, which share their pixel spacing (x, y), on its own."""
+        """Each native slice of (N, H, W), N at least 1, which share their pixel spacing (x, y), on its own.
+
+        given_xy: (L, 2) native pixels that hold on every slice, nan where nothing is given.
+        """
         prepared = [prepare_slice(image, spacing_mm, self.bundle.preparation) for image in slices]
         pixel_from_slice = prepared[0][1]
         images = np.stack([image for image, _ in prepared])[:, None]
-        peaks = [self.backend.detect(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+        peaks = []
+        for start in range(0, len(images), BATCH):
+            if progress:
+                progress(start / len(images), f"slice {start + 1} of {len(images)}")
+            peaks.append(self.backend.detect(images[start : start + BATCH]))
         joined = Peaks(*(np.concatenate(part) for part in zip(*peaks, strict=True)))
         shape = (int(slices.shape[1]), int(slices.shape[2]))
-        return [self._read(joined, row, pixel_from_slice, shape, spacing_mm) for row in range(len(slices))]
+        given = np.full((len(self.bundle.landmarks), 2), np.nan) if given_xy is None else given_xy
+        return [self._read(joined, row, pixel_from_slice, shape, spacing_mm, given) for row in range(len(slices))]
 
     def _read(
         self, peaks: Peaks, row: int, pixel_from_slice: Matrix, shape: tuple[int, int],
-        spacing_mm: tuple[float, float] | None,
+        spacing_mm: tuple[float, float] | None, given_xy: Array,
     ) -> SliceReading:  # fmt: skip
         mm = working_spacing(shape, spacing_mm, self.bundle.preparation)
         slice_from_pixel = np.linalg.inv(pixel_from_slice)
-        xy = apply(slice_from_pixel, peaks.xy[row])  # (L, K, 2) native pixels
+        peaks_mm = apply(slice_from_pixel, peaks.xy[row]) * mm  # (L, K, 2)
         mm_per_pixel = mm * np.diag(slice_from_pixel)[:2]  # a preparation scales and shifts, so this is all of it
         variance = (peaks.covariance[row][..., :2] * mm_per_pixel**2).mean(-1)  # (L, K)
         log_mass = peaks.log_mass[row].astype(np.float64)
         extent = np.array([[-0.5, -0.5], [shape[1] - 0.5, shape[0] - 0.5]]) * mm
         scales = (1.0,) if spacing_mm is not None else FREE_SCALES
-        chain = solve_chain(xy * mm, log_mass, self.bundle.prior, extent, scales)
-        taken = np.arange(len(xy)), np.maximum(chain.choice, 0)
+        xy_mm, held_mass = hold(peaks_mm, log_mass, given_xy * mm)
+        chain = solve_chain(xy_mm, held_mass, self.bundle.prior, extent, scales)
+        taken = np.arange(len(xy_mm)), np.maximum(chain.choice, 0)
         absent = chain.choice < 0
+        places = np.where(absent[:, None], np.nan, xy_mm[taken])
         return SliceReading(
             chain=chain,
-            xy=np.where(absent[:, None], np.nan, xy[taken]),
+            xy=places / mm,
+            places_mm=places,
             variance_mm2=np.where(absent, np.nan, variance[taken]),
-            candidates_mm=xy * mm,
+            candidates_mm=peaks_mm,
             log_mass=log_mass,
+            numbering=number(places, peaks_mm, log_mass, self.bundle.prior, extent, chain.scale),
         )
+
+    def _given_xy(self, stack: SagittalStack, given: Mapping[str, Point | None]) -> Array:
+        """(L, 2) column and row of the given positions; nan where there is none."""
+        require_known(list(given), self.bundle.landmarks)
+        known = {name: position for name, position in given.items() if position is not None}
+        ijk = {name: stack.to_ijk(np.array(position)) for name, position in known.items()}
+        return np.array([ijk[name][:2] if name in ijk else (np.nan, np.nan) for name in self.bundle.landmarks])
 
     def _landmark(self, stack: SagittalStack, reading: SliceReading, row: int, lateral: float) -> Landmark:
         name = self.bundle.landmarks[row]
@@ -161,6 +196,26 @@ def predict(
 def printable(path: str | Path) -> str:
     """A path as text that any file can hold: bytes of a name that are not UTF-8 become question marks."""
     return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _slices_of(stack: SagittalStack, slice_index: int | None, slices: Sequence[int] | None) -> list[int]:
+    """The slices to run the network on, ascending; InputError for one that the stack does not have."""
+    asked = [slice_index] if slice_index is not None else sorted(set(slices)) if slices is not None else None
+    if asked is None:
+        return slices_to_try(len(stack), stack.slice_spacing_mm)
+    if not asked or asked[0] < 0 or asked[-1] >= len(stack):
+        raise InputError(f"Expected a slice in 0..{len(stack) - 1} of {stack.source}; got {', '.join(map(str, asked))}")
+    return asked
+
+
+def _as_given(mark: Landmark, xy: Array, given: Mapping[str, Point | None]) -> Landmark:
+    """What somebody has said of a landmark stands as it was said."""
+    if mark.name not in given:
+        return mark
+    position = given[mark.name]
+    if position is None:
+        return Landmark(mark.name, "not_visible")
+    return Landmark(mark.name, "confirmed", position, (float(xy[0]), float(xy[1])))
 
 
 def _evidence_at(chosen: SliceReading, readings: Sequence[SliceReading], near_mm: float = 6.0) -> Array:

@@ -28,10 +28,8 @@ class SliceChoice:
     warnings: tuple[str, ...] = ()
 
 
-def slices_to_try(count: int, slice_spacing_mm: float | None, slice_index: int | None = None) -> list[int]:
-    """Indices to run the network on, ascending: the asked-for one alone, or a comb about the stack's middle."""
-    if slice_index is not None:
-        return [slice_index]
+def slices_to_try(count: int, slice_spacing_mm: float | None) -> list[int]:
+    """Indices to run the network on, ascending: a comb about the stack's middle."""
     if count == 1:
         return [0]
     spacing = slice_spacing_mm or STEP_MM

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import GeometryError, InputError
-from SpineLandmarksLib.geometry import Matrix, check_affine, ras_from_slice, spacing_mm
+from SpineLandmarksLib.geometry import Matrix, apply, check_affine, ras_from_slice, spacing_mm
 
 
 @dataclass(frozen=True)
@@ -55,3 +55,9 @@ class SagittalStack:
         if self.ras_from_ijk is None:
             raise GeometryError("Expected a known pixel spacing to give millimetres; got an image without one")
         return ras_from_slice(self.ras_from_ijk, index, points_xy)
+
+    def to_ijk(self, points_ras_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """RAS mm (..., 3) to column, row, slice (..., 3), which need not be whole."""
+        if self.ras_from_ijk is None:
+            raise GeometryError("Expected a known pixel spacing to place millimetres; got an image without one")
+        return apply(np.linalg.inv(self.ras_from_ijk), points_ras_mm)

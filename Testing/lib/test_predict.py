@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.bundle import Bundle
-from SpineLandmarksLib.errors import GeometryError, InputError
+from SpineLandmarksLib.errors import GeometryError, InputError, LandmarkError
 from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
@@ -164,6 +164,46 @@ def test_slices_are_read_one_as_well_as_many(a_localizer: Localizer, a_phantom: 
     together = a_localizer.read_slices(a_phantom.voxels, (3.1, 3.1))
     assert (len(alone), len(together)) == (1, 7)
     assert np.abs(alone[0].xy - together[6].xy).max() < 1e-6
+
+
+def test_only_the_asked_for_slices_are_read(a_localizer: Localizer, an_oracle: Any, a_phantom_study: Path) -> None:
+    stack, _ = predict(a_phantom_study, a_localizer)
+    assert a_localizer.localize(stack, slices=range(4, 7)).slice_index == 5
+    assert an_oracle.seen == 7 + 3
+
+
+def test_given_points_stand_and_pull_the_levels_of_the_others_with_them(
+    a_localizer: Localizer, a_phantom_study: Path
+) -> None:
+    """L3 is said to lie where the oracle sees L2: the chain must follow the reader, who has seen the whole study."""
+    stack, before = predict(a_phantom_study, a_localizer)
+    moved = before["L2"].position_ras_mm
+    after = a_localizer.localize(stack, given={"L3": moved, "L5-S1": None})
+    assert (after["L3"].status, after["L3"].position_ras_mm) == ("confirmed", moved)
+    assert after["L3"].pixel_xy == pytest.approx(before["L2"].pixel_xy, abs=1e-6)
+    assert (after["L5-S1"].status, after["L5-S1"].position_ras_mm) == ("not_visible", None)
+    assert after["L1"].status == "predicted"
+
+
+def test_a_name_that_the_bundle_does_not_know_is_refused(a_localizer: Localizer, a_phantom_study: Path) -> None:
+    stack, _ = predict(a_phantom_study, a_localizer)
+    with pytest.raises(LandmarkError, match=r"Expected names of T12-L1.*; got 'L6'"):
+        a_localizer.localize(stack, given={"L6": (0.0, 0.0, 0.0)})
+
+
+def test_progress_is_told_and_can_end_the_work(a_localizer: Localizer, an_oracle: Any, a_phantom_study: Path) -> None:
+    stack, _ = predict(a_phantom_study, a_localizer)
+    told: list[tuple[float, str]] = []
+    a_localizer.localize(stack, progress=lambda share, what: told.append((share, what)))
+    assert told == [(0.0, "slice 1 of 7"), (4 / 7, "slice 5 of 7")]
+
+    def stop(share: float, what: str) -> None:
+        raise InterruptedError(what)
+
+    seen = an_oracle.seen
+    with pytest.raises(InterruptedError, match="slice 1 of 7"):
+        a_localizer.localize(stack, progress=stop)
+    assert an_oracle.seen == seen
 
 
 # What follows is judged on the shipped bundle.

@@ -1,0 +1,80 @@
+"""What else the same column of places could be called: one level off as a whole, or with a body too many or too few.
+
+The chain solver finds places and names together. Here the places stay and the names move:
+
+    E[l, s] = log of the probability that landmark l's own heatmap puts near the place of landmark l + s
+    margin  = sum_l v_l E[l, 0] - max over s = -2, +2 of sum_l v_l E[l, s]        one level is two landmarks
+    six     = max over k of sum_{l < k} (E[l, -2] - E[l, 0])   the upper names lie one level nearer to the head
+    four    = max over k of sum_{l < k} (E[l, +2] - E[l, 0])   the upper names lie one level nearer to the feet
+
+A chain that is right has a large margin and no gain. Where the sacrum and the upper spine contradict each other, six or
+four bodies lie between them (an L6, a sacralized L5 or a transitional vertebra), or one of the two was misjudged. numpy
+only; all values are natural logarithms (nats).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SpineLandmarksLib.chain import LOG_OUT_OF_VIEW, ChainPrior
+
+Array = NDArray[np.float64]
+
+#: Landmarks in a level: a body and a disc.
+LEVEL = 2
+#: A heatmap that puts less than this near a place says no more than "not here".
+LOG_NOTHING = -8.0
+#: How near to a place a peak counts for it: less than half the way from a body to its disc.
+NEAR_MM = 7.0
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """Nats by which the chosen names beat the next numbering, and by which a body more or less would explain better."""
+
+    margin: float
+    six: float
+    four: float
+
+
+def number(
+    places_mm: Array, xy_mm: Array, log_mass: Array, prior: ChainPrior, extent_mm: Array, scale: float = 1.0
+) -> Numbering:
+    """Compare numberings of the chain's places (L, 2), nan where out of view; the rest as in `solve_chain`."""
+    count = len(places_mm)
+    if np.isnan(places_mm).all():
+        return Numbering(0.0, 0.0, 0.0)
+    places = extended(places_mm, prior.mean_offset_mm(scale))
+    rows = np.arange(count) + LEVEL
+    kept, up, down = (_evidence(places[rows + shift], xy_mm, log_mass, extent_mm) for shift in (0, -LEVEL, LEVEL))
+    vote = np.ones(count) if prior.vote is None else prior.vote
+    margin = float(vote @ kept - max(vote @ up, vote @ down))
+    return Numbering(margin, _most(up - kept), _most(down - kept))
+
+
+def extended(places_mm: Array, step_mm: Array) -> Array:
+    """(LEVEL + L + LEVEL, 2) the places (L, 2), continued by the usual steps (L - 1, 2) where there are none."""
+    places = np.pad(places_mm, ((LEVEL, LEVEL), (0, 0)), constant_values=np.nan)
+    step = np.concatenate([step_mm[:LEVEL], step_mm, step_mm[-LEVEL:]])  # body and disc alternate beyond the ends too
+    seen = np.flatnonzero(np.isfinite(places[:, 0]))
+    for row in range(int(seen[0]) - 1, -1, -1):
+        places[row] = places[row + 1] - step[row]
+    for row in range(int(seen[-1]) + 1, len(places)):
+        places[row] = places[row - 1] + step[row - 1]
+    return places
+
+
+def _evidence(places: Array, xy_mm: Array, log_mass: Array, extent_mm: Array) -> Array:
+    """(L,) log of the probability that each landmark's heatmap puts near its place in (L, 2)."""
+    near = np.linalg.norm(xy_mm - places[:, None], axis=-1) < NEAR_MM
+    mass = np.where(near, np.exp(log_mass), 0.0).sum(1)
+    inside = ((places > extent_mm[0]) & (places < extent_mm[1])).all(-1)
+    return np.where(inside, np.log(np.maximum(mass, np.exp(LOG_NOTHING))), LOG_OUT_OF_VIEW)
+
+
+def _most(gain: Array) -> float:
+    """The most that the upper landmarks gain together; the lowest level must stay, else it is a shift of the whole."""
+    return float(max(np.cumsum(gain)[:-LEVEL].max(initial=0.0), 0.0))
