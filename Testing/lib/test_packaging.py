@@ -68,7 +68,7 @@ def test_importing_what_prediction_needs_loads_neither_torch_nor_any_reader() ->
     files = [LIBRARY / f"{name}.py" for name in light]
     files += [*LIBRARY.glob("imaging/[!_]*.py"), *LIBRARY.glob("formats/[!_]*.py")]
     modules = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files if file.exists()]
-    heavy = ["torch", "monai", "matplotlib", "SimpleITK", "nibabel", "pydicom", "PIL", "onnxruntime"]
+    heavy = ["torch", "monai", "matplotlib", "scipy", "SimpleITK", "nibabel", "pydicom", "PIL", "onnxruntime"]
     code = f"import sys, {', '.join(modules)}; print(*[name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == ""

@@ -1,1 +1,1 @@
-"""Generated lumbar MRI with exact truth: the demo's input, the tests' input, training data. numpy and scipy only."""
+"""Generated lumbar MRI with exact truth: the demo's input, the tests' input, training data. numpy only."""

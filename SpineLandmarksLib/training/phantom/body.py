@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from SpineLandmarksLib.training.phantom.anatomy import Spine
 from SpineLandmarksLib.training.phantom.canvas import Canvas, Grid, SmoothNoise, Tissue, smoothstep
 from SpineLandmarksLib.training.phantom.course import Course
+from SpineLandmarksLib.training.phantom.curves import monotone
 from SpineLandmarksLib.training.phantom.organs import OrganPainter
 
 Array = NDArray[np.float64]
@@ -140,7 +140,7 @@ def _through(rows_mm: list[float], values_mm: list[float], y: Array) -> Array:
     """A smooth curve through pins, level beyond the first and last."""
     order = np.argsort(rows_mm)
     rows, values = np.array(rows_mm)[order], np.array(values_mm)[order]
-    curve: Array = PchipInterpolator(rows, values)(np.clip(y, rows[0], rows[-1]))
+    curve = monotone(np.clip(y, rows[0], rows[-1]), rows, values)
     # A running mean takes the corners off.
     half = max(2, int(12 / (y[1] - y[0])))
     padded = np.pad(curve, half, mode="edge")

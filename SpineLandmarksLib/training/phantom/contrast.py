@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.training.phantom.canvas import Grid, SmoothNoise, Tissue, smoothstep
+from SpineLandmarksLib.training.phantom.curves import blur
 
 Array = NDArray[np.float64]
 
@@ -99,7 +99,7 @@ def record(image: Array, gain: Array, scan: Scan, pixel_mm: float, rng: np.rando
     """Signal (H, W) to a picture: sensitivity, blur, k-space cut (Gibbs ringing), ghosts and Rician noise."""
     signal = np.sign(image) * np.abs(image) ** scan.gamma * gain
     if scan.blur_mm > 0:
-        signal = gaussian_filter(signal, scan.blur_mm / pixel_mm)
+        signal = blur(signal, scan.blur_mm / pixel_mm)
     signal = _cut_k_space(signal, scan.kept_xy)
     if scan.ghost > 0.003:
         height = signal.shape[0]

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
-from scipy.spatial import cKDTree
 
 from SpineLandmarksLib.training.phantom.anatomy import Spine
 from SpineLandmarksLib.training.phantom.canvas import Grid
+from SpineLandmarksLib.training.phantom.curves import spline
 
 Array = NDArray[np.float64]
 
@@ -37,7 +36,7 @@ class Course:
         line = _posterior_line(spine)
         x, y = _coarse(grid.x_mm, step_mm), _coarse(grid.y_mm, step_mm)
         points = np.stack(np.meshgrid(x, y), axis=-1)  # (h, w, 2)
-        nearest = cKDTree(line.points_xy).query(points.reshape(-1, 2))[1].reshape(points.shape[:2])
+        nearest = np.stack([nearest_on(line.points_xy, row) for row in points])  # (h, w)
         offset = points - line.points_xy[nearest]
         tangent = line.tangents_xy[nearest]
         ahead = (offset * tangent).sum(-1)
@@ -79,12 +78,17 @@ def _posterior_line(spine: Spine) -> _Line:
     levels = [-4.0, *levels, levels[-1] + 4.0]
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
     at = np.arange(0.0, along[-1], 0.75)
-    spline = CubicSpline(along, np.array(knots))
-    tangents = spline(at, 1)
+    points, tangents = spline(at, along, np.array(knots))
     level = np.interp(at, along, levels)
     return _Line(
-        spline(at), tangents / np.linalg.norm(tangents, axis=1, keepdims=True), level, np.gradient(level, at), at
+        points, tangents / np.linalg.norm(tangents, axis=1, keepdims=True), level, np.gradient(level, at), at
     )
+
+
+def nearest_on(line: Array, points: Array) -> NDArray[np.intp]:
+    """Index (M,) of the point of line (N, 2) nearest to each of points (M, 2); their own square is left out."""
+    squared: Array = (line**2).sum(1) - 2 * points @ line.T
+    return squared.argmin(1)
 
 
 def _coarse(positions_mm: Array, step_mm: float) -> Array:
