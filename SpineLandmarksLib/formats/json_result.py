@@ -46,11 +46,11 @@ def as_json(landmarks: LandmarkSet) -> dict[str, Any]:
         "bundle": landmarks.bundle,
         "runtime_s": rounded_or_none(landmarks.runtime_s, 3),
         "warnings": list(landmarks.warnings),
-        "landmarks": [_landmark_as_json(landmark) for landmark in landmarks],
+        "landmarks": [landmark_as_json(landmark) for landmark in landmarks],
     }
 
 
-def _landmark_as_json(landmark: Landmark) -> dict[str, Any]:
+def landmark_as_json(landmark: Landmark) -> dict[str, Any]:
     return {
         "name": landmark.name,
         "status": landmark.status,
@@ -72,7 +72,7 @@ def read_json(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) ->
 def from_fields(fields: Fields, schema: Sequence[str] | None = None) -> LandmarkSet:
     """The contract's object inside another file; without a schema its landmarks are all there are. Raises FormatError.
     """
-    landmarks = [_read_landmark(item) for item in fields.objects("landmarks")]
+    landmarks = [read_landmark(item) for item in fields.objects("landmarks")]
     return complete_set(
         landmarks,
         [landmark.name for landmark in landmarks] if schema is None else schema,
@@ -87,7 +87,7 @@ def from_fields(fields: Fields, schema: Sequence[str] | None = None) -> Landmark
     )
 
 
-def _read_landmark(item: Fields) -> Landmark:
+def read_landmark(item: Fields) -> Landmark:
     return checked_landmark(
         item.where,
         item.text("name"),

@@ -1,0 +1,90 @@
+"""What was done to a study, one record for each finished operation; records are only ever appended.
+
+A record holds each landmark it changed, before, after and as the model first had it; the records, applied in turn to
+the original prediction, give the current state. As JSON:
+
+{"who", "when", "what", "seconds", "note", "changes": [{"before": landmark, "after": landmark, "original": landmark}]}
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.formats.json_result import landmark_as_json, read_landmark
+from SpineLandmarksLib.formats.shared import rounded
+from SpineLandmarksLib.formats.strict_json import Fields
+from SpineLandmarksLib.landmarks import Landmark
+from SpineLandmarksLib.review.revision import read_time
+
+What = Literal[
+    "move", "place", "mark_not_visible", "confirm", "unconfirm", "shift_chain", "relocalize", "import",
+    "undo", "redo", "comment",
+]  # fmt: skip
+
+_PARTS = ("before", "after", "original")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One landmark before, after and as it was predicted at first; the three bear the same name."""
+
+    before: Landmark
+    after: Landmark
+    original: Landmark
+
+    @property
+    def name(self) -> str:
+        return self.after.name
+
+    def reversed(self) -> Change:
+        return Change(self.after, self.before, self.original)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One operation. seconds: that the person spent on it, see `Session`. when: UTC.
+
+    note: the model of a relocalization, the file of an import, the direction of a shift, the text of a comment.
+    """
+
+    who: str
+    when: datetime
+    what: What
+    changes: tuple[Change, ...] = ()
+    seconds: float = 0.0
+    note: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "who": self.who,
+            "when": self.when.isoformat(),
+            "what": self.what,
+            "seconds": rounded(self.seconds, 3),
+            "note": self.note,
+            "changes": [{key: landmark_as_json(getattr(change, key)) for key in _PARTS} for change in self.changes],
+        }
+
+    @staticmethod
+    def from_json(fields: Fields) -> Correction:
+        """Raises FormatError."""
+        what = fields.text("what")
+        if what not in get_args(What):
+            raise FormatError(f"{fields.where}: expected one of {', '.join(get_args(What))} in 'what'; got {what!r}")
+        return Correction(
+            who=fields.text("who"),
+            when=read_time(fields, "when"),
+            what=what,  # type: ignore[arg-type]
+            changes=tuple(_read_change(item) for item in fields.objects("changes")),
+            seconds=fields.number("seconds"),
+            note=fields.text("note"),
+        )
+
+
+def _read_change(item: Fields) -> Change:
+    parts = [read_landmark(Fields.of(item.values.get(key), f"{item.where}, {key}")) for key in _PARTS]
+    if len({part.name for part in parts}) != 1:
+        raise FormatError(f"{item.where}: expected one landmark; got {', '.join(part.name for part in parts)}")
+    return Change(*parts)

@@ -1,0 +1,58 @@
+"""The image that points are placed on: which pixel a patient position falls on, and whether it is inside at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from SpineLandmarksLib.errors import GeometryError
+from SpineLandmarksLib.geometry import Matrix, apply, check_affine
+from SpineLandmarksLib.imaging.stack import SagittalStack
+from SpineLandmarksLib.landmarks import PixelXY, Point
+
+
+@dataclass(frozen=True)
+class ImageFrame:
+    """ras_from_ijk: (4, 4) RAS mm from (i = column, j = row, k = slice) of the upright sagittal stack, so that (i, j)
+    are the pixels that results speak of. size_ijk: columns, rows, slices.
+    """
+
+    ras_from_ijk: Matrix
+    size_ijk: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ras_from_ijk", check_affine(self.ras_from_ijk))
+        if len(self.size_ijk) != 3 or min(self.size_ijk) < 1:
+            raise GeometryError(f"Expected a volume of (columns, rows, slices), each 1 or more; got {self.size_ijk}")
+
+    @staticmethod
+    def of(stack: SagittalStack) -> ImageFrame | None:
+        """The frame of a stack; None when it has no known spacing."""
+        slices, rows, columns = stack.voxels.shape
+        return None if stack.ras_from_ijk is None else ImageFrame(stack.ras_from_ijk, (columns, rows, slices))
+
+    def ijk(self, position_ras_mm: ArrayLike) -> tuple[float, float, float]:
+        """Voxel coordinates of a position (3,); an integer is a voxel centre."""
+        i, j, k = apply(np.linalg.inv(self.ras_from_ijk), position_ras_mm)
+        return float(i), float(j), float(k)
+
+    def pixel_xy(self, position_ras_mm: Point) -> PixelXY:
+        return self.ijk(position_ras_mm)[:2]
+
+    def slice_index(self, position_ras_mm: Point) -> int:
+        """The slice that is nearest to a position."""
+        return int(np.clip(round(self.ijk(position_ras_mm)[2]), 0, self.size_ijk[2] - 1))
+
+    def contains(self, position_ras_mm: Point) -> bool:
+        """Whether a position lies in the volume, which reaches half a voxel beyond the outer voxel centres."""
+        ijk, tolerance = np.array(self.ijk(position_ras_mm)), 1e-6
+        return bool((ijk >= -0.5 - tolerance).all() and (ijk <= np.array(self.size_ijk) - 0.5 + tolerance).all())
+
+    def bounds_ras_mm(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Lowest and highest R, A, S (3,) of the volume, whose box encloses it when it is oblique."""
+        ends = np.array([[-0.5, size - 0.5] for size in self.size_ijk])
+        corners = apply(self.ras_from_ijk, np.stack(np.meshgrid(*ends), -1).reshape(-1, 3))
+        return corners.min(0).tolist(), corners.max(0).tolist()
