@@ -126,6 +126,8 @@ def _add_phantom(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--transitional", type=float, default=0.0, metavar="SHARE",
                    help="share of spines with a transitional lumbosacral junction")  # fmt: skip
+    p.add_argument("--anomalous", type=float, default=0.0, metavar="SHARE",
+                   help="share of spines with six or four lumbar bodies, named from both ends")  # fmt: skip
     p.set_defaults(run=run_phantom)
 
 
@@ -167,7 +169,8 @@ def run_train(options: argparse.Namespace) -> int:
 def run_phantom(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.training.phantom.dataset import write_phantom_dataset
 
-    folder = write_phantom_dataset(options.output, options.count, options.seed, options.transitional, show_progress)
+    folder = write_phantom_dataset(options.output, options.count, options.seed, options.transitional,
+                                   options.anomalous, show_progress)  # fmt: skip
     print(f"Written: {folder}")
     return 0
 

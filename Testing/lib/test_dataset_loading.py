@@ -24,6 +24,7 @@ from SpineLandmarksLib.training.dataset import (
     spacing_of,
     weights_of_shares,
 )
+from SpineLandmarksLib.training.phantom.phantom import make_phantom
 from SpineLandmarksLib.transforms import Preparation
 
 
@@ -163,3 +164,21 @@ def test_a_longer_phantom_data_set_begins_with_the_shorter_one(a_phantom_dataset
     assert image.read_bytes() == (a_phantom_dataset / "images" / image.name).read_bytes()
     first = json.loads((shorter / "landmarks.json").read_text())[0]
     assert first == json.loads((a_phantom_dataset / "landmarks.json").read_text())[0]
+
+
+@pytest.mark.parametrize(
+    ("bodies", "own"),
+    [
+        (5, {"L4": "L4", "L4-L5": "L4-L5", "L5": "L5", "L5-S1": "L5-S1"}),
+        (6, {"L4": "L5", "L4-L5": "L5-L6", "L5": "L6", "L5-S1": "L6-S1"}),
+        (4, {"L4": "L3", "L4-L5": "L3-L4", "L5": "L4", "L5-S1": "L4-S1"}),
+    ],
+)
+def test_upper_names_are_counted_from_t12_and_lower_ones_from_the_sacrum(bodies: int, own: dict[str, str]) -> None:
+    from SpineLandmarksLib.training.phantom.dataset import from_both_ends
+
+    points = {mark.name: mark.pixel_xy for mark in make_phantom(3, slices=1, lumbar_bodies=bodies).landmarks
+              if mark.pixel_xy}  # fmt: skip
+    named = from_both_ends(points, bodies)
+    upper = {name: name for name in LUMBAR11[: 7 if bodies == 5 else 4]}
+    assert named == {name: points[there] for name, there in (upper | own).items()}
