@@ -1,0 +1,61 @@
+"""Types of command-line arguments: text in, value out, or an error that says what was expected."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+FORMAT_NAMES = ("json", "csv", "mrk.json")
+
+
+def spacing(text: str) -> float | tuple[float, float]:
+    """"0.7" or "0.7,0.8" (between columns, between rows)."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"expected millimetres such as 0.7 or 0.7,0.8; got {text!r}")
+    return values[0] if len(values) == 1 else (values[0], values[1])
+
+
+def extra(text: str) -> tuple[Path, float | None]:
+    """"folder" or "folder=0.3"."""
+    folder, equals, share = text.rpartition("=")
+    if not equals:
+        return Path(text), None
+    try:
+        return Path(folder), float(share)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a folder, or folder=0.3; got {text!r}") from error
+
+
+def fold(text: str) -> tuple[int, int]:
+    """"1/5" to "5/5"."""
+    number, slash, folds = text.partition("/")
+    if slash and number.isdecimal() and folds.isdecimal() and 1 <= int(number) <= int(folds) >= 2:
+        return int(number), int(folds)
+    raise argparse.ArgumentTypeError(f"expected a fold such as 1/5; got {text!r}")
+
+
+def slice_index(text: str) -> int | None:
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected auto or a slice number; got {text!r}") from error
+
+
+def positive(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more; got {text!r}")
+    return int(text)
+
+
+def formats(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    unknown = [name for name in names if name not in FORMAT_NAMES]
+    if unknown or not names:
+        raise argparse.ArgumentTypeError(f"expected formats of {', '.join(FORMAT_NAMES)}; got {text!r}")
+    return names
