@@ -74,15 +74,21 @@ def upright(voxels_ijk: NDArray[np.float32], ras_from_ijk: Matrix) -> tuple[NDAr
         sizes = " x ".join(f"{mm:.2f}" for mm in spacing_mm(matrix))
         raise GeometryError(f"Expected a sagittal series; got {problem}, voxels of {sizes} mm")
     lateral, back_front, foot_head = axes_of(matrix)
+    flips = [slice(None, None, -1 if matrix[row, axis] > 0 else 1) for axis, row in ((foot_head, 2), (back_front, 1))]
+    turned = voxels_ijk.transpose(lateral, foot_head, back_front)[:, flips[0], flips[1]]
+    return np.ascontiguousarray(turned, dtype=np.float32), upright_matrix(voxels_ijk.shape, matrix)
+
+
+def upright_matrix(shape: tuple[int, ...], ras_from_ijk: Matrix) -> Matrix:
+    """The matrix (4, 4) of the stack that `upright` makes of an image of this shape (I, J, K): i runs to the back (-A),
+    j to the feet (-S).
+    """
+    lateral, back_front, foot_head = axes_of(ras_from_ijk)
     turn = np.zeros((4, 4))  # ijk of the file from ijk of the stack
     turn[3, 3] = 1.0
     turn[lateral, 2] = 1.0
-    flips = []
     for new, old, row in ((0, back_front, 1), (1, foot_head, 2)):
-        # i must run to the back (-A) and j to the feet (-S)
-        flip = matrix[row, old] > 0
+        flip = ras_from_ijk[row, old] > 0
         turn[old, new] = -1.0 if flip else 1.0
-        turn[old, 3] = voxels_ijk.shape[old] - 1 if flip else 0.0
-        flips.append(slice(None, None, -1 if flip else 1))
-    turned = voxels_ijk.transpose(lateral, foot_head, back_front)[:, flips[1], flips[0]]
-    return np.ascontiguousarray(turned, dtype=np.float32), matrix @ turn
+        turn[old, 3] = shape[old] - 1 if flip else 0.0
+    return np.asarray(ras_from_ijk, dtype=np.float64) @ turn
