@@ -64,9 +64,13 @@ def find_bundle(name_or_folder: str | Path) -> Path:
     for folder in (Path(name_or_folder), models_folder() / name_or_folder):
         if (folder / METADATA).is_file():
             return folder
-    shipped = sorted(file.parent.parent.name for file in models_folder().glob("*/configs/metadata.json"))
-    exist = ", ".join(shipped) or "none"
+    exist = ", ".join(shipped_bundles()) or "none"
     raise BundleError(f"Expected a bundle folder or a shipped bundle's name ({exist}); got {str(name_or_folder)!r}")
+
+
+def shipped_bundles() -> list[str]:
+    """The names of the bundles that came with the program."""
+    return sorted(file.parent.parent.name for file in models_folder().glob(f"*/{METADATA.as_posix()}"))
 
 
 def load_bundle(name_or_folder: str | Path = DEFAULT) -> Bundle:

@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"spine-landmarks {__version__}")
     commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_predict(commands)
+    _add_serve(commands)
     _add_demo(commands)
     _add_evaluate(commands)
     _add_train(commands)
@@ -69,6 +70,12 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     p.add_argument("--format", type=formats, default=FORMAT_NAMES, metavar="NAMES", help=",".join(FORMAT_NAMES))
     _add_model(p)
     p.set_defaults(run=run_predict)
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = commands.add_parser("serve", help="keep a model warm for a program that talks newline JSON on stdin and stdout")
+    _add_model(p)
+    p.set_defaults(run=run_serve)
 
 
 def _add_model(p: argparse.ArgumentParser) -> None:
@@ -144,6 +151,17 @@ def run_predict(options: argparse.Namespace) -> int:
 
     localizer = Localizer.open(options.bundle, options.backend, options.device)
     return predict_all(options.inputs, localizer, options.output, options.format, options.spacing, options.slice)
+
+
+def run_serve(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.worker.stdio import take_over
+
+    requests, messages = take_over()  # before anything is imported that may print
+    from SpineLandmarksLib.predict import Localizer
+    from SpineLandmarksLib.worker.server import serve
+
+    asked = {name: getattr(options, name) for name in ("bundle", "backend", "device")}
+    return serve(requests, messages, lambda: Localizer.open(**asked), asked)
 
 
 def run_demo(options: argparse.Namespace) -> int:

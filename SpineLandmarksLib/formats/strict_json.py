@@ -17,13 +17,21 @@ def load_json(path: str | os.PathLike[str]) -> Any:
     """The content of a UTF-8 JSON file. Raises FormatError when it cannot be read, repeats a key or holds NaN."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
     except OSError as error:
         raise FormatError(f"Could not read {os.fspath(path)}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise FormatError(f"{os.fspath(path)}: expected UTF-8; {error}") from error
+    return parse_json(text, os.fspath(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """The value of a JSON text. Raises FormatError, which begins with `where`, as `load_json`."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
     except RecursionError as error:
-        raise FormatError(f"{os.fspath(path)}: expected landmarks as JSON; got lists within lists too deep") from error
-    except ValueError as error:  # wrong UTF-8, wrong JSON, a number of thousands of digits
-        raise FormatError(f"{os.fspath(path)}: expected valid JSON; {error}") from error
+        raise FormatError(f"{where}: expected plain JSON; got lists within lists too deep") from error
+    except ValueError as error:  # wrong JSON, a number of thousands of digits
+        raise FormatError(f"{where}: expected valid JSON; {error}") from error
 
 
 def load_objects(path: str | os.PathLike[str]) -> Iterator[Fields]:
@@ -69,6 +77,10 @@ class Fields:
         if isinstance(value, list) and len(value) == count and all(map(is_number, value)):
             return tuple(map(as_number, value))
         self._fail(key, f"{count} finite numbers", value)
+
+    def flag(self, key: str) -> bool:
+        value = self._required(key)
+        return value if isinstance(value, bool) else self._fail(key, "true or false", value)
 
     def list(self, key: str) -> list[Any]:
         value = self._required(key)

@@ -1,0 +1,158 @@
+"""What a worker does for each request, whoever brings it and whoever hears the answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+from SpineLandmarksLib import __version__
+from SpineLandmarksLib.batch import explain, stems, write_results
+from SpineLandmarksLib.bundle import shipped_bundles
+from SpineLandmarksLib.errors import InputError, SpineLandmarksError
+from SpineLandmarksLib.formats.json_result import as_json
+from SpineLandmarksLib.imaging.study import read_study
+from SpineLandmarksLib.predict import Localizer, printable
+from SpineLandmarksLib.worker.joblist import Cancelled, Job, JobList
+from SpineLandmarksLib.worker.protocol import JOBS, MAX_LINE, PROTOCOL, Message, Request, RequestError, parse_request
+
+#: What may do the work, and whether it is installed, is told by `describe`.
+RUNTIMES = ("onnxruntime", "torch")
+
+
+class Worker:
+    """The jobs in line, and the model that does them, which is loaded once. `say` takes each message."""
+
+    def __init__(self, open_localizer: Callable[[], Localizer], settings: Message) -> None:
+        self.say: Callable[[Message], None] = lambda message: None
+        self._open, self._settings = open_localizer, settings
+        self._localizer: Localizer | None = None
+        self._jobs = JobList()
+
+    def receive(self, line: bytes | None) -> bool:
+        """Answer one line, or put its job in line; whether there may be more. None is a line that was too long."""
+        try:
+            if line is None:
+                raise RequestError(f"request: expected a line of at most {MAX_LINE} bytes")
+            if line.strip():
+                request = parse_request(line)
+                self._answer(request)
+                return request.do != "quit"
+        except RequestError as error:
+            event = "failed" if error.do in JOBS and error.request_id is not None else "error"
+            self.say({"id": error.request_id, "event": event, "kind": "request", "error": str(error)})
+        except Exception as error:
+            self.say({"id": None, "event": "error", **failure(error)})
+        return True
+
+    def run(self) -> None:
+        """Do the jobs, one after the other, until `end`."""
+        while job := self._jobs.take():
+            self._do(job)
+
+    def end(self) -> None:
+        """Cancel everything, and let `run` return."""
+        self._jobs.close()
+
+    def _answer(self, request: Request) -> None:
+        if request.do == "ping":
+            self.say({"id": request.id, "event": "pong"})
+        elif request.do == "describe":
+            self.say({"id": request.id, "event": "described", **self._describe()})
+        elif request.do == "cancel":
+            self._cancel(str(request.id))
+        elif request.do in JOBS:
+            self._queue(Job(request))
+
+    def _queue(self, job: Job) -> None:
+        refusal = self._jobs.add(job, lambda before: self.say({"id": job.id, "event": "queued", "before": before}))
+        if refusal:
+            self.say({"id": job.id, "event": "error", "kind": "request", "error": refusal})
+
+    def _cancel(self, job_id: str) -> None:
+        if self._jobs.withdraw(job_id):
+            self.say({"id": job_id, "event": "cancelled"})
+        elif not self._jobs.stop(job_id):  # it may have ended while the request was on its way
+            self.say({"id": job_id, "event": "error", "kind": "request", "error": "Expected the id of a job in line"})
+
+    def _do(self, job: Job) -> None:
+        try:
+            job.check()
+            self.say({"id": job.id, "event": "started"})
+            facts = self._localize(job) if job.request.do == "localize" else self._warm()
+            self.say({"id": job.id, "event": "done", **facts})
+        except Cancelled:
+            self.say({"id": job.id, "event": "cancelled"})
+        except Exception as error:
+            self.say({"id": job.id, "event": "failed", **failure(error)})
+
+    def _localize(self, job: Job) -> Message:
+        def progress(share: float, stage: str) -> None:
+            job.check()
+            self.say({"id": job.id, "event": "progress", "share": round(share, 4), "stage": stage})
+
+        asked = job.request
+        progress(0.0, "loading the model")
+        localizer = self._loaded()
+        progress(0.0, "reading")
+        stack = read_study(asked.path, asked.spacing_mm)
+        slices = _within(asked.slices, len(stack))
+        found = localizer.localize(stack, asked.slice_index, slices=slices, given=asked.given, progress=progress)
+        found = replace(found, input=printable(asked.path))
+        job.check()
+        files = [] if asked.output is None else write_results(stack, found, *_target(asked), asked.formats)
+        return {"result": as_json(found), "notes": list(stack.notes), "files": [printable(file) for file in files]}
+
+    def _warm(self) -> Message:
+        started = time.perf_counter()
+        localizer = self._loaded()
+        took = round(time.perf_counter() - started, 3)
+        return {"bundle": localizer.bundle.label, "backend": localizer.backend.name, "runtime_s": took}
+
+    def _loaded(self) -> Localizer:
+        """The model. What is wrong with it is the failure of each job that needs it."""
+        if self._localizer is None:
+            self._localizer = self._open()
+        return self._localizer
+
+    def _describe(self) -> Message:
+        loaded = self._localizer
+        return {
+            "version": __version__,
+            "protocol": PROTOCOL,
+            **self._settings,
+            "loaded": loaded and {"bundle": loaded.bundle.label, "backend": loaded.backend.name},
+            "bundles": shipped_bundles(),
+            "runtimes": {name: _version(name) for name in RUNTIMES},
+        }
+
+
+def failure(error: Exception) -> Message:
+    """`kind` and one line; for a fault of the program `details` too. A kind is the error's class in small letters."""
+    if isinstance(error, SpineLandmarksError):
+        kind = type(error).__name__.removesuffix("Error").lower()
+    else:
+        kind = "memory" if isinstance(error, MemoryError) else "fault"
+    return {"kind": kind, **explain(error)}
+
+
+def _within(slices: tuple[int, int] | None, count: int) -> range | None:
+    if slices and slices[1] >= count:
+        raise InputError(f"Expected slices in 0..{count - 1}; got {slices[0]} to {slices[1]}")
+    return range(slices[0], slices[1] + 1) if slices else None
+
+
+def _target(asked: Request) -> tuple[Path, str]:
+    """Folder and stem of the result files."""
+    folder = Path(str(asked.output))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder, stems([Path(asked.path)])[0]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
