@@ -33,6 +33,10 @@ class DatasetError(SpineLandmarksError):
     """A data-set folder lacks what training or evaluation needs."""
 
 
+class StoreError(SpineLandmarksError):
+    """The store of corrections cannot be read or written; what was acknowledged before is untouched."""
+
+
 class RecipeError(SpineLandmarksError):
     """A training recipe has an unknown or impossible setting."""
 

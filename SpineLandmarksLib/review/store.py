@@ -1,0 +1,208 @@
+"""The store of a data set: its studies, and every revision of their landmarks that was ever saved.
+
+Saving never waits for people and never overwrites: a revision made from one that is no longer the latest is kept beside
+it, a fork, which is listed until somebody chooses one of its ends. A prediction never competes with a person's work.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Select, delete, insert, select
+
+from SpineLandmarksLib.errors import StoreError
+from SpineLandmarksLib.review import tables as t
+from SpineLandmarksLib.review.database import explained, lock_all
+from SpineLandmarksLib.review.doubt import UNREVIEWED
+from SpineLandmarksLib.review.history import Saved, add_revision, as_text, heads_of, lock_study, no_study, now, utc_now
+from SpineLandmarksLib.review.revision import Revision
+from SpineLandmarksLib.review.study import Study
+from SpineLandmarksLib.review.unsaved import set_aside
+
+
+@dataclass(frozen=True)
+class SignOff:
+    revision: str
+    author: str
+    time: str
+
+
+class Store:
+    """An open store. Every method is one transaction, and raises StoreError in plain words when it cannot be done."""
+
+    def __init__(self, engine: Engine, folder: Path, where: str) -> None:
+        self.engine, self.folder, self.where = engine, folder, where
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        with explained(self.where), self.engine.begin() as connection:
+            yield connection
+
+    # studies
+
+    def add_study(self, study: Study) -> None:
+        """Raises StoreError for a name or an image that is there already."""
+        with self.transaction() as connection:
+            same_image = select(t.studies.c.key).where(t.studies.c.image_sha256 == study.image_sha256)
+            taken = connection.scalar(select(t.studies.c.key).where(t.studies.c.key == study.key))
+            same = connection.scalar(same_image)
+            if same is not None:
+                raise StoreError(f"Expected a new image; {study.key} shows the same one as study {same}")
+            if taken is not None:
+                raise StoreError(f"Expected a new study; there is another one called {study.key}. Rename one of them")
+            row = {"key": study.key, "patient": study.patient, "image_sha256": study.image_sha256}
+            connection.execute(insert(t.studies).values(**row, content=as_text(study.as_json())))
+
+    def studies(self) -> list[Study]:
+        """All, by name."""
+        with self.transaction() as connection:
+            rows = connection.execute(select(t.studies.c.key, t.studies.c.content).order_by(t.studies.c.key)).all()
+        return [Study.from_json(json.loads(content), f"study {key}") for key, content in rows]
+
+    def study(self, key: str) -> Study:
+        with self.transaction() as connection:
+            content = connection.scalar(select(t.studies.c.content).where(t.studies.c.key == key))
+        if content is None:
+            raise no_study(key, self.where)
+        return Study.from_json(json.loads(content), f"study {key}")
+
+    # revisions
+
+    def save(self, revision: Revision) -> Saved:
+        """Add a revision; when this returns it is on the disk. Saving it twice adds nothing.
+
+        Where the store cannot take it, it is set aside in a file, and the StoreError says where.
+        """
+        try:
+            with self.transaction() as connection:
+                return add_revision(connection, revision, self.where)
+        except StoreError as error:
+            file = set_aside(revision, self.folder)
+            kept = "It could not be written to any file either: keep this window open" if file is None else (
+                f"Nothing is lost: the correction lies in {file}. Go on with: spine-landmarks dataset import "
+                f"{self.folder} {file}")  # fmt: skip
+            raise StoreError(f"{error}. {kept}") from error
+
+    def history(self, study: str) -> list[Revision]:
+        """Every revision of a study, in the order in which they came."""
+        return self._revisions(select(t.revisions.c.content).where(t.revisions.c.study == study))
+
+    def revision(self, revision: str) -> Revision:
+        found = self._revisions(select(t.revisions.c.content).where(t.revisions.c.id == revision))
+        if not found:
+            raise StoreError(f"Expected a revision of {self.where}; got {revision!r}")
+        return found[0]
+
+    def heads(self, study: str) -> list[Revision]:
+        """The ends of the study's history: none before anything is saved, one as a rule, several where it forked."""
+        with self.transaction() as connection:
+            heads = heads_of(connection, study)
+        return self._revisions(select(t.revisions.c.content).where(t.revisions.c.id.in_(heads)))
+
+    def head(self, study: str) -> Revision | None:
+        """The latest state of a study. StoreError where it forked and nobody has chosen."""
+        heads = self.heads(study)
+        if len(heads) > 1:
+            ends = ", ".join(f"{one.id} by {one.author}" for one in heads)
+            raise StoreError(f"Expected one latest state of {study}; it has {len(heads)}: {ends}. Choose one with: "
+                             f"spine-landmarks dataset choose {self.folder} {study} ID")  # fmt: skip
+        return heads[0] if heads else None
+
+    def forks(self) -> dict[str, list[Revision]]:
+        """The studies with more than one end, and those ends."""
+        found = {study.key: self.heads(study.key) for study in self.studies()}
+        return {key: heads for key, heads in found.items() if len(heads) > 1}
+
+    def choose(self, study: str, revision: str, author: str) -> list[str]:
+        """Go on from one end of a fork. The others stay in the history; returns their ids."""
+        with self.transaction() as connection:
+            lock_study(connection, study, self.where)
+            heads = heads_of(connection, study)
+            if revision not in heads:
+                raise StoreError(f"Expected one of the ends of {study} ({', '.join(heads)}); got {revision!r}")
+            dropped = [one for one in heads if one != revision]
+            rows = [{"dropped": one, "kept": revision, "author": author, "time": now()} for one in dropped]
+            if rows:
+                connection.execute(insert(t.choices), rows)
+        return dropped
+
+    # sign-offs
+
+    def sign_off(self, revision: str, author: str) -> None:
+        """Say that a revision is right. StoreError unless it is the one end, and each landmark was decided on."""
+        found = self.revision(revision)
+        undecided = [mark.name for mark in found.landmarks if mark.status in UNREVIEWED]
+        if undecided:
+            raise StoreError(f"{found.study}: expected each landmark confirmed, corrected or marked as not visible; "
+                             f"still as predicted: {', '.join(undecided)}")  # fmt: skip
+        with self.transaction() as connection:
+            lock_study(connection, found.study, self.where)
+            heads = heads_of(connection, found.study)
+            if heads != [revision]:
+                raise StoreError(f"{found.study}: expected the latest revision, with no other beside it; the latest: "
+                                 f"{', '.join(heads)}; got {revision}")  # fmt: skip
+            if connection.scalar(select(t.sign_offs.c.author).where(t.sign_offs.c.revision == revision)) is None:
+                connection.execute(insert(t.sign_offs).values(revision=revision, author=author, time=now()))
+
+    def sign_offs(self) -> dict[str, SignOff]:
+        """By revision id."""
+        with self.transaction() as connection:
+            rows = connection.execute(select(t.sign_offs)).all()
+        return {row.revision: SignOff(row.revision, row.author, row.time) for row in rows}
+
+    def signed_off(self) -> list[Revision]:
+        """The latest revision of every study whose latest revision was signed off, by study."""
+        signed = self.sign_offs()
+        heads = [self.heads(study.key) for study in self.studies()]
+        return [ends[0] for ends in heads if len(ends) == 1 and ends[0].id in signed]
+
+    # assignments
+
+    def take(self, order: Sequence[str], annotator: str, idle: timedelta = timedelta(hours=12)) -> str | None:
+        """Assign the first study of `order` that no other annotator has, and return it; None when there is none.
+
+        An assignment that has seen no save for `idle` is free again: somebody closed a window.
+        """
+        limit = (utc_now() - idle).isoformat(timespec="seconds")
+        with self.transaction() as connection:
+            lock_all(connection)
+            rows = connection.execute(select(t.assignments)).all()
+            others = {row.study for row in rows if row.annotator != annotator and row.time > limit}
+            study = next((key for key in order if key not in others), None)
+            if study is not None:
+                _assign(connection, study, annotator)
+        return study
+
+    def assign(self, study: str, annotator: str) -> None:
+        """Give a study to an annotator, whoever had it."""
+        with self.transaction() as connection:
+            lock_study(connection, study, self.where)
+            _assign(connection, study, annotator)
+
+    def release(self, study: str) -> None:
+        with self.transaction() as connection:
+            connection.execute(delete(t.assignments).where(t.assignments.c.study == study))
+
+    def assignments(self) -> dict[str, str]:
+        """The annotator of each study that has one."""
+        with self.transaction() as connection:
+            return {row.study: row.annotator for row in connection.execute(select(t.assignments))}
+
+    def _revisions(self, query: Select[Any]) -> list[Revision]:
+        with self.transaction() as connection:
+            contents = connection.scalars(query.order_by(t.revisions.c.number)).all()
+        return [Revision.from_json(json.loads(content), self.where) for content in contents]
+
+
+def _assign(connection: Connection, study: str, annotator: str) -> None:
+    connection.execute(delete(t.assignments).where(t.assignments.c.study == study))
+    connection.execute(insert(t.assignments).values(study=study, annotator=annotator, time=now()))
