@@ -1,6 +1,7 @@
 """Landmarks as a table: one row a landmark, RAS mm, comma-separated UTF-8 that spreadsheets open.
 
 Columns: label, r_mm, a_mm, s_mm, pixel_x, pixel_y, slice, spacing_x_mm, spacing_y_mm, confidence, radius95_mm, status.
+On request positions are in LPS, which the header says: l_mm, p_mm, s_mm; both are read.
 An empty cell is an unknown value. A table saved by a spreadsheet with semicolons and decimal commas is read as well.
 """
 
@@ -13,6 +14,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
@@ -25,28 +27,43 @@ from SpineLandmarksLib.formats.shared import (
     complete_set,
     rounded,
 )
+from SpineLandmarksLib.geometry import lps_from_ras, ras_from_lps
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 
 COLUMNS = (
     "label", "r_mm", "a_mm", "s_mm", "pixel_x", "pixel_y", "slice",
     "spacing_x_mm", "spacing_y_mm", "confidence", "radius95_mm", "status",
 )  # fmt: skip
+System = Literal["RAS", "LPS"]
+_AXES: dict[System, tuple[str, str, str]] = {"RAS": ("r_mm", "a_mm", "s_mm"), "LPS": ("l_mm", "p_mm", "s_mm")}
 _FORMULA_STARTS = ("=", "+", "-", "@")
 
 
-def write_csv(landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
+def write_csv(landmarks: LandmarkSet, path: str | os.PathLike[str], system: System = "RAS") -> None:
     """Write the table. Raises OutputError (nothing is changed) and LandmarkError for numbers that are not finite."""
+    write_text_atomically(path, _table(landmarks, system, ","))
+
+
+def as_text(landmarks: LandmarkSet, system: System = "RAS") -> str:
+    """The table with tabs between the cells, as a spreadsheet takes it from the clipboard."""
+    return _table(landmarks, system, "\t")
+
+
+def _table(landmarks: LandmarkSet, system: System, delimiter: str) -> str:
     table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(_cells(landmark, landmarks) for landmark in landmarks)
-    write_text_atomically(path, table.getvalue())
+    writer = csv.writer(table, delimiter=delimiter, lineterminator="\n")
+    writer.writerow((COLUMNS[0], *_AXES[system], *COLUMNS[4:]))
+    writer.writerows(_cells(landmark, landmarks, system) for landmark in landmarks)
+    return table.getvalue()
 
 
-def _cells(landmark: Landmark, source: LandmarkSet) -> list[str]:
+def _cells(landmark: Landmark, source: LandmarkSet, system: System) -> list[str]:
+    position = landmark.position_ras_mm
+    if position is not None and system == "LPS":
+        position = lps_from_ras(position).tolist()
     return [
         _without_formula(landmark.name),
-        *_numbers(landmark.position_ras_mm or (None,) * 3, MM_DIGITS),
+        *_numbers(position or (None,) * 3, MM_DIGITS),
         *_numbers(landmark.pixel_xy or (None,) * 2, PIXEL_DIGITS),
         "" if source.slice_index is None else str(source.slice_index),
         *_numbers(source.spacing_mm or (None,) * 2, SPACING_DIGITS),
@@ -114,7 +131,10 @@ def _read_landmark(row: _Row) -> Landmark:
     label = row.text("label")
     if label.startswith("'") and label[1:].startswith(_FORMULA_STARTS):
         label = label[1:]
-    position, pixel = row.point("r_mm", "a_mm", "s_mm"), row.point("pixel_x", "pixel_y")
+    position, pixel = row.point(*_AXES["RAS"]), row.point("pixel_x", "pixel_y")
+    if "l_mm" in row.cells:
+        in_lps = row.point(*_AXES["LPS"])
+        position = in_lps and tuple(ras_from_lps(in_lps).tolist())
     return checked_landmark(
         row.where,
         label,
@@ -169,10 +189,12 @@ def _read_rows(path: str | os.PathLike[str]) -> list[_Row]:
 
 
 def _check_header(header: Sequence[str], name: str) -> None:
-    twice = [column for column in COLUMNS if header.count(column) > 1]
-    has_points = {"r_mm", "a_mm", "s_mm"} <= set(header) or {"pixel_x", "pixel_y"} <= set(header)
+    found = ", ".join(header)[:200] or "nothing"
+    if {"r_mm", "a_mm"} & set(header) and {"l_mm", "p_mm"} & set(header):
+        raise FormatError(f"{name}: expected positions in RAS or in LPS; got columns of both: {found}")
+    twice = [column for column in (*COLUMNS, *_AXES["LPS"]) if header.count(column) > 1]
+    has_points = any(set(axes) <= set(header) for axes in (*_AXES.values(), ("pixel_x", "pixel_y")))
     if twice or "label" not in header or not has_points:
-        found = ", ".join(header)[:200] or "nothing"
         raise FormatError(f"{name}: expected the columns {', '.join(COLUMNS)}, each once; got {found}")
 
 

@@ -85,7 +85,7 @@ def _control_point(index: int, landmark: Landmark) -> dict[str, Any]:
     point: dict[str, Any] = {
         "id": str(index),
         "label": landmark.name,
-        "description": _description(landmark),
+        "description": describe(landmark),
         "associatedNodeID": "",
         "orientation": _LPS_AXES,
         "selected": True,
@@ -100,7 +100,7 @@ def _control_point(index: int, landmark: Landmark) -> dict[str, Any]:
     return point
 
 
-def _description(landmark: Landmark) -> str:
+def describe(landmark: Landmark) -> str:
     parts: list[str] = [landmark.status]
     if landmark.confidence is not None:
         parts.append(f"confidence {rounded(landmark.confidence, CONFIDENCE_DIGITS)}")
@@ -138,18 +138,26 @@ def _coordinate_system(markup: Fields) -> str:
 
 
 def _read_point(item: Fields, system: str) -> Landmark:
-    name = item.text("label").strip()
-    found = _DESCRIPTION.match(str(item.values.get("description", "")))
-    said: dict[str, Any] = found.groupdict() if found else {}
     defined = item.values.get("positionStatus", "defined") == "defined"
+    position = _position_ras(item, system) if defined else None
+    return described_landmark(item.where, item.text("label"), str(item.values.get("description", "")), position)
+
+
+def described_landmark(
+    where: str, label: str, description: str, position_ras_mm: tuple[float, ...] | None
+) -> Landmark:
+    """A control point of Slicer as a landmark: its status and doubt are what its description says of them."""
+    found = _DESCRIPTION.match(description)
+    said: dict[str, Any] = found.groupdict() if found else {}
+    defined = position_ras_mm is not None
     status = said.get("status") or ("corrected" if defined else "not_visible")
     if defined == (status in ABSENT):  # the person who set or unset the point in Slicer knows better
         status = "corrected" if defined else "not_visible"
     return checked_landmark(
-        item.where,
-        name,
+        where,
+        label.strip(),
         status=status,
-        position_ras_mm=_position_ras(item, system) if defined else None,
+        position_ras_mm=position_ras_mm,
         confidence=_number(said.get("confidence")),
         radius95_mm=_number(said.get("radius")),
     )

@@ -3,9 +3,9 @@
 As JSON: {"version", "study", "author", "time", "parent", "seconds_spent", "comment", "image": {"path", "sha256",
 "series_uid"}, "result": the result contract of `formats/json_result.py`, "id"}.
 
-The id is the first 16 hex digits of the SHA-256 of all the other fields, so that every store gives the same revision
-the same id, a save that is repeated adds nothing, and a file that was altered shows. A model's prediction is a revision
-too, whose author is the bundle's label.
+The id is the first 16 hex digits of the SHA-256 of all the other fields that are not null, so that every store gives
+the same revision the same id, a save that is repeated adds nothing, a file that was altered shows, and a field that the
+result contract gains later changes no id. A model's prediction is a revision too, whose author is the bundle's label.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Revision:
 
     @cached_property
     def id(self) -> str:
-        text = json.dumps(self._content(), sort_keys=True, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(_without_null(self._content()), sort_keys=True, ensure_ascii=False, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def as_json(self) -> dict[str, Any]:
@@ -108,9 +108,16 @@ class Revision:
         if revision.id != fields.text("id"):
             raise FormatError(
                 f"{where}: expected the content of revision {fields.text('id')}; got other content. "
-                "The file was changed after it was saved; restore it from a copy"
+                "It was changed after it was saved, or a later version wrote it; restore it from a copy, or update"
             )
         return revision
+
+
+def _without_null(value: Any) -> Any:
+    """JSON without the fields that are null."""
+    if isinstance(value, dict):
+        return {key: _without_null(item) for key, item in value.items() if item is not None}
+    return [_without_null(item) for item in value] if isinstance(value, list) else value
 
 
 def _read(fields: Fields) -> Revision:
@@ -133,6 +140,18 @@ def require_study_key(key: str) -> str:
     if not _STUDY.fullmatch(key) or key.endswith("."):
         raise LandmarkError(f"Expected a study key of letters, digits, '.', '_' and '-' (at most 100); got {key!r}")
     return key
+
+
+def study_key_of(text: str) -> str:
+    """A study key made from any text, such as a file's name or a series UID; a text that is one already stays.
+
+    >>> study_key_of("1.2.840.10008"), study_key_of("L spine (2).nii")
+    ('1.2.840.10008', 'L-spine-2-.nii-351ee3ea')
+    """
+    if _STUDY.fullmatch(text) and not text.endswith("."):
+        return text
+    plain = re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")[:80] or "study"
+    return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def optional_text(fields: Fields, key: str) -> str | None:

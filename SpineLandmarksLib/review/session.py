@@ -16,10 +16,12 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from SpineLandmarksLib.errors import LandmarkError
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, Status
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point
 from SpineLandmarksLib.review.correction import Change, Correction, What
 from SpineLandmarksLib.review.doubt import UNREVIEWED, next_to_review, to_review
 from SpineLandmarksLib.review.frame import ImageFrame
+from SpineLandmarksLib.review.journal import Journal
+from SpineLandmarksLib.review.revision import ImageReference, Revision, require_study_key
 from SpineLandmarksLib.review.shift import shifted
 
 Listener = Callable[[Correction], None]
@@ -37,6 +39,7 @@ class Session:
 
     author: who corrects from now on. frame: of the image, to check positions by and to know pixels; None if unknown.
     clock: gives the time as aware UTC. events: of earlier work, which is taken up where it ended.
+    parent: id of the revision that the work goes on from; saved_events: how many events a revision holds already.
     """
 
     def __init__(
@@ -47,19 +50,19 @@ class Session:
         frame: ImageFrame | None = None,
         clock: Callable[[], datetime] = utc_now,
         events: Iterable[Correction] = (),
+        parent: str | None = None,
+        saved_events: int = 0,
     ) -> None:
-        self.study = study
+        self.study = require_study_key(study)
         self.original = original
         self.author = author
         self.frame = frame
+        self.parent = parent
+        self.saved_events = saved_events
         self._clock = clock
-        self._landmarks = {landmark.name: landmark for landmark in original}
-        self._events: list[Correction] = []
-        self._done: list[Correction] = []
-        self._undone: list[Correction] = []
+        self._journal = Journal(original, events)
         self._listeners: list[Listener] = []
-        for event in events:
-            self._accept(event)
+        self._offered: dict[str, int] = {}
         self._last = clock()
 
     # What is known
@@ -71,33 +74,39 @@ class Session:
     @property
     def current(self) -> LandmarkSet:
         """The landmarks as they are now; `bundle` is the model that spoke last."""
-        models = [event.note for event in self._done if event.what == "relocalize" and event.note]
         return replace(
-            self.original, landmarks=tuple(self._landmarks.values()), bundle=[self.original.bundle, *models][-1]
+            self.original,
+            landmarks=tuple(self._journal.landmarks.values()),
+            bundle=self._journal.model or self.original.bundle,
+            needs_review=self.original.needs_review if self.to_review() else False,
         )
 
     def __getitem__(self, name: str) -> Landmark:
-        if name not in self._landmarks:
+        if name not in self.names:
             raise LandmarkError(f"Expected one of {', '.join(self.names)}; got {name!r}")
-        return self._landmarks[name]
+        return self._journal.landmarks[name]
 
     @property
     def events(self) -> tuple[Correction, ...]:
-        return tuple(self._events)
+        return tuple(self._journal.events)
+
+    @property
+    def comment(self) -> str:
+        return self._journal.comment
 
     def given(self) -> dict[str, Point | None]:
         """What a person has said, for the chain solver to hold fixed: a position, or None for not visible."""
-        return {m.name: m.position_ras_mm for m in self._landmarks.values() if m.status not in UNREVIEWED}
+        return {m.name: m.position_ras_mm for m in self._journal.landmarks.values() if m.status not in UNREVIEWED}
 
     def to_review(self) -> list[str]:
         """Names that no person has looked at, worst first."""
-        return to_review(self._landmarks)
+        return to_review(self._journal.landmarks)
 
     def next_doubtful(self, after: str | None = None) -> str | None:
         """The worst landmark that needs review, or the next worst after `after`; None when all are reviewed."""
         if after is not None:
             self[after]
-        return next_to_review(self._landmarks, {m.name: m for m in self.original}, after)
+        return next_to_review(self._journal.landmarks, {m.name: m for m in self.original}, after)
 
     # Operations
 
@@ -116,32 +125,35 @@ class Session:
     def mark_not_visible(self, name: str) -> Correction | None:
         """State that the landmark cannot be seen on this image; its point is taken away."""
         self._require_unconfirmed([name])
-        return self._set_points("mark_not_visible", [Landmark(name, "not_visible")])
+        return self._set_points("mark_not_visible", [Landmark(name, "not_visible", needs_review=False)])
 
     def confirm(self, name: str) -> Correction | None:
         if self[name].is_absent:
             raise LandmarkError(
                 f"Expected a landmark with a point to confirm; {name} has none. Place it or mark it not visible"
             )
-        return self._set_points("confirm", [replace(self[name], status="confirmed")])
+        return self._set_points("confirm", [_confirmed(self[name])])
 
     def confirm_all(self) -> Correction | None:
         """Confirm every landmark that has a point. Those without one still need a person's word."""
-        present = [landmark for landmark in self._landmarks.values() if not landmark.is_absent]
-        return self._set_points("confirm", [replace(landmark, status="confirmed") for landmark in present])
+        present = [landmark for landmark in self._journal.landmarks.values() if not landmark.is_absent]
+        return self._set_points("confirm", [_confirmed(landmark) for landmark in present])
 
     def unconfirm(self, name: str) -> Correction | None:
         """Back to the status before it was confirmed."""
         if self[name].status != "confirmed":
             raise LandmarkError(f"Expected a confirmed landmark; {name} is {self[name].status}. Nothing to take back")
-        return self._set_points("unconfirm", [replace(self[name], status=self._status_before_confirmation(name))])
+        before = self._journal.before_confirmation(name)
+        return self._set_points(
+            "unconfirm", [replace(self[name], status=before.status, needs_review=before.needs_review)]
+        )
 
     def shift_chain(self, levels: int, including_confirmed: bool = False) -> Correction | None:
         """Move all names `levels` towards the head (+1: the body called L2 is now L3) or the foot (-1); see `shift`."""
         if not including_confirmed:
             self._require_unconfirmed(self.names)
         way = f"{abs(levels)} towards the {'head' if levels > 0 else 'foot'}"
-        return self._set_points("shift_chain", shifted(tuple(self._landmarks.values()), levels), way)
+        return self._set_points("shift_chain", shifted(tuple(self._journal.landmarks.values()), levels), way)
 
     def merge_relocalized(self, new: LandmarkSet) -> Correction | None:
         """Take a new prediction for every landmark that no person has spoken of."""
@@ -158,32 +170,66 @@ class Session:
 
     def undo(self) -> Correction | None:
         """Take back the last step that is not taken back yet; None when there is none."""
-        if not self._done:
+        if not self._journal.done:
             return None
-        step = self._done[-1]
+        step = self._journal.done[-1]
         return self._record("undo", tuple(change.reversed() for change in step.changes), step.what)
 
     def redo(self) -> Correction | None:
         """Do again what was taken back last; None when there is none, or something else was done since."""
-        if not self._undone:
+        if not self._journal.undone:
             return None
-        return self._record("redo", self._undone[-1].changes, self._undone[-1].what)
+        step = self._journal.undone[-1]
+        return self._record("redo", step.changes, step.what)
 
     def can_undo(self) -> bool:
-        return bool(self._done)
+        return bool(self._journal.done)
 
     def can_redo(self) -> bool:
-        return bool(self._undone)
+        return bool(self._journal.undone)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener(correction)` after each operation; the answer ends it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
+    def set_comment(self, text: str) -> Correction | None:
+        """A remark on the study, recorded like the rest but no step of undo."""
+        return self._record("comment", (), text) if text != self.comment else None
+
+    # Saving
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether a revision holds everything that was done."""
+        return self.saved_events == len(self.events)
+
+    def revision(self, image: ImageReference) -> Revision:
+        """The current state for a store, with the time spent since the last one. Raises LandmarkError without author.
+
+        The session counts as saved once `mark_saved` is told that a store has it.
+        """
+        seconds = sum(event.seconds for event in self.events[self.saved_events :])
+        revision = Revision(
+            self.study, self.author, self._clock(), self.current, image, self.parent, seconds, self.comment
+        )
+        self._offered[revision.id] = len(self.events)
+        return revision
+
+    def mark_saved(self, revision: Revision) -> None:
+        """A store has taken a revision of this session; the next one follows from it. What was done since is unsaved.
+
+        Raises LandmarkError for a revision that this session did not make.
+        """
+        if revision.id not in self._offered:
+            raise LandmarkError(f"Expected a revision of this session; got {revision.id} of {revision.study}")
+        self.saved_events = self._offered.pop(revision.id)
+        self.parent = revision.id
+
     # Inside
 
     def _set_points(self, what: What, landmarks: Iterable[Landmark], note: str = "") -> Correction | None:
-        changes = [Change(self._landmarks[new.name], new, self.original[new.name]) for new in landmarks]
+        changes = [Change(self._journal.landmarks[new.name], new, self.original[new.name]) for new in landmarks]
         changed = tuple(change for change in changes if change.before != change.after)
         return self._record(what, changed, note) if changed else None
 
@@ -191,22 +237,11 @@ class Session:
         now = self._clock()
         seconds = min(max((now - self._last).total_seconds(), 0.0), LONGEST_PAUSE_S)
         event = Correction(self.author, now, what, changes, seconds, note)
-        self._accept(event)
+        self._journal.accept(event)
         self._last = now
         for listener in tuple(self._listeners):
             listener(event)
         return event
-
-    def _accept(self, event: Correction) -> None:
-        self._landmarks.update({change.name: change.after for change in event.changes})
-        self._events.append(event)
-        if event.what == "undo":
-            self._undone.append(self._done.pop())
-        elif event.what == "redo":
-            self._done.append(self._undone.pop())
-        else:
-            self._done.append(event)
-            self._undone.clear()
 
     def _at(self, name: str, position_ras_mm: Sequence[float]) -> Landmark:
         self._require_unconfirmed([name])
@@ -219,16 +254,12 @@ class Session:
                 f"Expected {name} inside the volume; got R {r:.1f}, A {a:.1f}, S {s:.1f} mm. "
                 "Put it on the image, or mark it not visible"
             )
-        return self._with_pixel(Landmark(name, "corrected", (r, a, s)))
+        return self._with_pixel(Landmark(name, "corrected", (r, a, s), needs_review=False))
 
     def _with_pixel(self, landmark: Landmark) -> Landmark:
         if self.frame is None or landmark.position_ras_mm is None:
             return landmark
         return replace(landmark, pixel_xy=self.frame.pixel_xy(landmark.position_ras_mm))
-
-    def _status_before_confirmation(self, name: str) -> Status:
-        changes = (change for event in reversed(self._events) for change in event.changes if change.name == name)
-        return next((c.before.status for c in changes if c.before.status != "confirmed"), "corrected")
 
     def _require_unconfirmed(self, names: Sequence[str]) -> None:
         confirmed = [name for name in names if self[name].status == "confirmed"]
@@ -242,3 +273,7 @@ class Session:
     def _require_same_names(self, new: LandmarkSet) -> None:
         if set(new.names) != set(self.names):
             raise LandmarkError(f"Expected the landmarks {', '.join(self.names)}; got {', '.join(new.names)}")
+
+
+def _confirmed(landmark: Landmark) -> Landmark:
+    return replace(landmark, status="confirmed", needs_review=False)

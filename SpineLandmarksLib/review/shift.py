@@ -41,5 +41,5 @@ def shifted(landmarks: Sequence[Landmark], levels: int) -> tuple[Landmark, ...]:
 def _renamed(landmarks: Sequence[Landmark], row: int, name: str) -> Landmark:
     if not 0 <= row < len(landmarks):
         return Landmark(name, "out_of_view")
-    status = landmarks[row].status if landmarks[row].is_absent else "corrected"
-    return replace(landmarks[row], name=name, status=status, confidence=None)
+    moved = replace(landmarks[row], name=name, confidence=None)
+    return moved if moved.is_absent else replace(moved, status="corrected", needs_review=False)

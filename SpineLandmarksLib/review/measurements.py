@@ -1,0 +1,155 @@
+"""Distances and angles between the landmarks: what centres of bodies and discs can say, and no more.
+
+    lordosis      = angle from the line L1 -> L2 to a lower line, in the patient's sagittal plane; lordotic is positive
+    segment angle = angle at one body between the lines from the body above and to the body below
+    offset        = how far a body's centre lies in front of the axis of the body below it (its disc -> its disc)
+
+The sagittal plane is that of the patient: R is left out, as on a lateral radiograph. The segment angles of L2, L3 and
+L4 add up to the lordosis L1-L2 to L4-L5. What needs a landmark without a position is None.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.landmarks import LandmarkSet
+
+Vector = NDArray[np.float64]
+
+COLUMNS = ("name", "value", "unit", "definition", "source")
+FROM_CENTRES = "Derived from the centres of bodies and discs, not from endplates."
+HERE = "this project"
+CHEN = (
+    "after Chen YL (1999), Vertebral centroid measurement of lumbar lordosis compared with the Cobb technique, "
+    "Spine 24(17):1786-1790"
+)
+HARRISON = (
+    "after Harrison DE et al. (2001), Radiographic analysis of lumbar lordosis: centroid, Cobb, TRALL, and Harrison "
+    "posterior tangent methods, Spine 26(11):E235-E242"
+)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """value: None where a landmark that it needs has no position. unit: mm or deg."""
+
+    name: str
+    value: float | None
+    unit: str
+    definition: str
+    source: str
+
+    def row(self) -> tuple[str, ...]:
+        """The cells of `COLUMNS`; an unknown value is an empty cell."""
+        value = "" if self.value is None else f"{self.value + 0.0:.2f}"
+        return self.name, value, self.unit, self.definition, self.source
+
+
+class _Points:
+    """Positions by name, nan where there is none, so that what is computed from them is nan too."""
+
+    def __init__(self, landmarks: LandmarkSet) -> None:
+        self.names = landmarks.names
+        self.discs = [name for name in self.names if "-" in name]
+        self.bodies = [name for name in self.names if "-" not in name]
+        self._at = {m.name: np.array(m.position_ras_mm or (math.nan,) * 3) for m in landmarks}
+
+    def step(self, start: str, end: str) -> Vector:
+        """(3,) RAS mm from one landmark to another."""
+        unknown = np.full(3, math.nan)
+        return np.asarray(self._at.get(end, unknown) - self._at.get(start, unknown))
+
+
+def measure(landmarks: LandmarkSet) -> tuple[Measurement, ...]:
+    """All measurements, each kind from the head down."""
+    points = _Points(landmarks)
+    kinds = (_distances, _disc_to_disc, _lordosis, _segment_angles, _offsets)
+    return tuple(measurement for kind in kinds for measurement in kind(points))
+
+
+def write_measurements(measurements: Sequence[Measurement], path: str | os.PathLike[str]) -> None:
+    """A comma-separated table of `COLUMNS`. Raises OutputError (nothing is changed)."""
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([COLUMNS, *(each.row() for each in measurements)])
+    write_text_atomically(path, table.getvalue())
+
+
+def _distances(points: _Points) -> list[Measurement]:
+    return [
+        _measurement(f"Distance {one} to {other}", np.linalg.norm(points.step(one, other)), "mm",
+                     f"Straight distance in space between the centres of {one} and {other}.", HERE)
+        for one, other in zip(points.names, points.names[1:], strict=False)
+    ]  # fmt: skip
+
+
+def _disc_to_disc(points: _Points) -> list[Measurement]:
+    return [
+        _measurement(f"Disc-to-disc height {above} to {below}", np.linalg.norm(points.step(above, below)), "mm",
+                     f"Straight distance in space between the centres of the discs {above} and {below}: the body "
+                     "between them and half of each disc.", HERE)
+        for above, below in zip(points.discs, points.discs[1:], strict=False)
+    ]  # fmt: skip
+
+
+def _lordosis(points: _Points) -> list[Measurement]:
+    upper = points.step("L1", "L2")
+    return [
+        _measurement("Centroid lordosis L1-L2 to L4-L5", _turn(upper, points.step("L4", "L5")), "deg",
+                     "Angle in the sagittal plane between the line through the body centres of L1 and L2 and that "
+                     "through L4 and L5; positive is lordotic.", HARRISON),
+        _measurement("Centroid lordosis L1-L2 to L5-S1", _turn(upper, points.step("L5", "L5-S1")), "deg",
+                     "Angle in the sagittal plane between the line through the body centres of L1 and L2 and that "
+                     "through the body centre of L5 and the disc centre of L5-S1, which stands in for an endplate; "
+                     "positive is lordotic. The lower line is short: 1 mm turns it by about 3 degrees.", CHEN),
+    ]  # fmt: skip
+
+
+def _segment_angles(points: _Points) -> list[Measurement]:
+    triples = zip(points.bodies, points.bodies[1:], points.bodies[2:], strict=False)
+    return [
+        _measurement(f"Segment angle {body}", _turn(points.step(above, body), points.step(body, below)), "deg",
+                     f"Angle in the sagittal plane at the centre of {body} between the lines from the centre of "
+                     f"{above} and to that of {below}; positive is lordotic.", HARRISON)
+        for above, body, below in triples
+    ]  # fmt: skip
+
+
+def _offsets(points: _Points) -> list[Measurement]:
+    return [
+        _measurement(f"Centre offset {upper} on {lower}", _in_front(points, upper, lower), "mm",
+                     f"How far the centre of {upper} lies in front of the line through the centre of {lower} along "
+                     f"the axis of {lower} (from the disc centre above it to that below it), in the sagittal plane; "
+                     "positive is anterior, as in anterolisthesis. A curved spine has an offset without any slip, so "
+                     "it is for comparing a level with itself over time.", HERE)
+        for upper, lower in zip(points.bodies, points.bodies[1:], strict=False)
+    ]  # fmt: skip
+
+
+def _in_front(points: _Points, upper: str, lower: str) -> float:
+    row = points.names.index(lower)
+    neighbours = [*points.names[row - 1 : row], *points.names[row + 1 : row + 2]]
+    if len(neighbours) != 2 or not set(neighbours) <= set(points.discs):
+        return math.nan
+    _, a, s = points.step(*neighbours)
+    _, offset_a, offset_s = points.step(lower, upper)
+    return float((offset_s * a - offset_a * s) / math.hypot(a, s))  # the axis points down, so its front is (-s, a)
+
+
+def _turn(upper: Vector, lower: Vector) -> float:
+    """Degrees by which a line that runs down turns backwards, seen in the plane of A and S."""
+    (_, a, s), (_, next_a, next_s) = upper, lower
+    return math.degrees(math.atan2(s * next_a - a * next_s, a * next_a + s * next_s))
+
+
+def _measurement(name: str, value: float | np.floating, unit: str, definition: str, source: str) -> Measurement:
+    known = float(value) if math.isfinite(value) else None
+    return Measurement(name, known, unit, f"{definition} {FROM_CENTRES}", source)
