@@ -55,8 +55,10 @@ def parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_evaluate(commands)
     _add_train(commands)
+    _add_calibrate(commands)
     _add_phantom(commands)
     _add_bench(commands)
+    _add_experiment(commands)
     return root
 
 
@@ -126,6 +128,18 @@ def _add_holdout(p: argparse.ArgumentParser, text: str) -> None:
     p.add_argument("--split-seed", type=int, default=0, metavar="SEED", help="which split (default 0)")
 
 
+def _add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = commands.add_parser("calibrate", help="judge all folds together, and fit the doubt of a bundle on them")
+    p.add_argument("dataset", type=Path, metavar="DATASET", help="folder with landmarks.json and images/")
+    p.add_argument("--bundles", required=True, metavar="PATTERN",
+                   help="the bundles of `train --fold I/N`, with {fold} for I: runs/fold{fold}/fold{fold}")  # fmt: skip
+    p.add_argument("--folds", type=positive, default=5, metavar="N")
+    p.add_argument("--split-seed", type=int, default=0, metavar="SEED", help="which split (default 0)")
+    p.add_argument("--into", type=Path, metavar="BUNDLE", help="write the doubt fitted on all folds into this bundle")
+    p.add_argument("--output", required=True, type=Path, metavar="DIR")
+    p.set_defaults(run=run_calibrate, progress=show_progress)
+
+
 def _add_phantom(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("phantom", help="generate slices with exact truth as a data set to train on")
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
@@ -143,6 +157,14 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     p.add_argument("--runs", type=positive, default=5, metavar="N")
     _add_model(p)
     p.set_defaults(run=run_bench)
+
+
+def _add_experiment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from SpineLandmarksLib.training.experiments.arguments import add_arguments
+
+    p = commands.add_parser("experiment", help="train and judge many networks side by side, and write their table")
+    add_arguments(p)
+    p.set_defaults(run=run_experiment)
 
 
 def run_predict(options: argparse.Namespace) -> int:
@@ -184,6 +206,12 @@ def run_train(options: argparse.Namespace) -> int:
     return train_command(options)
 
 
+def run_calibrate(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.training.commands import calibrate_command
+
+    return calibrate_command(options)
+
+
 def run_phantom(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.training.phantom.dataset import write_phantom_dataset
 
@@ -197,6 +225,12 @@ def run_bench(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.training.bench import bench
 
     return bench(options.bundle, options.backend, options.device, options.runs)
+
+
+def run_experiment(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.training.experiments.commands import experiment_command
+
+    return experiment_command(options)
 
 
 def show_progress(done: int, total: int) -> None:

@@ -28,6 +28,7 @@ class Landmark:
     pixel_xy: (column, row) in the native pixels of the chosen slice; an integer is a pixel centre. None when absent.
     confidence: probability in 0..1 that the level is right.
     radius95_mm: radius around the position that should hold the truth in 95 % of the cases whose level is right.
+    needs_review: whether somebody should look at it before it is used; None where nothing has judged it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Landmark:
     pixel_xy: PixelXY | None = None
     confidence: float | None = None
     radius95_mm: float | None = None
+    needs_review: bool | None = None
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -55,6 +57,7 @@ class LandmarkSet:
     """The landmarks of one study with where they came from; the content of one result file.
 
     Positions are RAS mm. `spacing_mm` is (between columns, between rows) of the chosen slice, None when unknown.
+    needs_review: a landmark does, or the study as a whole: six or four bodies, an image unlike those that are known.
     """
 
     landmarks: tuple[Landmark, ...]
@@ -65,6 +68,7 @@ class LandmarkSet:
     bundle: str | None = None
     runtime_s: float | None = None
     warnings: tuple[str, ...] = ()
+    needs_review: bool | None = None
 
     def __post_init__(self) -> None:
         require_unique([landmark.name for landmark in self.landmarks])

@@ -39,6 +39,10 @@ class Numbering:
     six: float
     four: float
 
+    @property
+    def anomaly(self) -> float:
+        return max(self.six, self.four)
+
 
 def number(
     places_mm: Array, xy_mm: Array, log_mass: Array, prior: ChainPrior, extent_mm: Array, scale: float = 1.0

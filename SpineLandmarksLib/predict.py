@@ -34,6 +34,7 @@ from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
 from SpineLandmarksLib.numbering import Numbering, number
 from SpineLandmarksLib.transforms import prepare_slice, working_spacing
+from SpineLandmarksLib.uncertainty import Calibration
 
 Array = NDArray[np.float64]
 #: Called with the share that is done and what is being done.
@@ -41,8 +42,6 @@ Progress = Callable[[float, str], None]
 
 #: Slices that go through the network together: enough to keep it busy, few enough to stay small in memory.
 BATCH = 4
-#: Below this confidence a point is named in the warnings.
-DOUBTFUL = 0.7
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,7 @@ class Localizer:
         lateral = lateral_positions(choice.index, tried, evidence, stack.slice_spacing_mm)
         found = [self._landmark(stack, reading, row, lateral[row]) for row in range(len(lateral))]
         landmarks = tuple(_as_given(mark, given_xy[row], given or {}) for row, mark in enumerate(found))
+        oddities = odd(reading, self.bundle.calibration)
         return LandmarkSet(
             landmarks=landmarks,
             input=stack.source,
@@ -108,7 +108,8 @@ class Localizer:
             spacing_mm=stack.pixel_spacing_mm,
             bundle=self.bundle.label,
             runtime_s=time.perf_counter() - started,
-            warnings=(*stack.warnings, *_doubts(landmarks, reading.chain, choice)),
+            warnings=(*stack.warnings, *oddities, *_doubts(landmarks), *choice.warnings),
+            needs_review=bool(oddities) or any(mark.needs_review for mark in landmarks),
         )
 
     def read_slices(
@@ -170,16 +171,17 @@ class Localizer:
         return np.array([ijk[name][:2] if name in ijk else (np.nan, np.nan) for name in self.bundle.landmarks])
 
     def _landmark(self, stack: SagittalStack, reading: SliceReading, row: int, lateral: float) -> Landmark:
-        name = self.bundle.landmarks[row]
-        confidence = float(self.bundle.calibration.confidence(reading.chain.probability)[row])
+        name, calibration = self.bundle.landmarks[row], self.bundle.calibration
+        confidence = float(calibration.confidence(reading.chain.probability, reading.numbering.margin)[row])
+        needs_review = confidence < calibration.review_below
         if reading.chain.choice[row] < 0:
-            return Landmark(name, "out_of_view", confidence=confidence)
+            return Landmark(name, "out_of_view", confidence=confidence, needs_review=needs_review)
         x, y = (float(v) for v in reading.xy[row])
         if stack.ras_from_ijk is None:
-            return Landmark(name, "predicted", None, (x, y), confidence)
+            return Landmark(name, "predicted", None, (x, y), confidence, needs_review=needs_review)
         r, a, s = (float(v) for v in stack.to_ras(lateral, np.array([x, y])))
-        radius = float(self.bundle.calibration.radius95_mm(reading.variance_mm2)[row])
-        return Landmark(name, "predicted", (r, a, s), (x, y), confidence, radius)
+        radius = float(calibration.radius95_mm(reading.variance_mm2)[row])
+        return Landmark(name, "predicted", (r, a, s), (x, y), confidence, radius, needs_review)
 
 
 def predict(
@@ -242,9 +244,22 @@ def _same_levels(one: SliceReading, other: SliceReading, near_mm: float = 8.0) -
     return bool(both.any()) and float(np.median(apart)) < near_mm
 
 
-def _doubts(landmarks: Sequence[Landmark], chain: Chain, choice: SliceChoice) -> tuple[str, ...]:
-    doubtful = [mark.name for mark in landmarks if mark.confidence is not None and mark.confidence < DOUBTFUL]
+def odd(reading: SliceReading, calibration: Calibration) -> tuple[str, ...]:
+    """What is unusual about the whole picture, in words for people; empty for most."""
+    said = []
+    limit, numbering = calibration.anomaly_above, reading.numbering
+    if limit is not None and numbering.anomaly > limit:
+        bodies = "six" if numbering.six >= numbering.four else "four"
+        said.append(f"There may be {bodies} bodies between T12 and the sacrum, or a transitional vertebra: the upper "
+                    "levels and the sacrum count differently. The names are counted from the sacrum")  # fmt: skip
+    if calibration.unlike_below is not None and reading.chain.score < calibration.unlike_below:
+        said.append("This image is unlike the lumbar MRI that the model knows: it may show another region, another "
+                    "plane or a mirrored or turned spine. Check every point")  # fmt: skip
+    return tuple(said)
+
+
+def _doubts(landmarks: Sequence[Landmark]) -> tuple[str, ...]:
+    doubtful = [mark.name for mark in landmarks if mark.needs_review]
     absent = [mark.name for mark in landmarks if mark.is_absent]
     said = [f"Levels are doubtful: {', '.join(doubtful)}. Check them before use"] if doubtful else []
-    said += [f"Out of view: {', '.join(absent)}"] if absent else []
-    return (*said, *choice.warnings)
+    return (*said, f"Out of view: {', '.join(absent)}") if absent else tuple(said)

@@ -1,64 +1,133 @@
 """From raw probabilities and peak widths to a confidence and a radius that mean what they say. numpy only.
 
-    confidence   = sigmoid(logit(chain marginal) / temperature)         temperature scaling (Guo et al. 2017)
+    confidence   = sigmoid(a + b margin) * sigmoid(logit(chain marginal) / temperature)
     radius95_mm  = q_l * sqrt(variance of the peak in mm^2 + floor^2)   normalized split conformal (Lei et al. 2018)
 
-Both are fitted on cases that the network has never seen; q_l is the 95 % quantile of error / width there, over the
-points whose level is right. The two speak of two things: the confidence of the level, the radius of the place on it.
+The first factor is the whole chain's: `margin` says how much better its names fit than names one level off
+(numbering.py), scaled by a logistic regression (Platt 1999). The second is the landmark's own: the marginal of its
+candidate in the chain, with temperature scaling (Guo et al. 2017). q_l is the 95 % quantile of error / width over the
+points whose level is right. All are fitted on cases that the network has never seen. The two answers speak of two
+things: the confidence of the level, the radius of the place on it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 #: Confidence is never said to be surer than this: the held-out cases are too few to know better.
 MOST_CONFIDENT = 0.995
 #: Width that even the sharpest peak is given, mm.
 FLOOR_MM = 1.0
+#: Share of the held-out studies that `needs_review` may flag: the operating point.
+FLAGGED = 0.05
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What the doubt is fitted on: N studies with L landmarks that the network has never seen.
+
+    probability: (N, L) marginal of the choice; variance_mm2: (N, L); error_mm: (N, L), nan where unknown;
+    level_right: (N, L) the point is not on another level; chain_right: (N,) the chain as a whole is not shifted;
+    margin, anomaly, score: (N,) nats: of the numbering, for a body more or less, of the chain.
+    """
+
+    probability: Array
+    variance_mm2: Array
+    error_mm: Array
+    level_right: Bools
+    chain_right: Bools
+    margin: Array
+    anomaly: Array
+    score: Array
+
+    @staticmethod
+    def join(parts: Sequence[HeldOut]) -> HeldOut:
+        """All studies of several parts."""
+        return HeldOut(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(HeldOut)))
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """temperature: of the chain's marginals. radius_factor: one per landmark. fitted_on: what, in words."""
+    """temperature: of the chain's marginals. radius_factor: one per landmark. fitted_on: what, in words.
+
+    level: (a, b) of the logistic regression on the margin; None where none was fitted, then the margin says nothing.
+    review_below: confidence under which a landmark needs review. anomaly_above: nats from which a body more or less
+    explains the picture better. unlike_below: chain score of pictures that are unlike those the network knows.
+    """
 
     temperature: float
     radius_factor: tuple[float, ...]
     fitted_on: str = ""
+    level: tuple[float, float] | None = None
+    review_below: float = 0.7
+    anomaly_above: float | None = None
+    unlike_below: float | None = None
 
-    def confidence(self, probability: Array) -> Array:
-        """Probability that the level is right, from the marginal (...,) of the chosen candidate."""
+    def confidence(self, probability: Array, margin: Array | float) -> Array:
+        """Probability that the level is right: (..., L) from the marginals (..., L) and the margins (...)."""
         p = np.clip(probability, 1e-6, 1 - 1e-6)
-        return np.minimum(1 / (1 + np.exp(-np.log(p / (1 - p)) / self.temperature)), MOST_CONFIDENT)
+        own = _sigmoid(np.log(p / (1 - p)) / self.temperature)
+        return np.minimum(own * self.chain_confidence(margin)[..., None], MOST_CONFIDENT)
+
+    def chain_confidence(self, margin: Array | float) -> Array:
+        """Probability that the chain as a whole is on its level, from its margin (...)."""
+        if self.level is None:
+            return np.ones_like(np.asarray(margin, dtype=np.float64))
+        offset, slope = self.level
+        return _sigmoid(offset + slope * np.asarray(margin, dtype=np.float64))
 
     def radius95_mm(self, variance_mm2: Array) -> Array:
         """Radius (..., L) that holds the truth in 95 % of cases, from the peak's mean variance per axis (..., L)."""
         return np.asarray(self.radius_factor) * peak_width(variance_mm2)
 
     @staticmethod
-    def fit(probability: Array, level_right: NDArray[np.bool_], variance_mm2: Array, error_mm: Array,
-            fitted_on: str = "") -> Calibration:  # fmt: skip
-        """From held-out (N, L) marginals, level judgements, variances and errors; nan errors are left out.
+    def fit(held_out: HeldOut, fitted_on: str = "") -> Calibration:
+        """Fit everything. The radius is fitted where the level is right, the temperature where the chain is.
 
-        The radius is fitted where the level is right, the temperature on all.
-        The factor of each landmark is drawn halfway to that of all landmarks together: thirty cases do not carry
+        The factor of each landmark is drawn halfway to that of all landmarks together: a hundred cases do not carry
         eleven separate 95 % quantiles.
         """
-        ratio = np.where(level_right, error_mm / peak_width(variance_mm2), np.nan)
+        h = held_out
+        ratio = np.where(h.level_right, h.error_mm / peak_width(h.variance_mm2), np.nan)
         pooled = _quantile95(ratio)
         factor = [(pooled + _quantile95(ratio[:, landmark])) / 2 for landmark in range(ratio.shape[1])]
-        known = np.isfinite(error_mm)
-        temperature = _fit_temperature(probability[known], level_right[known])
-        return Calibration(temperature, tuple(round(float(f), 4) for f in factor), fitted_on)
+        known = np.isfinite(h.error_mm) & h.chain_right[:, None]
+        fitted = Calibration(
+            temperature=_fit_temperature(h.probability[known], h.level_right[known]),
+            radius_factor=tuple(round(float(f), 4) for f in factor),
+            fitted_on=fitted_on,
+            level=_fit_logistic(h.margin, h.chain_right),
+            anomaly_above=round(float(np.quantile(h.anomaly, 1 - FLAGGED / 4)) + 1.0, 3),
+            unlike_below=round(float(np.quantile(h.score, FLAGGED / 4)) - 1.0, 3),
+        )
+        least = fitted.confidence(h.probability, h.margin).min(1)
+        return _with_review(fitted, least)
+
+
+def _with_review(fitted: Calibration, least: Array) -> Calibration:
+    """`review_below` between the studies that may be flagged, the share FLAGGED rounded down, and the others.
+
+    least: (N,) the least confidence of each study.
+    """
+    order = np.sort(least)
+    count = int(len(order) * FLAGGED)
+    return replace(fitted, review_below=float(order[max(count - 1, 0)] + order[count]) / 2)
 
 
 def peak_width(variance_mm2: Array) -> Array:
     """Standard deviation in mm of a peak of mean variance per axis `variance_mm2`, floor included."""
     return np.sqrt(variance_mm2 + FLOOR_MM**2)
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-np.clip(x, -500, 500))))
 
 
 def _quantile95(ratio: Array) -> float:
@@ -68,10 +137,30 @@ def _quantile95(ratio: Array) -> float:
     return float(known[rank - 1]) if len(known) else 3.0
 
 
-def _fit_temperature(probability: Array, right: NDArray[np.bool_]) -> float:
+def _fit_temperature(probability: Array, right: Bools) -> float:
     """The temperature, of a grid from 0.5 to 20, with the least cross-entropy."""
     grid = np.geomspace(0.5, 20.0, 60)
     p = np.clip(probability, 1e-6, 1 - 1e-6)
     logit = np.log(p / (1 - p))
     loss = [np.mean(np.logaddexp(0, np.where(right, -logit, logit) / t)) for t in grid]
     return round(float(grid[int(np.argmin(loss))]), 4)
+
+
+def _fit_logistic(margin: Array, right: Bools, steps: int = 50) -> tuple[float, float]:
+    """(a, b) of sigmoid(a + b margin), b at least 0, by Newton's method.
+
+    Targets are (n + 1) / (n + 2) and 1 / (m + 2) for n right and m wrong cases instead of 1 and 0 (Platt 1999), so
+    that few wrong cases, which a threshold separates, do not make it infinitely sure.
+    """
+    n, m = int(right.sum()), int((~right).sum())
+    target = np.where(right, (n + 1) / (n + 2), 1 / (m + 2))
+    scale = float(np.abs(margin).max()) or 1.0
+    x = np.stack([np.ones_like(margin), margin / scale], 1)
+    w = np.array([np.log((n + 1) / (m + 1)), 0.0])
+    for _ in range(steps):
+        p = _sigmoid(x @ w)
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(2)
+        w = w + np.linalg.solve(hessian, x.T @ (target - p))
+    if w[1] < 0:  # a margin that says the opposite says nothing
+        w = np.array([np.log((n + 1) / (m + 1)), 0.0])
+    return round(float(w[0]), 5), round(float(w[1] / scale), 6)

@@ -1,7 +1,9 @@
 """The result of `predict` as JSON: a stable contract, scripts depend on its fields.
 
 {"input", "series_uid", "slice_index", "spacing_mm": [x, y], "bundle", "runtime_s", "warnings": [...],
- "landmarks": [{"name", "status", "position_ras_mm": [x, y, z], "pixel_xy": [x, y], "confidence", "radius95_mm"}]}
+ "landmarks": [{"name", "status", "position_ras_mm": [x, y, z], "pixel_xy": [x, y], "confidence", "radius95_mm",
+                "needs_review"}],
+ "needs_review"}
 
 Unknown values are null. Positions are RAS mm; pixels are native pixels of the chosen slice. New fields may be added at
 the end of an object; a reader ignores those it does not know.
@@ -47,6 +49,7 @@ def as_json(landmarks: LandmarkSet) -> dict[str, Any]:
         "runtime_s": rounded_or_none(landmarks.runtime_s, 3),
         "warnings": list(landmarks.warnings),
         "landmarks": [landmark_as_json(landmark) for landmark in landmarks],
+        "needs_review": landmarks.needs_review,
     }
 
 
@@ -58,6 +61,7 @@ def landmark_as_json(landmark: Landmark) -> dict[str, Any]:
         "pixel_xy": rounded_list(landmark.pixel_xy, PIXEL_DIGITS),
         "confidence": rounded_or_none(landmark.confidence, CONFIDENCE_DIGITS),
         "radius95_mm": rounded_or_none(landmark.radius95_mm, MM_DIGITS),
+        "needs_review": landmark.needs_review,
     }
 
 
@@ -84,6 +88,7 @@ def from_fields(fields: Fields, schema: Sequence[str] | None = None) -> Landmark
         bundle=fields.text("bundle") if fields.has("bundle") else None,
         runtime_s=fields.number("runtime_s") if fields.has("runtime_s") else None,
         warnings=_read_warnings(fields),
+        needs_review=fields.flag("needs_review") if fields.has("needs_review") else None,
     )
 
 
@@ -96,6 +101,7 @@ def read_landmark(item: Fields) -> Landmark:
         pixel_xy=item.numbers("pixel_xy", 2) if item.has("pixel_xy") else None,
         confidence=item.number("confidence") if item.has("confidence") else None,
         radius95_mm=item.number("radius95_mm") if item.has("radius95_mm") else None,
+        needs_review=item.flag("needs_review") if item.has("needs_review") else None,
     )
 
 

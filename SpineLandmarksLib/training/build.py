@@ -18,7 +18,7 @@ from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.fusion import fit_sigma
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.model import Detector
-from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.predict import Localizer, SliceReading
 from SpineLandmarksLib.settings import to_dict
 from SpineLandmarksLib.training.dataset import load_image, points_of, spacing_of
 from SpineLandmarksLib.training.evaluate import compare, read_annotated
@@ -26,7 +26,7 @@ from SpineLandmarksLib.training.export import write_graph, write_weights
 from SpineLandmarksLib.training.levels import chain_shifts, shifted
 from SpineLandmarksLib.training.recipe import Recipe
 from SpineLandmarksLib.transforms import prepare_slice
-from SpineLandmarksLib.uncertainty import Calibration
+from SpineLandmarksLib.uncertainty import Calibration, HeldOut
 
 #: What a bundle says of its doubt before it has been calibrated: a plain probability and a wide circle.
 UNCALIBRATED = Calibration(1.0, (), "nothing: not calibrated")
@@ -91,16 +91,24 @@ def calibrate(bundle: Bundle, held_out: Sequence[Annotation], fitted_on: str) ->
     """Fit the doubt on cases that the weights have never seen, and seal the bundle again."""
     localizer = Localizer(bundle, open_backend(bundle))
     readings = read_annotated(localizer, held_out)
-    compared = compare(localizer, held_out, readings)
-    calibration = Calibration.fit(
+    return with_calibration(bundle, Calibration.fit(held_out_of(localizer, held_out, readings), fitted_on))
+
+
+def held_out_of(localizer: Localizer, annotations: Sequence[Annotation], readings: Sequence[SliceReading]) -> HeldOut:
+    """What the doubt is fitted on, from readings of slices that the weights have never seen."""
+    compared = compare(localizer, annotations, readings)
+    chain_right = chain_shifts(compared) == 0
+    return HeldOut(
         probability=np.stack([reading.chain.probability for reading in readings]),
-        # A shifted chain's end lies beyond the annotation: nearest to its own truth, and wrong all the same.
-        level_right=~shifted(compared) & (chain_shifts(compared) == 0)[:, None],
         variance_mm2=np.stack([reading.variance_mm2 for reading in readings]),
         error_mm=compared.error_mm,
-        fitted_on=fitted_on,
+        # A shifted chain's end lies beyond the annotation: nearest to its own truth, and wrong all the same.
+        level_right=~shifted(compared) & chain_right[:, None],
+        chain_right=chain_right,
+        margin=np.array([reading.numbering.margin for reading in readings]),
+        anomaly=np.array([reading.numbering.anomaly for reading in readings]),
+        score=np.array([reading.chain.score for reading in readings]),
     )
-    return with_calibration(bundle, calibration)
 
 
 def with_calibration(bundle: Bundle, calibration: Calibration) -> Bundle:

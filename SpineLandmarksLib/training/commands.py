@@ -78,6 +78,33 @@ def train_command(options: argparse.Namespace) -> int:
     return 0
 
 
+def calibrate_command(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.training.build import with_calibration
+    from SpineLandmarksLib.training.crossfit import crossfit, operating_point, read_fold
+    from SpineLandmarksLib.training.dataset import load_image
+    from SpineLandmarksLib.training.metrics import summarize
+    from SpineLandmarksLib.training.report import write_report
+
+    schema = schema_of(options.dataset)
+    folds, rows = [], []
+    for number in range(1, options.folds + 1):
+        options.fold, options.holdout = (number, options.folds), None
+        _, judged, split = split_dataset(options, options.dataset, schema)
+        folds.append(read_fold(Path(options.bundles.format(fold=number)), judged, split, options.progress))
+        rows += judged
+    words = f"{len(rows)} slices of {options.dataset.name} out of {options.folds} folds, split seed {options.split_seed}"
+    predictions, calibration = crossfit(folds, words)
+    notes = [f"Data: {words}; each fold's doubt was fitted on the others"]
+    summary = summarize(predictions) | {"bundle": f"{options.folds} folds of {options.bundles}", "notes": notes}
+    write_report(predictions, summary, lambda row: load_image(rows[row].image), options.output,
+                 f"{len(rows)} slices, each judged out of its fold", notes=notes)  # fmt: skip
+    print(f"{headline(summary)}\n{operating_point(summary)}")
+    print(f"Written: {options.output / 'metrics.json'}, {options.output / 'report.html'}")
+    if options.into:
+        print(f"Doubt written into {with_calibration(load_bundle(options.into), calibration).folder}")
+    return 0
+
+
 def split_dataset(
     options: argparse.Namespace, dataset: Path, schema: tuple[str, ...]
 ) -> tuple[list[Annotation], list[Annotation], str]:

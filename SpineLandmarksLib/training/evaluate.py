@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from SpineLandmarksLib.formats.landmarks_json import Annotation
-from SpineLandmarksLib.predict import Localizer, SliceReading
+from SpineLandmarksLib.predict import Localizer, SliceReading, odd
 from SpineLandmarksLib.training.dataset import load_image, points_of, spacing_of
 from SpineLandmarksLib.training.metrics import summarize
 from SpineLandmarksLib.training.predictions import Millimetres, Predictions
@@ -38,18 +38,23 @@ def compare(
     truth = np.stack([points_of(annotation, bundle.landmarks) for annotation in annotations])
     predicted = np.stack([reading.xy for reading in readings])
     spacing = np.array([spacing_of(annotation) or (np.nan, np.nan) for annotation in annotations])
+    calibration = bundle.calibration
+    confidence = np.stack([calibration.confidence(r.chain.probability, r.numbering.margin) for r in readings])
+    is_odd = np.array([bool(odd(reading, calibration)) for reading in readings])
+    needs_review = (confidence < calibration.review_below) | is_odd[:, None]
     return Predictions(
         truth_px=truth,
         predicted_px=predicted,
         valid=np.asarray(np.isfinite(truth).all(-1)),
         found=np.asarray(np.isfinite(predicted).all(-1)),
         spacing_mm=spacing,
-        confidence=np.stack([bundle.calibration.confidence(reading.chain.probability) for reading in readings]),
+        confidence=confidence,
         radius95_mm=np.stack([bundle.calibration.radius95_mm(reading.variance_mm2) for reading in readings]),
         groups=np.array([annotation.group for annotation in annotations]),
         names=bundle.landmarks,
         image_names=tuple(annotation.image.name for annotation in annotations),
         millimetres=millimetres_of(annotations),
+        needs_review=needs_review,
     )
 
 

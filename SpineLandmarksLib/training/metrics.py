@@ -33,6 +33,9 @@ DEFINITIONS = {
     "chain_shifts": "images whose points as a whole fit the truth better when moved along the chain",
     "radius95_coverage": "share of predicted annotated points whose truth lies within the stated 95 % radius",
     "confidence": "probability that the level is right, against the share of points that are not level shifts",
+    "review": "flagged_images: share of images with a flagged landmark; wrong_points_caught: share of wrong points "
+    "(missed, on another level, or beyond 8 mm) that are flagged; wrong_images_caught: share of images with such a "
+    "point that are flagged",
     "interval": "95 % percentile bootstrap over groups (patients or studies); where all or none succeeded, the exact "
     "binomial limit with each group as one trial; null with fewer than two groups",
 }  # fmt: skip
@@ -65,6 +68,7 @@ def summarize(predictions: Predictions, *, bootstrap: int = 2000, seed: int = 0)
         },
         "chain_shifts": _chains(ordered),
         "calibration": _calibration(ordered, resampler),
+        "review": _review(ordered, resampler),
         "bootstrap": {"replicates": bootstrap, "seed": seed, "level": LEVEL, "resampled": "groups"},
         "definitions": DEFINITIONS,
         "images": _cases(predictions),
@@ -127,6 +131,21 @@ def _calibration(predictions: Predictions, resampler: GroupBootstrap) -> dict[st
         "coverage_curve": [{"nominal": nominal, "observed": seen} for nominal, seen in coverage_curve(predictions)],
         "expected_calibration_error": expected_calibration_error(bins),
         "confidence_bins": [asdict(each) for each in bins],
+    }
+
+
+def _review(predictions: Predictions, resampler: GroupBootstrap) -> dict[str, Any]:
+    """How much the flag asks of readers, and how much of what is wrong it shows them."""
+    assert predictions.needs_review is not None
+    flagged = predictions.needs_review
+    wrong = failures(predictions) | (shifted(predictions) & predictions.counted)
+    wrong_image, flagged_image = wrong.any(axis=1), flagged.any(axis=1)
+    return {
+        "flagged_images": resampler.proportion(flagged_image, np.ones_like(flagged_image)).as_json(),
+        "wrong_points_caught": resampler.proportion((wrong & flagged).sum(axis=1), wrong.sum(axis=1)).as_json(),
+        "wrong_images_caught": resampler.proportion(flagged_image & wrong_image, wrong_image).as_json(),
+        "n_wrong_points": int(wrong.sum()),
+        "n_wrong_images": int(wrong_image.sum()),
     }
 
 

@@ -33,7 +33,7 @@ class Predictions:
         annotation so that L1-L5 = 144 mm.
     confidence: (N, L), probability that the level is right. radius95_mm: (N, L). Both nan where not stated.
     groups: (N,), the patient or study that an image belongs to. image_names: (N,). names: (L,), head to foot.
-    millimetres: where the known spacings come from.
+    millimetres: where the known spacings come from. needs_review: (N, L), flagged for a reader; all False if not said.
     Raises LandmarkError when a shape, a range or a name breaks these rules.
     """
 
@@ -48,6 +48,7 @@ class Predictions:
     names: tuple[str, ...]
     image_names: tuple[str, ...]
     millimetres: Millimetres = "measured"
+    needs_review: Bools | None = None
 
     def __post_init__(self) -> None:
         self._normalize()
@@ -64,7 +65,9 @@ class Predictions:
     def _normalize(self) -> None:
         for field in ("truth_px", "predicted_px", "spacing_mm", "confidence", "radius95_mm"):
             self._set(field, np.asarray(getattr(self, field), dtype=np.float64))
-        for field in ("valid", "found"):
+        if self.needs_review is None:
+            self._set("needs_review", np.zeros(np.shape(self.valid), dtype=np.bool_))
+        for field in ("valid", "found", "needs_review"):
             self._set(field, np.asarray(getattr(self, field), dtype=np.bool_))
         self._set("groups", np.asarray([str(group) for group in self.groups], dtype=np.str_))
         self._set("names", tuple(str(name) for name in self.names))
@@ -75,6 +78,7 @@ class Predictions:
         expected = {
             "truth_px": (n, count, 2), "predicted_px": (n, count, 2), "valid": (n, count), "found": (n, count),
             "spacing_mm": (n, 2), "confidence": (n, count), "radius95_mm": (n, count), "groups": (n,),
+            "needs_review": (n, count),
         }  # fmt: skip
         for field, shape in expected.items():
             came = getattr(self, field).shape
@@ -157,7 +161,22 @@ class Predictions:
             self.truth_px[index], self.predicted_px[index], self.valid[index], self.found[index],
             self.spacing_mm[index], self.confidence[index], self.radius95_mm[index], self.groups[index],
             self.names, tuple(self.image_names[row] for row in index), self.millimetres,
+            None if self.needs_review is None else self.needs_review[index],
         )  # fmt: skip
+
+
+    @staticmethod
+    def join(parts: Sequence[Predictions]) -> Predictions:
+        """All images of several sets of the same landmarks. LandmarkError when their names or millimetres differ."""
+        kinds = {(part.names, part.millimetres) for part in parts}
+        if len(kinds) != 1:
+            raise LandmarkError(f"Expected sets of the same landmarks in the same unit; got {len(kinds)} kinds")
+        ((names, millimetres),) = kinds
+        arrays = ("truth_px", "predicted_px", "valid", "found", "spacing_mm", "confidence", "radius95_mm", "groups",
+                  "needs_review")  # fmt: skip
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
+        images = tuple(image for part in parts for image in part.image_names)
+        return Predictions(**joined, names=names, image_names=images, millimetres=millimetres)
 
 
 def _mm_per_px_by_length(predictions: Predictions, row: int) -> float:

@@ -134,15 +134,16 @@ def test_the_json_contract_is_kept_to_the_letter(a_result: LandmarkSet, tmp_path
     content = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert list(content) == [
         "input", "series_uid", "slice_index", "spacing_mm", "bundle", "runtime_s", "warnings", "landmarks",
+        "needs_review",
     ]  # fmt: skip
     assert content["landmarks"][0] == {
         "name": "T12-L1", "status": "out_of_view", "position_ras_mm": None, "pixel_xy": None, "confidence": None,
-        "radius95_mm": None,
+        "radius95_mm": None, "needs_review": None,
     }  # fmt: skip
     # Pixel (20, 40) of slice 3: R = 10 + 0.3*20 + 3.2*3, A = 20 - 0.4*20 + 2.4*3, S = 30 - 0.8*40.
     assert content["landmarks"][1] == {
         "name": "L1", "status": "predicted", "position_ras_mm": [25.6, 19.2, -2.0], "pixel_xy": [20.0, 40.0],
-        "confidence": 0.97, "radius95_mm": 3.1,
+        "confidence": 0.97, "radius95_mm": 3.1, "needs_review": None,
     }  # fmt: skip
     assert content["runtime_s"] == 0.412
     assert "é" in content["input"]

@@ -284,6 +284,20 @@ def test_confidence_is_held_against_the_level_not_against_the_distance():
     assert expected_calibration_error(bins) == pytest.approx((0.25 - 5 / 55 + 0.05) / 2)
 
 
+def test_the_flag_is_judged_by_what_is_wrong_and_what_it_asks_to_be_looked_at(two_small_images):
+    """Wrong are L2 of image a (missed) and L2 of image b (9 mm off, nearer to L1-L2 were it annotated)."""
+    flags = np.array([[False, False, True], [False, False, False]])
+    review = summarize(replace(two_small_images, needs_review=flags))["review"]
+    assert (review["n_wrong_points"], review["n_wrong_images"]) == (2, 2)
+    shares = {name: review[name]["value"] for name in ("flagged_images", "wrong_points_caught", "wrong_images_caught")}
+    assert shares == {"flagged_images": 0.5, "wrong_points_caught": 0.5, "wrong_images_caught": 0.5}
+
+
+def test_predictions_joined_are_those_of_all_parts(two_small_images):
+    first, second = two_small_images.take([0]), two_small_images.take([1])
+    assert summarize(Predictions.join([second, first]))["overall"] == summarize(two_small_images)["overall"]
+
+
 def test_a_confidence_of_exactly_zero_or_one_falls_in_the_outer_bins():
     spines = straight_spines(2)
     confidence = np.stack([np.zeros(11), np.ones(11)])

@@ -139,9 +139,11 @@ def test_the_json_has_the_fields_of_the_contract(
     written = json.loads((tmp_path / "found.json").read_text())
     assert list(written) == [
         "input", "series_uid", "slice_index", "spacing_mm", "bundle", "runtime_s", "warnings", "landmarks",
+        "needs_review",
     ]  # fmt: skip
     for mark in written["landmarks"]:
-        assert list(mark) == ["name", "status", "position_ras_mm", "pixel_xy", "confidence", "radius95_mm"]
+        assert list(mark) == ["name", "status", "position_ras_mm", "pixel_xy", "confidence", "radius95_mm",
+                              "needs_review"]  # fmt: skip
     assert [mark["name"] for mark in written["landmarks"]] == list(LUMBAR11)
     first, last = written["landmarks"][0], written["landmarks"][-1]
     assert (first["status"], first["position_ras_mm"], first["pixel_xy"]) == ("out_of_view", None, None)
@@ -157,6 +159,25 @@ def test_a_doubtful_level_is_named_in_the_warnings(
     unsure = replace(a_bundle_in_memory, calibration=replace(a_bundle_in_memory.calibration, temperature=1000.0))
     _, found = predict(a_phantom_study, Localizer(unsure, a_localizer.backend))
     assert any(warning.startswith("Levels are doubtful: T12-L1, L1,") for warning in found.warnings)
+
+
+def test_what_the_calibration_calls_unlike_is_warned_of_and_needs_review(
+    a_bundle_in_memory: Bundle, an_oracle: Any, a_phantom_study: Path
+) -> None:
+    _, usual = predict(a_phantom_study, Localizer(a_bundle_in_memory, an_oracle))
+    assert (usual.needs_review, usual["L3"].needs_review) == (False, False)
+    strict = replace(a_bundle_in_memory, calibration=replace(a_bundle_in_memory.calibration, unlike_below=1e9))
+    _, found = predict(a_phantom_study, Localizer(strict, an_oracle))
+    assert any(warning.startswith("This image is unlike") for warning in found.warnings)
+    assert (found.needs_review, found["L3"].needs_review) == (True, False)
+
+
+def test_a_body_more_or_less_is_warned_of(
+    a_bundle_in_memory: Bundle, an_oracle: Any, a_phantom_study: Path
+) -> None:
+    limit = replace(a_bundle_in_memory, calibration=replace(a_bundle_in_memory.calibration, anomaly_above=-1.0))
+    _, found = predict(a_phantom_study, Localizer(limit, an_oracle))
+    assert any(warning.startswith("There may be six bodies") for warning in found.warnings)
 
 
 def test_slices_are_read_one_as_well_as_many(a_localizer: Localizer, a_phantom: Phantom) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from SpineLandmarksLib.uncertainty import FLOOR_MM, MOST_CONFIDENT, Calibration, peak_width
+from SpineLandmarksLib.uncertainty import FLOOR_MM, MOST_CONFIDENT, Calibration, HeldOut, peak_width
 
 
 @pytest.fixture
@@ -11,11 +11,20 @@ def a_calibration() -> Calibration:
     return Calibration(2.0, (1.5, 3.0))
 
 
-def calibrate(error_mm, variance_mm2=0.0, probability=0.9, right=True):
+def held_out(error_mm, variance_mm2=0.0, probability=0.9, right=True, chain_right=True, margin=50.0, **changed):
+    """Studies that differ in what is given and agree in the rest."""
     shape = np.shape(error_mm)
-    return Calibration.fit(
-        np.broadcast_to(probability, shape), np.broadcast_to(right, shape), np.full(shape, variance_mm2), error_mm
-    )
+    values = {
+        "probability": np.broadcast_to(probability, shape), "variance_mm2": np.broadcast_to(variance_mm2, shape),
+        "error_mm": np.asarray(error_mm), "level_right": np.broadcast_to(right, shape),
+        "chain_right": np.broadcast_to(chain_right, shape[:1]), "margin": np.broadcast_to(margin, shape[:1]),
+        "anomaly": np.zeros(shape[0]), "score": np.full(shape[0], -3.0),
+    }  # fmt: skip
+    return HeldOut(**(values | changed))
+
+
+def calibrate(error_mm, *values, **named):
+    return Calibration.fit(held_out(error_mm, *values, **named))
 
 
 def test_the_width_of_a_peak_has_the_floor_in_it():
@@ -55,20 +64,22 @@ def test_unknown_errors_are_left_out_and_a_landmark_without_any_gets_a_factor():
     assert np.isfinite(second)
 
 
-def test_the_radius_is_fitted_where_the_level_is_right_and_the_temperature_on_all():
+def test_the_radius_is_fitted_where_the_level_is_right_and_the_temperature_where_the_chain_is():
     errors = np.append(np.arange(1.0, 40.0), [35.0, 400.0])[:, None]
     right = errors[:, 0] < 40
     right[-2] = False
     fitted = calibrate(errors, right=right[:, None])
     assert fitted.radius_factor == (38.0,)
     assert fitted.temperature != calibrate(errors[:39], right=right[:39, None]).temperature
+    shifted = calibrate(errors, right=right[:, None], chain_right=right)
+    assert shifted.temperature == calibrate(errors[:39], right=right[:39, None]).temperature
 
 
 def test_ninety_five_of_a_hundred_new_errors_lie_within_the_radius():
     rng = np.random.default_rng(1)
     variance = rng.uniform(0, 20, (4000, 3))
     error = np.linalg.norm(rng.normal(size=(4000, 3, 2)), axis=-1) * peak_width(variance)
-    fitted = Calibration.fit(np.full((2000, 3), 0.9), np.ones((2000, 3), bool), variance[:2000], error[:2000])
+    fitted = calibrate(error[:2000], variance[:2000])
     inside = (error[2000:] < fitted.radius95_mm(variance[2000:])).mean(0)
     assert np.abs(inside - 0.95).max() < 0.02  # four standard errors of 0.005
 
@@ -79,18 +90,62 @@ def test_the_temperature_of_what_is_said_too_surely_by_a_factor_is_that_factor(t
     logit = rng.normal(1.0, 2.0, (20_000, 1))
     right = rng.random((20_000, 1)) < 1 / (1 + np.exp(-logit))
     said = 1 / (1 + np.exp(-logit * truth))
-    assert low < Calibration.fit(said, right, np.zeros_like(logit), np.ones_like(logit)).temperature < high
+    assert low < calibrate(np.ones_like(logit), probability=said, right=right).temperature < high
 
 
 def test_confidence_rises_with_probability_and_stays_within_its_limits(a_calibration):
-    confidence = a_calibration.confidence(np.linspace(0, 1, 101))
+    confidence = a_calibration.confidence(np.linspace(0, 1, 101), 0.0)
     assert (np.diff(confidence) >= 0).all()
     assert confidence[0] >= 0
     assert confidence[-1] == MOST_CONFIDENT
-    assert a_calibration.confidence(np.array([0.5])) == pytest.approx(0.5)
+    assert a_calibration.confidence(np.array([0.5]), 0.0) == pytest.approx(0.5)
     # logit(0.9) = ln 9, halved: ln 3, so 3 to 1
-    assert a_calibration.confidence(np.array([0.9])) == pytest.approx(0.75)
+    assert a_calibration.confidence(np.array([0.9]), 0.0) == pytest.approx(0.75)
 
 
 def test_a_radius_that_is_not_known_stays_unknown(a_calibration):
     assert np.isnan(a_calibration.radius95_mm(np.array([np.nan, 1.0]))[0])
+
+
+def test_the_chain_is_as_sure_as_its_margin_was_right_on_held_out_cases():
+    """Margins drawn so that a chain of margin m is right with probability sigmoid(m / 10 - 1)."""
+    rng = np.random.default_rng(3)
+    margin = rng.uniform(-20, 60, 20_000)
+    right = rng.random(20_000) < 1 / (1 + np.exp(1 - margin / 10))
+    offset, slope = calibrate(np.ones((20_000, 1)), chain_right=right, margin=margin).level
+    assert offset == pytest.approx(-1.0, abs=0.1)
+    assert slope == pytest.approx(0.1, abs=0.01)
+
+
+def test_few_wrong_chains_that_a_margin_separates_leave_room_for_doubt():
+    margin = np.r_[[-5.0, 2.0, 8.0], np.linspace(20, 80, 147)]
+    fitted = calibrate(np.ones((150, 1)), chain_right=margin > 10, margin=margin)
+    low, middle, high = fitted.chain_confidence(np.array([-5.0, 12.0, 60.0]))
+    assert low < 0.5 < high < 1
+    assert low < middle < high
+
+
+def test_a_margin_that_says_the_opposite_says_nothing():
+    margin = np.r_[np.full(50, 1.0), np.full(50, 9.0)]
+    fitted = calibrate(np.ones((100, 1)), chain_right=margin < 5, margin=margin)
+    assert fitted.level == (pytest.approx(0.0), 0.0)
+
+
+def test_both_doubts_are_multiplied():
+    fitted = Calibration(1.0, (1.0, 1.0), level=(0.0, 1.0))
+    # sigmoid(ln 3) = 3/4 of the chain; sigmoid(logit 0.5) = 1/2 and sigmoid(logit 0.9) = 9/10 of the landmarks
+    assert fitted.confidence(np.array([[0.5, 0.9]]), np.array([np.log(3)])) == pytest.approx(np.array([[0.375, 0.675]]))
+
+
+def test_the_flag_is_set_so_that_one_study_in_twenty_is_shown():
+    margin = np.arange(100.0)
+    fitted = calibrate(np.ones((100, 2)), chain_right=margin > 4, margin=margin)
+    confidence = fitted.confidence(np.full((100, 2), 0.9), margin)
+    assert ((confidence < fitted.review_below).any(1) == (margin < 5)).all()
+
+
+def test_oddities_begin_beyond_what_held_out_studies_show():
+    anomaly, score = np.r_[np.zeros(99), 9.0], np.r_[-60.0, np.full(99, -4.0)]
+    fitted = calibrate(np.ones((100, 1)), anomaly=anomaly, score=score)
+    assert 0 < fitted.anomaly_above < 9
+    assert -60 < fitted.unlike_below < -4

@@ -1,0 +1,70 @@
+"""Every slice judged by weights and a doubt that have never seen its patient.
+
+Each fold's bundle reads the patients that were left out of its training. The doubt that judges a fold is fitted on the
+other folds; the doubt that a shipped bundle gets is fitted on all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from SpineLandmarksLib.errors import DatasetError
+from SpineLandmarksLib.formats.landmarks_json import Annotation
+from SpineLandmarksLib.predict import Localizer, SliceReading
+from SpineLandmarksLib.training.build import held_out_of
+from SpineLandmarksLib.training.evaluate import Progress, compare, read_annotated
+from SpineLandmarksLib.training.predictions import Predictions
+from SpineLandmarksLib.uncertainty import Calibration, HeldOut
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold's bundle, the slices it has never seen, and what it reads there."""
+
+    localizer: Localizer
+    annotations: Sequence[Annotation]
+    readings: Sequence[SliceReading]
+
+    @property
+    def held_out(self) -> HeldOut:
+        return held_out_of(self.localizer, self.annotations, self.readings)
+
+    def judged_with(self, calibration: Calibration) -> Predictions:
+        bundle = replace(self.localizer.bundle, calibration=calibration)
+        return compare(Localizer(bundle, self.localizer.backend), self.annotations, self.readings)
+
+
+def read_fold(bundle: Path, left_out: Sequence[Annotation], split: str, progress: Progress | None = None) -> Fold:
+    """Read the slices that `bundle` was trained without. DatasetError when its run says it left out others."""
+    run = bundle.parent / "run.json"
+    trained = json.loads(run.read_text()).get("split") if run.is_file() else split
+    if trained != split:
+        raise DatasetError(f"Expected {bundle} to be trained with {split} left out; its run left out {trained}")
+    localizer = Localizer.open(bundle)
+    return Fold(localizer, left_out, read_annotated(localizer, left_out, progress))
+
+
+def crossfit(folds: Sequence[Fold], fitted_on: str) -> tuple[Predictions, Calibration]:
+    """The out-of-fold predictions, each with a doubt fitted on the other folds, and the doubt fitted on all."""
+    held_out = [fold.held_out for fold in folds]
+    judged = []
+    for number, fold in enumerate(folds):
+        others = HeldOut.join(held_out[:number] + held_out[number + 1 :])
+        judged.append(fold.judged_with(Calibration.fit(others)))
+    return Predictions.join(judged), Calibration.fit(HeldOut.join(held_out), fitted_on)
+
+
+def operating_point(summary: dict[str, Any]) -> str:
+    """The flag and the radius in one line."""
+    review, calibration = summary["review"], summary["calibration"]
+    share = {name: review[name]["value"] for name in ("flagged_images", "wrong_points_caught", "wrong_images_caught")}
+    said = {name: "none to catch" if value is None else f"{100 * value:.1f} %" for name, value in share.items()}
+    return (
+        f"radius95 covers {100 * (calibration['radius95_coverage']['value'] or 0):.1f} %; needs_review flags "
+        f"{said['flagged_images']} of images and catches {said['wrong_points_caught']} of {review['n_wrong_points']} "
+        f"wrong points, {said['wrong_images_caught']} of {review['n_wrong_images']} images with one"
+    )
