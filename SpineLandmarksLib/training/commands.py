@@ -92,7 +92,7 @@ def calibrate_command(options: argparse.Namespace) -> int:
         _, judged, split = split_dataset(options, options.dataset, schema)
         folds.append(read_fold(Path(options.bundles.format(fold=number)), judged, split, options.progress))
         rows += judged
-    words = f"{len(rows)} slices of {options.dataset.name} out of {options.folds} folds, split seed {options.split_seed}"
+    words = f"{len(rows)} slices of {options.dataset.name}, {options.folds} folds, split seed {options.split_seed}"
     predictions, calibration = crossfit(folds, words)
     notes = [f"Data: {words}; each fold's doubt was fitted on the others"]
     summary = summarize(predictions) | {"bundle": f"{options.folds} folds of {options.bundles}", "notes": notes}
