@@ -9,10 +9,10 @@ the original prediction, give the current state. As JSON:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
-from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.errors import FormatError, LandmarkError
 from SpineLandmarksLib.formats.json_result import landmark_as_json, read_landmark
 from SpineLandmarksLib.formats.shared import rounded
 from SpineLandmarksLib.formats.strict_json import Fields
@@ -45,9 +45,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Correction:
-    """One operation. seconds: that the person spent on it, see `Session`. when: UTC.
+    """One operation. seconds: that the person spent on it, see `Session`. when: aware, UTC.
 
-    note: the model of a relocalization, the file of an import, the direction of a shift, the text of a comment.
+    note: the model of a relocalization, the file of an import, the direction of a shift, the text of a comment, the
+    step that an undo or redo is of.
     """
 
     who: str
@@ -56,6 +57,10 @@ class Correction:
     changes: tuple[Change, ...] = ()
     seconds: float = 0.0
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.when.utcoffset() != timedelta(0):
+            raise LandmarkError(f"Expected a time in UTC; got {self.when.isoformat()}")
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -11,96 +11,28 @@ that is refused raises LandmarkError with the next step to take and changes noth
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
+from pathlib import Path
 
 from SpineLandmarksLib.errors import LandmarkError
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point
-from SpineLandmarksLib.review.correction import Change, Correction, What
-from SpineLandmarksLib.review.doubt import UNREVIEWED, next_to_review, to_review
-from SpineLandmarksLib.review.frame import ImageFrame
-from SpineLandmarksLib.review.journal import Journal
-from SpineLandmarksLib.review.revision import ImageReference, Revision, require_study_key
+from SpineLandmarksLib.review.correction import Correction
+from SpineLandmarksLib.review.doubt import UNREVIEWED, next_to_review
+from SpineLandmarksLib.review.recording import Recording
 from SpineLandmarksLib.review.shift import shifted
 
-Listener = Callable[[Correction], None]
 
-#: A pause longer than this between two operations is not work on the study; this much of it is counted.
-LONGEST_PAUSE_S = 120.0
-
-
-def utc_now() -> datetime:
-    return datetime.now(timezone.utc)
-
-
-class Session:
-    """study: its key. original: what the model said, kept as it is; every name of the schema in it, head to foot.
-
-    author: who corrects from now on. frame: of the image, to check positions by and to know pixels; None if unknown.
-    clock: gives the time as aware UTC. events: of earlier work, which is taken up where it ended.
-    parent: id of the revision that the work goes on from; saved_events: how many events a revision holds already.
-    """
-
-    def __init__(
-        self,
-        study: str,
-        original: LandmarkSet,
-        author: str = "",
-        frame: ImageFrame | None = None,
-        clock: Callable[[], datetime] = utc_now,
-        events: Iterable[Correction] = (),
-        parent: str | None = None,
-        saved_events: int = 0,
-    ) -> None:
-        self.study = require_study_key(study)
-        self.original = original
-        self.author = author
-        self.frame = frame
-        self.parent = parent
-        self.saved_events = saved_events
-        self._clock = clock
-        self._journal = Journal(original, events)
-        self._listeners: list[Listener] = []
-        self._offered: dict[str, int] = {}
-        self._last = clock()
-
-    # What is known
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.original.names
-
-    @property
-    def current(self) -> LandmarkSet:
-        """The landmarks as they are now; `bundle` is the model that spoke last."""
-        return replace(
-            self.original,
-            landmarks=tuple(self._journal.landmarks.values()),
-            bundle=self._journal.model or self.original.bundle,
-            needs_review=self.original.needs_review if self.to_review() else False,
-        )
-
-    def __getitem__(self, name: str) -> Landmark:
-        if name not in self.names:
-            raise LandmarkError(f"Expected one of {', '.join(self.names)}; got {name!r}")
-        return self._journal.landmarks[name]
-
-    @property
-    def events(self) -> tuple[Correction, ...]:
-        return tuple(self._journal.events)
-
-    @property
-    def comment(self) -> str:
-        return self._journal.comment
+class Session(Recording):
+    """The operations; what is known, undo, listeners and saving are in `Recording`, as are the arguments."""
 
     def given(self) -> dict[str, Point | None]:
-        """What a person has said, for the chain solver to hold fixed: a position, or None for not visible."""
-        return {m.name: m.position_ras_mm for m in self._journal.landmarks.values() if m.status not in UNREVIEWED}
+        """What a person has said, for the chain solver to hold fixed: a position, or None for not visible.
 
-    def to_review(self) -> list[str]:
-        """Names that no person has looked at, worst first."""
-        return to_review(self._journal.landmarks)
+        A point on an image without millimetres cannot be given, and is left out.
+        """
+        said = [landmark for landmark in self._journal.landmarks.values() if landmark.status not in UNREVIEWED]
+        return {m.name: m.position_ras_mm for m in said if m.is_absent or m.position_ras_mm is not None}
 
     def next_doubtful(self, after: str | None = None) -> str | None:
         """The worst landmark that needs review, or the next worst after `after`; None when all are reviewed."""
@@ -108,147 +40,71 @@ class Session:
             self[after]
         return next_to_review(self._journal.landmarks, {m.name: m for m in self.original}, after)
 
-    # Operations
-
     def move(self, name: str, position_ras_mm: Sequence[float]) -> Correction | None:
         """Put a point elsewhere; it is then corrected."""
         if self[name].is_absent:
             raise LandmarkError(f"Expected a landmark with a point; {name} has none. Place it instead")
-        return self._set_points("move", [self._at(name, position_ras_mm)])
+        return self._change("move", [self._at(name, position_ras_mm)])
 
     def place(self, name: str, position_ras_mm: Sequence[float]) -> Correction | None:
         """Give a point to a landmark that has none; it is then corrected."""
         if not self[name].is_absent:
             raise LandmarkError(f"Expected a landmark without a point; {name} has one. Move it instead")
-        return self._set_points("place", [self._at(name, position_ras_mm)])
+        return self._change("place", [self._at(name, position_ras_mm)])
 
     def mark_not_visible(self, name: str) -> Correction | None:
         """State that the landmark cannot be seen on this image; its point is taken away."""
         self._require_unconfirmed([name])
-        return self._set_points("mark_not_visible", [Landmark(name, "not_visible", needs_review=False)])
+        return self._change("mark_not_visible", [Landmark(name, "not_visible", needs_review=False)])
 
     def confirm(self, name: str) -> Correction | None:
         if self[name].is_absent:
             raise LandmarkError(
                 f"Expected a landmark with a point to confirm; {name} has none. Place it or mark it not visible"
             )
-        return self._set_points("confirm", [_confirmed(self[name])])
+        return self._change("confirm", [_confirmed(self[name])])
 
     def confirm_all(self) -> Correction | None:
         """Confirm every landmark that has a point. Those without one still need a person's word."""
         present = [landmark for landmark in self._journal.landmarks.values() if not landmark.is_absent]
-        return self._set_points("confirm", [_confirmed(landmark) for landmark in present])
+        return self._change("confirm", [_confirmed(landmark) for landmark in present])
 
     def unconfirm(self, name: str) -> Correction | None:
         """Back to the status before it was confirmed."""
         if self[name].status != "confirmed":
             raise LandmarkError(f"Expected a confirmed landmark; {name} is {self[name].status}. Nothing to take back")
         before = self._journal.before_confirmation(name)
-        return self._set_points(
+        return self._change(
             "unconfirm", [replace(self[name], status=before.status, needs_review=before.needs_review)]
         )
 
     def shift_chain(self, levels: int, including_confirmed: bool = False) -> Correction | None:
         """Move all names `levels` towards the head (+1: the body called L2 is now L3) or the foot (-1); see `shift`."""
+        if levels == 0:
+            raise LandmarkError("Expected a shift by 1 or more levels towards the head (+) or the foot (-); got 0")
         if not including_confirmed:
             self._require_unconfirmed(self.names)
         way = f"{abs(levels)} towards the {'head' if levels > 0 else 'foot'}"
-        return self._set_points("shift_chain", shifted(tuple(self._journal.landmarks.values()), levels), way)
+        return self._change("shift_chain", shifted(tuple(self._journal.landmarks.values()), levels), way)
 
     def merge_relocalized(self, new: LandmarkSet) -> Correction | None:
         """Take a new prediction for every landmark that no person has spoken of."""
         self._require_same_names(new)
         free = [landmark for landmark in new if self[landmark.name].status in UNREVIEWED]
-        return self._set_points("relocalize", free, new.bundle or "")
+        return self._change("relocalize", free, new.bundle or "")
 
     def import_points(self, new: LandmarkSet, including_confirmed: bool = False) -> Correction | None:
         """Take all landmarks from a file that was read onto this image (`import_landmarks`), statuses included."""
         self._require_same_names(new)
         if not including_confirmed:
             self._require_unconfirmed(self.names)
-        return self._set_points("import", [self._with_pixel(landmark) for landmark in new], new.input)
-
-    def undo(self) -> Correction | None:
-        """Take back the last step that is not taken back yet; None when there is none."""
-        if not self._journal.done:
-            return None
-        step = self._journal.done[-1]
-        return self._record("undo", tuple(change.reversed() for change in step.changes), step.what)
-
-    def redo(self) -> Correction | None:
-        """Do again what was taken back last; None when there is none, or something else was done since."""
-        if not self._journal.undone:
-            return None
-        step = self._journal.undone[-1]
-        return self._record("redo", step.changes, step.what)
-
-    def can_undo(self) -> bool:
-        return bool(self._journal.done)
-
-    def can_redo(self) -> bool:
-        return bool(self._journal.undone)
-
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener(correction)` after each operation; the answer ends it."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
-
-    def set_comment(self, text: str) -> Correction | None:
-        """A remark on the study, recorded like the rest but no step of undo."""
-        return self._record("comment", (), text) if text != self.comment else None
-
-    # Saving
-
-    @property
-    def is_saved(self) -> bool:
-        """Whether a revision holds everything that was done."""
-        return self.saved_events == len(self.events)
-
-    def revision(self, image: ImageReference) -> Revision:
-        """The current state for a store, with the time spent since the last one. Raises LandmarkError without author.
-
-        The session counts as saved once `mark_saved` is told that a store has it.
-        """
-        seconds = sum(event.seconds for event in self.events[self.saved_events :])
-        revision = Revision(
-            self.study, self.author, self._clock(), self.current, image, self.parent, seconds, self.comment
-        )
-        self._offered[revision.id] = len(self.events)
-        return revision
-
-    def mark_saved(self, revision: Revision) -> None:
-        """A store has taken a revision of this session; the next one follows from it. What was done since is unsaved.
-
-        Raises LandmarkError for a revision that this session did not make.
-        """
-        if revision.id not in self._offered:
-            raise LandmarkError(f"Expected a revision of this session; got {revision.id} of {revision.study}")
-        self.saved_events = self._offered.pop(revision.id)
-        self.parent = revision.id
+        return self._change("import", [self._with_pixel(landmark) for landmark in new], Path(new.input).name)
 
     # Inside
 
-    def _set_points(self, what: What, landmarks: Iterable[Landmark], note: str = "") -> Correction | None:
-        changes = [Change(self._journal.landmarks[new.name], new, self.original[new.name]) for new in landmarks]
-        changed = tuple(change for change in changes if change.before != change.after)
-        return self._record(what, changed, note) if changed else None
-
-    def _record(self, what: What, changes: tuple[Change, ...], note: str) -> Correction:
-        now = self._clock()
-        seconds = min(max((now - self._last).total_seconds(), 0.0), LONGEST_PAUSE_S)
-        event = Correction(self.author, now, what, changes, seconds, note)
-        self._journal.accept(event)
-        self._last = now
-        for listener in tuple(self._listeners):
-            listener(event)
-        return event
-
     def _at(self, name: str, position_ras_mm: Sequence[float]) -> Landmark:
         self._require_unconfirmed([name])
-        position = tuple(float(value) for value in position_ras_mm)
-        if len(position) != 3 or not all(map(math.isfinite, position)):
-            raise LandmarkError(f"Expected three finite numbers (R, A, S in mm) for {name}; got {position}")
-        r, a, s = position
+        r, a, s = _finite_point(name, position_ras_mm)
         if self.frame is not None and not self.frame.contains((r, a, s)):
             raise LandmarkError(
                 f"Expected {name} inside the volume; got R {r:.1f}, A {a:.1f}, S {s:.1f} mm. "
@@ -267,12 +123,22 @@ class Session:
             verb = "is" if len(confirmed) == 1 else "are"
             raise LandmarkError(
                 f"Expected landmarks that are not confirmed; {', '.join(confirmed)} {verb}. "
-                "Take the confirmation back first, or say that confirmed ones may change"
+                "Take the confirmation back first"
             )
 
     def _require_same_names(self, new: LandmarkSet) -> None:
         if set(new.names) != set(self.names):
             raise LandmarkError(f"Expected the landmarks {', '.join(self.names)}; got {', '.join(new.names)}")
+
+
+def _finite_point(name: str, position_ras_mm: Sequence[float]) -> Point:
+    try:
+        r, a, s = (float(value) for value in position_ras_mm)
+    except (TypeError, ValueError):
+        r = a = s = math.nan
+    if not all(map(math.isfinite, (r, a, s))):
+        raise LandmarkError(f"Expected three finite numbers (R, A, S in mm) for {name}; got {position_ras_mm}")
+    return r, a, s
 
 
 def _confirmed(landmark: Landmark) -> Landmark:

@@ -20,8 +20,9 @@ from SpineLandmarksLib.formats.json_result import as_json, from_fields
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
 from SpineLandmarksLib.review.correction import Correction
 from SpineLandmarksLib.review.frame import ImageFrame
+from SpineLandmarksLib.review.recording import utc_now
 from SpineLandmarksLib.review.revision import optional_text
-from SpineLandmarksLib.review.session import Session, utc_now
+from SpineLandmarksLib.review.session import Session
 
 VERSION = 1
 
