@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == LIBRARY:
             raise
-        return fail(f"this command needs {error.name}: pip install 'spine-landmarks[train]'")
+        package = error.name.partition(".")[0]
+        wanted = "review" if package in ("sqlalchemy", "psycopg", "dicomanonymizer") else "train"
+        return fail(f"this command needs {package}: pip install 'spine-landmarks[{wanted}]'")
     except KeyboardInterrupt:
         print("spine-landmarks: interrupted; every file written so far is whole", file=sys.stderr)
         return 130
@@ -100,6 +102,7 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     p.add_argument("dataset", type=Path, metavar="DATASET", help="folder with landmarks.json and images/")
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     _add_holdout(p, "judge only the N patients that `train --holdout N` leaves out")
+    p.add_argument("--locked", action="store_true", help="judge the locked hold-out, which is left out otherwise")
     _add_model(p)
     p.set_defaults(run=run_evaluate, progress=show_progress)
 

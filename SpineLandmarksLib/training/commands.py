@@ -14,6 +14,7 @@ from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.training.dataset import load_annotations, schema_of, weights_of_shares
 from SpineLandmarksLib.training.folds import holdout, split_by_group
+from SpineLandmarksLib.training.locked import only_locked, without_locked
 
 
 def evaluate_command(options: argparse.Namespace) -> int:
@@ -108,18 +109,26 @@ def calibrate_command(options: argparse.Namespace) -> int:
 def split_dataset(
     options: argparse.Namespace, dataset: Path, schema: tuple[str, ...]
 ) -> tuple[list[Annotation], list[Annotation], str]:
-    """(rows to learn from, rows to judge, the split in words); both are all rows when nothing is held out."""
+    """(rows to learn from, rows to judge, the split in words); both are all rows when nothing is held out.
+
+    The patients of a locked hold-out are in neither, unless `options.locked` asks to judge them alone.
+    """
     rows = load_annotations([dataset], schema)
+    if getattr(options, "locked", False):
+        judge_alone = only_locked(rows, dataset)
+        return [], judge_alone, f"the locked hold-out of {len({row.group for row in judge_alone})} patients"
+    rows, locked_out = without_locked(rows, dataset)
     groups = [row.group for row in rows]
+    seed = f"split seed {options.split_seed}{locked_out}"
     if options.fold is not None:
         number, folds = options.fold
         learn, judge = split_by_group(groups, folds, options.split_seed)[number - 1]
-        words = f"fold {number} of {folds} of {len(set(groups))} patients, split seed {options.split_seed}"
+        words = f"fold {number} of {folds} of {len(set(groups))} patients, {seed}"
     elif options.holdout is not None:
         learn, judge = holdout(groups, options.holdout, options.split_seed)
-        words = f"{options.holdout} held-out patients of {len(set(groups))}, split seed {options.split_seed}"
+        words = f"{options.holdout} held-out patients of {len(set(groups))}, {seed}"
     else:
-        return rows, rows, "all slices"
+        return rows, rows, f"all slices{locked_out}"
     return [rows[i] for i in learn], [rows[i] for i in judge], words
 
 
@@ -127,7 +136,7 @@ def with_extra(
     data: list[Annotation], extra: Sequence[tuple[Path, float | None]], schema: tuple[str, ...]
 ) -> tuple[list[Annotation], list[float]]:
     """`data` followed by the slices of every extra data set, and how often each slice is drawn."""
-    parts = [data, *(load_annotations([folder], schema) for folder, _ in extra)]
+    parts = [data, *(without_locked(load_annotations([folder], schema), folder)[0] for folder, _ in extra)]
     weight = weights_of_shares([len(part) for part in parts], [None, *(share for _, share in extra)])
     return [row for part in parts for row in part], weight
 

@@ -16,6 +16,7 @@ from SpineLandmarksLib.formats.strict_json import load_json, shown
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.imaging.picture import read_picture
 from SpineLandmarksLib.landmarks import LUMBAR11, require_unique
+from SpineLandmarksLib.training.locked import refuse_locked
 from SpineLandmarksLib.training.predictions import LUMBAR_LENGTH_MM
 from SpineLandmarksLib.transforms import Image, Preparation, prepare_slice
 
@@ -104,9 +105,13 @@ def cache_scale(p: Preparation) -> float:
 def load_cases(
     annotations: Sequence[Annotation], schema: Sequence[str], p: Preparation, weight: Sequence[float] | None = None
 ) -> Cases:
-    """Read and prepare every annotated slice once. weight: how often each is drawn, the same for all when left out."""
+    """Read and prepare every annotated slice once. weight: how often each is drawn, the same for all when left out.
+
+    Raises DatasetError for slices of a locked hold-out.
+    """
     import torch
 
+    refuse_locked(annotations)
     prepared, points = [], []
     for annotation in annotations:
         native = load_image(annotation.image)
