@@ -27,8 +27,9 @@ LOG_OUT_OF_VIEW, LOG_HIDDEN_INSIDE = -5.0, -9.0
 LOG_IMPOSSIBLE = -1e6
 #: So large that no doubt about a landmark's neighbours outweighs it.
 LOG_GIVEN = 1e3
-#: The worst that one offset can cost, so that an odd spine is doubted rather than torn apart.
-LOG_WORST_OFFSET = -10.0
+#: The worst that one offset can cost. A skipped level doubles an offset, which must cost more than the evidence of the
+#: landmarks above it can gain: at -10 a chain was torn wherever the sacrum and the upper spine contradicted each other.
+LOG_WORST_OFFSET = -40.0
 #: Scales tried when millimetres are only assumed.
 FREE_SCALES = tuple(np.geomspace(0.6, 1.6, 11))
 
