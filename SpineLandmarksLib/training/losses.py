@@ -38,7 +38,9 @@ class Losses(nn.Module):
             target = gaussian_target(points_px, r.sigma_px, size, a.stride)
             return LOSSES[a.heatmap_loss](heatmap, target, valid)
         dx2, dy2 = squared_distance(torch.nan_to_num(points_px), size, a.stride)
-        return LOSSES[a.heatmap_loss](heatmap, self.sigma(dx2 + dy2), valid) + 20.0 * self.sigma.penalty()
+        # The paper adds 20 penalties to a sum over landmarks; the heatmap loss here is their mean.
+        penalty = 20.0 / self.detector.landmarks * self.sigma.penalty()
+        return LOSSES[a.heatmap_loss](heatmap, self.sigma(dx2 + dy2), valid) + penalty
 
     def direct_loss(self, out: Output, points_px: Tensor, valid: Tensor, image: Tensor) -> Tensor:
         assert out.mean_px is not None

@@ -1,0 +1,113 @@
+"""What `spine-landmarks experiment` does: run the rows that are missing, then write every table again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from SpineLandmarksLib.formats.atomic import write_atomically, write_text_atomically
+from SpineLandmarksLib.training.commands import device_of
+from SpineLandmarksLib.training.experiments.ablation import ablation_rows, run_ablation
+from SpineLandmarksLib.training.experiments.curve import CURVE_ROWS, curve_plot, run_curve
+from SpineLandmarksLib.training.experiments.document import write_section
+from SpineLandmarksLib.training.experiments.rows import Line, chosen
+from SpineLandmarksLib.training.experiments.seeds import MEAN_PLACE, run_folds, seed_rows
+from SpineLandmarksLib.training.experiments.study import Study
+from SpineLandmarksLib.training.experiments.table import figures_table, training_table
+from SpineLandmarksLib.training.metrics import summarize
+
+LEGEND = ("In brackets: 95 % intervals that resample patients. SDR@t: share of annotated points within t mm. Level "
+          "shift: points nearer to another landmark than to their own. Wholly right: every point within 8 mm. Minutes: "
+          "wall time of training all networks of a row, the mean over splits.")  # fmt: skip
+
+
+def experiment_command(options: argparse.Namespace) -> int:
+    study = Study(options.data, options.output, options.minutes, device_of(options.device), options.split_seed)
+    return KINDS[options.kind](study, options)
+
+
+def seeds_command(study: Study, options: argparse.Namespace) -> int:
+    rows = chosen(seed_rows(options.default_bundles), options.rows)
+    study.hold_to(settings_of(options, folds=options.folds, default_bundles=options.default_bundles))
+    lines = run_folds(study, rows, options.folds)
+    about = (f"Out of fold on {len(study.annotated)} slices of {study.data.name}, {options.folds} folds by patient, "
+             f"split seed {options.split_seed}; {options.minutes:g} minutes for each network and fold.")  # fmt: skip
+    return publish(options, about, [(line.row.title, line) for line in lines])
+
+
+def curve_command(study: Study, options: argparse.Namespace) -> int:
+    rows = chosen(CURVE_ROWS, options.rows)
+    study.hold_to(settings_of(options, holdout=options.holdout))
+    points = run_curve(study, rows, options.holdout)
+    named = [(f"{line.row.title}, {size}", line) for size, line in points]
+    about = (f"{options.holdout} held-out patients of {study.data.name}, split seed {options.split_seed}; networks "
+             f"trained on as many others as the row says, {options.minutes:g} minutes each.")  # fmt: skip
+    drawn = [(size, line.row.title, summarize(line.predictions)["overall"]) for size, line in points]
+    picture = curve_plot(drawn)
+    for page in filter(None, (study.folder / "curve.md", options.document)):
+        (page.parent / "images").mkdir(parents=True, exist_ok=True)
+        with write_atomically(page.parent / "images" / "learning-curve.svg") as file:
+            file.write(picture)
+    return publish(options, about, named, "![Learning curves](images/learning-curve.svg)")
+
+
+def ablation_command(study: Study, options: argparse.Namespace) -> int:
+    extra = {folder.name: share for folder, share in options.extra}
+    rows = chosen(ablation_rows("default", options.extra, options.start_from), options.rows)
+    start = str(options.start_from) if options.start_from else None
+    study.hold_to(settings_of(options, holdout=options.holdout, extra=extra, start_from=start))
+    lines = run_ablation(study, rows, options.holdout)
+    also = f" and {', '.join(extra)}" if extra else ""
+    about = (f"{options.holdout} held-out patients of {study.data.name}, split seed {options.split_seed}; networks "
+             f"trained on the others{also}, {options.minutes:g} minutes each.")  # fmt: skip
+    return publish(options, about, [(line.row.title, line) for line in lines])
+
+
+def settings_of(options: argparse.Namespace, **own: Any) -> dict[str, Any]:
+    """What must not change between the runs of one folder."""
+    common = {"kind": options.kind, "data": str(options.data.resolve()), "minutes": options.minutes,
+              "split_seed": options.split_seed}  # fmt: skip
+    return {**common, **own}
+
+
+def publish(options: argparse.Namespace, about: str, named: Sequence[tuple[str, Line]], picture: str = "") -> int:
+    """Write DIR/KIND.json and DIR/KIND.md, and the section KIND of the document."""
+    summaries = [(title, line, summarize(line.predictions)) for title, line in named]
+    unit = summaries[0][2]["unit"]
+    remarks = _remarks([(line, summary["overall"]) for _, line, summary in summaries])
+    text = "\n\n".join(part for part in (
+        f"{about} Distances in {unit}. {LEGEND}",
+        picture,
+        figures_table([(title, summary["overall"], line.results) for title, line, summary in summaries]),
+        training_table([(title, line.row.decoder, line.results, remark)
+                        for (title, line, _), remark in zip(summaries, remarks, strict=True)]),
+    ) if part)  # fmt: skip
+    folder: Path = options.output
+    figures = {"about": about, "rows": {title: summary["overall"] for title, _, summary in summaries}}
+    write_text_atomically(folder / f"{options.kind}.json", json.dumps(figures, indent=1) + "\n")
+    write_text_atomically(folder / f"{options.kind}.md", text + "\n")
+    if options.document:
+        write_section(options.document, options.kind, text)
+    print(text)
+    return 0
+
+
+def _remarks(lines: Sequence[tuple[Line, Any]]) -> list[str]:
+    """Says of a trained row that it is no better than the mean place, where that row is among them."""
+    floor = [overall["mre_mm"]["value"] for line, overall in lines if line.row.key == MEAN_PLACE]
+    said = []
+    for line, overall in lines:
+        value = overall["mre_mm"]["value"]
+        worse = bool(floor) and line.row.key != MEAN_PLACE and (value is None or value >= floor[0])
+        said.append("no better than the mean place" if worse else "")
+    return said
+
+
+KINDS: dict[str, Callable[[Study, argparse.Namespace], int]] = {
+    "seeds": seeds_command,
+    "curve": curve_command,
+    "ablation": ablation_command,
+}

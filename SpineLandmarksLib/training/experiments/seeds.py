@@ -1,0 +1,45 @@
+"""The seed paper's table and two of its successors, beside our default, out of fold on every slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from SpineLandmarksLib.training.experiments.bundles import bundle_row
+from SpineLandmarksLib.training.experiments.locate import mean_place
+from SpineLandmarksLib.training.experiments.product import product_row
+from SpineLandmarksLib.training.experiments.results import pooled
+from SpineLandmarksLib.training.experiments.rows import Contestant, Line, Row, network_row, result_of
+from SpineLandmarksLib.training.experiments.study import Part, Study
+
+#: The row that no network has to be trained for: below it, a network has learned nothing.
+MEAN_PLACE = "mean-place"
+DEFAULT_TITLE = "our default"
+
+
+def seed_rows(default_bundles: str | None = None) -> list[Row]:
+    """default_bundles: where the default's own bundles are, "{fold}" for the fold; trained like the rest without."""
+    title = DEFAULT_TITLE
+    default = bundle_row("default", title, default_bundles) if default_bundles else None
+    return [
+        Row(MEAN_PLACE, "mean place, no network", "none", enter_mean_place),
+        network_row("direct", "direct alone (Xception + FC)", "seed-direct-small", "peak"),
+        network_row("unet", "U-Net alone (binary cross-entropy)", "seed-unet-small", "peak"),
+        product_row("product-fixed", "product, fixed sigma", "seed-unet-small", "seed-direct-small", False),
+        product_row("product-learned", "product, learned sigma", "seed-unet-small", "seed-direct-small", True),
+        network_row("scn-original", "SCN, original", "scn-original-small", "peak"),
+        network_row("scn-later", "SCN, later recipe", "scn-small", "chain"),
+        default or network_row("default", title, "default", "chain"),
+    ]
+
+
+def enter_mean_place(study: Study, part: Part) -> Contestant:
+    return Contestant(mean_place(part.learn, study.schema))
+
+
+def run_folds(study: Study, rows: Sequence[Row], folds: int) -> list[Line]:
+    """Each row on every fold; the points of all folds together are the row's."""
+    lines = []
+    for row in rows:
+        results = tuple(result_of(study, row, part) for part in study.folds(folds))
+        lines.append(Line(row, pooled(results, study.annotated, study.schema), results))
+    return lines

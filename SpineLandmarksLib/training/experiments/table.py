@@ -1,0 +1,97 @@
+"""Finished rows as two Markdown tables: the figures with their intervals, and how each row was trained and read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+from SpineLandmarksLib.training.experiments.results import Result
+from SpineLandmarksLib.training.metrics import THRESHOLDS_MM
+
+Overall = Mapping[str, Any]
+SDR = tuple(f"{t:g}" for t in THRESHOLDS_MM)
+DECODERS = {"peak": "largest peak", "chain": "chain", "none": "none"}
+
+
+def figures_table(lines: Sequence[tuple[str, Overall, Sequence[Result]]], first: str = "row") -> str:
+    """(title, "overall" of metrics.json, results) -> one line each."""
+    head = [first, "MRE, mm", "median, mm", *(f"SDR@{t}, %" for t in SDR), "level shift, %", "images wholly right, %",
+            "parameters, M", "minutes"]  # fmt: skip
+    body = []
+    for title, overall, results in lines:
+        shares = [*(overall["sdr"][t] for t in SDR), overall["level_shift_rate"], overall["images_within_8_mm"]]
+        cells = [estimate(overall[key], mm) for key in ("mre_mm", "median_mm")] + [estimate(s, percent) for s in shares]
+        body.append([title, *cells, millions(results), minutes(results)])
+    return markdown(head, body)
+
+
+def training_table(lines: Sequence[tuple[str, str, Sequence[Result], str]], first: str = "row") -> str:
+    """(title, decoder, results, remark) -> one line each."""
+    head = [first, "input", "batch", "steps", "decoder", "remarks"]
+    body = []
+    for title, decoder, results, remark in lines:
+        networks = results[0].trainings
+        steps = [_range([result.trainings[k].steps for result in results]) for k in range(len(networks))]
+        said = [*_remarks(results), *([remark] if remark else [])]
+        body.append([title, _joined(t.shown for t in networks), _joined(str(t.batch) for t in networks),
+                     _joined(steps, every=True), DECODERS[decoder], "; ".join(said)])  # fmt: skip
+    return markdown(head, body)
+
+
+def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def estimate(each: Mapping[str, float | None], show: Callable[[float], str]) -> str:
+    """"1.52 (1.40-1.66)"; a dash where nothing was found."""
+    value, low, high = each["value"], each["low"], each["high"]
+    if value is None:
+        return "–"
+    return show(value) if low is None or high is None else f"{show(value)} ({show(low)}–{show(high)})"
+
+
+def mm(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def percent(share: float) -> str:
+    """One decimal; never 100.0 for less than all, nor 0.0 for more than none."""
+    return f"{100 * share:.1f}" if share in (0.0, 1.0) else f"{min(max(100 * share, 0.1), 99.9):.1f}"
+
+
+def minutes(results: Sequence[Result]) -> str:
+    """Minutes of training of all networks of a row, the mean over its splits."""
+    known = [[t.minutes for t in result.trainings] for result in results]
+    if not known[0]:
+        return "0"
+    if any(value is None for row in known for value in row):
+        return "unknown"
+    return f"{mean(sum(value or 0.0 for value in row) for row in known):.1f}"
+
+
+def millions(results: Sequence[Result]) -> str:
+    return f"{sum(t.parameters for t in results[0].trainings) / 1e6:.1f}"
+
+
+def _remarks(results: Sequence[Result]) -> list[str]:
+    """What the results themselves have to say: divergence, fitted sigma, provenance."""
+    diverged = sum(any(t.diverged for t in result.trainings) for result in results)
+    said = [f"diverged in {diverged} of {len(results)}"] if diverged else []
+    sigma = [value for result in results for value in result.sigma_px]
+    said += [f"sigma {_range(sigma, '.1f')} px"] if sigma else []
+    return said + list(dict.fromkeys(result.remark for result in results if result.remark))
+
+
+def _range(values: Sequence[float], form: str = "d") -> str:
+    low, high = format(min(values), form), format(max(values), form)
+    return low if low == high else f"{low}–{high}"
+
+
+def _joined(parts: Any, every: bool = False) -> str:
+    """Of several networks: what they share once, else all with a plus."""
+    listed = list(parts)
+    return " + ".join(listed if every or len(set(listed)) > 1 else listed[:1])
+
+
