@@ -131,10 +131,10 @@ def _read_landmark(row: _Row) -> Landmark:
     label = row.text("label")
     if label.startswith("'") and label[1:].startswith(_FORMULA_STARTS):
         label = label[1:]
-    position, pixel = row.point(*_AXES["RAS"]), row.point("pixel_x", "pixel_y")
-    if "l_mm" in row.cells:
-        in_lps = row.point(*_AXES["LPS"])
-        position = in_lps and tuple(ras_from_lps(in_lps).tolist())
+    in_lps = "l_mm" in row.cells
+    position, pixel = row.point(*_AXES["LPS" if in_lps else "RAS"]), row.point("pixel_x", "pixel_y")
+    if in_lps and position is not None:
+        position = tuple(ras_from_lps(position).tolist())
     return checked_landmark(
         row.where,
         label,
