@@ -166,8 +166,18 @@ def _add_experiment(commands: argparse._SubParsersAction[argparse.ArgumentParser
     from SpineLandmarksLib.training.experiments.arguments import add_arguments
 
     p = commands.add_parser("experiment", help="train and judge many networks side by side, and write their table")
-    add_arguments(p)
+    _add_robustness(add_arguments(p))
     p.set_defaults(run=run_experiment)
+
+
+def _add_robustness(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = kinds.add_parser("robustness", help="one bundle on slices that are changed in known ways")
+    p.add_argument("dataset", type=Path, metavar="DATASET", help="folder with landmarks.json and images/")
+    p.add_argument("--output", required=True, type=Path, metavar="DIR")
+    p.add_argument("--document", type=Path, metavar="FILE.md", help="also write the table into its section")
+    _add_holdout(p, "judge only the N patients that `train --holdout N` leaves out")
+    _add_model(p)
+    p.set_defaults(run=run_robustness, progress=show_progress)
 
 
 def run_predict(options: argparse.Namespace) -> int:
@@ -234,6 +244,12 @@ def run_experiment(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.training.experiments.commands import experiment_command
 
     return experiment_command(options)
+
+
+def run_robustness(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.training.experiments.robustness import robustness_command
+
+    return robustness_command(options)
 
 
 def show_progress(done: int, total: int) -> None:
