@@ -138,7 +138,9 @@ def _quantile95(ratio: Array) -> float:
 
 
 def _fit_temperature(probability: Array, right: Bools) -> float:
-    """The temperature, of a grid from 0.5 to 20, with the least cross-entropy."""
+    """The temperature, of a grid from 0.5 to 20, with the least cross-entropy; 1 where there is nothing to fit it on."""
+    if not len(right):
+        return 1.0
     grid = np.geomspace(0.5, 20.0, 60)
     p = np.clip(probability, 1e-6, 1 - 1e-6)
     logit = np.log(p / (1 - p))

@@ -1,0 +1,73 @@
+"""Every slice judged out of its fold: by weights and a doubt that have not seen it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from SpineLandmarksLib.bundle import Bundle, load_bundle
+from SpineLandmarksLib.cli import main
+from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.training.crossfit import Fold, crossfit
+from SpineLandmarksLib.training.dataset import load_annotations
+from SpineLandmarksLib.training.evaluate import read_annotated
+from SpineLandmarksLib.uncertainty import Calibration
+
+
+@pytest.fixture
+def two_trainings(a_small_bundle: Bundle, tmp_path: Path) -> Path:
+    """Two folds' bundles, each in the folder of its run, as `train --fold I/2` leaves them."""
+    for number in (1, 2):
+        run = tmp_path / f"fold{number}"
+        shutil.copytree(a_small_bundle.folder, run / "small")
+        split = f"fold {number} of 2 of 4 patients, split seed 0"
+        (run / "run.json").write_text(json.dumps({"split": split}))
+    return tmp_path
+
+
+def test_all_slices_are_judged_once_and_the_doubt_goes_into_the_bundle(
+    two_trainings: Path, a_small_bundle: Bundle, a_phantom_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = two_trainings / "shipped"
+    shutil.copytree(a_small_bundle.folder, shipped)
+    pattern, output = two_trainings / "fold{fold}" / "small", two_trainings / "out"
+    assert main(["calibrate", str(a_phantom_dataset), "--bundles", str(pattern), "--folds", "2", "--into", str(shipped),
+                 "--output", str(output)]) == 0  # fmt: skip
+    assert "needs_review flags" in capsys.readouterr().out
+    summary = json.loads((output / "metrics.json").read_text())
+    annotated = load_annotations([a_phantom_dataset], a_small_bundle.landmarks)
+    assert sorted(case["image"] for case in summary["images"]) == sorted(row.image.name for row in annotated)
+    assert load_bundle(shipped).calibration.fitted_on.startswith("4 slices of")
+    assert load_bundle(shipped).calibration.level is not None
+
+
+def test_a_bundle_of_another_fold_is_refused(
+    two_trainings: Path, a_phantom_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (two_trainings / "fold1").rename(two_trainings / "fold0")
+    (two_trainings / "fold2").rename(two_trainings / "fold1")
+    (two_trainings / "fold0").rename(two_trainings / "fold2")
+    assert main(["calibrate", str(a_phantom_dataset), "--bundles", str(two_trainings / "fold{fold}" / "small"),
+                 "--folds", "2", "--output", str(two_trainings / "out")]) == 2  # fmt: skip
+    assert "to be trained with fold 1 of 2" in capsys.readouterr().err
+    assert not (two_trainings / "out").exists()
+
+
+def test_the_doubt_that_judges_a_fold_is_fitted_on_the_others(
+    a_small_bundle: Bundle, a_phantom_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    localizer = Localizer.open(a_small_bundle.folder)
+    rows = load_annotations([a_phantom_dataset], a_small_bundle.landmarks)
+    readings = read_annotated(localizer, rows)
+    folds = [Fold(localizer, rows[part], readings[part]) for part in (slice(0, 1), slice(1, 4))]
+    scores = [np.array([reading.chain.score for reading in fold.readings]) for fold in folds]
+    fitted: list[np.ndarray] = []
+    fit = Calibration.fit
+    monkeypatch.setattr(Calibration, "fit", staticmethod(lambda h, *a: fitted.append(h.score) or fit(h, *a)))
+    crossfit(folds, "all")
+    expected = [scores[1], scores[0], np.concatenate(scores)]
+    assert [part.tolist() for part in fitted] == [part.tolist() for part in expected]
