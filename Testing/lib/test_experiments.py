@@ -33,6 +33,7 @@ from SpineLandmarksLib.training.experiments.results import Result, Training
 from SpineLandmarksLib.training.experiments.rows import chosen, result_of
 from SpineLandmarksLib.training.experiments.seeds import run_folds, seed_rows
 from SpineLandmarksLib.training.experiments.study import Study
+from SpineLandmarksLib.training.locked import lock
 from SpineLandmarksLib.training.losses import Losses
 from SpineLandmarksLib.training.metrics import summarize
 from SpineLandmarksLib.training.phantom.dataset import write_phantom_dataset
@@ -169,6 +170,16 @@ def test_results_of_another_data_set_are_not_taken_for_these(
     run_folds(a_study, keyed("mean-place"), 2)
     with pytest.raises(DatasetError, match="on each of 4 slices once"):
         run_folds(replace(a_study, data=a_phantom_dataset), keyed("mean-place"), 2)
+
+
+def test_a_locked_patient_is_neither_learned_from_nor_judged(a_study: Study, watched: Watched, tmp_path: Path) -> None:
+    data = tmp_path / "locked"
+    shutil.copytree(a_study.data, data)
+    patient = sorted(row.group for row in a_study.annotated.values())[0]
+    lock(data, [patient])
+    (line,) = run_folds(replace(a_study, data=data), keyed("unet"), 2)
+    assert len(line.predictions) == 5
+    assert patient not in {*line.predictions.groups, *watched.learned[0], *watched.learned[1]}
 
 
 def test_divergence_is_a_row_of_misses_that_says_so(

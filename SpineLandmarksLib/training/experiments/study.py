@@ -29,7 +29,7 @@ from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.model import Detector
 from SpineLandmarksLib.settings import from_dict, to_dict
 from SpineLandmarksLib.training.commands import split_dataset
-from SpineLandmarksLib.training.dataset import Cases, load_annotations, load_cases, schema_of
+from SpineLandmarksLib.training.dataset import Cases, load_cases, schema_of
 from SpineLandmarksLib.training.experiments.budget import shortened, steps_within
 from SpineLandmarksLib.training.experiments.results import Training, by_image
 from SpineLandmarksLib.training.export import write_weights
@@ -68,8 +68,8 @@ class Study:
 
     @cached_property
     def annotated(self) -> dict[str, Annotation]:
-        """Every slice of the data set, by image."""
-        return by_image(load_annotations([self.data], self.schema), self.data)
+        """Every slice of the data set by image, without those of a locked hold-out."""
+        return by_image(self._split("all").judge, self.data)
 
     def folds(self, count: int) -> list[Part]:
         """The splits of `train --fold 1/count` to `--fold count/count`."""
