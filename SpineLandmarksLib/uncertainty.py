@@ -138,7 +138,7 @@ def _quantile95(ratio: Array) -> float:
 
 
 def _fit_temperature(probability: Array, right: Bools) -> float:
-    """The temperature, of a grid from 0.5 to 20, with the least cross-entropy; 1 where there is nothing to fit it on."""
+    """The temperature, of a grid from 0.5 to 20, with the least cross-entropy; 1 where there is nothing to fit."""
     if not len(right):
         return 1.0
     grid = np.geomspace(0.5, 20.0, 60)
