@@ -74,12 +74,13 @@ def test_distances_are_in_true_millimetres_whatever_was_told(a_view: View) -> No
 
 
 def test_an_image_is_silent_when_it_is_wrong_and_not_flagged(a_view: View) -> None:
-    """One is right, one wrong, one wrong with a warning only, one wrong and flagged, one right and flagged."""
+    """Of eight: wrong; wrong with a warning only (two are silent); wrong, warned of and flagged; the rest is right."""
     right, wrong = ((50, 20), (50, 50), (50, 80), None), ((50, 20), (50, 80), (50, 80), None)
-    sets = [found(*right), found(*wrong), found(*wrong, warnings=("Out of view: L2-L3",)), found(*wrong, review=True),
-            found(*right, review=True)]  # fmt: skip
-    got = values(*sets, views=[a_view] * 5)
-    assert (got["warned"], got["review"], got["silent"]) == (0.2, 0.4, 0.4)
+    told = ("Out of view: L2-L3",)
+    sets = [found(*wrong), found(*wrong, warnings=told), found(*wrong, warnings=told, review=True),
+            found(*right, warnings=told), *(found(*right) for _ in range(4))]  # fmt: skip
+    got = values(*sets, views=[a_view] * 8)
+    assert (got["warned"], got["review"], got["silent"]) == (3 / 8, 1 / 8, 2 / 8)
 
 
 def test_a_slice_is_told_its_spacing_and_read_without_warnings(a_phantom_dataset: Path) -> None:
