@@ -128,7 +128,7 @@ def test_a_schema_without_discs_has_what_bodies_can_say() -> None:
     assert found["Distance L1 to L2"] == pytest.approx(30)
     assert found["Centroid lordosis L1-L2 to L4-L5"] == pytest.approx(0)
     assert found["Centroid lordosis L1-L2 to L5-S1"] is None
-    assert found["Centre offset L4 on L5"] is None
+    assert found["Centre offset L3 on L4"] is None
     assert not [name for name in found if name.startswith("Disc")]
 
 

@@ -127,6 +127,7 @@ def test_a_shift_moves_names_body_to_body_while_positions_stay(
     assert after == ([None, None, *before[:9]] if levels > 0 else [*before[2:], None, None])
     assert a_session["L3"].position_ras_mm == a_session.original["L2" if levels > 0 else "L4"].position_ras_mm
     assert [landmark.status for landmark in a_session.current].count("corrected") == 9
+    assert {landmark.confidence for landmark in a_session.current} == {None}  # it spoke of the level
 
 
 def test_the_end_that_a_shift_opens_is_unset_and_next_to_be_looked_at(a_session: Session) -> None:
@@ -376,6 +377,7 @@ def test_undo_and_redo_are_records_too_and_a_new_step_ends_redo(a_session: Sessi
 
 def test_a_comment_is_recorded_and_undo_passes_it_by(a_session: Session) -> None:
     a_session.confirm("L3")
+    a_session.set_comment("unsure")
     a_session.set_comment("L6?")
     assert a_session.set_comment("L6?") is None
     a_session.undo()
