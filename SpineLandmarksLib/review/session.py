@@ -87,10 +87,10 @@ class Session(Recording):
         way = f"{abs(levels)} towards the {'head' if levels > 0 else 'foot'}"
         return self._change("shift_chain", shifted(tuple(self._journal.landmarks.values()), levels), way)
 
-    def merge_relocalized(self, new: LandmarkSet) -> Correction | None:
-        """Take a new prediction for every landmark that no person has spoken of."""
+    def merge_relocalized(self, new: LandmarkSet, including_reviewed: bool = False) -> Correction | None:
+        """Take a new prediction for every landmark that no person has spoken of, or to begin afresh for all."""
         self._require_same_names(new)
-        free = [landmark for landmark in new if self[landmark.name].status in UNREVIEWED]
+        free = [landmark for landmark in new if including_reviewed or self[landmark.name].status in UNREVIEWED]
         return self._change("relocalize", free, new.bundle or "")
 
     def import_points(self, new: LandmarkSet, including_confirmed: bool = False) -> Correction | None:

@@ -172,6 +172,16 @@ def test_a_relocalization_replaces_only_what_no_person_has_spoken_of(a_session: 
     assert a_session.current.bundle == "lumbar11@1"
 
 
+def test_beginning_afresh_takes_the_whole_prediction_as_one_step_of_that_model(a_session: Session) -> None:
+    a_session.confirm("L4")
+    before = a_session.current
+    new = replace(predicted("L5-S1", confidence=0.5), bundle="lumbar11@2")
+    a_session.merge_relocalized(new, including_reviewed=True)
+    assert (a_session.current.landmarks, a_session.current.bundle) == (new.landmarks, "lumbar11@2")
+    a_session.undo()
+    assert a_session.current == before
+
+
 def test_a_confirmed_point_without_millimetres_is_not_given_as_one_that_cannot_be_seen() -> None:
     session = Session("s", LandmarkSet((Landmark("L1", pixel_xy=(3.0, 4.0)), Landmark("L2", pixel_xy=(3.0, 9.0)))))
     session.confirm("L1")
