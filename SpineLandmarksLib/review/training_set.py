@@ -2,8 +2,8 @@
 
     FOLDER/revisions/STUDY/0001-ID.json         a `Revision`; the number is the order in which they came
 
-Two writers at once take the same number and different ids, so nothing is overwritten. A data set's store reads these
-files; an id that it knows already adds nothing.
+Two writers at once take the same number and different ids, so nothing is overwritten. The id is that of the content, so
+that a store can take these files in (`read_training_set`) as often as it likes.
 """
 
 from __future__ import annotations
