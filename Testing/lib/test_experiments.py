@@ -31,7 +31,7 @@ from SpineLandmarksLib.training.experiments.curve import CURVE_ROWS, curve_plot,
 from SpineLandmarksLib.training.experiments.locate import mean_place
 from SpineLandmarksLib.training.experiments.results import Result, Training
 from SpineLandmarksLib.training.experiments.rows import chosen, result_of
-from SpineLandmarksLib.training.experiments.seeds import run_folds, seed_rows
+from SpineLandmarksLib.training.experiments.seeds import UNET_NOTE, run_folds, seed_rows
 from SpineLandmarksLib.training.experiments.study import Study
 from SpineLandmarksLib.training.locked import lock
 from SpineLandmarksLib.training.losses import Losses
@@ -196,7 +196,7 @@ def test_divergence_is_a_row_of_misses_that_says_so(
     unet, unet_how = (line for line in said if "U-Net" in line)
     _, product_how = (line for line in said if "product" in line)
     assert unet.startswith("| U-Net alone (binary cross-entropy) | – | – | 0.0 ")
-    assert unet_how.endswith("| largest peak | diverged in 2 of 2 |")
+    assert unet_how.endswith(f"| largest peak | diverged in 2 of 2; {UNET_NOTE} |")
     assert product_how.endswith("| diverged in 2 of 2 |")
 
 
@@ -388,8 +388,8 @@ OVERALL = {
     "images_within_8_mm": {"value": 1.0, "low": 0.9, "high": 1.0},
 }  # fmt: skip
 TWO = (
-    Training("u", "256 x 256 squeezed", 4, 300, 1.0, 2_000_000),
-    Training("d", "160 x 160 squeezed", 8, 200, 1.25, 20_500_000),
+    Training("u", "256 x 256 squeezed", "adam 0.001 cosine", 4, 300, 1.0, 2_000_000),
+    Training("d", "160 x 160 squeezed", "adam 0.001 cosine", 8, 200, 1.25, 20_500_000),
 )
 
 
@@ -407,8 +407,8 @@ def test_a_line_of_training_says_what_differs_between_networks_and_folds() -> No
     results = [Result({}, TWO, (4.0, 6.26), "also this"), Result({}, (replace(TWO[0], steps=310), TWO[1]))]
     *_, line = table.training_table([("product", "peak", results, "poor")]).splitlines()
     assert line == (
-        "| product | 256 x 256 squeezed + 160 x 160 squeezed | 4 + 8 | 300–310 + 200 | largest peak "
-        "| sigma 4.0–6.3 px; also this; poor |"
+        "| product | 256 x 256 squeezed + 160 x 160 squeezed | adam 0.001 cosine | 4 + 8 | 300–310 + 200 "
+        "| largest peak | sigma 4.0–6.3 px; also this; poor |"
     )
     alone = [Result({}, (replace(TWO[0], minutes=None),))]
     assert table.minutes(alone) == "unknown"
@@ -420,7 +420,7 @@ def test_a_row_below_the_mean_place_says_so(a_study: Study) -> None:
     options = arguments(a_study, "seeds")
     publish(options, "About.", [(line.row.title, line) for line in lines])
     *_, ours = (a_study.folder / "seeds.md").read_text("utf-8").splitlines()
-    assert ours.startswith("| our default | 64 x 64 of 4 mm | 2 | 3 | chain |")
+    assert ours.startswith("| our default | 64 x 64 of 4 mm | adamw 0.001 cosine | 2 | 3 | chain |")
     worse = summarize(lines[1].predictions)["overall"]["mre_mm"]["value"]
     floor = summarize(lines[0].predictions)["overall"]["mre_mm"]["value"]
     assert ("no better than the mean place" in ours) == (worse is None or worse >= floor)

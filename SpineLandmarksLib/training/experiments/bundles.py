@@ -16,7 +16,7 @@ from SpineLandmarksLib.settings import from_dict
 from SpineLandmarksLib.training.experiments.locate import by
 from SpineLandmarksLib.training.experiments.results import Training
 from SpineLandmarksLib.training.experiments.rows import Contestant, Row
-from SpineLandmarksLib.training.experiments.study import Part, Study, shown_input
+from SpineLandmarksLib.training.experiments.study import Part, Study, facts_of
 from SpineLandmarksLib.training.recipe import Recipe
 
 
@@ -52,7 +52,7 @@ def training_of(bundle: Path, recipe: Recipe) -> Training:
     with safe_open(bundle / WEIGHTS, framework="pt") as file:
         names = [name for name in file.keys() if not name.endswith(BUFFERS)]  # noqa: SIM118  no dict
         parameters = sum(prod(file.get_slice(name).get_shape()) for name in names)
-    return Training(recipe.name, shown_input(recipe), recipe.batch, recipe.steps, minutes_of(bundle.parent), parameters)
+    return facts_of(recipe, minutes_of(bundle.parent), parameters)
 
 
 #: Tensors of a network that are stored, but not trained.

@@ -96,13 +96,13 @@ def publish(options: argparse.Namespace, about: str, named: Sequence[tuple[str, 
 
 
 def _remarks(lines: Sequence[tuple[Line, Any]]) -> list[str]:
-    """Says of a trained row that it is no better than the mean place, where that row is among them."""
+    """The note of each row, and whether it is no better than the mean place, where that row is among them."""
     floor = [overall["mre_mm"]["value"] for line, overall in lines if line.row.key == MEAN_PLACE]
     said = []
     for line, overall in lines:
         value = overall["mre_mm"]["value"]
         worse = bool(floor) and line.row.key != MEAN_PLACE and (value is None or value >= floor[0])
-        said.append("no better than the mean place" if worse else "")
+        said.append("; ".join(filter(None, (line.row.note, "no better than the mean place" if worse else ""))))
     return said
 
 

@@ -30,11 +30,12 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Training:
-    """What one network took. shown: its input in words. minutes: None when unknown. parameters: of the network.
-    diverged: the error that ended it, "" for none."""
+    """What one network took. shown, optimizer: its input and its rate in words. minutes: None when unknown.
+    parameters: of the network. diverged: the error that ended it, "" for none."""
 
     recipe: str
     shown: str
+    optimizer: str
     batch: int
     steps: int
     minutes: float | None

@@ -24,12 +24,14 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Row:
-    """key: its name in files and for --rows. title, decoder: as the table says them. enter: trains what is missing."""
+    """key: its name in files and for --rows. title, decoder, note: as the table says them. enter: trains what is
+    missing."""
 
     key: str
     title: str
     decoder: str
     enter: Callable[[Study, Part], Contestant]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Line:
     results: tuple[Result, ...]
 
 
-def network_row(key: str, title: str, recipe: str, decoder: Decoder) -> Row:
+def network_row(key: str, title: str, recipe: str, decoder: Decoder, note: str = "") -> Row:
     """One network on its own."""
 
     def enter(study: Study, part: Part) -> Contestant:
@@ -51,7 +53,7 @@ def network_row(key: str, title: str, recipe: str, decoder: Decoder) -> Row:
         preparation = study.recipe_of(recipe).preparation
         return Contestant(by(decoder, localizer_of(detector, preparation, part.learn, study.schema)), (training,))
 
-    return Row(key, title, decoder, enter)
+    return Row(key, title, decoder, enter, note)
 
 
 def result_of(study: Study, row: Row, part: Part) -> Result:

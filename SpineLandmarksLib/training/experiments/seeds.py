@@ -13,21 +13,25 @@ from SpineLandmarksLib.training.experiments.study import Part, Study
 
 #: The row that no network has to be trained for: below it, a network has learned nothing.
 MEAN_PLACE = "mean-place"
-DEFAULT_TITLE = "our default"
+#: What two cores had to leave out.
+DIRECT_NOTE = "paper: 299 x 299, rate 0.0001"
+UNET_NOTE = "paper: 512 x 512, twice the filters, rate 0.0001"
+SCN_NOTE = "paper: 512 x 512, 30,000 steps"
+LATER_NOTE = "recipe scn: 1.25 mm, rate 0.0001, 20,000 steps"
 
 
 def seed_rows(default_bundles: str | None = None) -> list[Row]:
     """default_bundles: where the default's own bundles are, "{fold}" for the fold; trained like the rest without."""
-    title = DEFAULT_TITLE
+    title = "our default"
     default = bundle_row("default", title, default_bundles) if default_bundles else None
     return [
         Row(MEAN_PLACE, "mean place, no network", "none", enter_mean_place),
-        network_row("direct", "direct alone (Xception + FC)", "seed-direct-small", "peak"),
-        network_row("unet", "U-Net alone (binary cross-entropy)", "seed-unet-small", "peak"),
+        network_row("direct", "direct alone (Xception + FC)", "seed-direct-small", "peak", DIRECT_NOTE),
+        network_row("unet", "U-Net alone (binary cross-entropy)", "seed-unet-small", "peak", UNET_NOTE),
         product_row("product-fixed", "product, fixed sigma", "seed-unet-small", "seed-direct-small", False),
         product_row("product-learned", "product, learned sigma", "seed-unet-small", "seed-direct-small", True),
-        network_row("scn-original", "SCN, original", "scn-original-small", "peak"),
-        network_row("scn-later", "SCN, later recipe", "scn-small", "chain"),
+        network_row("scn-original", "SCN, original", "scn-original-small", "peak", SCN_NOTE),
+        network_row("scn-later", "SCN, later recipe", "scn-small", "chain", LATER_NOTE),
         default or network_row("default", title, "default", "chain"),
     ]
 

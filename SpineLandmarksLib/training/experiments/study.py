@@ -124,8 +124,7 @@ class Study:
         except RecipeError as error:  # the recipe is whole, so this is its loss, which is no number any more
             diverged = str(error)
         minutes = round((time.perf_counter() - started) / 60, 3)
-        facts = Training(recipe.name, shown_input(recipe), recipe.batch, recipe.steps, minutes,
-                         parameters_of(recipe, len(self.schema)), diverged)  # fmt: skip
+        facts = facts_of(recipe, minutes, parameters_of(recipe, len(self.schema)), diverged)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
         write_text_atomically(folder / "training.json", json.dumps(to_dict(facts), indent=1) + "\n")
 
@@ -136,6 +135,11 @@ class Study:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text_atomically(path, json.dumps({"minutes": self.minutes, "steps": steps}) + "\n")
         return int(load_json(path)["steps"])
+
+
+def facts_of(recipe: Recipe, minutes: float | None, parameters: int, diverged: str = "") -> Training:
+    rate = f"{recipe.optimizer} {recipe.learning_rate:g} {recipe.schedule}"
+    return Training(recipe.name, shown_input(recipe), rate, recipe.batch, recipe.steps, minutes, parameters, diverged)
 
 
 def parameters_of(recipe: Recipe, landmarks: int) -> int:

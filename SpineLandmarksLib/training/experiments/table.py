@@ -28,14 +28,14 @@ def figures_table(lines: Sequence[tuple[str, Overall, Sequence[Result]]], first:
 
 def training_table(lines: Sequence[tuple[str, str, Sequence[Result], str]], first: str = "row") -> str:
     """(title, decoder, results, remark) -> one line each."""
-    head = [first, "input", "batch", "steps", "decoder", "remarks"]
+    head = [first, "input", "rate", "batch", "steps", "decoder", "remarks"]
     body = []
     for title, decoder, results, remark in lines:
         networks = results[0].trainings
         steps = [_range([result.trainings[k].steps for result in results]) for k in range(len(networks))]
         said = [*_remarks(results), *([remark] if remark else [])]
-        body.append([title, _joined(t.shown for t in networks), _joined(str(t.batch) for t in networks),
-                     _joined(steps, every=True), DECODERS[decoder], "; ".join(said)])  # fmt: skip
+        common = [_joined(each) for each in zip(*((t.shown, t.optimizer, str(t.batch)) for t in networks), strict=True)]
+        body.append([title, *(common or [""] * 3), " + ".join(steps), DECODERS[decoder], "; ".join(said)])
     return markdown(head, body)
 
 
@@ -89,9 +89,8 @@ def _range(values: Sequence[float], form: str = "d") -> str:
     return low if low == high else f"{low}–{high}"
 
 
-def _joined(parts: Any, every: bool = False) -> str:
+def _joined(parts: Sequence[str]) -> str:
     """Of several networks: what they share once, else all with a plus."""
-    listed = list(parts)
-    return " + ".join(listed if every or len(set(listed)) > 1 else listed[:1])
+    return " + ".join(parts if len(set(parts)) > 1 else parts[:1])
 
 
