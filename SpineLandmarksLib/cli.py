@@ -10,6 +10,7 @@ from pathlib import Path
 
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.arguments import FORMAT_NAMES, extra, fold, formats, positive, slice_index, spacing
+from SpineLandmarksLib.dataset.parser import add_dataset
 from SpineLandmarksLib.errors import SpineLandmarksError
 
 LIBRARY = __name__.partition(".")[0]
@@ -60,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     _add_calibrate(commands)
     _add_phantom(commands)
     _add_bench(commands)
+    add_dataset(commands)
     _add_experiment(commands)
     return root
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select
 
-from SpineLandmarksLib.errors import StoreError
+from SpineLandmarksLib.errors import SpineLandmarksError, StoreError
 from SpineLandmarksLib.review import tables as t
 from SpineLandmarksLib.review.database import lock_all, open_postgresql, open_sqlite, without_password
 from SpineLandmarksLib.review.history import add_revision
 from SpineLandmarksLib.review.revision import Revision
 from SpineLandmarksLib.review.store import Store
+from SpineLandmarksLib.review.training_set import FOLDER as BESIDE
+from SpineLandmarksLib.review.training_set import read_training_set
 from SpineLandmarksLib.review.unsaved import waiting
 
 FILE = "store.sqlite"
@@ -41,7 +43,9 @@ def open_store(folder: Path, url: str | None = None, dataset: str = "", read_onl
 
 
 def read_in(store: Store) -> list[str]:
-    """Save what was set aside in the data set, and take the files away; returns what could not be saved, and why."""
+    """Save what was set aside in the data set, and take those files away; save what was written beside the store, which
+    stays. Returns what could not be saved, and why.
+    """
     problems = []
     for file, revision in waiting(store.folder):
         if not isinstance(revision, Revision):
@@ -53,7 +57,26 @@ def read_in(store: Store) -> list[str]:
             file.unlink()
         except (StoreError, OSError) as error:
             problems.append(f"{file}: {error}")
+    for study in _new_beside(store):
+        try:
+            for _, revision in read_training_set(store.folder, study):
+                with store.transaction() as connection:
+                    add_revision(connection, revision, store.where)
+        except SpineLandmarksError as error:
+            problems.append(str(error))
     return problems
+
+
+def _new_beside(store: Store) -> list[str]:
+    """Studies of the store with revision files that it does not know. An id stands at the end of each file's name."""
+    files = list((store.folder / BESIDE).glob("*/*-*.json"))
+    if not files:
+        return []
+    with store.snapshot() as connection:
+        ids = set(connection.scalars(select(t.revisions.c.id)))
+        keys = set(connection.scalars(select(t.studies.c.key)))
+    new = {file.parent.name for file in files if file.stem.partition("-")[2] not in ids}
+    return sorted(new & keys)
 
 
 def _prepare(connection: Connection, where: str, dataset: str, read_only: bool) -> None:

@@ -70,7 +70,7 @@ def record_of(store: Store, study: Study) -> dict[str, Any]:
     """Everything the store knows of one study."""
     history = store.history(study.key)
     ids = [revision.id for revision in history]
-    with store.transaction() as connection:
+    with store.snapshot() as connection:
         signed = connection.execute(select(t.sign_offs).where(t.sign_offs.c.revision.in_(ids))).mappings().all()
         chosen = connection.execute(select(t.choices).where(t.choices.c.dropped.in_(ids))).mappings().all()
     return {

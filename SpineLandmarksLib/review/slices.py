@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.formats.atomic import write_atomically
-from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.geometry import Matrix, apply, ras_from_slice, spacing_mm
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY
 from SpineLandmarksLib.review.study import Study
@@ -49,6 +50,33 @@ def pixel_of(landmark: Landmark, study: Study) -> PixelXY | None:
         return landmark.pixel_xy
     i, j, _ = apply(np.linalg.inv(study.matrix), landmark.position_ras_mm)
     return float(i), float(j)
+
+
+def complete(landmarks: LandmarkSet, ras_from_ijk: Matrix | None, index: int | None = None) -> LandmarkSet:
+    """The same with pixels from millimetres or millimetres from pixels, whichever is missing, and with its slice.
+
+    index: the slice that pixels count on, when the landmarks do not say; else the one nearest to most of the points.
+    """
+    index = landmarks.slice_index if index is None else index
+    if ras_from_ijk is None:
+        return replace(landmarks, slice_index=index or 0)
+    ijk_from_ras: Matrix = np.linalg.inv(ras_from_ijk).astype(np.float64)
+    if index is None:
+        known = [mark.position_ras_mm for mark in landmarks if mark.position_ras_mm is not None]
+        index = int(np.rint(np.median([apply(ijk_from_ras, point)[2] for point in known]))) if known else 0
+    spacing = landmarks.spacing_mm or spacing_mm(ras_from_ijk)[:2]
+    marks = tuple(_with_both(mark, ras_from_ijk, ijk_from_ras, index) for mark in landmarks)
+    return replace(landmarks, slice_index=index, spacing_mm=spacing, landmarks=marks)
+
+
+def _with_both(mark: Landmark, ras_from_ijk: Matrix, ijk_from_ras: Matrix, index: int) -> Landmark:
+    if mark.position_ras_mm is not None and mark.pixel_xy is None:
+        i, j, _ = apply(ijk_from_ras, mark.position_ras_mm)
+        return replace(mark, pixel_xy=(float(i), float(j)))
+    if mark.pixel_xy is not None and mark.position_ras_mm is None:
+        r, a, s = ras_from_slice(ras_from_ijk, index, mark.pixel_xy)
+        return replace(mark, position_ras_mm=(float(r), float(a), float(s)))
+    return mark
 
 
 def is_inside(xy: PixelXY, size_wh: tuple[int, int]) -> bool:

@@ -44,7 +44,14 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
+        """One that may write."""
         with explained(self.where), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """One that only reads; no writer waits for it."""
+        with explained(self.where), self.engine.execution_options(reads=True).begin() as connection:
             yield connection
 
     # studies
@@ -64,12 +71,12 @@ class Store:
 
     def studies(self) -> list[Study]:
         """All, by name."""
-        with self.transaction() as connection:
+        with self.snapshot() as connection:
             rows = connection.execute(select(t.studies.c.key, t.studies.c.content).order_by(t.studies.c.key)).all()
         return [Study.from_json(json.loads(content), f"study {key}") for key, content in rows]
 
     def study(self, key: str) -> Study:
-        with self.transaction() as connection:
+        with self.snapshot() as connection:
             content = connection.scalar(select(t.studies.c.content).where(t.studies.c.key == key))
         if content is None:
             raise no_study(key, self.where)
@@ -104,7 +111,7 @@ class Store:
 
     def heads(self, study: str) -> list[Revision]:
         """The ends of the study's history: none before anything is saved, one as a rule, several where it forked."""
-        with self.transaction() as connection:
+        with self.snapshot() as connection:
             heads = heads_of(connection, study)
         return self._revisions(select(t.revisions.c.content).where(t.revisions.c.id.in_(heads)))
 
@@ -155,7 +162,7 @@ class Store:
 
     def sign_offs(self) -> dict[str, SignOff]:
         """By revision id."""
-        with self.transaction() as connection:
+        with self.snapshot() as connection:
             rows = connection.execute(select(t.sign_offs)).all()
         return {row.revision: SignOff(row.revision, row.author, row.time) for row in rows}
 
@@ -194,11 +201,11 @@ class Store:
 
     def assignments(self) -> dict[str, str]:
         """The annotator of each study that has one."""
-        with self.transaction() as connection:
+        with self.snapshot() as connection:
             return {row.study: row.annotator for row in connection.execute(select(t.assignments))}
 
     def _revisions(self, query: Select[Any]) -> list[Revision]:
-        with self.transaction() as connection:
+        with self.snapshot() as connection:
             contents = connection.scalars(query.order_by(t.revisions.c.number)).all()
         return [Revision.from_json(json.loads(content), self.where) for content in contents]
 

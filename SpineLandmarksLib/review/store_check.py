@@ -25,7 +25,7 @@ class Finding:
 
 def check_store(store: Store) -> list[Finding]:
     """Everything that is wrong with the records; none in a sound store. Forks and files set aside are to be done."""
-    with store.transaction() as connection:
+    with store.snapshot() as connection:
         found = [Finding(problem) for problem in (*_damage(connection), *_bad_revisions(connection))]
     for study, heads in store.forks().items():
         ends = ", ".join(f"{one.id} by {one.author}" for one in heads)

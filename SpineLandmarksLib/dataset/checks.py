@@ -1,0 +1,139 @@
+"""What is wrong with annotations: points beside the image, names swapped, levels too far apart, names of people.
+
+Two neighbouring landmarks (a body and the disc beside it) are half a level apart. In 294 annotated slices of two
+sources that step is 0.58 to 1.49 times the median step of its spine, and 10 to 30 mm; beyond 0.45 to 1.8 times, or 7 to
+35 mm where the spacing was measured, something is named or placed wrongly.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
+from SpineLandmarksLib.imaging.volume import reading
+from SpineLandmarksLib.landmarks import PixelXY
+from SpineLandmarksLib.review.doubt import UNREVIEWED
+from SpineLandmarksLib.review.revision import Revision
+from SpineLandmarksLib.review.slices import is_inside, pixel_of
+from SpineLandmarksLib.review.store import Store
+from SpineLandmarksLib.review.store_check import Finding, check_files, check_store
+from SpineLandmarksLib.review.study import Study
+
+STEP_RATIO = (0.45, 1.8)
+STEP_MM = (7.0, 35.0)
+#: Two names on one place, in pixels.
+SAME_PLACE_PX = 1.0
+#: Attributes that name a person. DICOM PS3.15 table E.1-1 has hundreds more, which `dataset anonymize` takes out.
+PERSONAL = ("PatientName", "PatientBirthDate", "OtherPatientNames", "OtherPatientIDs", "PatientAddress",
+            "PatientTelephoneNumbers", "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName",
+            "InstitutionName")  # fmt: skip
+#: What anonymizers leave behind.
+_NOBODY = ("", "ANONYMIZED", "ANONYMOUS", "ANON", "NONE", "UNKNOWN", "00010101")
+
+
+def check_dataset(store: Store) -> list[Finding]:
+    """Everything that is wrong or left to do in a data set."""
+    found = [*check_store(store), *check_files(store)]
+    for study in store.studies():
+        for head in store.heads(study.key):
+            found += check_landmarks(study, head)
+        if study.source:
+            found += [Finding(f"{study.key}: {text}") for text in names_in_headers(store.folder / study.source)]
+    return found
+
+
+def check_landmarks(study: Study, revision: Revision) -> list[Finding]:
+    """What is odd in one revision. A landmark that nobody has seen is told, and no error."""
+    here = f"{study.key} ({revision.author})"
+    points = {mark.name: pixel_of(mark, study) for mark in revision.landmarks if not mark.is_absent}
+    unknown = [name for name, xy in points.items() if xy is None]
+    known = {name: xy for name, xy in points.items() if xy is not None}
+    outside = [name for name, xy in known.items() if not is_inside(xy, study.size_wh)]
+    absent = [mark.name for mark in revision.landmarks if mark.is_absent]
+    undecided = [mark.name for mark in revision.landmarks if mark.status in UNREVIEWED]
+    found = [Finding(f"{here}: {text}") for text in _odd_chain(known, study)]
+    if outside:
+        size = " x ".join(map(str, study.size_wh))
+        found.append(Finding(f"{here}: {', '.join(outside)} outside the image of {size}"))
+    if unknown:
+        found.append(Finding(f"{here}: {', '.join(unknown)} in millimetres, but the image has no known spacing"))
+    if absent and not undecided:
+        found.append(Finding(f"{here}: without a point: {', '.join(absent)}", False))
+    if revision.comment and "became" in revision.comment:
+        found.append(Finding(f"{here}: mended on reading: {revision.comment}", False))
+    return found
+
+
+def _odd_chain(points: dict[str, PixelXY], study: Study) -> Iterator[str]:
+    """Neighbours that stand in the wrong order, on one place, or at an implausible distance. points: head to foot."""
+    mm = np.array(study.spacing_mm or (1.0, 1.0))
+    for (upper, a), (lower, b) in pairwise(points.items()):
+        if np.hypot(*np.subtract(a, b)) < SAME_PLACE_PX:
+            yield f"{upper} and {lower} lie on one place"
+        elif b[1] < a[1]:
+            yield f"{lower} lies above {upper}: their names may be swapped"
+    steps = {(one, two): float(np.hypot(*(np.subtract(points[two], points[one]) * mm)))
+             for one, two in pairwise(points) if _are_neighbours(one, two)}  # fmt: skip
+    middle = float(np.median(list(steps.values()))) if len(steps) > 2 else None
+    measured = study.spacing_mm is not None and not study.spacing_is_estimated
+    for (one, two), step in steps.items():
+        if middle and not STEP_RATIO[0] <= step / middle <= STEP_RATIO[1]:
+            yield f"{one} and {two} are {step / middle:.2f} times as far apart as neighbours of this spine are"
+        elif measured and not STEP_MM[0] <= step <= STEP_MM[1]:
+            yield f"{one} and {two} are {step:.1f} mm apart; {STEP_MM[0]:g} to {STEP_MM[1]:g} mm are plausible"
+
+
+def _are_neighbours(one: str, two: str) -> bool:
+    """A body and a disc that has its name in it, or two names of another schema.
+
+    >>> _are_neighbours("L1", "L1-L2"), _are_neighbours("L1", "L2"), _are_neighbours("L1-L2", "L2")
+    (True, False, True)
+    """
+    discs = [name for name in (one, two) if "-" in name]
+    body = next((name for name in (one, two) if "-" not in name), None)
+    return len(discs) == 1 and body in discs[0].split("-")
+
+
+def names_in_headers(source: Path, most: int = 3) -> list[str]:
+    """Which attributes of a study's DICOM files still name somebody; the names themselves are not repeated.
+
+    One file of each folder is read, for the files of a series agree in this.
+    """
+    problems = []
+    for file in _one_file_a_folder(source):
+        filled = _filled(file)
+        if filled:
+            problems.append(f"DICOM headers are not anonymous ({', '.join(filled)} in {file.parent.name}/). "
+                            "Run: spine-landmarks dataset anonymize")  # fmt: skip
+    return problems[:most]
+
+
+def _filled(file: Path) -> Sequence[str]:
+    import pydicom
+
+    try:
+        with reading(file, "a DICOM file"):
+            with file.open("rb") as opened:
+                if not looks_like_dicom(opened.read(132)):
+                    return ()
+            tags = ["PatientIdentityRemoved", *PERSONAL]
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(tags))
+            if dataset.get("PatientIdentityRemoved") == "YES":
+                return ()
+            return [tag for tag in PERSONAL if str(dataset.get(tag) or "").strip().upper() not in _NOBODY]
+    except SpineLandmarksError:
+        return ()
+
+
+def _one_file_a_folder(source: Path) -> Iterator[Path]:
+    if source.is_file():
+        yield source
+    elif source.is_dir():
+        for folder, _, names in os.walk(source):
+            yield from [Path(folder) / name for name in sorted(names) if not name.startswith(".")][:1]

@@ -1,0 +1,77 @@
+"""Plain files into a data set that has their studies: exports, revisions, and landmark files named as their study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from SpineLandmarksLib.dataset.add import Adding, add_source
+from SpineLandmarksLib.dataset.annotations import read_annotations
+from SpineLandmarksLib.dataset.find import find_sources
+from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.formats.strict_json import load_json
+from SpineLandmarksLib.review.folder import read_folder
+from SpineLandmarksLib.review.history import utc_now
+from SpineLandmarksLib.review.plain_files import RECORDS, import_record
+from SpineLandmarksLib.review.revision import Revision
+from SpineLandmarksLib.review.slices import complete
+from SpineLandmarksLib.review.store import Store
+from SpineLandmarksLib.review.training_set import FOLDER as BESIDE
+from SpineLandmarksLib.review.training_set import read_training_set
+
+
+def take_in(store: Store, path: Path, author: str) -> Iterator[str]:
+    """Take in one path and tell each thing done in a line. Raises FormatError and StoreError.
+
+    A folder of `dataset export`, one of its records, the revisions that 3D Slicer saved (also of studies that are not
+    in the data set yet), a revision that was set aside, or landmarks as CSV, markups or results, alone or in a folder.
+    """
+    if (path / RECORDS).is_dir():
+        for file in sorted((path / RECORDS).glob("*.json")):
+            yield _record(store, file)
+        return
+    if path.is_dir() and path.name == BESIDE:
+        for folder in sorted(path.iterdir()):
+            yield _saved_beside(store, folder)
+        return
+    if not path.exists():
+        raise FormatError(f"Expected an existing file or folder; there is no {path}")
+    content = load_json(path) if path.is_file() and path.name.endswith(".json") else None
+    if isinstance(content, dict) and "revisions" in content:
+        yield _record(store, path)
+    elif isinstance(content, dict) and "result" in content:
+        saved = store.save(Revision.from_json(content, str(path)))
+        yield f"{path.name}: {'was there' if saved.repeated else 'saved'}"
+    else:
+        yield from _landmark_files(store, path, author)
+
+
+def _record(store: Store, file: Path) -> str:
+    study, added = import_record(store, file)
+    return f"{study}: {added} revisions taken in"
+
+
+def _saved_beside(store: Store, folder: Path) -> str:
+    """The revisions of one study; the study is added from the image that the first of them names."""
+    revisions = [revision for _, revision in read_training_set(folder.parent.parent, folder.name)]
+    if revisions and revisions[0].study not in {study.key for study in store.studies()}:
+        image = folder.parent.parent / revisions[0].image.path
+        (source,) = find_sources([image], read_folder(store.folder).id)
+        add_source(store, replace(source, key=revisions[0].study), [],
+                   Adding(slice_index=revisions[0].landmarks.slice_index))  # fmt: skip
+    added = sum(not store.save(revision).repeated for revision in revisions)
+    return f"{folder.name}: {added} revisions taken in"
+
+
+def _landmark_files(store: Store, path: Path, author: str) -> Iterator[str]:
+    """Each file becomes a revision on top of what its study has."""
+    for one in read_annotations(path):
+        study = store.study(one.study)
+        heads = store.heads(study.key)
+        told = replace(complete(one.landmarks, study.matrix), input=study.image, series_uid=study.series_uid)
+        revision = Revision(study.key, one.author or author, utc_now(), told, study.reference,
+                            heads[-1].id if heads else None, comment=one.comment)  # fmt: skip
+        saved = store.save(revision)
+        yield "; ".join((f"{study.key}: saved as {saved.id}", *saved.notes))
+
