@@ -74,8 +74,16 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     p.add_argument("--spacing", type=spacing, metavar="MM", help="mm per pixel of a picture; X,Y if they differ")
     p.add_argument("--slice", type=slice_index, default=None, metavar="auto|INDEX", help="slice to use (default auto)")
     p.add_argument("--format", type=formats, default=FORMAT_NAMES, metavar="NAMES", help=",".join(FORMAT_NAMES))
+    _add_many(p)
     _add_model(p)
     p.set_defaults(run=run_predict)
+
+
+def _add_many(p: argparse.ArgumentParser) -> None:
+    group = p.add_argument_group("many studies")
+    group.add_argument("--recursive", action="store_true", help="search each INPUT folder for studies")
+    group.add_argument("--resume", action="store_true", help="keep what an earlier run finished, unless it changed")
+    group.add_argument("--progress", action="store_true", help="tell rate and remaining time, not on a terminal alone")
 
 
 def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -187,7 +195,10 @@ def run_predict(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.predict import Localizer
 
     localizer = Localizer.open(options.bundle, options.backend, options.device)
-    return predict_all(options.inputs, localizer, options.output, options.format, options.spacing, options.slice)
+    return predict_all(
+        options.inputs, localizer, options.output, options.format, options.spacing, options.slice,
+        tree=options.recursive, resume=options.resume, progress=options.progress,
+    )  # fmt: skip
 
 
 def run_serve(options: argparse.Namespace) -> int:

@@ -34,7 +34,7 @@ _TAGS = (
 
 def read_dicom_folder(folder: Path) -> Volume:
     """Read the best series of all DICOM files in a folder and its sub-folders. Raises InputError or GeometryError."""
-    files = sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names)
+    files = sorted(Path(root) / name for root, _, names in os.walk(folder, onerror=_denied) for name in names)
     if not files:
         raise InputError(f"Expected a folder with DICOM files; {folder.name} is empty")
     frames: list[Frame] = []
@@ -54,6 +54,11 @@ def read_dicom_folder(folder: Path) -> Volume:
     volume = _read_best(frames)
     warnings = (f"{len(damaged)} files could not be read: {damaged[0]}",) if damaged else ()
     return replace(volume, warnings=volume.warnings + warnings)
+
+
+def _denied(error: OSError) -> None:
+    """A folder that cannot be listed is no empty folder."""
+    raise error
 
 
 def read_dicom_file(path: Path) -> Volume:

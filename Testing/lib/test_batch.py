@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from SpineLandmarksLib import batch
-from SpineLandmarksLib.batch import describe, predict_all, stems
+from SpineLandmarksLib.batch import describe, local, predict_all, stems
 from SpineLandmarksLib.errors import OutputError
+from SpineLandmarksLib.imaging.stack import SagittalStack
+from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
 from SpineLandmarksLib.predict import Localizer, predict
 
 ALL = ("json", "csv", "mrk.json")
 FILES = ("json", "csv", "mrk.json", "overlay.png")
+RUN = {"summary.json", "summary.csv", "studies.jsonl"}
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def test_one_bad_of_three_does_not_stop_the_others(
 ) -> None:
     out = tmp_path / "out"
     assert predict_all(three_inputs, a_localizer, out, ALL) == 1
-    assert written(out) == {f"{stem}.{name}" for stem in ("one", "three") for name in FILES} | {"failed.json"}
+    assert written(out) == {f"{stem}.{name}" for stem in ("one", "three") for name in FILES} | {"failed.json"} | RUN
     (entry,) = json.loads((out / "failed.json").read_text())
     assert entry["input"] == str(three_inputs[1])
     said = capsys.readouterr()
@@ -76,9 +78,9 @@ def test_a_fault_of_the_program_is_one_entry_with_its_details(
     def faulty(path: Path, *rest: object) -> object:
         if path.stem == "one":
             raise ZeroDivisionError("division\nby zero")
-        return predict(path, *rest)  # type: ignore[arg-type]
+        return read_study(path, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(batch, "predict", faulty)
+    monkeypatch.setattr(local, "read_study", faulty)
     assert predict_all(three_inputs, a_localizer, tmp_path / "out", ("json",)) == 1
     entries = json.loads((tmp_path / "out" / "failed.json").read_text())
     assert [Path(entry["input"]).stem for entry in entries] == ["one", "two"]
@@ -95,7 +97,7 @@ def test_too_little_memory_is_said_in_words(
     def starved(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(batch, "predict", starved)
+    monkeypatch.setattr(local, "read_study", starved)
     assert predict_all(three_inputs[:1], a_localizer, tmp_path / "out", ("json",)) == 2
     assert "enough memory" in capsys.readouterr().err
 
@@ -103,15 +105,18 @@ def test_too_little_memory_is_said_in_words(
 def test_an_interrupt_leaves_whole_files_and_the_failures_so_far(
     three_inputs: list[Path], a_localizer: Localizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(path: Path, *rest: object) -> object:
-        if path.stem == "three":
-            raise KeyboardInterrupt
-        return predict(path, *rest)  # type: ignore[arg-type]
+    localize, stacks = a_localizer.localize, []
 
-    monkeypatch.setattr(batch, "predict", interrupted)
+    def interrupted(stack: SagittalStack, slice_index: int | None) -> LandmarkSet:
+        stacks.append(stack.source)
+        if len(stacks) == 2:  # of the third, as the second is no image
+            raise KeyboardInterrupt
+        return localize(stack, slice_index)
+
+    monkeypatch.setattr(a_localizer, "localize", interrupted)
     with pytest.raises(KeyboardInterrupt):
         predict_all(three_inputs, a_localizer, tmp_path / "out", ("json",))
-    assert written(tmp_path / "out") == {"one.json", "one.overlay.png", "failed.json"}
+    assert written(tmp_path / "out") == {"one.json", "one.overlay.png", "failed.json"} | RUN
     assert len(json.loads((tmp_path / "out" / "failed.json").read_text())) == 1
 
 
@@ -128,8 +133,8 @@ def test_a_full_disk_leaves_no_half_file(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match="No space left"):  # not even the list of failures can be written
         predict_all(three_inputs[:1], a_localizer, out, ALL)
-    assert written(out) == {"one.json"}
-    assert (out / "one.json").read_text() == "as it was"
+    assert written(out) == {"one.json.stale"}
+    assert (out / "one.json.stale").read_text() == "as it was"
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(three_inputs: list[Path], a_localizer: Localizer) -> None:
@@ -150,6 +155,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(three_inputs: list[Path], a_lo
         (["a/x.nii", "a/x.nii"], ["x", "x"]),
         (["a/x.nii", "a/../a/x.nii"], ["x", "x"]),
         (["a/failed.png"], ["failed-2"]),
+        (["a/Summary.png"], ["Summary-2"]),
         (["a/.png"], [".png"]),
         (["a/study.v2"], ["study.v2"]),
         (["a/SCAN.NII.GZ"], ["SCAN"]),

@@ -1,0 +1,104 @@
+"""Studies localized in this process, one after the other; a thread reads the next while one is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Protocol
+
+from SpineLandmarksLib.batch.names import Study
+from SpineLandmarksLib.batch.results import Outcome, explain, localized
+from SpineLandmarksLib.bundle import Bundle
+from SpineLandmarksLib.errors import InputError
+from SpineLandmarksLib.imaging.stack import SagittalStack
+from SpineLandmarksLib.imaging.study import read_study
+from SpineLandmarksLib.predict import Localizer, printable
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the results depend on besides the study and the model."""
+
+    formats: tuple[str, ...]
+    spacing_mm: float | tuple[float, float] | None = None
+    slice_index: int | None = None
+
+
+class Engine(Protocol):
+    """Does the work of many studies."""
+
+    @property
+    def bundle(self) -> Bundle: ...
+
+    @property
+    def backend(self) -> str: ...
+
+    def outcomes(self, studies: Iterable[Study], settings: Settings) -> Generator[Outcome, None, None]:
+        """One outcome for each study, in any order. Takes studies as it comes to them; never raises for one of them."""
+
+
+class LocalEngine:
+    """A localizer in this process."""
+
+    def __init__(self, localizer: Localizer) -> None:
+        self._localizer = localizer
+        self.bundle, self.backend = localizer.bundle, localizer.backend.name
+
+    def outcomes(self, studies: Iterable[Study], settings: Settings) -> Generator[Outcome, None, None]:
+        for study, stack in read_ahead(lambda study: read_study(study.path, settings.spacing_mm), studies):
+            outcome = [localize(study, stack, self._localizer, settings)]
+            del stack  # so that it is gone when the caller is done with the outcome
+            yield outcome.pop()
+
+
+def localize(study: Study, stack: SagittalStack | Exception, localizer: Localizer, settings: Settings) -> Outcome:
+    """The outcome of a study that has been read, or could not be."""
+    try:
+        if isinstance(stack, Exception):
+            raise stack
+        found = replace(localizer.localize(stack, settings.slice_index), input=printable(study.path))
+        return localized(study, stack, found, settings.formats)
+    except Exception as error:
+        return Outcome(study, error=explain(error))
+
+
+def read_ahead(
+    read: Callable[[Study], SagittalStack], studies: Iterable[Study]
+) -> Iterator[tuple[Study, SagittalStack | Exception]]:
+    """Each study with what `read` gave or raised. One is read while the caller works on the one before, never more.
+
+    One that did not fit into memory beside its predecessor is read again when it is alone.
+    """
+    coming = iter(studies)
+    pool = ThreadPoolExecutor(1, "reading")
+
+    def begin() -> list[tuple[Study, Future[SagittalStack]]]:
+        return [(study, pool.submit(read, study)) for study in islice(coming, 1)]
+
+    try:
+        ahead = begin()
+        while ahead:
+            study, future = ahead.pop()
+            result = [_settled(future)]
+            del future  # it holds the stack
+            if _is_memory(result[0]):
+                result = [_settled(pool.submit(read, study))]
+            ahead = begin()
+            yield study, result.pop()
+    finally:
+        pool.shutdown(cancel_futures=True)  # waits for a reading in progress, which cleans up behind itself
+
+
+def _settled(future: Future[SagittalStack]) -> SagittalStack | Exception:
+    try:
+        return future.result()
+    except Exception as error:
+        return error
+
+
+def _is_memory(result: object) -> bool:
+    return isinstance(result, MemoryError) or (
+        isinstance(result, InputError) and isinstance(result.__cause__, MemoryError)
+    )
