@@ -1,0 +1,148 @@
+"""The part of the panel that writes and reads files, the clipboard and the training set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+
+from SpineLandmarksLib.formats.csv_table import as_text, write_csv
+from SpineLandmarksLib.formats.slicer_markups import write_markups
+from SpineLandmarksLib.landmarks import LandmarkSet
+from SpineLandmarksLib.review.import_file import READERS
+from SpineLandmarksLib.review.measurements import COLUMNS, measure, write_measurements
+from SpineLandmarksLib.review.revision import ImageReference
+from SpineLandmarksLib.review.training_set import image_reference, save_to_training_set
+from SpineLandmarksModule.dialogs import explained
+from SpineLandmarksModule.points import StudyPoints
+from SpineLandmarksModule.volumes import files_of, series_uid_of
+
+SETTING = "SpineLandmarks/"
+
+
+def _measurements_as_text(landmarks: LandmarkSet) -> str:
+    return "\n".join("\t".join(row) for row in (COLUMNS, *(each.row() for each in measure(landmarks)))) + "\n"
+
+
+#: What can be exported: ending, how it is written, and how it is copied.
+FORMATS: dict[str, tuple[str, Callable[[LandmarkSet, Path], None], Callable[[LandmarkSet], str]]] = {
+    "Landmarks, CSV in RAS": (".csv", lambda marks, path: write_csv(marks, path, "RAS"), as_text),
+    "Landmarks, CSV in LPS": (
+        ".csv",
+        lambda marks, path: write_csv(marks, path, "LPS"),
+        lambda marks: as_text(marks, "LPS"),
+    ),
+    "Landmarks, Slicer markups": (".mrk.json", write_markups, as_text),
+    "Measurements, CSV": (".csv", lambda marks, path: write_measurements(measure(marks), path), _measurements_as_text),
+}
+
+
+class FilesPanel:
+    """ui: the widgets by name. import_onto: called with a file that was chosen; whether its landmarks were taken."""
+
+    def __init__(self, ui: Any, import_onto: Callable[[Path], bool]) -> None:
+        self.ui, self._import_onto = ui, import_onto
+        self.study: StudyPoints | None = None
+        self._thread = ThreadPoolExecutor(1, "SpineLandmarks files")
+        self._hash: tuple[StudyPoints, str, Future[ImageReference]] | None = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(50)
+        self._timer.connect("timeout()", self._save_when_hashed)
+        ui.formatSelector.addItems(list(FORMATS))
+        ui.readerEdit.text = qt.QSettings().value(SETTING + "reader") or ""
+        ui.readerEdit.connect("textChanged(QString)", self._remember_reader)
+        ui.commentEdit.connect("editingFinished()", self._set_comment)
+        ui.exportButton.connect("clicked()", self.export)
+        ui.copyButton.connect("clicked()", self.copy)
+        ui.importButton.connect("clicked()", self.import_file)
+        ui.saveButton.connect("clicked()", self.save)
+
+    def open(self, study: StudyPoints | None) -> None:
+        self.study = study
+        self.ui.commentEdit.text = study.session.comment if study else ""
+        for widget in ("exportButton", "copyButton", "saveButton", "commentEdit"):
+            getattr(self.ui, widget).enabled = study is not None
+
+    def close(self) -> None:
+        self._timer.stop()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def export(self) -> None:
+        if not self.study:
+            return
+        name = self.ui.formatSelector.currentText
+        ending, write, _ = FORMATS[name]
+        start = str(Path(self._folder("export")) / f"{self.study.session.study}{ending}")
+        title, kinds = f"Export: {name}", f"{name} (*{ending})"
+        chosen = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, start, kinds)
+        if not chosen:
+            return
+        path = Path(chosen if chosen.lower().endswith(ending) else chosen + ending)
+        with explained():
+            write(self.study.session.current, path)
+            self._remember("export", path.parent)
+            self._say(f"Written: {path}")
+
+    def copy(self) -> None:
+        if self.study:
+            name = self.ui.formatSelector.currentText
+            slicer.app.clipboard().setText(FORMATS[name][2](self.study.session.current))
+            self._say("Copied; paste it into a spreadsheet.")
+
+    def import_file(self) -> None:
+        endings = " ".join(f"*{ending}" for ending in READERS)
+        title, start = "Import landmarks", self._folder("export")
+        chosen = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), title, start, f"Landmarks ({endings})")
+        if chosen:
+            with explained():
+                if self._import_onto(Path(chosen)):
+                    self._say(f"Taken from {Path(chosen).name}.")
+
+    def save(self) -> None:
+        """First read the image's files for their hash, in a thread; then write."""
+        study = self.study
+        if not study or self._hash:
+            return
+        title, start = "Data-set folder", self._folder("dataset")
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title, start)
+        if folder:
+            self._set_comment()
+            files, series = files_of(study.volume), series_uid_of(study.volume)
+            self._hash = (study, folder, self._thread.submit(image_reference, files, folder, series))
+            self.ui.saveButton.enabled = False
+            self._timer.start()
+
+    def _save_when_hashed(self) -> None:
+        if not self._hash or not self._hash[2].done():
+            return
+        (study, folder, hashed), self._hash = self._hash, None
+        self._timer.stop()
+        self.ui.saveButton.enabled = self.study is not None
+        with explained():
+            revision = study.session.revision(hashed.result())
+            saved = save_to_training_set(revision, folder)
+            study.session.mark_saved(revision)
+            study.keep()
+            self._remember("dataset", Path(folder))
+            beside = f" Beside it are {len(saved.beside)} by others, from the same start." if saved.beside else ""
+            self._say(f"Saved: {saved.path}.{beside}")
+
+    def _say(self, text: str) -> None:
+        self.ui.messageLabel.text = text
+
+    def _remember_reader(self, text: str) -> None:
+        qt.QSettings().setValue(SETTING + "reader", text)
+
+    def _set_comment(self) -> None:
+        if self.study:
+            self.study.session.set_comment(self.ui.commentEdit.text.strip())
+
+    def _folder(self, what: str) -> str:
+        return str(qt.QSettings().value(f"{SETTING}{what}") or Path.home())
+
+    def _remember(self, what: str, folder: Path) -> None:
+        qt.QSettings().setValue(f"{SETTING}{what}", str(folder))

@@ -1,0 +1,230 @@
+"""The panel as a whole: its three parts, the logic behind them, and what happens in the scene meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+import vtk
+
+from SpineLandmarksModule import install, views, volumes
+from SpineLandmarksModule.dialogs import ask, explained, tell
+from SpineLandmarksModule.files_panel import FilesPanel
+from SpineLandmarksModule.parameters import Processor, SliceChoice
+from SpineLandmarksModule.points import StudyPoints
+from SpineLandmarksModule.review_panel import ReviewPanel
+from SpineLandmarksModule.runner import End, Job, Model
+from SpineLandmarksModule.study_panel import StudyPanel
+
+#: How often news of the worker is asked for while it works.
+POLL_MS = 50
+
+
+class Panel:
+    """ui: the widgets by name. make_logic: SpineLandmarksLogic."""
+
+    def __init__(self, ui: Any, make_logic: Callable[..., Any]) -> None:
+        self.ui = ui
+        self.parameters: Any = None
+        self._binding: tuple[int, int] | None = None
+        self._volume_id: str | None = None
+        self.logic = make_logic(self.refresh, tell, self.on_progress, self.on_end)
+        self.study_panel = StudyPanel(ui)
+        self.review_panel = ReviewPanel(ui, self.relocalize)
+        self.files_panel = FilesPanel(ui, self.import_onto)
+        ui.localizeButton.connect("clicked()", self.localize)
+        ui.cancelButton.connect("clicked()", self.cancel)
+        ui.installButton.connect("clicked()", self.install)
+        ui.readerEdit.connect("textChanged(QString)", self.set_reader)
+        self.set_reader(ui.readerEdit.text)
+        self.timer = qt.QTimer()
+        self.timer.setInterval(POLL_MS)
+        self.timer.connect("timeout()", self.poll)
+        self.bind(self.logic.getParameterNode())
+
+    def enter(self) -> None:
+        """The module is shown: its keys work, and the model is loaded before it is needed."""
+        self.bind(self.logic.getParameterNode())
+        self.review_panel.install_keys()
+        if not install.missing(self.model().backend):
+            self.logic.runner.use(self.model())
+            self.logic.runner.warm()
+
+    def exit(self) -> None:
+        self.review_panel.remove_keys()
+
+    def close(self) -> None:
+        """The panel is not used again; the worker ends."""
+        self.timer.stop()
+        self.exit()
+        self.bind(None)
+        self.files_panel.close()
+        self.logic.close()
+
+    # Scene and parameters
+
+    def bind(self, parameters: Any) -> None:
+        """Let the widgets follow this parameter node."""
+        if parameters and self.parameters and parameters.parameterNode is self.parameters.parameterNode:
+            return
+        if self._binding is not None:
+            gui, observer = self._binding
+            self.parameters.disconnectGui(gui)
+            self.parameters.RemoveObserver(observer)
+        self.parameters, self._binding = parameters, None
+        if parameters is not None:
+            gui = parameters.connectGui(self.ui)
+            self._binding = gui, parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, self.on_parameters)
+            self._volume_id = None
+            self.on_parameters()
+
+    def on_parameters(self, caller: Any = None, event: Any = None) -> None:
+        if slicer.mrmlScene.IsBatchProcessing():
+            return
+        volume = self.parameters.volume
+        self.study_panel.show_processor(self.parameters.processor is Processor.CUDA)
+        self.study_panel.show_slice_choice(self.parameters.sliceChoice is SliceChoice.RANGE)
+        if (volume and volume.GetID()) != self._volume_id:
+            self._volume_id = volume and volume.GetID()
+            self.show_volume(volume)
+        study = self.review_panel.study
+        if study:
+            study.decorations.show_curve(self.parameters.showCurve, study.session.current)
+
+    def show_volume(self, volume: Any) -> None:
+        """Another volume: show it, and the work that was done on it."""
+        self.ui.messageLabel.text = ""
+        self.study_panel.show_range(volumes.lateral_count(volume))
+        if volume and volume.GetImageData():
+            views.show_volume(volume)
+        with explained():
+            self.open(self.logic.studies.of(volume))
+
+    def open(self, study: StudyPoints | None) -> None:
+        self.review_panel.open(study)
+        self.files_panel.open(study)
+
+    def refresh(self) -> None:
+        """A session has changed."""
+        study = self.logic.studies.of(self.parameters.volume) if self.parameters else None
+        if study is not self.review_panel.study:
+            self.open(study)
+        self.review_panel.refresh()
+
+    def on_scene_starts_to_close(self, caller: Any, event: Any) -> None:
+        self.logic.runner.cancel()
+        self.logic.studies.clear()
+        self.bind(None)
+        self.open(None)
+
+    def on_scene_changed(self, caller: Any, event: Any) -> None:
+        """A scene was closed, or one was loaded."""
+        self.bind(self.logic.getParameterNode())
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def on_node_removed(self, caller: Any, event: Any, node: Any) -> None:
+        """Without its volume a study is watched no longer. Points that were deleted by hand can be put back."""
+        if slicer.mrmlScene.IsClosing():
+            return
+        if self.logic.runner.job and self.logic.runner.job.study == node.GetID():
+            self.logic.runner.cancel()
+        for study in self.logic.studies:
+            if node is study.volume:
+                self.logic.studies.drop(study)
+                self.open(None)
+                self.ui.messageLabel.text = f"{node.GetName()} was deleted. Its landmarks are still in the scene."
+            elif node is study.node:
+                qt.QTimer.singleShot(0, lambda study=study: self.on_points_removed(study))
+
+    def on_points_removed(self, study: StudyPoints) -> None:
+        if ask(f"The landmarks of {study.volume.GetName()} were deleted. Put them back with all corrections?"):
+            self.logic.studies.put_back(study)
+        else:
+            self.logic.studies.drop(study)
+        self.refresh()
+
+    # Work
+
+    def model(self) -> Model:
+        return self.study_panel.model(self.parameters.processor is Processor.CUDA)
+
+    def slices(self) -> dict[str, Any]:
+        """What may be used, as arguments of the worker."""
+        if self.parameters.sliceChoice is SliceChoice.CURRENT:
+            return {"slice_index": views.slice_in_view(self.parameters.volume)}
+        if self.parameters.sliceChoice is SliceChoice.RANGE:
+            return {"slices": tuple(sorted((self.ui.firstSliceBox.value, self.ui.lastSliceBox.value)))}
+        return {}
+
+    def localize(self) -> None:
+        study = self.review_panel.study
+        if not (study and study.session.events) or ask(
+            "This study has corrections. Localize all landmarks anew? Undo takes it back. To keep what is corrected "
+            "or confirmed and find only the others, use Relocalize the rest"
+        ):
+            self.start(is_again=False)
+
+    def relocalize(self) -> None:
+        self.start(is_again=True)
+
+    def start(self, is_again: bool) -> None:
+        with explained():
+            volumes.require_usable(self.parameters.volume)
+            if self.has_runtime():
+                self.logic.localize(self.parameters.volume, self.model(), is_again, **self.slices())
+                self.timer.start()
+
+    def has_runtime(self) -> bool:
+        """Whether all that the model needs is there, after an offer to install it. Raises BackendError."""
+        needed = install.missing(self.model().backend)
+        if needed and ask(f"{', '.join(needed)} is missing. Install it now? It is fetched from the internet once"):
+            self.install_runtime()
+            return True
+        return not needed
+
+    def install(self) -> None:
+        with explained():
+            self.install_runtime()
+
+    def install_runtime(self) -> None:
+        try:
+            install.install(self.model().backend)
+            self.logic.runner.restart()
+        finally:
+            self.on_parameters()
+
+    def cancel(self) -> None:
+        self.ui.progressBar.format = "ending"
+        self.logic.runner.cancel()
+
+    def import_onto(self, path: Path) -> bool:
+        replaces = "Some landmarks are confirmed. Replace them too? Undo takes it back"
+        return bool(self.logic.studies.import_file(self.parameters.volume, path, lambda: ask(replaces)))
+
+    def set_reader(self, name: str) -> None:
+        self.logic.studies.set_author(name.strip())
+
+    def poll(self) -> None:
+        with explained():
+            self.logic.runner.poll()
+        job = self.logic.runner.job
+        if job:
+            self.ui.elapsedLabel.text = f"{job.elapsed_s:.1f} s"
+
+    def on_progress(self, share: float, stage: str) -> None:
+        self.study_panel.show_progress(share, stage)
+
+    def on_end(self, job: Job, end: End) -> None:
+        self.timer.stop()
+        self.study_panel.show_progress(None)
+        if end.landmarks is not None:
+            doubts = " ".join(f"{warning}." for warning in end.landmarks.warnings)
+            self.ui.messageLabel.text = f"Done in {job.elapsed_s:.1f} s. {doubts}"
+        elif end.error:
+            self.ui.messageLabel.text = end.error
+            tell(end.error)
+        else:
+            self.ui.messageLabel.text = "Cancelled; nothing was changed."

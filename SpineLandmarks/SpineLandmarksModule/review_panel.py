@@ -1,0 +1,164 @@
+"""The part of the panel in which a person looks and corrects: the table, its buttons and their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+
+from SpineLandmarksLib.landmarks import ABSENT
+from SpineLandmarksModule import tables, views
+from SpineLandmarksModule.dialogs import ask, explained
+from SpineLandmarksModule.points import StudyPoints
+
+#: Keys, the button that each presses, and what it does.
+SHORTCUTS = (
+    ("N", "nextButton", "next doubtful"),
+    ("C", "confirmButton", "confirm or take back"),
+    ("Shift+C", "confirmAllButton", "confirm all"),
+    ("P", "placeButton", "place"),
+    ("X", "notVisibleButton", "not visible"),
+    ("Shift+L", "relocalizeButton", "relocalize the rest"),
+    ("Shift+U", "levelUpButton", "names one level up"),
+    ("Shift+D", "levelDownButton", "names one level down"),
+    ("Ctrl+Z", "undoButton", "undo"),
+    ("Ctrl+Y", "redoButton", "redo"),
+)
+
+
+class ReviewPanel:
+    """ui: the widgets by name. relocalize: called for the button of that name."""
+
+    def __init__(self, ui: Any, relocalize: Callable[[], None]) -> None:
+        self.ui = ui
+        self.study: StudyPoints | None = None
+        self._keys: list[Any] = []
+        tables.prepare(ui.landmarkTable, stretched=1)
+        tables.prepare(ui.measurementTable, stretched=0)
+        ui.shortcutsLabel.text = "Keys: " + ", ".join(f"<b>{key}</b> {what}" for key, _, what in SHORTCUTS)
+        for button, handler in {
+            "nextButton": self.next_doubtful,
+            "confirmButton": self.confirm,
+            "confirmAllButton": lambda: self._do(lambda session: session.confirm_all()),
+            "placeButton": self.place,
+            "notVisibleButton": lambda: self._do_selected(lambda session, name: session.mark_not_visible(name)),
+            "relocalizeButton": relocalize,
+            "levelUpButton": lambda: self.shift(+1),
+            "levelDownButton": lambda: self.shift(-1),
+            "undoButton": lambda: self._do(lambda session: session.undo()),
+            "redoButton": lambda: self._do(lambda session: session.redo()),
+        }.items():
+            getattr(ui, button).connect("clicked()", handler)
+        ui.landmarkTable.connect("cellClicked(int,int)", lambda row, column: self.jump(row))
+        ui.landmarkTable.connect("itemSelectionChanged()", self.refresh_buttons)
+        ui.measurementTable.connect("itemSelectionChanged()", self._define)
+        self.open(None)
+
+    def open(self, study: StudyPoints | None) -> None:
+        self.study = study
+        self.refresh()
+
+    @property
+    def selected(self) -> str | None:
+        """Name of the landmark that is selected in the table."""
+        row = self.ui.landmarkTable.currentRow()
+        return self.study.session.names[row] if self.study and 0 <= row < len(self.study.session.names) else None
+
+    def refresh(self) -> None:
+        session = self.study.session if self.study else None
+        tables.fill_landmarks(self.ui.landmarkTable, session, session.frame if session else None)
+        tables.fill_measurements(self.ui.measurementTable, session)
+        self.refresh_buttons()
+
+    def refresh_buttons(self) -> None:
+        """Only what can be done is offered."""
+        ui, session = self.ui, self.study.session if self.study else None
+        marks = list(session.current) if session else []
+        chosen = session[self.selected] if session and self.selected else None
+        has_point = chosen is not None and chosen.status not in ABSENT
+        ui.confirmButton.text = "Take back" if chosen and chosen.status == "confirmed" else "Confirm"
+        for button, can in {
+            ui.nextButton: bool(session and session.to_review()),
+            ui.confirmButton: has_point,
+            ui.confirmAllButton: any(mark.status in ("predicted", "corrected") for mark in marks),
+            ui.placeButton: chosen is not None and not has_point,
+            ui.notVisibleButton: chosen is not None and chosen.status not in ("not_visible", "confirmed"),
+            ui.relocalizeButton: bool(session and session.given() and session.to_review()),
+            ui.levelUpButton: any(mark.status not in ABSENT for mark in marks),
+            ui.levelDownButton: any(mark.status not in ABSENT for mark in marks),
+            ui.undoButton: bool(session and session.can_undo()),
+            ui.redoButton: bool(session and session.can_redo()),
+        }.items():
+            button.enabled = can
+
+    def jump(self, row: int) -> None:
+        if self.study and not self.study.session[self.study.session.names[row]].is_absent:
+            views.jump_to(self.study.node, row)
+
+    def select(self, name: str) -> None:
+        """Select a landmark and go there."""
+        if self.study:
+            row = self.study.row(name)
+            self.ui.landmarkTable.setCurrentCell(row, 0)
+            self.jump(row)
+
+    def next_doubtful(self) -> None:
+        if self.study:
+            name = self.study.session.next_doubtful(after=self.selected)
+            if name:
+                self.select(name)
+
+    def confirm(self) -> None:
+        self._do_selected(
+            lambda session, name: session.unconfirm(name)
+            if session[name].status == "confirmed"
+            else session.confirm(name)
+        )
+
+    def place(self) -> None:
+        name = self.selected
+        if self.study and name and self.study.session[name].is_absent:
+            self.ui.messageLabel.text = f"Click in a slice view where {name} is; Esc ends placing."
+            views.start_placing(self.study.node, self.study.row(name))
+
+    def shift(self, levels: int) -> None:
+        marks = self.study.session.current if self.study else ()
+        confirmed = [mark.name for mark in marks if mark.status == "confirmed"]
+        if confirmed and not ask(
+            f"{', '.join(confirmed)} {'is' if len(confirmed) == 1 else 'are'} confirmed. Move all names one level "
+            f"{'up' if levels > 0 else 'down'} nevertheless? Undo takes it back"
+        ):
+            return
+        self._do(lambda session: session.shift_chain(levels, including_confirmed=bool(confirmed)))
+
+    def install_keys(self) -> None:
+        """While the module is shown, keys do what the buttons do, if those are enabled."""
+        self.remove_keys()
+        for key, name, _ in SHORTCUTS:
+            shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow())
+            for signal in ("activated()", "activatedAmbiguously()"):
+                shortcut.connect(signal, getattr(self.ui, name).click)
+            self._keys.append(shortcut)
+
+    def remove_keys(self) -> None:
+        for shortcut in self._keys:
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._keys.clear()
+
+    def _do(self, operation: Callable[[Any], object]) -> None:
+        with explained():
+            if self.study:
+                operation(self.study.session)
+
+    def _do_selected(self, operation: Callable[[Any, str], object]) -> None:
+        with explained():
+            if self.study and self.selected:
+                operation(self.study.session, self.selected)
+
+    def _define(self) -> None:
+        item = self.ui.measurementTable.item(self.ui.measurementTable.currentRow(), 0)
+        if item is not None:
+            self.ui.definitionLabel.text = item.toolTip()

@@ -1,0 +1,119 @@
+"""The self test that runs inside Slicer, on a generated MRI: localize, correct, undo, save and load, cancel."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+
+from SpineLandmarksLib.errors import InputError
+from SpineLandmarksLib.training.phantom.phantom import Phantom, make_phantom
+from SpineLandmarksModule import install
+from SpineLandmarksModule.points import StudyPoints
+from SpineLandmarksModule.runner import Model
+
+#: Every point of the phantom is found this close to its exact place.
+LEVEL_MM = 8.0
+PATIENCE_S = 120.0
+
+
+def run(test: Any) -> None:
+    """test: of Slicer's test class, for its messages."""
+    assert install.missing("light") == [], "Open the module and press Install first"
+    slicer.mrmlScene.Clear()
+    phantom = make_phantom(8, slices=11)
+    volume = add(phantom)
+    logic = make_logic()
+    try:
+        test.delayDisplay("SpineLandmarks: localizing on a generated MRI")
+        refuses_what_is_no_volume(logic)
+        study = finds_every_level(logic, volume, phantom)
+        test.delayDisplay("SpineLandmarks: correcting")
+        keeps_corrections(study)
+        test.delayDisplay("SpineLandmarks: cancelling")
+        ends_when_it_is_cancelled(logic, volume)
+        test.delayDisplay("SpineLandmarks: saving and loading the scene")
+        comes_back_with_the_scene(logic, study)
+    finally:
+        logic.close()
+    test.delayDisplay("SpineLandmarks: all passed")
+
+
+def make_logic() -> Any:
+    import SpineLandmarks  # Slicer's module of this name, which has imported this file
+
+    return SpineLandmarks.SpineLandmarksLogic()
+
+
+def add(phantom: Phantom, name: str = "phantom") -> Any:
+    volume = slicer.util.addVolumeFromArray(phantom.voxels, name=name)
+    volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.asarray(phantom.ras_from_ijk)))
+    return volume
+
+
+def refuses_what_is_no_volume(logic: Any) -> None:
+    try:
+        logic.localize(None, Model())
+    except InputError:
+        return
+    raise AssertionError("Localizing without a volume was not refused")
+
+
+def finds_every_level(logic: Any, volume: Any, phantom: Phantom) -> StudyPoints:
+    logic.localize(volume, Model())
+    wait(logic)
+    study = logic.studies.of(volume)
+    for landmark in phantom.landmarks:
+        apart = np.subtract(position(study.node, study.row(landmark.name)), landmark.position_ras_mm)
+        assert np.linalg.norm(apart) < LEVEL_MM, f"{landmark.name} is {apart} mm off"
+    return study
+
+
+def keeps_corrections(study: StudyPoints) -> None:
+    row = study.row("L3")
+    before = position(study.node, row)
+    study.node.SetNthControlPointPosition(row, *np.add(before, (0, 5, 0)))
+    assert study.session["L3"].status == "corrected"
+    study.session.undo()
+    np.testing.assert_allclose(position(study.node, row), before, atol=1e-3)
+    study.session.confirm("L4")
+    assert study.node.GetNthControlPointLocked(study.row("L4"))
+
+
+def ends_when_it_is_cancelled(logic: Any, volume: Any) -> None:
+    before = logic.studies.of(volume).session.current
+    logic.localize(volume, Model())
+    logic.runner.cancel()
+    wait(logic)
+    assert logic.studies.of(volume).session.current == before
+
+
+def comes_back_with_the_scene(logic: Any, study: StudyPoints) -> None:
+    events = len(study.session.events)
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "case.mrb")
+        assert slicer.mrmlScene.WriteToMRB(file)
+        logic.studies.clear()
+        slicer.mrmlScene.Clear()
+        assert slicer.mrmlScene.ReadFromMRB(file)
+    again = logic.studies.of(slicer.util.getNode("phantom"))
+    assert again is not None, "The study was not found in the scene"
+    assert len(again.session.events) == events
+    assert again.session["L4"].status == "confirmed"
+
+
+def position(node: Any, row: int) -> list[float]:
+    return list(node.GetNthControlPointPosition(row))
+
+
+def wait(logic: Any) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while logic.runner.job:
+        assert time.monotonic() < end, "The worker did not answer"
+        logic.runner.poll()
+        slicer.app.processEvents()
+        time.sleep(0.02)

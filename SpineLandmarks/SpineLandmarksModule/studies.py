@@ -1,0 +1,138 @@
+"""The studies that are open: for each volume its session and its node, found again in a scene that was loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.formats.shared import complete_set
+from SpineLandmarksLib.formats.slicer_markups import described_landmark
+from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
+from SpineLandmarksLib.review.import_file import import_landmarks
+from SpineLandmarksLib.review.revision import study_key_of
+from SpineLandmarksLib.review.session import Session
+from SpineLandmarksModule.points import StudyPoints, find_node, restored_session, set_aside
+from SpineLandmarksModule.volumes import frame_of, require_usable, series_uid_of, source_of
+
+
+class Studies:
+    """on_change: called after each change of any session. on_refused: called with a text for a dialog."""
+
+    def __init__(self, on_change: Callable[[], None], on_refused: Callable[[str], None]) -> None:
+        self._on_change, self._on_refused = on_change, on_refused
+        self._open: dict[str, StudyPoints] = {}
+        self._author = ""
+
+    def set_author(self, name: str) -> None:
+        """Who corrects from now on."""
+        self._author = name
+        for study in self:
+            study.session.author = name
+
+    def __iter__(self) -> Iterator[StudyPoints]:
+        return iter(tuple(self._open.values()))
+
+    def of(self, volume: Any) -> StudyPoints | None:
+        """The study of a volume: an open one, or one that was saved with the scene."""
+        if volume is None or volume.GetID() in self._open:
+            return self._open.get(volume.GetID()) if volume else None
+        node = find_node(volume.GetScene(), volume)
+        if node is None:
+            return None
+        try:
+            session = restored_session(node, frame_of(volume))
+        except SpineLandmarksError as error:
+            session = self._from_points(volume, node, error)
+        return self._add(session, volume, node) if session else None
+
+    def take(self, volume: Any, found: LandmarkSet, is_again: bool) -> StudyPoints:
+        """Show what the worker has found. is_again: only where no person has spoken.
+
+        A study on which work was done keeps its history: the new landmarks are one more step, which undo takes back.
+        """
+        found = replace(found, input=source_of(volume), series_uid=series_uid_of(volume))
+        study = self.of(volume)
+        if study is None or not (is_again or study.session.events):
+            return self._renew(volume, found)
+        if is_again:
+            study.session.merge_relocalized(found)
+        else:
+            study.session.import_points(found, including_confirmed=True)
+        return study
+
+    def import_file(self, volume: Any, path: Path, may_replace_confirmed: Callable[[], bool]) -> bool:
+        """Put the landmarks of a file on a volume; whether it was done. Raises as `import_landmarks` and
+        `require_usable` do.
+        """
+        require_usable(volume)
+        study = self.of(volume)
+        landmarks = import_landmarks(path, study.session.names if study else LUMBAR11, frame_of(volume))
+        if study is None:
+            self._renew(volume, landmarks)
+            return True
+        confirmed = any(mark.status == "confirmed" for mark in study.session.current)
+        if confirmed and not may_replace_confirmed():
+            return False
+        study.session.import_points(landmarks, including_confirmed=confirmed)
+        return True
+
+    def drop(self, study: StudyPoints) -> None:
+        """Watch a study no longer; its node stays."""
+        study.close()
+        self._open = {key: one for key, one in self._open.items() if one is not study}
+
+    def clear(self) -> None:
+        for study in self:
+            self.drop(study)
+
+    def put_back(self, study: StudyPoints) -> None:
+        """Make a node that was deleted anew, with all corrections."""
+        self.drop(study)
+        self._add(study.session, study.volume)
+
+    def _renew(self, volume: Any, landmarks: LandmarkSet) -> StudyPoints:
+        """A study that begins with these landmarks, on the node of the one before if there is one."""
+        before = self.of(volume)
+        if before:
+            self.drop(before)
+        key = study_key_of(landmarks.series_uid or volume.GetName())
+        session = Session(key, landmarks, self._author, frame_of(volume))
+        return self._add(session, volume, before.node if before else None)
+
+    def _add(self, session: Session, volume: Any, node: Any = None) -> StudyPoints:
+        session.author = self._author or session.author
+        study = StudyPoints(session, volume, node, self._on_change, self._on_refused)
+        self._open[volume.GetID()] = study
+        self._on_change()
+        return study
+
+    def _from_points(self, volume: Any, node: Any, error: SpineLandmarksError) -> Session | None:
+        """A session that begins with the points as they are, where the history saved with them is damaged."""
+        try:
+            landmarks = _read_points(node)
+            self._on_refused(
+                f"The history saved with {node.GetName()} is damaged ({error}). The points and statuses were taken as "
+                "they are; undo goes back no further than here"
+            )
+            return Session(study_key_of(volume.GetName()), landmarks, self._author, frame_of(volume))
+        except SpineLandmarksError:
+            set_aside(node)
+            self._on_refused(
+                f"{node.GetName()} was changed so much that it cannot be gone on with ({error}). It stays in the scene "
+                "as a list of its own; press Localize to begin anew"
+            )
+            return None
+
+
+def _read_points(node: Any) -> LandmarkSet:
+    """What the points of a node say. Raises FormatError or LandmarkError."""
+    found = []
+    for row in range(node.GetNumberOfControlPoints()):
+        defined = node.GetNthControlPointPositionStatus(row) == node.PositionDefined
+        position = tuple(node.GetNthControlPointPosition(row)) if defined else None
+        label, description = node.GetNthControlPointLabel(row), node.GetNthControlPointDescription(row)
+        found.append(described_landmark(node.GetName(), label, description, position))
+    return complete_set(found, LUMBAR11, node.GetName(), input=node.GetName())

@@ -1,0 +1,88 @@
+"""The two tables of the panel: landmarks with their doubt, and measurements with their definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+
+from SpineLandmarksLib.landmarks import Landmark
+from SpineLandmarksLib.review.frame import ImageFrame
+from SpineLandmarksLib.review.measurements import measure
+from SpineLandmarksLib.review.session import Session
+
+STATUS_WORDS = {
+    "predicted": "predicted",
+    "corrected": "corrected",
+    "confirmed": "confirmed",
+    "not_visible": "not visible",
+    "out_of_view": "out of view",
+}
+#: Background of the confidence from so much on: sure, doubtful, unlikely. The number is there for who sees no colours.
+BANDS = ((0.9, "#9ed8a6"), (0.7, "#f6dd8c"), (0.0, "#f2a39a"))
+
+
+def prepare(table: Any, stretched: int) -> None:
+    header = table.horizontalHeader()
+    for column in range(table.columnCount):
+        header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+    header.setSectionResizeMode(stretched, qt.QHeaderView.Stretch)
+
+
+def fill_landmarks(table: Any, session: Session | None, frame: ImageFrame | None) -> None:
+    """One row a landmark; an empty table without a session. The selection stays."""
+    landmarks = tuple(session.current) if session else ()
+    if table.rowCount != len(landmarks):
+        table.setRowCount(len(landmarks))
+    for row, landmark in enumerate(landmarks):
+        for column, text in enumerate(_cells(landmark, frame)):
+            _set(table, row, column, text)
+        _colour(table.item(row, 2), landmark)
+        _stress(table.item(row, 0), bool(landmark.needs_review))
+
+
+def _cells(landmark: Landmark, frame: ImageFrame | None) -> tuple[str, ...]:
+    sure = "" if landmark.confidence is None else f"{landmark.confidence:.2f}"
+    if landmark.position_ras_mm is None:
+        return landmark.name, STATUS_WORDS[landmark.status], sure, "", "", "", ""
+    position = (f"{value:.1f}" for value in landmark.position_ras_mm)
+    on = "" if frame is None else str(frame.slice_index(landmark.position_ras_mm))
+    return landmark.name, STATUS_WORDS[landmark.status], sure, *position, on
+
+
+def _colour(item: Any, landmark: Landmark) -> None:
+    if landmark.confidence is None:
+        item.setBackground(qt.QBrush())
+        item.setToolTip("No model has judged this")
+        return
+    colour = next(colour for least, colour in BANDS if landmark.confidence >= least)
+    item.setBackground(qt.QBrush(qt.QColor(colour)))
+    item.setForeground(qt.QBrush(qt.QColor("black")))
+    item.setToolTip(f"Probability that the level is right: {landmark.confidence:.2f}")
+
+
+def _stress(item: Any, needs_review: bool) -> None:
+    font = item.font()
+    font.setBold(needs_review)
+    item.setFont(font)
+    item.setToolTip("Needs a person's eye" if needs_review else "")
+
+
+def fill_measurements(table: Any, session: Session | None) -> None:
+    """One row a measurement that is known; definition and source are in its tip."""
+    known = [each for each in measure(session.current) if each.value is not None] if session else []
+    if table.rowCount != len(known):
+        table.setRowCount(len(known))
+    for row, each in enumerate(known):
+        for column, text in enumerate((each.name, f"{each.value:.1f}", each.unit)):
+            _set(table, row, column, text)
+            table.item(row, column).setToolTip(f"{each.definition}\nSource: {each.source}")
+
+
+def _set(table: Any, row: int, column: int, text: str) -> None:
+    item = table.item(row, column)
+    if item is None:
+        item = qt.QTableWidgetItem()
+        table.setItem(row, column, item)
+    if item.text() != text:
+        item.setText(text)
