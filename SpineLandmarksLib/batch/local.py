@@ -48,9 +48,7 @@ class LocalEngine:
 
     def outcomes(self, studies: Iterable[Study], settings: Settings) -> Generator[Outcome, None, None]:
         for study, stack in read_ahead(lambda study: read_study(study.path, settings.spacing_mm), studies):
-            outcome = [localize(study, stack, self._localizer, settings)]
-            del stack  # so that it is gone when the caller is done with the outcome
-            yield outcome.pop()
+            yield localize(study, stack, self._localizer, settings)
 
 
 def localize(study: Study, stack: SagittalStack | Exception, localizer: Localizer, settings: Settings) -> Outcome:
@@ -81,12 +79,11 @@ def read_ahead(
         ahead = begin()
         while ahead:
             study, future = ahead.pop()
-            result = [_settled(future)]
-            del future  # it holds the stack
-            if _is_memory(result[0]):
-                result = [_settled(pool.submit(read, study))]
+            result = _settled(future)
+            if _is_memory(result):
+                result = _settled(pool.submit(read, study))
             ahead = begin()
-            yield study, result.pop()
+            yield study, result
     finally:
         pool.shutdown(cancel_futures=True)  # waits for a reading in progress, which cleans up behind itself
 
