@@ -91,12 +91,14 @@ def calibrate_command(options: argparse.Namespace) -> int:
     for number in range(1, options.folds + 1):
         options.fold, options.holdout = (number, options.folds), None
         _, judged, split = split_dataset(options, options.dataset, schema)
-        folds.append(read_fold(Path(options.bundles.format(fold=number)), judged, split, options.progress))
+        bundle = Path(options.bundles.format(fold=number))
+        folds.append(read_fold(bundle, options.dataset, judged, split, options.progress))
         rows += judged
     words = f"{len(rows)} slices of {options.dataset.name}, {options.folds} folds, split seed {options.split_seed}"
     predictions, calibration = crossfit(folds, words)
     notes = [f"Data: {words}; each fold's doubt was fitted on the others"]
-    summary = summarize(predictions) | {"bundle": f"{options.folds} folds of {options.bundles}", "notes": notes}
+    summary = summarize(predictions) | {"bundle": f"{options.folds} folds of {Path(options.bundles).name}",
+                                        "notes": notes}  # fmt: skip
     write_report(predictions, summary, lambda row: load_image(rows[row].image), options.output,
                  f"{len(rows)} slices, each judged out of its fold", notes=notes)  # fmt: skip
     print(f"{headline(summary)}\n{operating_point(summary)}")

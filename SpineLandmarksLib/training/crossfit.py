@@ -38,11 +38,18 @@ class Fold:
         return compare(Localizer(bundle, self.localizer.backend), self.annotations, self.readings)
 
 
-def read_fold(bundle: Path, left_out: Sequence[Annotation], split: str, progress: Progress | None = None) -> Fold:
-    """Read the slices that `bundle` was trained without. DatasetError when its run says it left out others."""
-    run = bundle.parent / "run.json"
-    trained = json.loads(run.read_text()).get("split") if run.is_file() else split
-    if trained != split:
+def read_fold(
+    bundle: Path, dataset: Path, left_out: Sequence[Annotation], split: str, progress: Progress | None = None
+) -> Fold:
+    """Read the slices that `bundle` was trained without: a fold of `dataset`, or all of a data set it never saw.
+
+    Raises DatasetError when its run says that it left out others.
+    """
+    file = bundle.parent / "run.json"
+    run = json.loads(file.read_text()) if file.is_file() else {}
+    seen = {Path(folder).resolve() for folder in (run.get("data", dataset), *run.get("extra", {}))}
+    trained = run.get("split", split)
+    if dataset.resolve() in seen and trained != split:
         raise DatasetError(f"Expected {bundle} to be trained with {split} left out; its run left out {trained}")
     localizer = Localizer.open(bundle)
     return Fold(localizer, left_out, read_annotated(localizer, left_out, progress))

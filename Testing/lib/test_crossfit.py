@@ -19,13 +19,13 @@ from SpineLandmarksLib.uncertainty import Calibration
 
 
 @pytest.fixture
-def two_trainings(a_small_bundle: Bundle, tmp_path: Path) -> Path:
+def two_trainings(a_small_bundle: Bundle, a_phantom_dataset: Path, tmp_path: Path) -> Path:
     """Two folds' bundles, each in the folder of its run, as `train --fold I/2` leaves them."""
     for number in (1, 2):
         run = tmp_path / f"fold{number}"
         shutil.copytree(a_small_bundle.folder, run / "small")
         split = f"fold {number} of 2 of 4 patients, split seed 0"
-        (run / "run.json").write_text(json.dumps({"split": split}))
+        (run / "run.json").write_text(json.dumps({"split": split, "data": str(a_phantom_dataset)}))
     return tmp_path
 
 
@@ -55,6 +55,19 @@ def test_a_bundle_of_another_fold_is_refused(
                  "--folds", "2", "--output", str(two_trainings / "out")]) == 2  # fmt: skip
     assert "to be trained with fold 1 of 2" in capsys.readouterr().err
     assert not (two_trainings / "out").exists()
+
+
+def test_weights_that_never_saw_the_data_set_may_judge_all_of_it(
+    two_trainings: Path, a_phantom_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = {"split": "all slices", "data": "another", "extra": {"more": None}}
+    (two_trainings / "fold1" / "run.json").write_text(json.dumps(run))
+    assert main(["calibrate", str(a_phantom_dataset), "--bundles", str(two_trainings / "fold1" / "small"),
+                 "--folds", "2", "--output", str(two_trainings / "out")]) == 0  # fmt: skip
+    run["extra"] = {str(a_phantom_dataset): 0.3}
+    (two_trainings / "fold1" / "run.json").write_text(json.dumps(run))
+    assert main(["calibrate", str(a_phantom_dataset), "--bundles", str(two_trainings / "fold1" / "small"),
+                 "--folds", "2", "--output", str(two_trainings / "out")]) == 2  # fmt: skip
 
 
 def test_the_doubt_that_judges_a_fold_is_fitted_on_the_others(

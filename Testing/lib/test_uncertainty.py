@@ -137,11 +137,11 @@ def test_both_doubts_are_multiplied():
     assert fitted.confidence(np.array([[0.5, 0.9]]), np.array([np.log(3)])) == pytest.approx(np.array([[0.375, 0.675]]))
 
 
-def test_the_flag_is_set_so_that_one_study_in_twenty_is_shown():
+def test_the_flag_is_set_so_that_one_study_in_ten_is_shown():
     margin = np.arange(100.0)
-    fitted = calibrate(np.ones((100, 2)), chain_right=margin > 4, margin=margin)
+    fitted = calibrate(np.ones((100, 2)), chain_right=margin > 9, margin=margin)
     confidence = fitted.confidence(np.full((100, 2), 0.9), margin)
-    assert ((confidence < fitted.review_below).any(1) == (margin < 5)).all()
+    assert ((confidence < fitted.review_below).any(1) == (margin < 10)).all()
 
 
 def test_oddities_begin_beyond_what_held_out_studies_show():
