@@ -28,6 +28,28 @@ VERSION = 1
 
 
 def session_as_json(session: Session) -> dict[str, Any]:
+    return {**_head_as_json(session), "events": [event.as_json() for event in session.events]}
+
+
+class SessionText:
+    """The session as one line of JSON, each time anew. A record is written once: a long session stays quick."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._events: list[str] = []
+
+    def __str__(self) -> str:
+        new = self._session.events[len(self._events) :]
+        self._events += [_line(event.as_json()) for event in new]
+        head = _line(_head_as_json(self._session)).removesuffix("}")
+        return f'{head},"events":[{",".join(self._events)}]}}'
+
+
+def _line(content: dict[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _head_as_json(session: Session) -> dict[str, Any]:
     return {
         "version": VERSION,
         "study": session.study,
@@ -35,7 +57,6 @@ def session_as_json(session: Session) -> dict[str, Any]:
         "parent": session.parent,
         "saved": session.saved_events,
         "prediction": as_json(session.original),
-        "events": [event.as_json() for event in session.events],
     }
 
 

@@ -24,7 +24,13 @@ from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.review.frame import ImageFrame
 from SpineLandmarksLib.review.recording import LONGEST_PAUSE_S
 from SpineLandmarksLib.review.session import Session
-from SpineLandmarksLib.review.session_file import load_session, save_session, session_as_json, session_from_json
+from SpineLandmarksLib.review.session_file import (
+    SessionText,
+    load_session,
+    save_session,
+    session_as_json,
+    session_from_json,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2026, 1, 31, 9, 30, tzinfo=timezone.utc)
@@ -408,6 +414,7 @@ class AnySequence(RuleBasedStateMachine):
     def begin(self, absent: set[str]) -> None:
         self.session = Session("s", predicted(*absent), "A. Reader", ImageFrame(OBLIQUE, (200, 240, 7)), Clock())
         self.states, self.here = [self.session.current], 0
+        self.text = SessionText(self.session)
 
     def step(self, operation: Callable[[], Any]) -> None:
         before = session_as_json(self.session)
@@ -461,6 +468,7 @@ class AnySequence(RuleBasedStateMachine):
     @invariant()
     def a_copy_from_its_file_is_the_same(self) -> None:
         content = json.loads(json.dumps(session_as_json(self.session)))
+        assert json.loads(str(self.text)) == content
         copy = session_from_json(content)
         assert session_as_json(copy) == content
         assert as_json(copy.current) == as_json(self.session.current)
