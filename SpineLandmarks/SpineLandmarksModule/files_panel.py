@@ -60,6 +60,7 @@ class FilesPanel:
         ui.copyButton.connect("clicked()", self.copy)
         ui.importButton.connect("clicked()", self.import_file)
         ui.saveButton.connect("clicked()", self.save)
+        self.open(None)
 
     def open(self, study: StudyPoints | None) -> None:
         self.study = study

@@ -96,9 +96,9 @@ class Panel:
 
     def show_volume(self, volume: Any) -> None:
         """Another volume: show it, and the work that was done on it."""
-        self.ui.messageLabel.text = ""
         self.study_panel.show_range(volumes.lateral_count(volume))
         if volume and volume.GetImageData():
+            self.ui.messageLabel.text = ""
             views.show_volume(volume)
         with explained():
             self.open(self.logic.studies.of(volume))
@@ -121,7 +121,8 @@ class Panel:
         self.open(None)
 
     def on_scene_changed(self, caller: Any, event: Any) -> None:
-        """A scene was closed, or one was loaded."""
+        """A scene was closed, or one was loaded: widgets that waited for its nodes are bound anew."""
+        self.bind(None)
         self.bind(self.logic.getParameterNode())
 
     @vtk.calldata_type(vtk.VTK_OBJECT)

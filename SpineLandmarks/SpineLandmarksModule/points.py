@@ -7,7 +7,6 @@ session is told. What it refuses, and a node whose points were deleted or rename
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +20,7 @@ from SpineLandmarksLib.formats.strict_json import parse_json
 from SpineLandmarksLib.landmarks import Landmark
 from SpineLandmarksLib.review.frame import ImageFrame
 from SpineLandmarksLib.review.session import Session
-from SpineLandmarksLib.review.session_file import session_as_json, session_from_json
+from SpineLandmarksLib.review.session_file import SessionText, session_from_json
 from SpineLandmarksModule.decorations import Decorations
 
 KIND = "vtkMRMLMarkupsFiducialNode"
@@ -63,6 +62,7 @@ class StudyPoints:
         on_refused: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.session, self.volume = session, volume
+        self._history = SessionText(session)
         self.scene = volume.GetScene()
         self._on_change, self._on_refused = on_change, on_refused
         self._is_showing = self._is_dragged = False
@@ -102,7 +102,7 @@ class StudyPoints:
 
     def keep(self) -> None:
         """Let the scene hold the history."""
-        self.node.SetAttribute(SESSION, json.dumps(session_as_json(self.session)))
+        self.node.SetAttribute(SESSION, str(self._history))
 
     def _show_point(self, row: int, landmark: Landmark) -> None:
         node = self.node

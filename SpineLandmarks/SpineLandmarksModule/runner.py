@@ -28,7 +28,9 @@ PATIENCE_S = 3.0
 
 
 class Voxels(Protocol):
-    """What can be written for the worker; may be called in any thread."""
+    """What can be written for the worker, in any thread. name: of a file, for people who read an error."""
+
+    name: str
 
     def write(self, path: Path) -> None: ...
 
@@ -110,7 +112,7 @@ class Runner:
     def start(self, study: str, voxels: Voxels, asked: Mapping[str, Any], is_again: bool = False) -> None:
         """Begin. The one before must have ended."""
         assert self.job is None
-        path = self._folder / f"volume-{time.monotonic_ns()}.mha"
+        path = self._folder / f"{voxels.name}.mha"
         self.job = Job(study, is_again, asked, path, self._writer.submit(voxels.write, path))
         self._on_progress(0.0, "copying the voxels")
 

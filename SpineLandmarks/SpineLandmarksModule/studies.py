@@ -57,10 +57,7 @@ class Studies:
         study = self.of(volume)
         if study is None or not (is_again or study.session.events):
             return self._renew(volume, found)
-        if is_again:
-            study.session.merge_relocalized(found)
-        else:
-            study.session.import_points(found, including_confirmed=True)
+        study.session.merge_relocalized(found, including_reviewed=not is_again)
         return study
 
     def import_file(self, volume: Any, path: Path, may_replace_confirmed: Callable[[], bool]) -> bool:

@@ -17,6 +17,7 @@ from SpineLandmarksLib.geometry import check_affine, lps_from_ras
 from SpineLandmarksLib.imaging.orient import axes_of, sagittal_problem, upright_matrix
 from SpineLandmarksLib.imaging.volume import MIN_SIDE
 from SpineLandmarksLib.review.frame import ImageFrame
+from SpineLandmarksLib.review.revision import study_key_of
 
 #: MetaImage's names of the types of voxels.
 ELEMENT_TYPES = {
@@ -77,7 +78,13 @@ def _require_sagittal(volume: Any) -> None:
     if sorted(size)[1] < MIN_SIDE:
         voxels = " x ".join(map(str, size))
         raise InputError(f"{name} has {voxels} voxels; slices need {MIN_SIDE} pixels a side or more")
-    problem = sagittal_problem(size, check_affine(matrix))
+    try:
+        problem = sagittal_problem(size, check_affine(matrix))
+    except GeometryError as error:
+        raise GeometryError(
+            f"{name} does not say how it lies in the patient: {error}. Load the DICOM study anew, or set spacing and "
+            "orientation in the module Volumes"
+        ) from error
     if problem:
         raise GeometryError(
             f"{name} is {problem}, not sagittal. Select the sagittal series of the study; if it is loaded and named "
@@ -137,6 +144,7 @@ class Snapshot:
         voxels = slicer.util.arrayFromVolume(volume)
         if voxels.dtype.name not in ELEMENT_TYPES:
             voxels = voxels.astype(np.float32)
+        self.name = study_key_of(volume.GetName() or "volume")
         self.voxels = voxels.copy()
         self.matrix = ras_from_ijk(volume)
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
 from SpineLandmarksLib.training.phantom.phantom import Phantom
+
+if TYPE_CHECKING:
+    from standins.bench import Module
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -65,6 +65,8 @@ def add_phantom(slicer: Any) -> Callable[[Phantom], Any]:
     """Puts a phantom into the scene as a volume."""
 
     def add(phantom: Phantom, name: str = "phantom") -> Any:
+        from standins.bench import add_volume
+
         return add_volume(slicer, phantom.voxels, phantom.ras_from_ijk, name)
 
     return add
@@ -78,23 +80,47 @@ def a_volume(add_phantom: Callable[[Phantom], Any], a_phantom: Phantom) -> Any:
 
 @pytest.fixture
 def a_prediction(a_phantom: Phantom) -> LandmarkSet:
-    """The truth of the phantom as if a model had said it: T12-L1 is out of view, L5 the least sure."""
-    marks = []
-    for n, mark in enumerate(a_phantom.landmarks):
-        if n == 0:
-            marks.append(Landmark(mark.name, "out_of_view", confidence=0.6))
-        else:
-            sure = 0.42 if mark.name == "L5" else 0.99 - n / 1000
-            marks.append(Landmark(mark.name, "predicted", mark.position_ras_mm, mark.pixel_xy, sure, 3.0))
-    return LandmarkSet(tuple(marks), input="phantom", slice_index=3, spacing_mm=(3.1, 3.1), bundle="memory@1")
+    """The truth of the phantom as if a model had said it, rounded as the worker does: T12-L1 is out of view, L5 the
+    least sure, L5-S1 doubtful.
+    """
+    sure = {"T12-L1": 0.6, "L5": 0.42, "L5-S1": 0.8}
+
+    def said(mark: Landmark) -> Landmark:
+        confidence = sure.get(mark.name, 0.99)
+        if mark.name == "T12-L1":
+            return Landmark(mark.name, "out_of_view", confidence=confidence)
+        position, pixel = (tuple(round(v, 3) for v in xs) for xs in (mark.position_ras_mm or (), mark.pixel_xy or ()))
+        return Landmark(mark.name, "predicted", position, pixel, confidence, 3.0)  # type: ignore[arg-type]
+
+    marks = tuple(said(mark) for mark in a_phantom.landmarks)
+    return LandmarkSet(marks, input="phantom", slice_index=3, spacing_mm=(3.1, 3.1), bundle="memory@1")
 
 
-def add_volume(slicer: Any, voxels_kji: Any, ras_from_ijk: Any, name: str) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        volume = slicer.util.addVolumeFromArray(np.asarray(voxels_kji), name=name)
-    volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.asarray(ras_from_ijk, dtype=float)))
-    return volume
+@pytest.fixture
+def module(slicer: Any) -> Iterator[Module]:
+    """The real module file and .ui, loaded and shown, with a worker that says what a test tells it to."""
+    from standins.application import ScriptedModule
+    from standins.bench import Module
+
+    ours = {name: part for name, part in sys.modules.items() if name.startswith("SpineLandmarksLib")}
+    loaded = Module(ScriptedModule(ROOT / "SpineLandmarks" / "SpineLandmarks.py"))
+    loaded.module.widgetRepresentation()
+    loaded.use_scripted_worker()
+    loaded.widget.enter()
+    yield loaded
+    if loaded.widget.panel is not None:
+        loaded.widget.cleanup()
+    slicer.app.window.takeCentralWidget()
+    if sys.modules["SpineLandmarksLib"] is not ours["SpineLandmarksLib"]:
+        # A reload has made all classes anew; the other tests hold the first ones.
+        for name in [name for name in sys.modules if name.startswith(("SpineLandmarksLib", "SpineLandmarksModule"))]:
+            del sys.modules[name]
+        sys.modules.update(ours)
 
 
-logging.getLogger("matplotlib").setLevel(logging.WARNING)
+@pytest.fixture
+def a_case(module: Module, a_volume: Any, a_prediction: LandmarkSet) -> Module:
+    """The module with a phantom study that has been localized."""
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    module.localize(a_prediction)
+    return module

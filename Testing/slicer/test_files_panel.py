@@ -1,0 +1,243 @@
+"""Export, clipboard, import and the training set, as the panel does them, and what it says when they fail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from SpineLandmarksLib.errors import OutputError
+from SpineLandmarksLib.formats.csv_table import read_csv, write_csv
+from SpineLandmarksLib.formats.slicer_markups import read_markups, write_markups
+from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
+from SpineLandmarksLib.review.training_set import read_training_set
+from standins.bench import Module
+
+RAS, LPS, MARKUPS, MEASUREMENTS = range(4)
+
+
+def export(case: Module, what: int, path: Path) -> None:
+    case.ui.formatSelector.currentIndex = what
+    case.dialogs.files = [str(path)]
+    case.ui.exportButton.click()
+
+
+@pytest.mark.parametrize(("what", "header"), [(RAS, "label,r_mm,a_mm,s_mm"), (LPS, "label,l_mm,p_mm,s_mm")])
+def test_a_table_is_exported_in_the_frame_that_its_header_says(
+    a_case: Module, a_prediction: LandmarkSet, tmp_path: Path, what: int, header: str
+) -> None:
+    export(a_case, what, tmp_path / "case")
+    written = tmp_path / "case.csv"  # the ending is added
+    assert written.read_text().startswith(header)
+    assert read_csv(written)["L3"].position_ras_mm == pytest.approx(a_prediction["L3"].position_ras_mm, abs=1e-3)
+    assert str(written) in a_case.ui.messageLabel.text
+
+
+def test_markups_are_exported_as_the_command_writes_them(
+    a_case: Module, a_prediction: LandmarkSet, tmp_path: Path
+) -> None:
+    export(a_case, MARKUPS, tmp_path / "case.mrk.json")
+    assert read_markups(tmp_path / "case.mrk.json")["L3"].position_ras_mm == pytest.approx(
+        a_prediction["L3"].position_ras_mm
+    )
+
+
+def test_measurements_are_exported_with_definition_and_source(a_case: Module, tmp_path: Path) -> None:
+    export(a_case, MEASUREMENTS, tmp_path / "m.csv")
+    text = (tmp_path / "m.csv").read_text()
+    assert text.startswith("name,value,unit,definition,source\n")
+    assert "Derived from the centres" in text
+
+
+def test_no_file_chosen_writes_nothing(a_case: Module, tmp_path: Path) -> None:
+    a_case.ui.exportButton.click()
+    a_case.ui.importButton.click()
+    a_case.ui.saveButton.click()
+    assert list(tmp_path.iterdir()) == []
+    assert a_case.dialogs.shown == []
+    assert a_case.session.events == ()
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(
+    a_case: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from SpineLandmarksModule import files_panel
+
+    def full(*_: Any) -> None:
+        raise OutputError("Could not write case.csv: No space left on device. Nothing was changed")
+
+    a_case.select("L3")
+    a_case.ui.confirmButton.click()
+    ending, _, copy = files_panel.FORMATS["Landmarks, CSV in RAS"]
+    monkeypatch.setitem(files_panel.FORMATS, "Landmarks, CSV in RAS", (ending, full, copy))
+    export(a_case, RAS, tmp_path / "case.csv")
+    assert "No space left on device" in a_case.dialogs.shown[0]
+    assert a_case.session["L3"].status == "confirmed"
+
+
+def test_a_folder_that_may_not_be_written_is_told(a_case: Module, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    export(a_case, RAS, tmp_path / "file" / "case.csv")
+    assert len(a_case.dialogs.shown) == 1
+    assert "case.csv" in a_case.dialogs.shown[0]
+
+
+@pytest.mark.parametrize(
+    ("what", "start"),
+    [(RAS, "label\tr_mm"), (LPS, "label\tl_mm"), (MARKUPS, "label\tr_mm"), (MEASUREMENTS, "name\tvalue")],
+)
+def test_the_clipboard_gets_a_table_with_tabs(a_case: Module, slicer: Any, what: int, start: str) -> None:
+    a_case.ui.formatSelector.currentIndex = what
+    a_case.ui.copyButton.click()
+    text = slicer.app.clipboard().text()
+    assert text.startswith(start)
+    assert len(text.splitlines()) > 10
+
+
+# Import
+
+
+def write_fcsv(landmarks: LandmarkSet, path: Path) -> None:
+    lines = ["# Markups fiducial file version = 5.0", "# CoordinateSystem = RAS",
+             "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"]  # fmt: skip
+    for n, mark in enumerate(landmarks):
+        if mark.position_ras_mm:
+            lines.append(f"{n},{','.join(map(str, mark.position_ras_mm))},0,0,0,1,1,1,0,{mark.name},,")
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".mrk.json", ".fcsv"])
+def test_a_file_is_imported_onto_a_volume_that_has_no_landmarks_yet(
+    module: Module, a_volume: Any, a_prediction: LandmarkSet, tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / f"from elsewhere{ending}"
+    {".csv": write_csv, ".mrk.json": write_markups, ".fcsv": write_fcsv}[ending](a_prediction, path)
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    module.dialogs.files = [str(path)]
+    module.ui.importButton.click()
+    assert module.dialogs.shown == []
+    assert [cells[0] for cells in module.rows()] == list(LUMBAR11)
+    assert module.session["L3"].position_ras_mm == pytest.approx(a_prediction["L3"].position_ras_mm, abs=1e-3)
+    assert path.name in module.ui.messageLabel.text
+
+
+def test_an_import_over_corrections_is_one_step_that_undo_takes_back_and_confirmed_ones_are_asked_for(
+    a_case: Module, a_prediction: LandmarkSet, tmp_path: Path
+) -> None:
+    from PySide6.QtWidgets import QMessageBox
+
+    write_csv(a_prediction, tmp_path / "a.csv")
+    a_case.select("L3")
+    a_case.ui.notVisibleButton.click()
+    a_case.select("L4")
+    a_case.ui.confirmButton.click()
+    before = a_case.session.current
+    a_case.dialogs.files = [str(tmp_path / "a.csv")] * 2
+    a_case.dialogs.answers = [QMessageBox.No, QMessageBox.Yes]
+    a_case.ui.importButton.click()
+    assert a_case.session.current == before
+    a_case.ui.importButton.click()
+    assert a_case.session["L3"].status == "predicted"
+    a_case.ui.undoButton.click()
+    assert a_case.session.current == before
+
+
+def test_names_that_do_not_fit_are_told(a_case: Module, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("label,r_mm,a_mm,s_mm\nC7,1,2,3\n")
+    a_case.dialogs.files = [str(tmp_path / "a.csv")]
+    a_case.ui.importButton.click()
+    assert "C7" in a_case.dialogs.shown[0]
+    assert a_case.session.events == ()
+
+
+def test_points_in_the_wrong_frame_are_told(a_case: Module, a_prediction: LandmarkSet, tmp_path: Path) -> None:
+    write_csv(a_prediction, tmp_path / "a.csv", "LPS")
+    text = (tmp_path / "a.csv").read_text().replace("l_mm,p_mm", "r_mm,a_mm")  # a table that lies about its frame
+    (tmp_path / "a.csv").write_text(text)
+    a_case.dialogs.files = [str(tmp_path / "a.csv")]
+    a_case.ui.importButton.click()
+    assert "lie outside" in a_case.dialogs.shown[0] or "mix up RAS and LPS" in a_case.dialogs.shown[0]
+    assert a_case.session.events == ()
+
+
+def test_an_import_without_a_volume_is_told(module: Module, a_prediction: LandmarkSet, tmp_path: Path) -> None:
+    write_csv(a_prediction, tmp_path / "a.csv")
+    module.dialogs.files = [str(tmp_path / "a.csv")]
+    module.ui.importButton.click()
+    assert "No volume is selected" in module.dialogs.shown[0]
+
+
+# Training set
+
+
+def save(case: Module, folder: Path) -> None:
+    said = len(case.dialogs.shown)
+    case.ui.messageLabel.text = ""
+    case.dialogs.files = [str(folder)]
+    case.ui.saveButton.click()
+    case.wait_until(lambda: case.ui.messageLabel.text or len(case.dialogs.shown) > said)
+
+
+def test_saving_adds_who_when_what_and_the_image_and_overwrites_nothing(
+    a_case: Module, tmp_path: Path, slicer: Any
+) -> None:
+    a_case.ui.readerEdit.text = "A. Reader"
+    a_case.ui.commentEdit.text = "six bodies?"
+    a_case.select("L3")
+    a_case.ui.confirmButton.click()
+    save(a_case, tmp_path)
+    a_case.select("L4")
+    a_case.ui.confirmButton.click()
+    save(a_case, tmp_path)
+    (first_file, first), (_, second) = read_training_set(tmp_path, "phantom")
+    assert (first.author, first.comment, first.source_model) == ("A. Reader", "six bodies?", "memory@1")
+    assert [first.landmarks[name].status for name in ("L3", "L4")] == ["confirmed", "predicted"]
+    assert [second.landmarks[name].status for name in ("L3", "L4")] == ["confirmed", "confirmed"]
+    assert second.parent == first.id
+    assert json.loads(first_file.read_text())["id"] == first.id
+    assert a_case.session.is_saved
+
+
+def test_saving_names_the_file_that_the_volume_was_loaded_from_by_its_hash(
+    module: Module, slicer: Any, a_phantom_study: Path, a_prediction: LandmarkSet, tmp_path: Path
+) -> None:
+    import hashlib
+
+    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName(str(a_phantom_study))
+    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "loaded")
+    assert storage.ReadData(volume)
+    volume.SetAndObserveStorageNodeID(storage.GetID())
+    module.ui.volumeSelector.setCurrentNode(volume)
+    module.localize(a_prediction)
+    module.ui.readerEdit.text = "A. Reader"
+    save(module, tmp_path)
+    ((_, saved),) = read_training_set(tmp_path, "loaded")
+    assert saved.image.sha256 == hashlib.sha256(a_phantom_study.read_bytes()).hexdigest()
+
+
+def test_saving_without_a_name_asks_for_one_and_keeps_everything(a_case: Module, tmp_path: Path) -> None:
+    a_case.ui.readerEdit.text = "  "
+    save(a_case, tmp_path)
+    assert "Enter a name first" in a_case.dialogs.shown[0]
+    assert list(tmp_path.iterdir()) == []
+    assert a_case.ui.saveButton.enabled
+
+
+def test_saving_into_a_folder_that_is_gone_is_told(a_case: Module, tmp_path: Path) -> None:
+    a_case.ui.readerEdit.text = "A. Reader"
+    save(a_case, tmp_path / "gone")
+    assert "there is none" in a_case.dialogs.shown[0]
+
+
+def test_the_name_of_the_reader_is_remembered_and_every_correction_bears_it(a_case: Module) -> None:
+    a_case.ui.readerEdit.text = "B. Reader"
+    a_case.select("L3")
+    a_case.ui.confirmButton.click()
+    assert a_case.session.events[-1].who == "B. Reader"
+    a_case.widget.onReload()
+    assert a_case.ui.readerEdit.text == "B. Reader"
+    assert np.isfinite(a_case.panel.timer.interval)

@@ -1,0 +1,191 @@
+"""What is missing, the button that installs it, and what is said when that fails."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from SpineLandmarksLib.errors import BackendError
+from standins.bench import Module
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Installer:
+    """`slicer.packaging` as of Slicer 5.12. What is asked for is then there, unless `fault` is raised."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, absent: set[str]) -> None:
+        self.absent, self.asked, self.fault = set(absent), [], None
+        self.constraints = ""
+        find = importlib.util.find_spec
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in self.absent else find(name))
+        packaging = types.ModuleType("slicer.packaging")
+        packaging.pip_ensure = self.pip_ensure  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
+
+    asked: list[str]
+    fault: Exception | None
+
+    def pip_ensure(self, requirements: list[str], constraints: Path, requester: str) -> None:
+        if self.fault:
+            raise self.fault
+        self.asked += requirements
+        self.constraints = Path(constraints).read_text()
+        self.absent.clear()
+
+
+@pytest.fixture
+def without_light(monkeypatch: pytest.MonkeyPatch, slicer: Any) -> Installer:
+    return Installer(monkeypatch, {"onnxruntime"})
+
+
+def test_the_requirements_are_those_of_the_project() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
+    from SpineLandmarksModule.install import NEEDS
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(NEEDS["light"].values()) <= set(project["dependencies"])
+    assert set(NEEDS["torch"].values()) <= set(project["optional-dependencies"]["train"])
+
+
+def test_nothing_is_said_of_installing_where_nothing_is_missing(module: Module) -> None:
+    assert module.ui.installButton.isHidden()
+    assert module.ui.processorLabel.isHidden()
+
+
+def test_what_is_missing_is_named_and_the_button_installs_it_and_starts_the_worker_anew(
+    without_light: Installer, module: Module
+) -> None:
+    assert not module.ui.installButton.isHidden()
+    assert "onnxruntime>=1.17" in module.ui.processorLabel.text
+    assert module.clients == []  # nothing is warmed that cannot run
+    module.ui.installButton.click()
+    assert without_light.asked == ["onnxruntime>=1.17"]
+    assert f"numpy=={metadata.version('numpy')}\n" in without_light.constraints
+    assert f"SimpleITK=={metadata.version('SimpleITK')}\n" in without_light.constraints
+    assert module.ui.installButton.isHidden()
+    assert module.dialogs.shown == []
+
+
+@pytest.mark.parametrize("answer", ["Yes", "No"])
+def test_localize_offers_to_install_first(
+    without_light: Installer, module: Module, a_volume: Any, answer: str
+) -> None:
+    from PySide6.QtWidgets import QMessageBox
+
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    module.dialogs.answers = [getattr(QMessageBox, answer)]
+    module.ui.localizeButton.click()
+    assert "onnxruntime>=1.17 is missing. Install it now?" in module.dialogs.shown[0]
+    assert bool(without_light.asked) == (answer == "Yes")
+    assert (module.panel.logic.runner.job is not None) == (answer == "Yes")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        subprocess.CalledProcessError(1, ["pip"], stderr="proxy"),
+        RuntimeError("User declined package installation"),
+        OSError(28, "No space left on device"),
+    ],
+    ids=["network", "declined", "full disk"],
+)
+def test_an_installation_that_fails_is_told_with_what_to_try(
+    without_light: Installer, module: Module, fault: Exception
+) -> None:
+    without_light.fault = fault
+    module.ui.installButton.click()
+    assert "HTTPS_PROXY" in module.dialogs.shown[0]
+    assert "by hand" in module.dialogs.shown[0]
+    assert not module.ui.installButton.isHidden()
+
+
+def test_older_slicers_install_with_pip_after_a_question(
+    slicer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from SpineLandmarksModule import install
+
+    installer = Installer(monkeypatch, {"onnxruntime"})
+    monkeypatch.setitem(sys.modules, "slicer.packaging", types.ModuleType("slicer.packaging"))  # has no pip_ensure
+    called: list[Any] = []
+
+    def pip_install(arguments: list[str]) -> None:
+        called.append(arguments)
+        installer.absent.clear()
+
+    monkeypatch.setattr(slicer.util, "pip_install", pip_install)
+    install.install("light")
+    assert called[0][0] == "--constraint"
+    assert called[0][2:] == ["onnxruntime>=1.17"]
+
+
+def test_an_installation_that_changes_nothing_is_an_error(slicer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from SpineLandmarksModule import install
+
+    installer = Installer(monkeypatch, {"onnxruntime"})
+    installer.pip_ensure = lambda *_, **__: None  # type: ignore[method-assign]
+    sys.modules["slicer.packaging"].pip_ensure = installer.pip_ensure  # type: ignore[attr-defined]
+    with pytest.raises(BackendError, match="still missing"):
+        install.install("light")
+
+
+# The graphics card
+
+
+def test_the_graphics_card_needs_torch_and_says_where_it_comes_from(
+    slicer: Any, module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Installer(monkeypatch, {"torch", "monai", "safetensors"})
+    module.ui.processorSelector.currentIndex = 1
+    assert "torch>=2.4, monai>=1.4, safetensors>=0.4" in module.ui.processorLabel.text
+    module.ui.installButton.click()
+    assert "install PyTorch, restart Slicer" in module.dialogs.shown[0]
+
+
+def test_torch_is_installed_by_the_extension_pytorch_and_the_rest_by_pip(
+    slicer: Any, module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installer = Installer(monkeypatch, {"torch", "monai", "safetensors"})
+
+    class Logic:
+        def installTorch(self, askConfirmation: bool) -> None:
+            assert askConfirmation
+            installer.absent.discard("torch")
+
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=Logic))
+    module.ui.processorSelector.currentIndex = 1
+    module.ui.installButton.click()
+    assert installer.asked == ["monai>=1.4", "safetensors>=0.4"]
+    assert module.dialogs.shown == []
+
+
+def fails(self: Any, askConfirmation: bool) -> None:
+    raise ValueError("no network")
+
+
+def test_a_torch_that_cannot_be_installed_is_told(
+    slicer: Any, module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Installer(monkeypatch, {"torch"})
+    logic: Callable[[], Any] = type("Logic", (), {"installTorch": fails})
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=logic))
+    module.ui.processorSelector.currentIndex = 1
+    module.ui.installButton.click()
+    assert "could not install torch: no network" in module.dialogs.shown[0]
+
+
+def test_the_worker_is_started_for_the_graphics_card(module: Module, a_volume: Any) -> None:
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    module.ui.processorSelector.currentIndex = 1
+    assert "NVIDIA" in module.ui.processorLabel.text
+    module.ui.localizeButton.click()
+    module.wait_until(lambda: module.panel.logic.runner.job.id)
+    assert module.client.model.command()[-4:] == ("--backend", "torch", "--device", "cuda")
