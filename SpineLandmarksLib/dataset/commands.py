@@ -222,6 +222,18 @@ def anonymize(options: argparse.Namespace) -> int:
     return int(bool(done.left_out))
 
 
+def queue(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.dataset import queue_commands
+
+    return queue_commands.queue(options)
+
+
+def simulate(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.dataset import queue_commands
+
+    return queue_commands.simulate(options)
+
+
 def _refresh(store: Store) -> None:
     """landmarks.json says what is signed off."""
     revisions = store.signed_off()
@@ -231,5 +243,5 @@ def _refresh(store: Store) -> None:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "init": init, "add": add, "check": check, "status": status, "diff": diff, "split": split, "sign-off": sign_off,
-    "choose": choose, "export": export, "import": import_, "anonymize": anonymize,
+    "choose": choose, "export": export, "import": import_, "anonymize": anonymize, "queue": queue, "simulate": simulate,
 }  # fmt: skip

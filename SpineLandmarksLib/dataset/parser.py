@@ -6,9 +6,20 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from SpineLandmarksLib.arguments import positive, slice_index, spacing
+from SpineLandmarksLib.arguments import minutes, positive, slice_index, spacing
 
 Parsers = argparse._SubParsersAction
+#: The first is what annotators get unless they ask for another.
+ORDERS = ("random", "gain")
+#: Of a simulation: default and meaning.
+NUMBERS = {
+    "start": (15, "studies of the first round"),
+    "step": (15, "studies of each further round"),
+    "until": (75, "studies of the last round"),
+    "seeds": (5, "repetitions"),
+    "steps": (100, "of each retraining"),
+    "holdout": (30, "patients that judge"),
+}
 
 
 def add_dataset(commands: Parsers[argparse.ArgumentParser]) -> None:
@@ -18,6 +29,7 @@ def add_dataset(commands: Parsers[argparse.ArgumentParser]) -> None:
     _add_looking(verbs)
     _add_deciding(verbs)
     _add_files(verbs)
+    _add_queue(verbs)
 
 
 def _verb(
@@ -88,3 +100,20 @@ def _add_files(verbs: Parsers[argparse.ArgumentParser]) -> None:
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument("--key", type=Path, metavar="FILE",
                    help="secret for the new names, to give the same ones again; made when missing")  # fmt: skip
+
+
+def _add_queue(verbs: Parsers[argparse.ArgumentParser]) -> None:
+    p = _verb(verbs, "queue", "list the studies that are most worth correcting next")
+    p.add_argument("--count", type=positive, default=10, metavar="N")
+    p.add_argument("--bundle", default="current", metavar="NAME_OR_DIR", help="model in doubt (default current)")
+    p.add_argument("--order", choices=ORDERS, default=ORDERS[0], help=f"default {ORDERS[0]}")
+    p.add_argument("--locked", action="store_true", help="those of the hold-out, which the queue leaves out")
+    p.add_argument("--for", dest="annotator", metavar="NAME", help="leave out what others have been given")
+    p = _verb(verbs, "simulate", "play correcting and retraining on annotated studies, by queue and at random")
+    p.add_argument("--output", required=True, type=Path, metavar="DIR", help="a simulation there goes on")
+    p.add_argument("--bundle", required=True, metavar="NAME_OR_DIR", help="one that has seen none of these studies")
+    p.add_argument("--minutes", required=True, type=minutes, metavar="M", help="stop between rounds before that")
+    for name, (default, text) in NUMBERS.items():
+        p.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"{text} (default {default})")
+    p.add_argument("--document", type=Path, metavar="FILE.md", help="also write the table into its section")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

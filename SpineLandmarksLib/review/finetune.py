@@ -1,0 +1,79 @@
+"""A bundle's weights, trained a little further on corrected studies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+
+from SpineLandmarksLib.backends import Peaks
+from SpineLandmarksLib.bundle import WEIGHTS, Bundle
+from SpineLandmarksLib.formats.landmarks_json import Annotation
+from SpineLandmarksLib.model import Architecture, Detector
+from SpineLandmarksLib.settings import from_dict
+from SpineLandmarksLib.training.dataset import load_cases
+from SpineLandmarksLib.training.recipe import Recipe, load_recipe
+from SpineLandmarksLib.training.train import train
+
+RECIPE = "retrain"
+
+
+def finetuning_recipe(bundle: Bundle, steps: int | None = None, recipe: str = RECIPE, seed: int = 0) -> Recipe:
+    """The recipe in the bundle's own architecture and preparation. Few steps get a short warm-up and average: the
+    average of weights looks back over about 1 / (1 - ema) steps.
+    """
+    base = load_recipe(recipe)
+    steps = steps or base.steps
+    architecture = from_dict(Architecture, bundle.architecture, f"architecture of {bundle.name}")
+    return replace(base, architecture=architecture, preparation=bundle.preparation, steps=steps, seed=seed,
+                   warmup=min(base.warmup, steps // 10), ema=min(base.ema, max(0.0, 1 - 8 / steps)))  # fmt: skip
+
+
+def finetune(
+    bundle: Bundle,
+    rows: Sequence[Annotation],
+    recipe: Recipe,
+    output: Path,
+    *,
+    weights: dict[str, torch.Tensor] | None = None,
+    weight: Sequence[float] | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    origin: dict[str, Any] | None = None,
+) -> Detector:
+    """Train on annotated slices, from the bundle's weights or from other `weights` of the same architecture.
+
+    weight: how often each slice is drawn. Raises DatasetError for slices of a locked hold-out.
+    """
+    return train(
+        recipe,
+        load_cases(rows, bundle.landmarks, recipe.preparation, weight),
+        len(bundle.landmarks),
+        output,
+        device=device,
+        resume=resume,
+        start_from=weights or safetensors.torch.load_file(bundle.folder / WEIGHTS),
+        origin=origin,
+        progress=progress,
+    )
+
+
+class InMemory:
+    """A backend around a detector that is in no bundle yet."""
+
+    name = "torch"
+
+    def __init__(self, detector: Detector, device: str = "cpu") -> None:
+        self.detector, self.device = detector.to(device).eval(), device
+
+    def detect(self, images: NDArray[np.float32]) -> Peaks:
+        with torch.inference_mode():
+            found = self.detector.detect(torch.from_numpy(images).to(self.device))
+        return Peaks(*(part.float().cpu().numpy() for part in found))

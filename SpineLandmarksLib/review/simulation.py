@@ -1,0 +1,241 @@
+"""Does the loop of correcting and retraining help, and does the queue beat a random order? Played on annotated studies.
+
+For each seed: `start` studies at random are corrected and the bundle is retrained on them; then `step` more at a time,
+by queue or at random, each retrained from the last promoted weights on all that was corrected. The hold-out judges
+every round; a model that may be worse is not promoted, as in `retrain`. Annotators are played by the annotations, their
+time by
+
+    seconds = 15 for each study + 6 for each landmark further than 2 mm from where it belongs
+
+an assumption, not a measurement. Everything is kept in files, so that a simulation goes on where it stopped:
+
+    DIR/settings.json                             what the first run was asked for; another run must ask the same
+    DIR/base/round.json                           the bundle before any correction
+    DIR/seed0/start/round.json, weights           the common first round
+    DIR/seed0/queue/030/round.json, weights       ... and DIR/seed0/random/030, with 30 corrected studies
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from SpineLandmarksLib.bundle import WEIGHTS, Bundle
+from SpineLandmarksLib.errors import DatasetError, OutputError
+from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.landmarks_json import Annotation
+from SpineLandmarksLib.formats.strict_json import load_json
+from SpineLandmarksLib.model import Detector
+from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.review.finetune import InMemory, finetune, finetuning_recipe
+from SpineLandmarksLib.review.judge import judge
+from SpineLandmarksLib.review.queue import assess, at_random, look_of, order
+from SpineLandmarksLib.settings import from_dict
+from SpineLandmarksLib.training.dataset import load_image
+from SpineLandmarksLib.training.evaluate import compare, read_annotated
+from SpineLandmarksLib.training.folds import holdout
+from SpineLandmarksLib.training.metrics import summarize
+from SpineLandmarksLib.training.predictions import Predictions
+
+STRATEGIES = ("queue", "random")
+SECONDS_PER_STUDY, SECONDS_PER_LANDMARK, NEAR_ENOUGH_MM = 15.0, 6.0, 2.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """steps: of each retraining. holdout: patients that judge. until: corrected studies of the last round."""
+
+    data: str
+    bundle: str
+    start: int = 15
+    step: int = 15
+    until: int = 75
+    seeds: int = 5
+    steps: int = 100
+    holdout: int = 30
+    margin: float = 0.01
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of one seed. strategy: "start" for the common first one, "base" for the bundle before any correction.
+
+    seconds: that annotators spent so far. promoted: whether the retrained model took over; mre_mm and the shares are
+    those of the model in use after the round, the candidate's stand beside them.
+    """
+
+    seed: int
+    strategy: str
+    corrected: tuple[str, ...]
+    seconds: float
+    promoted: bool
+    why: str
+    mre_mm: float
+    sdr2: float
+    sdr4: float
+    level_shift: float
+    candidate_mre_mm: float
+    candidate_sdr4: float
+    train_s: float = 0.0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+class Simulation:
+    """rows: every annotated study of one slice each. say: told what is being done."""
+
+    def __init__(
+        self, settings: Settings, folder: Path, rows: Sequence[Annotation], bundle: Bundle, device: str = "cpu",
+        say: Callable[[str], None] = print,
+    ) -> None:  # fmt: skip
+        self.settings, self.folder, self.bundle, self.device, self.say = settings, folder, bundle, device, say
+        learn, held = holdout([row.group for row in rows], settings.holdout, 0)
+        self.pool = {row.image.stem: row for row in (rows[i] for i in learn)}
+        self.judges = [rows[i] for i in held]
+        if len(self.pool) < settings.until:
+            raise DatasetError(f"Expected at least {settings.until} studies beside the hold-out; got {len(self.pool)}")
+        self.longest_s = 0.0
+
+    def run(self, minutes: float) -> bool:
+        """Play rounds until the time is used up; no round is begun that may not end in time. True when all are done."""
+        end = time.monotonic() + 60 * minutes
+        if not (self.folder / "base" / "round.json").is_file():
+            self._judge_base()
+        for work in self._rounds():
+            if work[-1].joinpath("round.json").is_file():
+                continue
+            if time.monotonic() + self.longest_s > end:
+                return False
+            started = time.monotonic()
+            self._play(*work)
+            self.longest_s = max(self.longest_s, time.monotonic() - started)
+        return True
+
+    def _judge_base(self) -> None:
+        found = _shares(self._judged(self._localizer(_read(self.bundle.folder / WEIGHTS))))
+        base = Round(0, "base", (), 0.0, True, "", found["mre"], found["sdr2"], found["sdr4"], found["shift"],
+                     found["mre"], found["sdr4"])  # fmt: skip
+        _write(base, self.folder / "base")
+
+    def _rounds(self) -> Iterator[tuple[int, str, int, Path, Path]]:
+        """(seed, strategy, corrected, folder before, folder): both strategies advance together."""
+        s = self.settings
+        for seed in range(s.seeds):
+            first = self.folder / f"seed{seed}" / "start"
+            yield seed, "start", s.start, first, first
+            for count in range(s.start + s.step, s.until + 1, s.step):
+                for strategy in STRATEGIES:
+                    parent = self.folder / f"seed{seed}" / strategy
+                    before = first if count == s.start + s.step else parent / f"{count - s.step:03d}"
+                    yield seed, strategy, count, before, parent / f"{count:03d}"
+
+    def _play(self, seed: int, strategy: str, count: int, before: Path, folder: Path) -> None:
+        is_first = before == folder
+        weights = _read(self.bundle.folder / WEIGHTS if is_first else before / "model.safetensors")
+        old = self._localizer(weights)
+        done = () if is_first else load_round(before).corrected
+        spent = 0.0 if is_first else load_round(before).seconds
+        chosen, reasons = self._choose(seed, strategy, count - len(done), done, old)
+        spent += self._seconds(chosen, old)
+        corrected = (*done, *chosen)
+        recipe = finetuning_recipe(self.bundle, self.settings.steps, seed=seed)
+        started = time.monotonic()
+        detector = finetune(self.bundle, [self.pool[key] for key in corrected], recipe, folder / "run",
+                            weights=weights, device=self.device)  # fmt: skip
+        train_s = time.monotonic() - started
+        figures = [self._judged(old), self._judged(Localizer(self.bundle, InMemory(detector, self.device)))]
+        verdict = judge(figures[0], figures[1], self.settings.margin)
+        used, candidate = (_shares(figures[verdict.promoted]), _shares(figures[1]))
+        kept = detector.cpu().state_dict() if verdict.promoted else weights
+        safetensors.torch.save_file(dict(kept), folder / "model.safetensors")
+        for name in ("checkpoint.pt", "run.json"):
+            (folder / "run" / name).unlink(missing_ok=True)
+        round_ = Round(seed, strategy, corrected, spent, verdict.promoted, verdict.why, used["mre"], used["sdr2"],
+                       used["sdr4"], used["shift"], candidate["mre"], candidate["sdr4"], train_s, reasons)  # fmt: skip
+        _write(round_, folder)
+        found = f"MRE {used['mre']:.2f} mm, SDR@4 {100 * used['sdr4']:.1f} %"
+        self.say(f"seed {seed}, {strategy}, {count} corrected: {found}{'' if verdict.promoted else ', not promoted'}")
+
+    def _choose(
+        self, seed: int, strategy: str, count: int, done: Sequence[str], localizer: Localizer
+    ) -> tuple[list[str], dict[str, int]]:
+        left = [key for key in self.pool if key not in done]
+        if strategy != "queue":
+            return [place.key for place in at_random(left, 1000 * seed + len(done))[:count]], {}
+        readings = read_annotated(localizer, [self.pool[key] for key in left])
+        waiting = [assess(key, load_image(self.pool[key].image), reading, localizer)
+                   for key, reading in zip(left, readings, strict=True)]  # fmt: skip
+        known = read_annotated(localizer, [self.pool[key] for key in done])
+        seen = [look_of(load_image(self.pool[key].image), one.xy) for key, one in zip(done, known, strict=True)]
+        places = order(waiting, seen, seed, count=count)
+        reasons = [place.reason for place in places]
+        return [place.key for place in places], {reason: reasons.count(reason) for reason in sorted(set(reasons))}
+
+    def _seconds(self, keys: Sequence[str], localizer: Localizer) -> float:
+        rows = [self.pool[key] for key in keys]
+        predicted = compare(localizer, rows, read_annotated(localizer, rows))
+        to_move = predicted.missed | (predicted.counted & ~(predicted.error_mm <= NEAR_ENOUGH_MM))
+        return SECONDS_PER_STUDY * len(rows) + SECONDS_PER_LANDMARK * int(to_move.sum())
+
+    def _localizer(self, weights: dict[str, torch.Tensor]) -> Localizer:
+        recipe = finetuning_recipe(self.bundle)
+        detector = Detector(recipe.architecture, len(self.bundle.landmarks))
+        detector.load_state_dict(weights)
+        return Localizer(self.bundle, InMemory(detector, self.device))
+
+    def _judged(self, localizer: Localizer) -> Predictions:
+        return compare(localizer, self.judges, read_annotated(localizer, self.judges))
+
+
+def hold_to(settings: Settings, folder: Path) -> None:
+    """Write the settings of the first run; OutputError when a later one has others, which would mix two simulations."""
+    path = folder / "settings.json"
+    known = load_json(path) if path.is_file() else asdict(settings)
+    asked = asdict(settings).items()
+    differ = [f"{key} {known.get(key)} (now {value})" for key, value in asked if known.get(key) != value]
+    if differ:
+        raise OutputError(f"Expected the settings of the first run in {folder}: {', '.join(differ)}. "
+                          "Choose another --output")  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(path, json.dumps(asdict(settings), indent=1) + "\n")
+
+
+def load_round(folder: Path) -> Round:
+    values = load_json(folder / "round.json")
+    values["corrected"] = tuple(values["corrected"])
+    return Round(**{one.name: values[one.name] for one in fields(Round)})
+
+
+def rounds_of(folder: Path) -> list[Round]:
+    """Every round that was played."""
+    return [load_round(file.parent) for file in sorted(folder.glob("**/round.json"))]
+
+
+def load_settings(folder: Path) -> Settings:
+    settings = from_dict(Settings, load_json(folder / "settings.json"), str(folder))
+    assert isinstance(settings, Settings)
+    return settings
+
+
+def _write(round_: Round, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(folder / "round.json", json.dumps(asdict(round_), indent=1) + "\n")
+
+
+def _shares(predictions: Predictions) -> dict[str, float]:
+    overall: dict[str, Any] = summarize(predictions, bootstrap=0)["overall"]
+    mre = overall["mre_mm"]["value"]
+    return {"mre": float("nan") if mre is None else mre, "sdr2": overall["sdr"]["2"]["value"],
+            "sdr4": overall["sdr"]["4"]["value"], "shift": overall["level_shift_rate"]["value"] or 0.0}  # fmt: skip
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = safetensors.torch.load_file(path)
+    return weights
+

@@ -1,0 +1,107 @@
+"""What a simulation found, as a table in Markdown and a plot, both with the spread over the seeds."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from SpineLandmarksLib.review.simulation import STRATEGIES, Round, Settings
+from SpineLandmarksLib.training.plots import BLUE, ORANGE
+
+_COLOURS = {"queue": BLUE, "random": ORANGE}
+
+
+def series(rounds: Sequence[Round], strategy: str) -> dict[int, list[Round]]:
+    """The rounds of a strategy by corrected studies; the base and the common first round belong to both."""
+    found: dict[int, list[Round]] = {}
+    for one in rounds:
+        if one.strategy in ("base", "start", strategy):
+            found.setdefault(len(one.corrected), []).append(one)
+    return dict(sorted(found.items()))
+
+
+def table(rounds: Sequence[Round], settings: Settings) -> str:
+    """Mean and range over the seeds of the model in use, for each number of corrected studies and strategy."""
+    lines = ["| corrected | order | seeds | minutes | MRE, mm | SDR@2, % | SDR@4, % | level shifts, % | promoted |",
+             "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for count in (0, *range(settings.start, settings.until + 1, settings.step)):
+        for strategy in STRATEGIES if count > settings.start else ("start",):
+            those = series(rounds, strategy).get(count, [])
+            if those:
+                lines.append(_row(count, strategy, those))
+    return "\n".join(lines) + "\n"
+
+
+def paired(rounds: Sequence[Round]) -> list[tuple[int, int, float, float, float]]:
+    """(corrected, seeds, mean, low, high) of queue minus random in MRE over the seeds that played both.
+
+    low, high: 95 % interval of the mean by Student's t over the seeds; nan for one seed.
+    """
+    from scipy.stats import t
+
+    found = []
+    queue, by_chance = (series([one for one in rounds if one.strategy in STRATEGIES], name) for name in STRATEGIES)
+    for count in sorted(set(queue) & set(by_chance)):
+        one, other = ({each.seed: each.mre_mm for each in those[count]} for those in (queue, by_chance))
+        change = np.array([one[seed] - other[seed] for seed in sorted(set(one) & set(other))])
+        if len(change):
+            wide = float("nan")
+            if len(change) > 1:
+                wide = float(t.ppf(0.975, len(change) - 1) * change.std(ddof=1) / len(change) ** 0.5)
+            found.append((count, len(change), float(change.mean()), change.mean() - wide, change.mean() + wide))
+    return found
+
+
+def verdict(rounds: Sequence[Round]) -> str:
+    """One sentence: does the queue beat a random order?"""
+    last = paired(rounds)[-1:]
+    if not last:
+        return "No round was played by both orders yet."
+    count, seeds, mean, low, high = last[0]
+    said = f"At {count} corrected studies, queue minus random is {mean:+.2f} mm of MRE over {seeds} seeds"
+    if seeds < 2:
+        return f"{said}: one seed cannot tell."
+    said += f" (95 % interval {low:+.2f} to {high:+.2f})"
+    return f"{said}: the queue is better." if high < 0 else f"{said}: the queue is not shown to beat a random order."
+
+
+def plot(rounds: Sequence[Round]) -> bytes:
+    """SVG: MRE and SDR@4 of the model in use against corrected studies and against the annotators' assumed minutes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    panels = figure.subplots(2, 2, sharey="row")
+    for strategy in STRATEGIES:
+        counts = series(rounds, strategy)
+        minutes = [np.mean([one.seconds for one in those]) / 60 for those in counts.values()]
+        for row, (name, factor) in enumerate((("mre_mm", 1.0), ("sdr4", 100.0))):
+            values = [factor * np.array([getattr(one, name) for one in those]) for those in counts.values()]
+            middle = [each.mean() for each in values]
+            for column, x in enumerate((list(counts), minutes)):
+                panels[row, column].plot(x, middle, "o-", color=_COLOURS[strategy], label=strategy, markersize=4)
+                panels[row, column].fill_between(x, [v.min() for v in values], [v.max() for v in values],
+                                                 color=_COLOURS[strategy], alpha=0.15, linewidth=0)  # fmt: skip
+    panels[0, 0].set_ylabel("MRE, mm")
+    panels[1, 0].set_ylabel("SDR@4, %")
+    panels[1, 0].set_xlabel("corrected studies")
+    panels[1, 1].set_xlabel("annotators' minutes, by assumption")
+    panels[0, 0].legend(frameon=False)
+    content = io.BytesIO()
+    figure.savefig(content, format="svg", metadata={"Date": None})
+    return content.getvalue()
+
+
+def _row(count: int, strategy: str, those: Sequence[Round]) -> str:
+    def shown(name: str, factor: float, digits: int) -> str:
+        values = factor * np.array([getattr(one, name) for one in those])
+        spread = f" ({values.min():.{digits}f} to {values.max():.{digits}f})" if len(values) > 1 else ""
+        return f"{values.mean():.{digits}f}{spread}"
+
+    promoted = f"{sum(one.promoted for one in those)} of {len(those)}" if count else "-"
+    name = "-" if not count else "random" if strategy == "start" else strategy
+    cells = (count, name, len(those), shown("seconds", 1 / 60, 0),
+             shown("mre_mm", 1, 2), shown("sdr2", 100, 1), shown("sdr4", 100, 1), shown("level_shift", 100, 1),
+             promoted)  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |"
