@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -14,6 +17,10 @@ from SpineLandmarksLib.settings import from_dict
 
 BACKENDS = ("auto", "light", "torch")
 DEVICES = ("auto", "cpu", "cuda")
+#: The oldest runtimes that are asked for, as in pyproject.toml.
+OLDEST = {"onnxruntime": (1, 17), "torch": (2, 4)}
+#: Property of a graph: sha256 of the weights file whose bytes it refers to.
+WEIGHTS_OF_GRAPH = "weights_sha256"
 
 
 class Peaks(NamedTuple):
@@ -53,19 +60,32 @@ class LightBackend:
         try:
             import onnxruntime as ort
         except ImportError as error:
-            raise BackendError("The light backend needs ONNX Runtime: pip install onnxruntime") from error
+            said = f" ({error})" if str(error) else ""
+            raise BackendError(
+                f"The light backend needs ONNX Runtime: pip install --upgrade onnxruntime{said}"
+            ) from error
+        require_version("onnxruntime", ort.__version__, "pip install --upgrade onnxruntime")
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = usable_cpus()
+        graph, mend = bundle.folder / GRAPH, f"spine-landmarks export {bundle.folder} --format onnx"
         try:
-            self.session = ort.InferenceSession(
-                str(bundle.folder / GRAPH), options, providers=["CPUExecutionProvider"]
-            )
+            self.session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime raises its own classes, which share no base but Exception
-            raise BackendError(f"ONNX Runtime {ort.__version__} cannot run {bundle.folder / GRAPH}: {error}") from error
+            raise BackendError(
+                f"ONNX Runtime {ort.__version__} cannot run {graph}. Install a newer one (pip install --upgrade "
+                f"onnxruntime), write the graph anew ({mend}), or choose --backend torch. It says: {error}"
+            ) from error
+        written_for = self.session.get_modelmeta().custom_metadata_map.get(WEIGHTS_OF_GRAPH)
+        if written_for not in (None, bundle.weights_sha256):
+            raise BackendError(
+                f"Expected {graph} to belong to the weights beside it, {bundle.weights_sha256[:12]}...; it was written "
+                f"for {written_for[:12]}... Write it anew ({mend}), or choose --backend torch"
+            )
 
     def detect(self, images: NDArray[np.float32]) -> Peaks:
-        return Peaks(*self.session.run(["xy", "log_mass", "covariance"], {"image": images}))
+        with telling_of_memory(images):
+            return Peaks(*self.session.run(["xy", "log_mass", "covariance"], {"image": images}))
 
 
 class TorchBackend:
@@ -80,7 +100,8 @@ class TorchBackend:
 
             from SpineLandmarksLib.model import Architecture, Detector
         except ImportError as error:
-            raise BackendError("The torch backend needs: pip install 'spine-landmarks[train]'") from error
+            raise BackendError(f"The torch backend needs: pip install 'spine-landmarks[train]' ({error})") from error
+        require_version("torch", torch.__version__, "pip install --upgrade 'spine-landmarks[train]'")
         if device == "cuda" and not torch.cuda.is_available():
             raise BackendError(f"Expected a CUDA device for --device cuda; torch {torch.__version__} sees none")
         self.device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
@@ -97,9 +118,28 @@ class TorchBackend:
     def detect(self, images: NDArray[np.float32]) -> Peaks:
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(), telling_of_memory(images):
             found = self.detector.detect(torch.from_numpy(images).to(self.device))
-        return Peaks(*(part.float().cpu().numpy() for part in found))
+            return Peaks(*(part.float().cpu().numpy() for part in found))
+
+
+def require_version(module: str, version: str, install: str) -> None:
+    """Raise BackendError when a runtime is older than the oldest that is asked for."""
+    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < OLDEST[module]:
+        oldest = ".".join(map(str, OLDEST[module]))
+        raise BackendError(f"Expected {module} {oldest} or newer; got {version}: {install}")
+
+
+@contextmanager
+def telling_of_memory(images: NDArray[np.float32]) -> Iterator[None]:
+    """Turn what the runtimes raise when memory runs out into MemoryError; they tell it by their text alone."""
+    try:
+        yield
+    except Exception as error:
+        if not re.search(r"alloc|out of memory", str(error), re.IGNORECASE):
+            raise
+        count, _, height, width = images.shape
+        raise MemoryError(f"The network ran out of it on {count} slices of {width} x {height} pixels") from error
 
 
 def usable_cpus() -> int:

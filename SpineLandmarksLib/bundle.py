@@ -4,7 +4,7 @@
     configs/detector.json    landmark names, preparation, architecture, chain prior, calibration
     configs/inference.json   how MONAI's ConfigParser builds a localizer from this folder
     models/model.safetensors the weights; tensors only, nothing is ever unpickled
-    models/model.onnx        the graph for the light backend; its weights lie in model.safetensors
+    models/model.onnx        the graph for the light backend; its weights lie in model.safetensors, whose hash it names
     docs/                    model card, licences, metrics
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ HASHED = (DETECTOR, WEIGHTS, GRAPH)
 class Bundle:
     """A bundle whose files have been checked against their hashes.
 
-    landmarks: names in channel order. architecture: settings of `model.Architecture`.
+    landmarks: names in channel order. architecture: settings of `model.Architecture`. weights_sha256: of the weights
+    file, "" when there is none.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class Bundle:
     architecture: dict[str, Any]
     prior: ChainPrior
     calibration: Calibration
+    weights_sha256: str = ""
 
     def __post_init__(self) -> None:
         count, factors, steps = len(self.landmarks), len(self.calibration.radius_factor), len(self.prior.angle_mean)
@@ -73,14 +76,17 @@ def shipped_bundles() -> list[str]:
     return sorted(file.parent.parent.name for file in models_folder().glob(f"*/{METADATA.as_posix()}"))
 
 
-def load_bundle(name_or_folder: str | Path = DEFAULT) -> Bundle:
-    """Read a bundle and check every file's hash; BundleError says which file is missing or altered."""
+def load_bundle(name_or_folder: str | Path = DEFAULT, files: Sequence[Path] = HASHED) -> Bundle:
+    """Read a bundle and check the hashes of `files`, all of them unless one is about to be written anew.
+
+    BundleError says which file is missing or altered.
+    """
     folder = find_bundle(name_or_folder)
     metadata = read_settings(folder / METADATA)
     expected = metadata.get("sha256")
     if not isinstance(expected, dict) or not {file.as_posix() for file in HASHED} <= set(expected):
         raise BundleError(f"Expected sha256 of {', '.join(map(str, HASHED))} in {folder / METADATA}; got {expected}")
-    for file in HASHED:
+    for file in files:
         check_hash(folder / file, str(expected[file.as_posix()]))
     values = read_settings(folder / DETECTOR)
     try:
@@ -93,6 +99,7 @@ def load_bundle(name_or_folder: str | Path = DEFAULT) -> Bundle:
             architecture=values["architecture"],
             prior=ChainPrior.from_dict(values["chain_prior"]),
             calibration=from_dict(Calibration, values["calibration"], "calibration"),
+            weights_sha256=expected[WEIGHTS.as_posix()],
         )
     except BundleError:
         raise

@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_calibrate(commands)
     _add_phantom(commands)
+    _add_export(commands)
     _add_bench(commands)
     add_dataset(commands)
     _add_experiment(commands)
@@ -165,6 +166,14 @@ def _add_phantom(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     p.set_defaults(run=run_phantom)
 
 
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = commands.add_parser("export", help="write the graph of a bundle anew from its weights, and hold it to torch")
+    p.add_argument("bundle", metavar="BUNDLE", help="model bundle: a name or a folder")
+    p.add_argument("--format", choices=("onnx",), default="onnx", help="of the graph (default onnx)")
+    p.add_argument("--output", type=Path, metavar="DIR", help="write a copy of the bundle there (default in place)")
+    p.set_defaults(run=run_export)
+
+
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("bench", help="time and memory of predict on this machine")
     p.add_argument("--runs", type=positive, default=5, metavar="N")
@@ -245,6 +254,12 @@ def run_phantom(options: argparse.Namespace) -> int:
                                    options.anomalous, show_progress)  # fmt: skip
     print(f"Written: {folder}")
     return 0
+
+
+def run_export(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.training.export_bundle import export_command
+
+    return export_command(options)
 
 
 def run_bench(options: argparse.Namespace) -> int:

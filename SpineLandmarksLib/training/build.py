@@ -23,6 +23,7 @@ from SpineLandmarksLib.settings import to_dict
 from SpineLandmarksLib.training.dataset import load_image, points_of, spacing_of
 from SpineLandmarksLib.training.evaluate import compare, read_annotated
 from SpineLandmarksLib.training.export import write_graph, write_weights
+from SpineLandmarksLib.training.export_bundle import record_graph
 from SpineLandmarksLib.training.levels import chain_shifts, shifted
 from SpineLandmarksLib.training.recipe import Recipe
 from SpineLandmarksLib.transforms import prepare_slice
@@ -64,6 +65,7 @@ def build_bundle(
     write_settings(folder, tuple(schema), recipe.preparation, to_dict(recipe.architecture), prior, calibration)
     write_json(folder / "configs" / "inference.json", INFERENCE)
     seal(folder, metadata(folder.name, version, recipe, annotations, schema))
+    record_graph(folder)
     return load_bundle(folder)
 
 

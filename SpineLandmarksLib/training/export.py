@@ -7,6 +7,7 @@ bytes of that file (ONNX external data), so graph and weights cannot disagree an
 from __future__ import annotations
 
 import json
+import logging
 import struct
 import warnings
 from pathlib import Path
@@ -15,13 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from SpineLandmarksLib.bundle import GRAPH, WEIGHTS
+from SpineLandmarksLib.backends import WEIGHTS_OF_GRAPH
+from SpineLandmarksLib.bundle import GRAPH, WEIGHTS, sha256
 from SpineLandmarksLib.errors import BundleError
 from SpineLandmarksLib.formats.atomic import write_atomically
 from SpineLandmarksLib.model import Detector
 
 #: Kernels with at least this many numbers are stored in half precision; norms and biases stay exact.
 LARGE = 1024
+#: What ONNX Runtime 1.17 runs, the oldest that is asked for. In ONNX Runtime 1.31 average pooling of opset 19 and later
+#: has no fast kernel: it takes a hundred times as long.
+OPSET, IR_VERSION = 18, 8
 #: Bytes of computed constants that a graph may hold: tables of positions, and no weights.
 MOST_CONSTANTS = 1_000_000
 
@@ -58,6 +63,9 @@ def write_graph(detector: Detector, folder: Path, height: int = 256, width: int 
     """Write the graph beside weights that `write_weights` has written. Batch, height and width stay free."""
     model = export_graph(detector, height, width)
     refer_to_weights(model, folder / WEIGHTS)
+    forget_origin(model)
+    model.ir_version = IR_VERSION
+    model.metadata_props.add(key=WEIGHTS_OF_GRAPH, value=sha256(folder / WEIGHTS))
     with write_atomically(folder / GRAPH) as file:
         file.write(model.SerializeToString())
 
@@ -67,12 +75,14 @@ def export_graph(detector: Detector, height: int, width: int) -> Any:
     import onnxscript
 
     free = {"image": {0: "batch", 2: "height", 3: "width"}}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # says which packages it would also know
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's notes about its own insides
         program = torch.onnx.export(
             Graph(detector).eval(),
             (torch.zeros(2, 1, height, width),),
             dynamo=True,
+            opset_version=OPSET,
             optimize=False,  # would fold batch norms into other weights than those stored; the runtime folds at start
             verbose=False,
             input_names=["image"],
@@ -115,6 +125,22 @@ def refer_to_weights(model: Any, weights: Path) -> None:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def forget_origin(model: Any) -> None:
+    """Take out what the exporter notes of the source code of each node: three quarters of the file, and local paths."""
+    for part in (model.graph, model.graph.node, model.graph.value_info, model.graph.initializer, model.graph.output):
+        for item in [model.graph] if part is model.graph else part:
+            item.ClearField("metadata_props")
+            item.ClearField("doc_string")
+
+
+def versions_of(graph: Path) -> dict[str, int]:
+    """Opset and format version of an ONNX file."""
+    import onnx
+
+    model = onnx.load(graph, load_external_data=False)
+    return {"opset": model.opset_import[0].version, "ir_version": model.ir_version}
 
 
 def tensor_places(weights: Path) -> dict[str, tuple[str, int, int]]:

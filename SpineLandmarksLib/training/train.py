@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,13 +74,15 @@ def train(
     resume: bool = False,
     start_from: dict[str, Tensor] | None = None,
     origin: dict[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Detector:
     """Train `recipe` on all of `cases` and return the detector on the CPU, in evaluation mode.
 
     Writes `output/checkpoint.pt` about once a minute (whole, so that a kill loses a minute), `output/run.json` with
     every setting, and TensorBoard events. `resume` goes on from the checkpoint when there is one. Under `torchrun`
     every process draws its own batches and gradients are averaged. `start_from`: weights to fine-tune. `origin`: what
-    else `run.json` is to tell, such as the data. Raises BundleError for weights or a checkpoint that do not fit.
+    else `run.json` is to tell, such as the data. `progress`: called after each step with the steps done and all steps;
+    what it raises ends the training, with a checkpoint. Raises BundleError for weights or a checkpoint that do not fit.
     """
     rank, world = rank_and_world()
     if world > 1:
@@ -101,7 +103,7 @@ def train(
     if world > 1:
         # Which of a direct network's two heads and a fusion's sigma the losses reach is up to the recipe.
         losses = nn.parallel.DistributedDataParallel(losses, find_unused_parameters=detector.direct_net is not None)
-    run_steps(recipe, cases, trainee, losses, checkpoint if rank == 0 else None, device, world)
+    run_steps(recipe, cases, trainee, losses, checkpoint if rank == 0 else None, device, world, progress)
     if world > 1:
         torch.distributed.destroy_process_group()
     best = trainee.best().cpu().eval()
@@ -110,8 +112,9 @@ def train(
 
 
 def run_steps(
-    recipe: Recipe, cases: Cases, t: Trainee, losses: nn.Module, checkpoint: Path | None, device: str, world: int
-) -> None:
+    recipe: Recipe, cases: Cases, t: Trainee, losses: nn.Module, checkpoint: Path | None, device: str, world: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:  # fmt: skip
     """Step until `recipe.steps`; `checkpoint` is None on every process but the first."""
     from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
@@ -135,6 +138,13 @@ def run_steps(
         if checkpoint and save:
             save_checkpoint(checkpoint, t)
             saved = time.monotonic()
+        if progress:
+            try:
+                progress(t.step, recipe.steps)
+            except BaseException:  # somebody asks to stop: what is done so far is kept
+                if checkpoint:
+                    save_checkpoint(checkpoint, t)
+                raise
     bar.close()
     if writer:
         writer.close()

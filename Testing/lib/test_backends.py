@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from SpineLandmarksLib.backends import LightBackend, TorchBackend, open_backend
+from SpineLandmarksLib.backends import OLDEST, LightBackend, TorchBackend, open_backend
 from SpineLandmarksLib.bundle import WEIGHTS, Bundle
 from SpineLandmarksLib.errors import BackendError
+
+tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +84,7 @@ def test_unknown_names_list_the_known_ones(a_bundle_in_memory: Bundle, backend: 
 @pytest.mark.parametrize(
     ("module", "backend", "line"),
     [
-        ("onnxruntime", "light", "pip install onnxruntime"),
+        ("onnxruntime", "light", "pip install --upgrade onnxruntime"),
         ("torch", "torch", r"pip install 'spine-landmarks\[train\]'"),
         ("safetensors.torch", "torch", r"pip install 'spine-landmarks\[train\]'"),
     ],
@@ -90,6 +95,51 @@ def test_a_missing_runtime_says_what_to_install(
     monkeypatch.setitem(sys.modules, module, None)  # an import of it now fails
     with pytest.raises(BackendError, match=line):
         open_backend(a_bundle_in_memory, backend)
+
+
+@pytest.mark.parametrize(
+    ("module", "version", "backend", "line"),
+    [
+        ("onnxruntime", "1.16.3", "light", r"1\.17 or newer; got 1\.16\.3: pip install --upgrade onnxruntime"),
+        ("torch", "2.3.1+cpu", "torch", r"2\.4 or newer; got 2\.3\.1\+cpu: pip install --upgrade 'spine-landmarks"),
+    ],
+)
+def test_a_runtime_that_is_too_old_says_what_to_install(
+    a_bundle_in_memory: Bundle, module: str, version: str, backend: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[module], "__version__", version)
+    with pytest.raises(BackendError, match=line):
+        open_backend(a_bundle_in_memory, backend)
+
+
+def test_the_oldest_runtimes_are_those_that_an_installation_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = " ".join([*project["dependencies"], *project["optional-dependencies"]["train"]])
+    for name, version in OLDEST.items():
+        assert re.search(rf"\b{name}>=([\d.]+)", asked)[1] == ".".join(map(str, version))
+
+
+def raising(text: str):
+    def run(*_: object) -> None:
+        raise RuntimeError(text)
+
+    return run
+
+
+@pytest.mark.parametrize("backend", ["light", "torch"])
+def test_too_little_memory_is_told_as_such_and_other_faults_are_left_alone(
+    both_backends: tuple[LightBackend, TorchBackend], backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = both_backends[("light", "torch").index(backend)]
+    images = np.zeros((4, 1, 64, 96), dtype=np.float32)
+    what = {"light": "session", "torch": "detector"}[backend]
+    for text in ("Failed to allocate memory for requested buffer", "DefaultCPUAllocator: no", "CUDA out of memory."):
+        monkeypatch.setattr(one, what, SimpleNamespace(run=raising(text), detect=raising(text)))
+        with pytest.raises(MemoryError, match="4 slices of 96 x 64 pixels"):
+            one.detect(images)
+    monkeypatch.setattr(one, what, SimpleNamespace(run=raising("shape mismatch"), detect=raising("shape mismatch")))
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        one.detect(images)
 
 
 def test_norms_and_biases_keep_every_digit_and_large_kernels_half(tmp_path: Path) -> None:

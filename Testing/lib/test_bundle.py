@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from safetensors.numpy import load_file, save
 
 from SpineLandmarksLib.backends import open_backend
 from SpineLandmarksLib.bundle import DETECTOR, GRAPH, METADATA, WEIGHTS, Bundle, find_bundle, load_bundle, seal
@@ -162,6 +164,26 @@ def test_weights_of_another_architecture_are_refused_by_torch(a_copy: Path) -> N
     seal_anew(a_copy, settings)
     with pytest.raises(BackendError, match="cannot run"):
         open_backend(load_bundle(a_copy), "torch")
+
+
+def test_a_graph_of_another_opset_says_what_to_do(a_copy: Path) -> None:
+    model = onnx.load(a_copy / GRAPH, load_external_data=False)
+    model.opset_import[0].version = 99
+    (a_copy / GRAPH).write_bytes(model.SerializeToString())
+    seal_anew(a_copy)
+    with pytest.raises(BackendError, match=r"(?s)spine-landmarks export .*, or choose --backend torch\..*[Oo]pset 99"):
+        open_backend(load_bundle(a_copy), "light")
+    assert open_backend(load_bundle(a_copy), "torch").name == "torch"
+
+
+def test_a_graph_is_not_run_on_other_weights_than_its_own(a_copy: Path) -> None:
+    """The same tensors in another order: the graph would read one tensor's bytes as another's."""
+    tensors = load_file(a_copy / WEIGHTS)
+    (a_copy / WEIGHTS).write_bytes(save(tensors, metadata={"saved": "by another program"}))
+    seal_anew(a_copy)
+    with pytest.raises(BackendError, match=r"was written for .*spine-landmarks export .*, or choose --backend torch"):
+        open_backend(load_bundle(a_copy), "light")
+    assert open_backend(load_bundle(a_copy), "torch").name == "torch"
 
 
 @pytest.mark.parametrize("backend", ["light", "torch"])

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from SpineLandmarksLib.networks.scn import LearnedSigma
 from SpineLandmarksLib.settings import to_dict
 from SpineLandmarksLib.training.augment import GeometrySettings
 from SpineLandmarksLib.training.dataset import load_annotations, points_of
-from SpineLandmarksLib.training.experiments import budget, product, study, table
+from SpineLandmarksLib.training.experiments import budget, commands, curve, product, study, table
 from SpineLandmarksLib.training.experiments.ablation import ablation_rows, changed, run_ablation
 from SpineLandmarksLib.training.experiments.bundles import bundle_row, minutes_of
 from SpineLandmarksLib.training.experiments.commands import publish
@@ -342,7 +343,7 @@ def test_a_bundle_of_its_own_fold_is_judged_as_it_is(a_study: Study, a_fold_bund
     part = a_study.folds(2)[0]
     result = result_of(a_study, bundle_row("default", "ours", template), part)
     assert len(result.points) == len(part.judge)
-    assert result.remark == "starts from open@1; also learns from other (25% of draws)"
+    assert result.remark == "starts from open@1; also learns from other (25 % of draws)"
     (training,) = result.trainings
     small = Detector(Architecture({**UNET, "stride": 2}, stride=2), 11)
     assert training.parameters == sum(p.numel() for p in small.parameters())
@@ -451,3 +452,26 @@ def test_minutes_are_a_positive_number(text: str, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit):
         main(["experiment", "curve", "--data", "d", "--output", "o", "--minutes", text])
     assert "expected minutes such as 2 or 0.5" in capsys.readouterr().err
+
+
+def test_all_experiments_may_share_one_folder(
+    six_patients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(study, "steps_within", lambda *_: 2)
+    monkeypatch.setattr(commands, "Study", partial(Study, recipe_of=TINY.__getitem__))
+    monkeypatch.setattr(curve, "SIZES", (2, 3))
+    page = tmp_path / "docs" / "benchmarks.md"
+    common = ["--data", str(six_patients), "--output", str(tmp_path / "out"), "--document", str(page)]
+    assert main(["experiment", "seeds", *common, "--rows", "default", "--folds", "2"]) == 0
+    assert main(["experiment", "curve", *common, "--rows", "default", "--holdout", "2", "--minutes", "1"]) == 0
+    assert main(["experiment", "ablation", *common, "--rows", "reference", "--holdout", "2"]) == 0
+    text = page.read_text("utf-8")
+    assert [line for line in text.splitlines() if line.endswith(":begin -->")] == [
+        "<!-- seeds:begin -->", "<!-- curve:begin -->", "<!-- ablation:begin -->"]  # fmt: skip
+    assert text.count("| our default, 3 |") == 2
+    assert (page.parent / "images" / "learning-curve.svg").is_file()
+    assert "(images/learning-curve.svg)" in text
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "seeds", "seeds.json", "seeds.md", "curve", "curve.json", "curve.md", "images", "ablation", "ablation.json",
+        "ablation.md",
+    }  # fmt: skip

@@ -2,15 +2,14 @@
 
     steps = minutes / time of one step
 
-The time of a step is measured on the same machine before the training, so that the steps of a row can be the same on
-every fold, whatever else the machine does meanwhile.
+The time of a step is measured on the same machine before the training, and the fastest of a few steps is taken, so that
+the steps of a row are the same on every fold and depend little on what else the machine does at that moment.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
-from statistics import median
 
 import torch
 
@@ -38,7 +37,7 @@ def steps_within(minutes: float, recipe: Recipe, cases: Cases, landmarks: int, d
 
 
 def seconds_per_step(recipe: Recipe, cases: Cases, landmarks: int, device: str) -> float:
-    """Median wall time of a step of a network that is thrown away afterwards."""
+    """Wall time of the fastest of a few steps, of a network that is thrown away afterwards."""
     detector = Detector(recipe.architecture, landmarks).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainee = make_trainee(recipe, detector, landmarks, 0, device)
     losses = Losses(recipe, detector, trainee.sigma).train()
@@ -49,4 +48,4 @@ def seconds_per_step(recipe: Recipe, cases: Cases, landmarks: int, device: str) 
         parts = step(recipe, trainee, losses, Batch(*(part.to(device) for part in next(batches))), device)
         sum(float(part) for part in parts.values())  # waits for the device
         seconds.append(time.perf_counter() - started)
-    return median(seconds[WARM_UP:])
+    return min(seconds[WARM_UP:])

@@ -72,7 +72,7 @@ def minutes_of(run: Path) -> float | None:
 
 def provenance(run: dict[str, Any]) -> str:
     """What else the bundle has learned from, in words."""
-    extra = [f"{Path(folder).name} ({share:.0%} of draws)" if share else Path(folder).name
+    extra = [f"{Path(folder).name} ({100 * share:g} % of draws)" if share else Path(folder).name
              for folder, share in run.get("extra", {}).items()]  # fmt: skip
     said = [f"starts from {run['started_from']}"] if run.get("started_from") else []
     said += [f"also learns from {', '.join(extra)}"] if extra else []

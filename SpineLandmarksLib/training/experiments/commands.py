@@ -25,7 +25,8 @@ LEGEND = ("In brackets: 95 % intervals that resample patients. SDR@t: share of a
 
 
 def experiment_command(options: argparse.Namespace) -> int:
-    study = Study(options.data, options.output, options.minutes, device_of(options.device), options.split_seed)
+    folder = options.output / options.kind  # so that all experiments may share one --output
+    study = Study(options.data, folder, options.minutes, device_of(options.device), options.split_seed)
     return KINDS[options.kind](study, options)
 
 
@@ -47,7 +48,7 @@ def curve_command(study: Study, options: argparse.Namespace) -> int:
              f"trained on as many others as the row says, {options.minutes:g} minutes each.")  # fmt: skip
     drawn = [(size, line.row.title, summarize(line.predictions)["overall"]) for size, line in points]
     picture = curve_plot(drawn)
-    for page in filter(None, (study.folder / "curve.md", options.document)):
+    for page in filter(None, (options.output / "curve.md", options.document)):
         (page.parent / "images").mkdir(parents=True, exist_ok=True)
         with write_atomically(page.parent / "images" / "learning-curve.svg") as file:
             file.write(picture)

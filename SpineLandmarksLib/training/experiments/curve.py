@@ -36,10 +36,13 @@ def nested(part: Part, patients: int, seed: int) -> Part:
     return replace(part, name=f"n{patients}", learn=[part.learn[i] for i in kept])
 
 
-def run_curve(study: Study, rows: Sequence[Row], held_out: int, sizes: Sequence[int] = SIZES) -> list[tuple[int, Line]]:
+def run_curve(
+    study: Study, rows: Sequence[Row], held_out: int, sizes: Sequence[int] | None = None
+) -> list[tuple[int, Line]]:
     """Each row at each size that there are patients for, as (patients, line)."""
     part = study.holdout(held_out)
     most = len({row.group for row in part.learn})
+    sizes = sizes or SIZES
     fit = [size for size in sizes if size <= most]
     if not fit:
         raise DatasetError(f"Expected {min(sizes)} patients or more to learn from; got {most}")

@@ -1,8 +1,8 @@
 """One experiment in one folder: the data, the splits, and every network trained once for each split and then reused.
 
-    DIR/settings.json                 what the first run was asked for; another run must ask the same
-    DIR/networks/NAME/steps.json      how many steps the minutes are enough for, the same for every split
-    DIR/networks/NAME/PART/           weights and training.json of recipe NAME on split PART
+    DIR/KIND/settings.json                 what the first run was asked for; another run must ask the same
+    DIR/KIND/networks/NAME/steps.json      how many steps the minutes are enough for, the same for every split
+    DIR/KIND/networks/NAME/PART/           weights and training.json of recipe NAME on split PART
 
 A network that was cut short is trained again from its beginning: its minutes are few.
 """

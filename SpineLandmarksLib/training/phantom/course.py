@@ -88,7 +88,7 @@ def _posterior_line(spine: Spine) -> _Line:
 def nearest_on(line: Array, points: Array) -> NDArray[np.intp]:
     """Index (M,) of the point of line (N, 2) nearest to each of points (M, 2); their own square is left out."""
     squared: Array = (line**2).sum(1) - 2 * points @ line.T
-    return squared.argmin(1)
+    return np.asarray(squared.argmin(1))
 
 
 def _coarse(positions_mm: Array, step_mm: float) -> Array:

@@ -28,7 +28,7 @@ def spline(at: Array, knots: Array, values: Array) -> tuple[Array, Array]:
         one, two = 1 / h[n] ** 2, 1 / h[n + 1] ** 2
         matrix[row, n : n + 3] = one, one - two, -two
         right[row] = 2 * (one * rise[n] - two * rise[n + 1])
-    return _hermite(at, knots, values, np.linalg.solve(matrix, right))
+    return _hermite(at, knots, values, np.asarray(np.linalg.solve(matrix, right), dtype=np.float64))
 
 
 def monotone(at: Array, knots: Array, values: Array) -> Array:
