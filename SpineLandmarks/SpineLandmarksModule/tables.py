@@ -10,16 +10,7 @@ from SpineLandmarksLib.landmarks import Landmark
 from SpineLandmarksLib.review.frame import ImageFrame
 from SpineLandmarksLib.review.measurements import measure
 from SpineLandmarksLib.review.session import Session
-
-STATUS_WORDS = {
-    "predicted": "predicted",
-    "corrected": "corrected",
-    "confirmed": "confirmed",
-    "not_visible": "not visible",
-    "out_of_view": "out of view",
-}
-#: Background of the confidence from so much on: sure, doubtful, unlikely. The number is there for who sees no colours.
-BANDS = ((0.9, "#9ed8a6"), (0.7, "#f6dd8c"), (0.0, "#f2a39a"))
+from SpineLandmarksLib.review.wording import cells, colour
 
 
 def prepare(table: Any, stretched: int) -> None:
@@ -35,19 +26,10 @@ def fill_landmarks(table: Any, session: Session | None, frame: ImageFrame | None
     if table.rowCount != len(landmarks):
         table.setRowCount(len(landmarks))
     for row, landmark in enumerate(landmarks):
-        for column, text in enumerate(_cells(landmark, frame)):
+        for column, text in enumerate(cells(landmark, frame)):
             _set(table, row, column, text)
         _colour(table.item(row, 2), landmark)
         _stress(table.item(row, 0), bool(landmark.needs_review))
-
-
-def _cells(landmark: Landmark, frame: ImageFrame | None) -> tuple[str, ...]:
-    sure = "" if landmark.confidence is None else f"{landmark.confidence:.2f}"
-    if landmark.position_ras_mm is None:
-        return landmark.name, STATUS_WORDS[landmark.status], sure, "", "", "", ""
-    position = (f"{value:.1f}" for value in landmark.position_ras_mm)
-    on = "" if frame is None else str(frame.slice_index(landmark.position_ras_mm))
-    return landmark.name, STATUS_WORDS[landmark.status], sure, *position, on
 
 
 def _colour(item: Any, landmark: Landmark) -> None:
@@ -55,8 +37,7 @@ def _colour(item: Any, landmark: Landmark) -> None:
         item.setBackground(qt.QBrush())
         item.setToolTip("No model has judged this")
         return
-    colour = next(colour for least, colour in BANDS if landmark.confidence >= least)
-    item.setBackground(qt.QBrush(qt.QColor(colour)))
+    item.setBackground(qt.QBrush(qt.QColor(colour(landmark.confidence))))
     item.setForeground(qt.QBrush(qt.QColor("black")))
     item.setToolTip(f"Probability that the level is right: {landmark.confidence:.2f}")
 

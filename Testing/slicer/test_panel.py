@@ -474,7 +474,7 @@ def test_measurements_follow_the_points_and_say_what_they_are_from(a_case: Modul
 
 
 def test_the_curve_is_shown_on_request(a_case: Module) -> None:
-    from SpineLandmarksModule.decorations import CURVE
+    from SpineLandmarksLib.review.scene_decorations import CURVE
 
     a_case.ui.curveBox.click()
     assert a_case.study.node.GetNodeReference(CURVE).GetDisplayNode().GetVisibility()
