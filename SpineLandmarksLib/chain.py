@@ -5,8 +5,9 @@ Each landmark takes one of its candidates or is out of view, which only the ends
     score(chain) = sum_l vote_l log mass(candidate of l) + sum_l log g(offset from l to l + 1)
 
 g is a Gaussian of the logarithm of the offset's length and of its direction, learned from annotated spines (the same
-idea as the path of Payer et al. 2020 for VerSe, with their pairwise deviation as a likelihood). Solved exactly by
-dynamic programming (Viterbi); sums instead of maxima over the same table give each candidate's marginal probability.
+idea as the path of Payer et al. 2020 for VerSe, with their pairwise deviation as a likelihood). A candidate beyond the
+picture is no place: its mass speaks for the landmark being out of view. Solved exactly by dynamic programming
+(Viterbi); sums instead of maxima over the same table give each candidate's marginal probability.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ Array = NDArray[np.float64]
 
 #: Log-likelihood of one landmark being out of view; of being so although its place is inside the image.
 LOG_OUT_OF_VIEW, LOG_HIDDEN_INSIDE = -5.0, -9.0
+#: The least that a candidate's evidence can be.
+LOG_NO_EVIDENCE = -30.0
 #: Log-likelihood of what cannot be: finite, so that differences stay numbers.
 LOG_IMPOSSIBLE = -1e6
 #: So large that no doubt about a landmark's neighbours outweighs it.
@@ -170,7 +173,7 @@ def _tables(
     """Unary (L, K + 2) and pairwise (L - 1, K + 2, K + 2) scores; the last two states are out of view above, below."""
     count, peaks = log_mass.shape
     above, below = peaks, peaks + 1
-    unary = np.concatenate([np.maximum(log_mass, -30.0), np.full((count, 2), LOG_OUT_OF_VIEW)], 1)
+    unary = np.concatenate(_inside_and_beyond(xy_mm, log_mass, extent_mm), 1)
     unary *= 1.0 if prior.vote is None else prior.vote[:, None]
     unary[0, below] = LOG_IMPOSSIBLE  # a chain wholly out of view is counted once, as above
     pairwise = np.full((count - 1, peaks + 2, peaks + 2), LOG_IMPOSSIBLE)
@@ -181,6 +184,19 @@ def _tables(
     pairwise[:, above, :peaks] = _unless_outside(xy_mm[1:] - step, extent_mm)
     pairwise[:, :peaks, below] = _unless_outside(xy_mm[:-1] + step, extent_mm)
     return unary, pairwise
+
+
+def _inside_and_beyond(xy_mm: Array, log_mass: Array, extent_mm: Array) -> tuple[Array, Array]:
+    """(L, K) the evidence for each candidate, none for one beyond the picture, and (L, 2) for being beyond it.
+
+    The network sees the picture with a dark rim, and where a landmark is cut off it puts it there: evidence for being
+    out of view, above where it lies beyond the picture's upper edge and below elsewhere.
+    """
+    outside = ~((xy_mm > extent_mm[0]) & (xy_mm < extent_mm[1])).all(-1) & (log_mass < LOG_GIVEN)
+    over = outside & (xy_mm[..., 1] <= extent_mm[0, 1])
+    beyond = [np.where(part, np.exp(np.minimum(log_mass, 0)), 0).sum(1) for part in (over, outside & ~over)]
+    inside = np.where(outside, LOG_NO_EVIDENCE, np.maximum(log_mass, LOG_NO_EVIDENCE))
+    return inside, np.log(np.stack(beyond, 1) + np.exp(LOG_OUT_OF_VIEW))
 
 
 def _unless_outside(xy_mm: Array, extent_mm: Array) -> Array:

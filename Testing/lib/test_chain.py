@@ -9,6 +9,7 @@ import pytest
 from SpineLandmarksLib.chain import (
     FREE_SCALES,
     LOG_HIDDEN_INSIDE,
+    LOG_NO_EVIDENCE,
     LOG_OUT_OF_VIEW,
     LOG_WORST_OFFSET,
     ChainPrior,
@@ -48,11 +49,23 @@ def among_decoys(spine, count=5, seed=1):
 def score_of(choice, xy, log_mass, prior, extent):
     """The score of one chain, written as the module's docstring says it."""
 
+    def inside(place):
+        return ((place > extent[0]) & (place < extent[1])).all()
+
     def hidden(place):
-        return LOG_HIDDEN_INSIDE if ((place > extent[0]) & (place < extent[1])).all() else 0.0
+        return LOG_HIDDEN_INSIDE if inside(place) else 0.0
+
+    def evidence(k, c):
+        if c >= 0:
+            return log_mass[k, c] if inside(xy[k, c]) else LOG_NO_EVIDENCE
+        seen = [m for m, c in enumerate(choice) if c >= 0]
+        is_above = not seen or k < seen[0]
+        beyond = [j for j in range(xy.shape[1]) if not inside(xy[k, j])]
+        there = [j for j in beyond if (xy[k, j, 1] <= extent[0, 1]) == is_above]
+        return np.log(np.exp(LOG_OUT_OF_VIEW) + np.exp(log_mass[k, there]).sum())
 
     vote = np.ones(len(choice)) if prior.vote is None else prior.vote
-    total = sum(vote[k] * (log_mass[k, c] if c >= 0 else LOG_OUT_OF_VIEW) for k, c in enumerate(choice))
+    total = sum(vote[k] * evidence(k, c) for k, c in enumerate(choice))
     for k, (a, b) in enumerate(itertools.pairwise(choice)):
         step = prior.mean_offset_mm()[k]
         if a >= 0 and b >= 0:
@@ -192,6 +205,35 @@ def test_ends_beyond_the_image_are_out_of_view(a_spine, a_prior, missing, kept):
     assert (chain.choice[missing] == -1).all()
     assert (chain.choice[kept] == 0).all()
     assert chain.probability.min() > 0.9
+
+
+@pytest.mark.parametrize(("missing", "kept"), [([0, 1], slice(2, 11)), ([9, 10], slice(0, 9))])
+def test_what_the_network_puts_beyond_the_picture_is_out_of_view_and_not_a_place(a_spine, a_prior, missing, kept):
+    """The true places, with half of the mass, of which two lie up to 35 mm above or below the picture."""
+    xy, log_mass = among_decoys(a_spine)
+    extent = np.stack([a_spine[kept].min(0), a_spine[kept].max(0)]) + np.array([[-60, -6], [60, 6]])
+    chain = solve_chain(xy, log_mass, a_prior, extent)
+    assert (chain.choice[missing] == -1).all()
+    assert (chain.choice[kept] == 0).all()
+    assert chain.probability.min() > 0.9
+
+
+def test_mass_above_the_picture_says_nothing_of_a_landmark_below_it(a_spine, a_prior):
+    xy, log_mass = among_decoys(a_spine)
+    extent = np.array([[-100.0, a_spine[0, 1] - 6], [200.0, a_spine[-1, 1] + 6]])
+    before = solve_chain(xy, log_mass, a_prior, extent)
+    xy[10, 5] = a_spine[0] - [0, 20]  # a faint peak of L5-S1 above the picture
+    after = solve_chain(xy, log_mass, a_prior, extent)
+    assert (after.choice == 0).all()
+    assert after.score == pytest.approx(before.score)
+
+
+def test_a_confirmed_place_beyond_the_picture_stands(a_spine, a_prior):
+    xy, log_mass = among_decoys(a_spine)
+    extent = np.stack([a_spine[1:].min(0), a_spine.max(0)]) + np.array([[-60, -6], [60, 6]])
+    given = np.full((11, 2), np.nan)
+    given[0] = a_spine[0]
+    assert (solve_chain(xy, log_mass, a_prior, extent, given_mm=given).choice == 0).all()
 
 
 def test_a_faint_landmark_in_the_middle_is_taken_all_the_same(a_spine, a_prior):
