@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from SpineLandmarksLib.backends import Peaks
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import GeometryError, InputError, LandmarkError
 from SpineLandmarksLib.formats import FORMATS
@@ -194,16 +195,30 @@ def test_only_the_asked_for_slices_are_read(a_localizer: Localizer, an_oracle: A
 
 
 def test_given_points_stand_and_pull_the_levels_of_the_others_with_them(
-    a_localizer: Localizer, a_phantom_study: Path
+    a_bundle_in_memory: Bundle, an_oracle: Any, a_phantom_study: Path
 ) -> None:
-    """L3 is said to lie where the oracle sees L2: the chain must follow the reader, who has seen the whole study."""
-    stack, before = predict(a_phantom_study, a_localizer)
+    """L3 is said to lie where the oracle sees L2: the chain must follow the reader, who has seen the whole study.
+
+    Each landmark's second peak is a hundred times weaker and lies one level higher.
+    """
+
+    class Doubting:
+        name = "doubting"
+
+        def detect(self, images: NDArray[np.float32]) -> Peaks:
+            found = an_oracle.detect(images)
+            found.xy[:, 2:, 1], found.log_mass[:, 2:, 1] = an_oracle.points_px[:-2], np.log(0.01)
+            return found  # type: ignore[no-any-return]
+
+    localizer = Localizer(a_bundle_in_memory, Doubting())
+    stack, before = predict(a_phantom_study, localizer)
     moved = before["L2"].position_ras_mm
-    after = a_localizer.localize(stack, given={"L3": moved, "L5-S1": None})
+    after = localizer.localize(stack, given={"L3": moved, "L5-S1": None})
     assert (after["L3"].status, after["L3"].position_ras_mm) == ("confirmed", moved)
     assert after["L3"].pixel_xy == pytest.approx(before["L2"].pixel_xy, abs=1e-6)
     assert (after["L5-S1"].status, after["L5-S1"].position_ras_mm) == ("not_visible", None)
-    assert after["L1"].status == "predicted"
+    assert after["L2"].pixel_xy == pytest.approx(before["L1"].pixel_xy, abs=1e-6)
+    assert after["L5"].pixel_xy == pytest.approx(before["L4"].pixel_xy, abs=1e-6)
 
 
 def test_a_name_that_the_bundle_does_not_know_is_refused(a_localizer: Localizer, a_phantom_study: Path) -> None:
