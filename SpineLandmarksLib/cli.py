@@ -11,6 +11,7 @@ from pathlib import Path
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.arguments import FORMAT_NAMES, extra, fold, formats, positive, slice_index, spacing
 from SpineLandmarksLib.dataset.parser import add_dataset
+from SpineLandmarksLib.dataset.retrain_parser import add_models, add_retrain
 from SpineLandmarksLib.errors import SpineLandmarksError
 
 LIBRARY = __name__.partition(".")[0]
@@ -63,6 +64,8 @@ def parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_bench(commands)
     add_dataset(commands)
+    add_retrain(commands)
+    add_models(commands)
     _add_experiment(commands)
     return root
 

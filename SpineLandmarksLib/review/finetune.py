@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -42,25 +41,22 @@ def finetune(
     output: Path,
     *,
     weights: dict[str, torch.Tensor] | None = None,
-    weight: Sequence[float] | None = None,
     device: str = "cpu",
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
-    origin: dict[str, Any] | None = None,
 ) -> Detector:
     """Train on annotated slices, from the bundle's weights or from other `weights` of the same architecture.
 
-    weight: how often each slice is drawn. Raises DatasetError for slices of a locked hold-out.
+    Raises DatasetError for slices of a locked hold-out.
     """
     return train(
         recipe,
-        load_cases(rows, bundle.landmarks, recipe.preparation, weight),
+        load_cases(rows, bundle.landmarks, recipe.preparation),
         len(bundle.landmarks),
         output,
         device=device,
         resume=resume,
         start_from=weights or safetensors.torch.load_file(bundle.folder / WEIGHTS),
-        origin=origin,
         progress=progress,
     )
 

@@ -91,6 +91,11 @@ def changes_of(dataset: Path) -> list[dict[str, Any]]:
     return changes
 
 
+def card_of(dataset: Path, name: str) -> dict[str, Any]:
+    """What a retrained bundle says of itself. Raises FormatError for a damaged file."""
+    return _card(dataset / FOLDER / name)
+
+
 def _card(folder: Path) -> dict[str, Any]:
     return Fields.of(load_json(folder / CARD), str(folder / CARD)).values
 

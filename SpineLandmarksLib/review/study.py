@@ -90,15 +90,22 @@ def sha256_of(path: Path) -> str:
 
 def image_problems(study: Study, folder: Path) -> list[str]:
     """What of the study's files is no longer as it was annotated, each with the next step; none when all is well."""
-    files = [("image", study.image, study.image_sha256)]
+    problems = [picture_problem(study, folder)]
     if study.source:
-        files.append(("source", study.source, study.source_sha256 or ""))
-    problems = []
-    for kind, name, sha256 in files:
-        path = folder / name  # an absolute name stands for itself
-        if not path.exists():
-            problems.append(f"{study.key}: the {kind} {name} is not there. Put it back; its landmarks are kept")
-        elif sha256 and path.is_file() and sha256_of(path) != sha256:
-            problems.append(f"{study.key}: the {kind} {name} has changed since it was annotated. "
-                            "Restore it from a copy, or look whether the points still fit")  # fmt: skip
-    return problems
+        problems.append(_problem(study, folder, "source", study.source, study.source_sha256 or ""))
+    return [problem for problem in problems if problem is not None]
+
+
+def picture_problem(study: Study, folder: Path) -> str | None:
+    """The same of the picture alone, which is all that training reads of most studies."""
+    return _problem(study, folder, "image", study.image, study.image_sha256)
+
+
+def _problem(study: Study, folder: Path, kind: str, name: str, sha256: str) -> str | None:
+    path = folder / name  # an absolute name stands for itself
+    if not path.exists():
+        return f"{study.key}: the {kind} {name} is not there. Put it back; its landmarks are kept"
+    if sha256 and path.is_file() and sha256_of(path) != sha256:
+        return (f"{study.key}: the {kind} {name} has changed since it was annotated. "
+                "Restore it from a copy, or look whether the points still fit")  # fmt: skip
+    return None

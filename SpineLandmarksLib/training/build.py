@@ -53,15 +53,16 @@ def build_bundle(
     annotations: Sequence[Annotation],
     calibration: Calibration | None = None,
     version: str = __version__,
+    prior: ChainPrior | None = None,
 ) -> Bundle:
     """Write the bundle `folder` (its name is the bundle's) and load it back.
 
-    annotations: what it was trained on, from which the chain prior is fitted.
+    annotations: what it was trained on, from which the chain prior is fitted unless there is one.
     """
     calibration = calibration or replace(UNCALIBRATED, radius_factor=(4.0,) * len(schema))
     write_weights(detector, folder)
     write_graph(detector, folder)
-    prior = fit_prior(annotations, schema)
+    prior = prior or fit_prior(annotations, schema)
     write_settings(folder, tuple(schema), recipe.preparation, to_dict(recipe.architecture), prior, calibration)
     write_json(folder / "configs" / "inference.json", INFERENCE)
     seal(folder, metadata(folder.name, version, recipe, annotations, schema))

@@ -37,7 +37,7 @@ class WorkerProcess:
         self._has_ended = threading.Event()
         self._fault = ""
         try:
-            self._process = spawn(list(command), **_pipes(), **_own_group(), env=environment())
+            self._process = spawn(list(command), **_pipes(), **own_group(), env=environment())
         except OSError as error:
             reason = error.strerror or error
             raise BackendError(f"Expected a worker that starts with {' '.join(command)}; got: {reason}") from error
@@ -140,7 +140,7 @@ def _pipes() -> dict[str, Any]:
     return {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "bufsize": 0}
 
 
-def _own_group() -> dict[str, Any]:
+def own_group() -> dict[str, Any]:
     """A group of its own, which Ctrl-C in our terminal does not reach and which can be killed as a whole."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}

@@ -1,0 +1,149 @@
+"""One round of learning from corrections: plan, fine-tune, build, judge, and use the new model only if it is no worse.
+
+    plan      the signed-off revisions of patients that are not locked, and the model in use (retrain_plan.py)
+    fine-tune from the weights of the model in use (recipes/retrain.yaml)
+    judge     the new model and the one in use on the signed-off revisions of the locked patients (judge.py)
+    decide    put it in use, or keep it as a candidate with the reason; models/NAME/retrain.json tells all of it
+
+Chain prior and calibration stay those of the model it began from: a few studies cannot fit them anew, and calibrating
+on the locked patients would use up what judges the next model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from SpineLandmarksLib.bundle import METADATA, Bundle, load_bundle, read_settings, seal
+from SpineLandmarksLib.errors import OutputError, SpineLandmarksError
+from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.review.finetune import RECIPE, finetune, finetuning_recipe
+from SpineLandmarksLib.review.history import now
+from SpineLandmarksLib.review.judge import Verdict, judge
+from SpineLandmarksLib.review.models import CARD, card_of, current_bundle, name_in_use, promote
+from SpineLandmarksLib.review.retrain_plan import Plan, Wish, judges, plan_of, rows_of
+from SpineLandmarksLib.review.retrain_state import CANCEL, MODELS, UNFINISHED, Progress, the_only_one, write_progress
+from SpineLandmarksLib.review.store import Store
+from SpineLandmarksLib.training.build import build_bundle
+from SpineLandmarksLib.training.evaluate import compare, read_annotated
+from SpineLandmarksLib.training.recipe import Recipe
+
+
+class Stopped(SpineLandmarksError):
+    """Somebody asked a retraining to end; what is done so far is kept."""
+
+
+class Round:
+    """stop: asked now and then whether to end. Everything that happens is told in `retrain_state`'s file."""
+
+    def __init__(self, store: Store, wish: Wish, stop: Callable[[], bool] = lambda: False) -> None:
+        self.store, self.wish, self._stop = store, wish, stop
+        self.dataset, self.folder = store.folder, store.folder / MODELS / UNFINISHED
+        self.progress = Progress("running", "Starting")
+        self._told = self._began = 0.0
+        self._first = 0
+
+    def run(self) -> Progress:
+        """Begin a round or go on with the unfinished one, to its end. Returns how it ended: "done" or "stopped".
+
+        Raises DatasetError where another one runs, nothing is signed off or no patient is locked, and what training
+        raises; what was done stays, and another run goes on from there.
+        """
+        with the_only_one(self.dataset):
+            if self.wish.restart:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / CANCEL).unlink(missing_ok=True)
+            try:
+                self._tell(self.progress)
+                plan = plan_of(self.store, self.wish, self.folder)
+                if not (self.dataset / MODELS / plan.model / CARD).is_file():
+                    self._make(plan)
+                return self._decide(plan)
+            except Stopped:
+                step = f"step {self.progress.done} of {self.progress.total}"
+                text = f"Stopped at {step}. Start it again to go on from there"
+                return self._tell(replace(self.progress, state="stopped", text=text))
+            except BaseException as error:
+                with suppress(OutputError):  # of a full disk, say; the first error counts
+                    self._tell(replace(self.progress, state="failed", text=str(error) or type(error).__name__))
+                raise
+
+    def _make(self, plan: Plan) -> None:
+        """The bundle with its judgement, in its own folder; all of it or nothing."""
+        started = time.monotonic()
+        base = load_bundle(current_bundle(self.dataset, plan.base))
+        recipe = finetuning_recipe(base, plan.steps)
+        rows = rows_of(self.store, plan.revisions)
+        self.progress = replace(self.progress, model=plan.model, total=plan.steps)
+        detector = finetune(base, rows, recipe, self.folder, device=self.wish.device, resume=True,
+                            progress=self._step)  # fmt: skip
+        self._say(f"Building {plan.model}", plan.steps)
+        draft = self.folder / plan.model
+        shutil.rmtree(draft, ignore_errors=True)
+        doubt = replace(base.calibration, fitted_on=f"{base.calibration.fitted_on}; taken over from {base.label}")
+        build_bundle(draft, detector, recipe, base.landmarks, rows, doubt, prior=base.prior)
+        seal(draft, read_settings(draft / METADATA) | {"fine_tuned_from": base.label})
+        held, _ = judges(self.store)
+        verdict = self._verdict(draft, held, plan)
+        write_text_atomically(draft / CARD, _card(plan, base, recipe, held, verdict, time.monotonic() - started))
+        os.rename(draft, self.dataset / MODELS / plan.model)
+
+    def _verdict(self, draft: Path, held: Mapping[str, str], plan: Plan) -> Verdict:
+        """The new model beside the one in use by now, both as they would predict."""
+        rows, found = rows_of(self.store, held), []
+        for which, bundle in (("old", current_bundle(self.dataset)), ("new", draft)):
+            localizer = Localizer.open(bundle)
+
+            def tell(done: int, total: int, which: str = which) -> None:
+                self._say(f"Judging the {which} model: study {done} of {total}", plan.steps)
+
+            found.append(compare(localizer, rows, read_annotated(localizer, rows, tell)))
+        return judge(found[0], found[1], plan.margin)
+
+    def _decide(self, plan: Plan) -> Progress:
+        verdict = card_of(self.dataset, plan.model)["verdict"]
+        promoted, why = bool(verdict["promoted"]), str(verdict["why"])
+        if promoted and name_in_use(self.dataset) != plan.model:
+            promote(self.dataset, plan.model, plan.by, why)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        said = f"{plan.model} is in use" if promoted else f"{plan.model} is kept as a candidate"
+        words = "".join(f". Left out: {problem}" for problem in plan.left_out)
+        return self._tell(Progress("done", f"{said}: {why}{words}", plan.steps, plan.steps, plan.model, promoted))
+
+    def _step(self, done: int, total: int) -> None:
+        if not self._began:
+            self._began, self._first = time.monotonic(), done
+        rate = (time.monotonic() - self._began) / max(1, done - self._first)
+        left = f", about {rate * (total - done) / 60:.0f} min left" if done > self._first else ""
+        self._say(f"Training {self.progress.model}: step {done} of {total}{left}", done)
+
+    def _say(self, text: str, done: int) -> None:
+        """Keep the progress, in the file at most once a second; Stopped when somebody asked for the end."""
+        self.progress = replace(self.progress, text=text, done=done)
+        if time.monotonic() - self._told > 1:
+            self._told = time.monotonic()
+            self._tell(self.progress)
+            if self._stop() or (self.folder / CANCEL).exists():
+                raise Stopped(text)
+
+    def _tell(self, progress: Progress) -> Progress:
+        self.progress = progress
+        write_progress(self.dataset, progress)
+        return progress
+
+
+def _card(
+    plan: Plan, base: Bundle, recipe: Recipe, held: Mapping[str, str], verdict: Verdict, seconds: float
+) -> str:  # fmt: skip
+    """What a version knows of itself. seconds: since the round was begun or last gone on with."""
+    card = asdict(plan) | {"base_label": base.label, "finished": now(), "recipe": RECIPE, "seed": recipe.seed}
+    card |= {"seconds": round(seconds, 1), "judged_on": dict(held), "verdict": verdict.as_json()}
+    return json.dumps(card, indent=1, ensure_ascii=False) + "\n"
