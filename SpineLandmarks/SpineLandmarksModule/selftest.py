@@ -25,7 +25,7 @@ def run(test: Any) -> None:
     """test: of Slicer's test class, for its messages."""
     assert install.missing("light") == [], "Open the module and press Install first"
     slicer.mrmlScene.Clear()
-    phantom = make_phantom(8, slices=11)
+    phantom = make_phantom(8, slices=7, matrix=(256, 256), pixel_mm=1.2)
     volume = add(phantom)
     logic = make_logic()
     try:

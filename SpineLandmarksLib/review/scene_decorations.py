@@ -60,6 +60,7 @@ class Decorations:
         display = part.GetDisplayNode()
         display.SetSaveWithScene(False)
         display.SetPointLabelsVisibility(False)
+        display.SetPropertiesLabelVisibility(False)  # the name of a curve lies on the spine
         display.SetUseGlyphScale(False)
         display.SetGlyphSize(CONFIRMED_SIZE_MM if role == CONFIRMED else CURVE_MM)
         display.SetSelectedColor(*GREEN)

@@ -231,6 +231,7 @@ def test_a_curve_runs_through_the_centres_on_request_and_follows_them(a_study: A
     a_study.decorations.show_curve(True, a_study.session.current)
     curve = a_study.node.GetNodeReference(CURVE)
     assert curve.GetNumberOfControlPoints() == 10
+    assert not curve.GetDisplayNode().GetPropertiesLabelVisibility()  # no name across the spine
     a_study.session.mark_not_visible("L5")
     assert curve.GetNumberOfControlPoints() == 9
     a_study.decorations.show_curve(False, a_study.session.current)

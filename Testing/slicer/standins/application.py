@@ -195,6 +195,12 @@ def new_scene() -> Any:
     slicer.modules.markups = types.SimpleNamespace(logic=lambda: markups)
     markups.SetMRMLApplicationLogic(slicer.app.logic)
     markups.SetMRMLScene(scene)
+    slicer.app.logic.SetModuleLogic("Markups", markups)
+    grey = slicer.vtkMRMLColorTableNode()  # what volumes are shown in, the only one of Slicer's many colour tables
+    grey.SetTypeToGrey()
+    grey.SetSingletonTag("Grey")
+    grey.SetSaveWithScene(False)
+    scene.AddNode(grey)
     slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     slicer.app.layout.fill(slicer.app.logic)
     return scene

@@ -94,6 +94,7 @@ class Module:
             return self.clients[-1]
 
         self.panel.logic.runner.make_client = make
+        self.panel.timer.setInterval(2)  # a person does not mind 50 ms, a thousand waits do
 
     def localize(self, found: LandmarkSet) -> None:
         """Press the button and let the worker answer."""
@@ -133,3 +134,17 @@ class Module:
 
     def row(self, name: str) -> list[str]:
         return next(cells for cells in self.rows() if cells[0] == name)
+
+    def picture(self, width: int, height: int) -> Any:
+        """A PIL image of the panel as this size, or the smallest that it can have, shows it."""
+        import slicer
+        from PIL import Image
+
+        slicer.app.window.resize(width, height)
+        slicer.app.window.show()
+        for _ in range(5):  # texts that wrap ask for another layout
+            self.process_events()
+        image = self.module.panel.grab().toImage()
+        image = image.convertToFormat(image.Format.Format_RGB888)
+        rows = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
+        return Image.fromarray(rows[:, : image.width() * 3].reshape(image.height(), image.width(), 3).copy())

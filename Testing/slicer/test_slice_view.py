@@ -1,0 +1,108 @@
+"""The mouse in a slice view: Slicer's own displayable managers and interactor style on the module's points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from standins.bench import Module
+from standins.slice_view import SliceView
+
+YELLOW_BALL, CYAN_BALL, GREEN_BALL = (255, 217, 51), (102, 255, 255), (64, 217, 89)
+
+
+@pytest.fixture
+def a_view(a_case: Module) -> Iterator[SliceView]:
+    """The sagittal view at L3, large enough to hit a point."""
+    a_case.select("L3")
+    view = SliceView("Yellow")
+    view.logic.FitSliceToBackground()
+    a_case.select("L3")
+    yield view
+    view.close()
+
+
+def pixel_of(case: Module, view: SliceView, name: str) -> Any:
+    return view.pixel_of(list(case.study.node.GetNthControlPointPositionWorld(case.study.row(name))))
+
+
+def test_a_drag_with_the_mouse_moves_the_point_and_is_one_correction(a_case: Module, a_view: SliceView) -> None:
+    start = np.round(pixel_of(a_case, a_view, "L3"))
+    expected = a_view.position_of(np.add(start, (30, -10)))
+    a_view.drag(start, 30, -10)
+    assert [(event.what, event.changes[0].name) for event in a_case.session.events] == [("move", "L3")]
+    assert a_case.session["L3"].position_ras_mm == pytest.approx(tuple(expected), abs=1.0)  # a pixel is 0.6 mm
+    assert a_case.row("L3")[1] == "corrected"
+    a_case.ui.undoButton.click()
+    np.testing.assert_allclose(pixel_of(a_case, a_view, "L3"), start, atol=0.51)
+    assert a_case.row("L3")[1] == "predicted"
+
+
+def test_a_drag_beside_every_point_changes_nothing(a_case: Module, a_view: SliceView) -> None:
+    a_view.drag((40, 40), 40, 20)
+    assert a_case.session.events == ()
+
+
+def test_a_confirmed_point_cannot_be_grabbed(a_case: Module, a_view: SliceView) -> None:
+    a_case.ui.confirmButton.click()
+    start = pixel_of(a_case, a_view, "L3")
+    a_view.drag(start, 30, 0)
+    np.testing.assert_allclose(pixel_of(a_case, a_view, "L3"), start)
+    assert [event.what for event in a_case.session.events] == ["confirm"]
+    assert a_case.dialogs.shown == []
+
+
+def test_place_and_a_click_put_the_chosen_point_where_the_click_was(
+    a_case: Module, a_view: SliceView, slicer: Any
+) -> None:
+    for name in ("L3", "L5"):
+        a_case.select(name)
+        a_case.ui.notVisibleButton.click()
+    a_case.ui.placeButton.click()  # L5, thought better of
+    a_case.select("L3")
+    a_case.ui.placeButton.click()
+    for pixel in ((100, 100), (150, 250)):  # the point follows the mouse, which is no correction yet
+        a_view.move_to(pixel)
+    assert [event.what for event in a_case.session.events] == ["mark_not_visible"] * 2
+    target = np.array([200.0, 200.0])
+    a_view.click(target)
+    assert [(event.what, event.changes[0].name) for event in a_case.session.events[2:]] == [("place", "L3")]
+    np.testing.assert_allclose(pixel_of(a_case, a_view, "L3"), target, atol=1.0)
+    assert [a_case.row(name)[1] for name in ("L3", "L5")] == ["corrected", "not visible"]
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+    assert a_case.study.node.GetNumberOfControlPoints() == 11
+
+
+def test_a_drag_in_a_transformed_volume_lands_where_the_mouse_was(
+    a_case: Module, a_view: SliceView, a_volume: Any, slicer: Any
+) -> None:
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = np.array([[1, 0, 0, 5], [0, 0.8, -0.6, 0], [0, 0.6, 0.8, -40], [0, 0, 0, 1.0]])
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    a_volume.SetAndObserveTransformNodeID(transform.GetID())
+    a_view.logic.FitSliceToBackground()
+    a_case.select("L3")
+    start = np.round(pixel_of(a_case, a_view, "L3"))
+    world = a_view.position_of(np.add(start, (0, 25)))
+    a_view.drag(start, 0, 25)
+    local = (np.linalg.inv(matrix) @ [*world, 1.0])[:3]
+    assert a_case.session["L3"].position_ras_mm == pytest.approx(tuple(local), abs=1.0)
+
+
+def test_every_status_has_its_colour_in_the_view(a_case: Module, a_view: SliceView) -> None:
+    l3, l4 = pixel_of(a_case, a_view, "L3"), pixel_of(a_case, a_view, "L4")
+    assert a_view.colour_at(l3) == pytest.approx(YELLOW_BALL, abs=12)
+    a_case.select("L3")
+    a_case.ui.confirmButton.click()
+    assert a_view.colour_at(l3) == pytest.approx(GREEN_BALL, abs=12)
+    a_view.drag(l4, 20, 0)
+    a_view.move_to((5, 5))  # a point under the mouse has a colour of its own
+    assert a_view.colour_at(pixel_of(a_case, a_view, "L4")) == pytest.approx(CYAN_BALL, abs=12)
+
+
+def test_the_volume_is_what_the_view_shows(a_case: Module, a_view: SliceView) -> None:
+    assert a_view.pixels().std() > 20
