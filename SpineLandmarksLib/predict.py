@@ -33,8 +33,8 @@ from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
 from SpineLandmarksLib.numbering import Numbering, number
-from SpineLandmarksLib.transforms import prepare_slice, working_spacing
-from SpineLandmarksLib.uncertainty import Calibration
+from SpineLandmarksLib.transforms import prepare_slice, shown, working_spacing
+from SpineLandmarksLib.uncertainty import ROOM_MM, SACRUM_MM, Calibration
 
 Array = NDArray[np.float64]
 #: Called with the share that is done and what is being done.
@@ -48,7 +48,7 @@ BATCH = 4
 class SliceReading:
     """What one slice says. xy: (L, 2) native pixels and places_mm: (L, 2) the same in mm, nan where out of view;
     variance_mm2: (L,) mean over the axes; candidates_mm: (L, K, 2) and log_mass: (L, K) all peaks; numbering: what the
-    same places could be called.
+    same places could be called; room_mm: picture below the lowest landmark, 0 where that one is out of view.
     """
 
     chain: Chain
@@ -58,6 +58,12 @@ class SliceReading:
     candidates_mm: Array
     log_mass: Array
     numbering: Numbering
+    room_mm: float
+
+    @property
+    def signs(self) -> Array:
+        """(3,) what the doubt about the chain as a whole goes by, as `uncertainty.SIGNS` names it."""
+        return np.array([self.numbering.margin, self.chain.score, min(self.room_mm, ROOM_MM)])
 
 
 class Localizer:
@@ -134,10 +140,13 @@ class Localizer:
         joined = Peaks(*(np.concatenate(part) for part in zip(*peaks, strict=True)))
         shape = (int(slices.shape[1]), int(slices.shape[2]))
         given = np.full((len(self.bundle.landmarks), 2), np.nan) if given_xy is None else given_xy
-        return [self._read(joined, row, pixel_from_slice, shape, spacing_mm, given) for row in range(len(slices))]
+        return [
+            self._read(joined, row, pixel_from_slice, shape, shown(image), spacing_mm, given)
+            for row, image in enumerate(slices)
+        ]
 
     def _read(
-        self, peaks: Peaks, row: int, pixel_from_slice: Matrix, shape: tuple[int, int],
+        self, peaks: Peaks, row: int, pixel_from_slice: Matrix, shape: tuple[int, int], seen: Array,
         spacing_mm: tuple[float, float] | None, given_xy: Array,
     ) -> SliceReading:  # fmt: skip
         mm = working_spacing(shape, spacing_mm, self.bundle.preparation)
@@ -146,13 +155,14 @@ class Localizer:
         mm_per_pixel = mm * np.diag(slice_from_pixel)[:2]  # a preparation scales and shifts, so this is all of it
         variance = (peaks.covariance[row][..., :2] * mm_per_pixel**2).mean(-1)  # (L, K)
         log_mass = peaks.log_mass[row].astype(np.float64)
-        extent = np.array([[-0.5, -0.5], [shape[1] - 0.5, shape[0] - 0.5]]) * mm
+        extent = seen * mm
         scales = (1.0,) if spacing_mm is not None else FREE_SCALES
         xy_mm, held_mass = hold(peaks_mm, log_mass, given_xy * mm)
         chain = solve_chain(xy_mm, held_mass, self.bundle.prior, extent, scales)
         taken = np.arange(len(xy_mm)), np.maximum(chain.choice, 0)
         absent = chain.choice < 0
         places = np.where(absent[:, None], np.nan, xy_mm[taken])
+        room = 0.0 if absent[-1] else float(extent[1, 1] - places[-1, 1]) / chain.scale
         return SliceReading(
             chain=chain,
             xy=places / mm,
@@ -161,6 +171,7 @@ class Localizer:
             candidates_mm=peaks_mm,
             log_mass=log_mass,
             numbering=number(places, peaks_mm, log_mass, self.bundle.prior, extent, chain.scale),
+            room_mm=max(room, 0.0),
         )
 
     def _given_xy(self, stack: SagittalStack, given: Mapping[str, Point | None]) -> Array:
@@ -172,7 +183,7 @@ class Localizer:
 
     def _landmark(self, stack: SagittalStack, reading: SliceReading, row: int, lateral: float) -> Landmark:
         name, calibration = self.bundle.landmarks[row], self.bundle.calibration
-        confidence = float(calibration.confidence(reading.chain.probability, reading.numbering.margin)[row])
+        confidence = float(calibration.confidence(reading.chain.probability, reading.signs)[row])
         needs_review = confidence < calibration.review_below
         if reading.chain.choice[row] < 0:
             return Landmark(name, "out_of_view", confidence=confidence, needs_review=needs_review)
@@ -247,6 +258,9 @@ def _same_levels(one: SliceReading, other: SliceReading, near_mm: float = 8.0) -
 def odd(reading: SliceReading, calibration: Calibration) -> tuple[str, ...]:
     """What is unusual about the whole picture, in words for people; empty for most."""
     said = []
+    if reading.room_mm < SACRUM_MM and (reading.chain.choice >= 0).any():
+        said.append("The sacrum is not in the picture, or hardly: levels are counted from it, so all names may be one "
+                    "or more levels off")  # fmt: skip
     limit, numbering = calibration.anomaly_above, reading.numbering
     if limit is not None and numbering.anomaly > limit:
         bodies = "six" if numbering.six >= numbering.four else "four"

@@ -82,6 +82,18 @@ def pad_to_multiple(image: Image, multiple: int) -> tuple[Image, Matrix]:
     return padded, translate([left, top])
 
 
+def shown(image: Image) -> NDArray[np.float64]:
+    """(2, 2) first and last corner, native pixels (x, y), of the part of (H, W) that shows something.
+
+    Rows and columns at the rim that hold the image's minimum and nothing else are padding: nothing was seen there.
+    """
+    is_seen = image > image.min()
+    rows, columns = np.flatnonzero(is_seen.any(1)), np.flatnonzero(is_seen.any(0))
+    if not len(rows):
+        return np.array([[-0.5, -0.5], [image.shape[1] - 0.5, image.shape[0] - 0.5]])
+    return np.array([[columns[0] - 0.5, rows[0] - 0.5], [columns[-1] + 0.5, rows[-1] + 0.5]])
+
+
 def working_spacing(
     shape: tuple[int, int], spacing_mm: tuple[float, float] | None, p: Preparation
 ) -> NDArray[np.float64]:

@@ -1,13 +1,18 @@
 """From raw probabilities and peak widths to a confidence and a radius that mean what they say. numpy only.
 
-    confidence   = sigmoid(a + b margin) * sigmoid(logit(chain marginal) / temperature)
+    confidence   = sigmoid(a + b . signs) * sigmoid(logit(chain marginal) / temperature)
     radius95_mm  = q_l * sqrt(variance of the peak in mm^2 + floor^2)   normalized split conformal (Lei et al. 2018)
 
-The first factor is the whole chain's: `margin` says how much better its names fit than names one level off
-(numbering.py), scaled by a logistic regression (Platt 1999). The second is the landmark's own: the marginal of its
-candidate in the chain, with temperature scaling (Guo et al. 2017). q_l is the 95 % quantile of error / width over the
-points whose level is right. All are fitted on cases that the network has never seen. The two answers speak of two
-things: the confidence of the level, the radius of the place on it.
+The first factor is the whole chain's, a logistic regression (Platt 1999) on three signs:
+
+    margin   how much better its names fit than names one level off (numbering.py), nats
+    score    how well peaks and offsets fit a lumbar spine at all (chain.py), nats
+    room     how much picture there is below the lowest landmark, mm up to 40: levels are counted from the sacrum
+
+The second is the landmark's own: the marginal of its candidate in the chain, with temperature scaling (Guo et al.
+2017). q_l is the 95 % quantile of error / width over the points whose level is right. All are fitted on cases that the
+network has never seen, the first factor also on the same cases cut off, turned and mirrored, where it must be low. The
+two answers speak of two things: the confidence of the level, the radius of the place on it.
 """
 
 from __future__ import annotations
@@ -25,6 +30,15 @@ Bools = NDArray[np.bool_]
 MOST_CONFIDENT = 0.995
 #: Width that even the sharpest peak is given, mm.
 FLOOR_MM = 1.0
+#: What the doubt about a chain as a whole goes by, in this order.
+SIGNS = ("margin", "score", "room")
+#: More picture than this below the lowest landmark says nothing more, mm.
+ROOM_MM = 40.0
+#: With less picture than this below the lowest landmark its sacrum cannot be seen, mm. The first sacral body is about
+#: 30 mm high; the least of 150 whole lumbar slices was 32 mm.
+SACRUM_MM = 27.0
+#: Share of the regression's weight that cases which were changed on purpose have together.
+CHANGED = 0.2
 #: Share of the held-out studies that `needs_review` may flag: the operating point. At 0.05 it caught none of the four
 #: shifted chains of the five folds, at 0.1 two of them.
 FLAGGED = 0.1
@@ -38,7 +52,8 @@ class HeldOut:
 
     probability: (N, L) marginal of the choice; variance_mm2: (N, L); error_mm: (N, L), nan where unknown;
     level_right: (N, L) the point is not on another level; chain_right: (N,) the chain as a whole is not shifted;
-    margin, anomaly, score: (N,) nats: of the numbering, for a body more or less, of the chain.
+    signs: (N, S) as `SIGNS` names them; anomaly: (N,) nats for a body more or less; changed: (N,) the study was cut
+    off, turned or mirrored on purpose, and tells nothing of how often that happens.
     """
 
     probability: Array
@@ -46,9 +61,13 @@ class HeldOut:
     error_mm: Array
     level_right: Bools
     chain_right: Bools
-    margin: Array
+    signs: Array
     anomaly: Array
-    score: Array
+    changed: Bools
+
+    def as_is(self) -> HeldOut:
+        """The studies that nobody has changed."""
+        return HeldOut(*(getattr(self, f.name)[~self.changed] for f in fields(HeldOut)))
 
     @staticmethod
     def join(parts: Sequence[HeldOut]) -> HeldOut:
@@ -60,7 +79,7 @@ class HeldOut:
 class Calibration:
     """temperature: of the chain's marginals. radius_factor: one per landmark. fitted_on: what, in words.
 
-    level: (a, b) of the logistic regression on the margin; None where none was fitted, then the margin says nothing.
+    level: (a, *b) of the logistic regression on the signs; None where none was fitted, then they say nothing.
     review_below: confidence under which a landmark needs review. anomaly_above: nats from which a body more or less
     explains the picture better. unlike_below: chain score of pictures that are unlike those the network knows.
     """
@@ -68,23 +87,23 @@ class Calibration:
     temperature: float
     radius_factor: tuple[float, ...]
     fitted_on: str = ""
-    level: tuple[float, float] | None = None
+    level: tuple[float, ...] | None = None
     review_below: float = 0.7
     anomaly_above: float | None = None
     unlike_below: float | None = None
 
-    def confidence(self, probability: Array, margin: Array | float) -> Array:
-        """Probability that the level is right: (..., L) from the marginals (..., L) and the margins (...)."""
+    def confidence(self, probability: Array, signs: Array) -> Array:
+        """Probability that the level is right: (..., L) from the marginals (..., L) and the signs (..., S)."""
         p = np.clip(probability, 1e-6, 1 - 1e-6)
         own = _sigmoid(np.log(p / (1 - p)) / self.temperature)
-        return np.minimum(own * self.chain_confidence(margin)[..., None], MOST_CONFIDENT)
+        return np.minimum(own * self.chain_confidence(signs)[..., None], MOST_CONFIDENT)
 
-    def chain_confidence(self, margin: Array | float) -> Array:
-        """Probability that the chain as a whole is on its level, from its margin (...)."""
+    def chain_confidence(self, signs: Array) -> Array:
+        """Probability that the chain as a whole is on its level, from its signs (..., S)."""
         if self.level is None:
-            return np.ones_like(np.asarray(margin, dtype=np.float64))
-        offset, slope = self.level
-        return _sigmoid(offset + slope * np.asarray(margin, dtype=np.float64))
+            return np.ones(signs.shape[:-1])
+        offset, *slopes = self.level
+        return _sigmoid(offset + signs[..., : len(slopes)] @ np.array(slopes))
 
     def radius95_mm(self, variance_mm2: Array) -> Array:
         """Radius (..., L) that holds the truth in 95 % of cases, from the peak's mean variance per axis (..., L)."""
@@ -97,7 +116,7 @@ class Calibration:
         The factor of each landmark is drawn halfway to that of all landmarks together: a hundred cases do not carry
         eleven separate 95 % quantiles.
         """
-        h = held_out
+        h = held_out.as_is()
         ratio = np.where(h.level_right, h.error_mm / peak_width(h.variance_mm2), np.nan)
         pooled = _quantile95(ratio)
         factor = [(pooled + _quantile95(ratio[:, landmark])) / 2 for landmark in range(ratio.shape[1])]
@@ -106,11 +125,11 @@ class Calibration:
             temperature=_fit_temperature(h.probability[known], h.level_right[known]),
             radius_factor=tuple(round(float(f), 4) for f in factor),
             fitted_on=fitted_on,
-            level=_fit_logistic(h.margin, h.chain_right),
+            level=_fit_logistic(held_out.signs, held_out.chain_right, _weights(held_out.changed)),
             anomaly_above=round(float(np.quantile(h.anomaly, 1 - ODD)) + 1.0, 3),
-            unlike_below=round(float(np.quantile(h.score, ODD)) - 1.0, 3),
+            unlike_below=round(float(np.quantile(h.signs[:, SIGNS.index("score")], ODD)) - 1.0, 3),
         )
-        least = fitted.confidence(h.probability, h.margin).min(1)
+        least = fitted.confidence(h.probability, h.signs).min(1)
         return _with_review(fitted, least)
 
 
@@ -151,21 +170,33 @@ def _fit_temperature(probability: Array, right: Bools) -> float:
     return round(float(grid[int(np.argmin(loss))]), 4)
 
 
-def _fit_logistic(margin: Array, right: Bools, steps: int = 50) -> tuple[float, float]:
-    """(a, b) of sigmoid(a + b margin), b at least 0, by Newton's method.
+def _weights(changed: Bools) -> Array:
+    """(N,) of mean about 1, of which the changed studies together have the share CHANGED."""
+    count, few = len(changed), max(int(changed.sum()), 1)
+    return np.where(changed, CHANGED / (1 - CHANGED) * (count - changed.sum()) / few, 1.0)
+
+
+def _fit_logistic(signs: Array, right: Bools, weight: Array, steps: int = 50) -> tuple[float, ...]:
+    """(a, *b) of sigmoid(a + signs . b) of signs (N, S), each b at least 0, by Newton's method.
 
     Targets are (n + 1) / (n + 2) and 1 / (m + 2) for n right and m wrong cases instead of 1 and 0 (Platt 1999), so
-    that few wrong cases, which a threshold separates, do not make it infinitely sure.
+    that few wrong cases, which a threshold separates, do not make it infinitely sure. A sign that would say the
+    opposite of what it should says nothing.
     """
-    n, m = int(right.sum()), int((~right).sum())
+    n, m = float(weight[right].sum()), float(weight[~right].sum())
     target = np.where(right, (n + 1) / (n + 2), 1 / (m + 2))
-    scale = float(np.abs(margin).max()) or 1.0
-    x = np.stack([np.ones_like(margin), margin / scale], 1)
-    w = np.array([np.log((n + 1) / (m + 1)), 0.0])
-    for _ in range(steps):
-        p = _sigmoid(x @ w)
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(2)
-        w = w + np.linalg.solve(hessian, x.T @ (target - p))
-    if w[1] < 0:  # a margin that says the opposite says nothing
-        w = np.array([np.log((n + 1) / (m + 1)), 0.0])
-    return round(float(w[0]), 5), round(float(w[1] / scale), 6)
+    scale = np.maximum(np.abs(signs).max(0), 1e-9)
+    use = np.ones(signs.shape[1], dtype=np.bool_)
+    while True:
+        x = np.concatenate([np.ones((len(signs), 1)), signs[:, use] / scale[use]], 1)
+        w = np.r_[np.log((n + 1) / (m + 1)), np.zeros(use.sum())]
+        for _ in range(steps):
+            p = _sigmoid(x @ w)
+            hessian = (x * (weight * p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(len(w))
+            w = w + np.linalg.solve(hessian, x.T @ (weight * (target - p)))
+        if (w[1:] >= 0).all():
+            break
+        use[np.flatnonzero(use)[w[1:].argmin()]] = False
+    slopes = np.zeros(signs.shape[1])
+    slopes[use] = w[1:] / scale[use]
+    return (round(float(w[0]), 5), *(round(float(slope), 6) for slope in slopes))

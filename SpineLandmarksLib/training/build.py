@@ -25,10 +25,13 @@ from SpineLandmarksLib.training.evaluate import compare, read_annotated
 from SpineLandmarksLib.training.export import write_graph, write_weights
 from SpineLandmarksLib.training.export_bundle import record_graph
 from SpineLandmarksLib.training.levels import chain_shifts, shifted
+from SpineLandmarksLib.training.perturb import unusable, view_of
 from SpineLandmarksLib.training.recipe import Recipe
 from SpineLandmarksLib.transforms import prepare_slice
 from SpineLandmarksLib.uncertainty import Calibration, HeldOut
 
+#: A changed slice is on its levels when half of its landmarks are this near: less than half the way to a neighbour.
+NEAR_MM = 8.0
 #: What a bundle says of its doubt before it has been calibrated: a plain probability and a wide circle.
 UNCALIBRATED = Calibration(1.0, (), "nothing: not calibrated")
 
@@ -98,20 +101,40 @@ def calibrate(bundle: Bundle, held_out: Sequence[Annotation], fitted_on: str) ->
 
 
 def held_out_of(localizer: Localizer, annotations: Sequence[Annotation], readings: Sequence[SliceReading]) -> HeldOut:
-    """What the doubt is fitted on, from readings of slices that the weights have never seen."""
+    """What the doubt is fitted on: readings of slices that the weights have never seen, and of the same changed."""
     compared = compare(localizer, annotations, readings)
     chain_right = chain_shifts(compared) == 0
-    return HeldOut(
+    as_is = HeldOut(
         probability=np.stack([reading.chain.probability for reading in readings]),
         variance_mm2=np.stack([reading.variance_mm2 for reading in readings]),
         error_mm=compared.error_mm,
         # A shifted chain's end lies beyond the annotation: nearest to its own truth, and wrong all the same.
         level_right=~shifted(compared) & chain_right[:, None],
         chain_right=chain_right,
-        margin=np.array([reading.numbering.margin for reading in readings]),
+        signs=np.stack([reading.signs for reading in readings]),
         anomaly=np.array([reading.numbering.anomaly for reading in readings]),
-        score=np.array([reading.chain.score for reading in readings]),
+        changed=np.zeros(len(readings), dtype=np.bool_),
     )
+    return HeldOut.join([as_is, *_changed(localizer, annotations)])
+
+
+def _changed(localizer: Localizer, annotations: Sequence[Annotation]) -> list[HeldOut]:
+    """Each slice of known spacing as `perturb.unusable` changes it; only the signs and whether the chain is right."""
+    found = []
+    for annotation in annotations:
+        if spacing_of(annotation) is None:
+            continue
+        for view in unusable(view_of(annotation, localizer.bundle.landmarks)):
+            (reading,) = localizer.read_slices(view.image[None], view.told_mm)
+            error = np.linalg.norm((reading.xy - view.points_xy) * view.spacing_mm, axis=-1)[view.inside]
+            unknown = np.full((1, len(reading.xy)), np.nan)
+            found.append(HeldOut(
+                probability=reading.chain.probability[None], variance_mm2=unknown, error_mm=unknown,
+                level_right=np.zeros(unknown.shape, dtype=np.bool_),
+                chain_right=np.array([len(error) > 0 and np.median(np.nan_to_num(error, nan=np.inf)) < NEAR_MM]),
+                signs=reading.signs[None], anomaly=np.array([reading.numbering.anomaly]), changed=np.array([True]),
+            ))  # fmt: skip
+    return found
 
 
 def with_calibration(bundle: Bundle, calibration: Calibration) -> Bundle:

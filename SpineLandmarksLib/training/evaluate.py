@@ -39,7 +39,7 @@ def compare(
     predicted = np.stack([reading.xy for reading in readings])
     spacing = np.array([spacing_of(annotation) or (np.nan, np.nan) for annotation in annotations])
     calibration = bundle.calibration
-    confidence = np.stack([calibration.confidence(r.chain.probability, r.numbering.margin) for r in readings])
+    confidence = np.stack([calibration.confidence(r.chain.probability, r.signs) for r in readings])
     is_odd = np.array([bool(odd(reading, calibration)) for reading in readings])
     needs_review = (confidence < calibration.review_below) | is_odd[:, None]
     return Predictions(

@@ -6,15 +6,19 @@ Points move with pixels, and the spacing with both. Nothing here is used in trai
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from SpineLandmarksLib.errors import DatasetError
+from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.geometry import Matrix, apply, translate
+from SpineLandmarksLib.imaging.volume import MIN_SIDE
 from SpineLandmarksLib.training import degrade
+from SpineLandmarksLib.training.dataset import load_image, points_of, spacing_of
 from SpineLandmarksLib.transforms import Image, resize
 
 Generator = np.random.Generator
@@ -58,6 +62,30 @@ class Perturbation:
 
     def label(self, strength: float) -> str:
         return self.unit.format(strength)
+
+
+def view_of(annotation: Annotation, schema: Sequence[str]) -> View:
+    """An annotated slice as it is, told its own spacing."""
+    spacing = spacing_of(annotation)
+    if spacing is None:
+        raise DatasetError(f"Expected a spacing, or L1 and L5 to tell one by; {annotation.image.name} has neither")
+    return View(load_image(annotation.image), points_of(annotation, schema), spacing, spacing)
+
+
+def unusable(view: View) -> list[View]:
+    """The slice in ways in which its levels cannot be told, or only with luck: without its sacrum, turned, mirrored."""
+    rng = np.random.default_rng(0)
+    without = [without_foot(view, landmarks) for landmarks in (1, 2, 4)]
+    return [*(cut for cut in without if cut is not None), flip(view, 1.0, rng), quarter_turns(view, 180.0, rng)]
+
+
+def without_foot(view: View, landmarks: int) -> View | None:
+    """Cut off half-way above the lowest so many of the known landmarks; None where too little would be left."""
+    y = np.sort(view.points_xy[np.isfinite(view.points_xy).all(-1), 1])
+    if len(y) < landmarks + 2:
+        return None
+    row = round(float(y[-landmarks - 1] + y[-landmarks]) / 2)
+    return None if row < MIN_SIDE else replace(view, image=view.image[:row])
 
 
 def rotate(view: View, degrees: float, rng: Generator) -> View:

@@ -16,6 +16,7 @@ from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import GeometryError, InputError, LandmarkError
 from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksLib.predict import Localizer, predict
 from SpineLandmarksLib.training.phantom.files import write_dicom_series
@@ -179,6 +180,33 @@ def test_a_body_more_or_less_is_warned_of(
     limit = replace(a_bundle_in_memory, calibration=replace(a_bundle_in_memory.calibration, anomaly_above=-1.0))
     _, found = predict(a_phantom_study, Localizer(limit, an_oracle))
     assert any(warning.startswith("There may be six bodies") for warning in found.warnings)
+
+
+def darkened(stack: SagittalStack, rows: slice) -> SagittalStack:
+    """The same with nothing in some rows, as padding or saturation leaves them."""
+    voxels = stack.voxels.copy()
+    voxels[:, rows] = voxels.min()
+    return replace(stack, voxels=voxels)
+
+
+def test_without_a_sacrum_in_the_picture_every_name_is_in_doubt(
+    a_localizer: Localizer, truth_xy: Points, a_phantom_study: Path
+) -> None:
+    stack, whole = predict(a_phantom_study, a_localizer)
+    assert not any("sacrum" in warning for warning in whole.warnings)
+    last = int(truth_xy[-1, 1])
+    for below_mm, warned in ((35, False), (20, True), (-5, True)):
+        found = a_localizer.localize(darkened(stack, slice(last + round(below_mm / 3.1), None)))
+        assert any(warning.startswith("The sacrum is not in the picture") for warning in found.warnings) == warned
+        assert found.needs_review == warned
+
+
+def test_a_place_in_the_dark_rim_of_a_picture_is_out_of_view(
+    a_localizer: Localizer, truth_xy: Points, a_phantom_study: Path
+) -> None:
+    stack, _ = predict(a_phantom_study, a_localizer)
+    found = a_localizer.localize(darkened(stack, slice(0, int(truth_xy[1, 1]) + 2)))  # L1 is the lowest in the dark
+    assert [mark.name for mark in found if mark.status == "out_of_view"] == ["T12-L1", "L1"]
 
 
 def test_slices_are_read_one_as_well_as_many(a_localizer: Localizer, a_phantom: Phantom) -> None:

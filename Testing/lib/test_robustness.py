@@ -17,8 +17,8 @@ from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.training.dataset import load_annotations
 from SpineLandmarksLib.training.experiments import robustness as module
-from SpineLandmarksLib.training.experiments.robustness import as_markdown, figures, robustness, stack_of, view_of
-from SpineLandmarksLib.training.perturb import PERTURBATIONS, View
+from SpineLandmarksLib.training.experiments.robustness import as_markdown, figures, robustness, stack_of
+from SpineLandmarksLib.training.perturb import PERTURBATIONS, View, view_of
 
 NAMES = ("L1", "L1-L2", "L2", "L2-L3")
 FIGURES = ("sdr_4", "sdr_8", "level_shift", "outside", "out_of_view", "warned", "review", "silent")
@@ -124,7 +124,7 @@ def test_an_untold_spacing_hides_no_point_and_a_flip_fools_one_that_knows_the_an
     row = load_annotations([a_phantom_dataset], a_bundle_in_memory.landmarks)[0]
     view = view_of(row, a_bundle_in_memory.landmarks)
     _, pixel_from_slice = prepare_slice(view.image, view.spacing_mm, a_bundle_in_memory.preparation)
-    places = np.nan_to_num(module.points_of(row, a_bundle_in_memory.landmarks))
+    places = np.nan_to_num(view.points_xy)
     answers = oracle(places * np.diag(pixel_from_slice)[:2] + pixel_from_slice[:2, 2])
     as_it_is, flipped = robustness(Localizer(a_bundle_in_memory, answers), [row])
     assert as_it_is["sdr_4"]["value"] == 1.0

@@ -3,12 +3,17 @@
 import numpy as np
 import pytest
 
-from SpineLandmarksLib.uncertainty import FLOOR_MM, MOST_CONFIDENT, Calibration, HeldOut, peak_width
+from SpineLandmarksLib.uncertainty import CHANGED, FLOOR_MM, MOST_CONFIDENT, Calibration, HeldOut, peak_width
 
 
 @pytest.fixture
 def a_calibration() -> Calibration:
     return Calibration(2.0, (1.5, 3.0))
+
+
+def signs(margin, score=-3.0, room=40.0):
+    """(N, 3) of N margins."""
+    return np.stack(np.broadcast_arrays(margin, score, room), -1).astype(float)
 
 
 def held_out(error_mm, variance_mm2=0.0, probability=0.9, right=True, chain_right=True, margin=50.0, **changed):
@@ -17,8 +22,9 @@ def held_out(error_mm, variance_mm2=0.0, probability=0.9, right=True, chain_righ
     values = {
         "probability": np.broadcast_to(probability, shape), "variance_mm2": np.broadcast_to(variance_mm2, shape),
         "error_mm": np.asarray(error_mm), "level_right": np.broadcast_to(right, shape),
-        "chain_right": np.broadcast_to(chain_right, shape[:1]), "margin": np.broadcast_to(margin, shape[:1]),
-        "anomaly": np.zeros(shape[0]), "score": np.full(shape[0], -3.0),
+        "chain_right": np.broadcast_to(chain_right, shape[:1]),
+        "signs": signs(np.broadcast_to(margin, shape[:1])),
+        "anomaly": np.zeros(shape[0]), "changed": np.zeros(shape[0], dtype=bool),
     }  # fmt: skip
     return HeldOut(**(values | changed))
 
@@ -94,13 +100,13 @@ def test_the_temperature_of_what_is_said_too_surely_by_a_factor_is_that_factor(t
 
 
 def test_confidence_rises_with_probability_and_stays_within_its_limits(a_calibration):
-    confidence = a_calibration.confidence(np.linspace(0, 1, 101), 0.0)
+    confidence = a_calibration.confidence(np.linspace(0, 1, 101), signs(0.0))
     assert (np.diff(confidence) >= 0).all()
     assert confidence[0] >= 0
     assert confidence[-1] == MOST_CONFIDENT
-    assert a_calibration.confidence(np.array([0.5]), 0.0) == pytest.approx(0.5)
+    assert a_calibration.confidence(np.array([0.5]), signs(0.0)) == pytest.approx(0.5)
     # logit(0.9) = ln 9, halved: ln 3, so 3 to 1
-    assert a_calibration.confidence(np.array([0.9]), 0.0) == pytest.approx(0.75)
+    assert a_calibration.confidence(np.array([0.9]), signs(0.0)) == pytest.approx(0.75)
 
 
 def test_a_radius_that_is_not_known_stays_unknown(a_calibration):
@@ -112,15 +118,51 @@ def test_the_chain_is_as_sure_as_its_margin_was_right_on_held_out_cases():
     rng = np.random.default_rng(3)
     margin = rng.uniform(-20, 60, 20_000)
     right = rng.random(20_000) < 1 / (1 + np.exp(1 - margin / 10))
-    offset, slope = calibrate(np.ones((20_000, 1)), chain_right=right, margin=margin).level
-    assert offset == pytest.approx(-1.0, abs=0.1)
-    assert slope == pytest.approx(0.1, abs=0.01)
+    fitted = calibrate(np.ones((20_000, 1)), chain_right=right, margin=margin)
+    # the other signs are the same in all studies, so that they share the offset among them
+    low, high = (fitted.chain_confidence(signs(m)) for m in (10.0, 40.0))
+    assert low == pytest.approx(0.5, abs=0.02)
+    assert high == pytest.approx(1 / (1 + np.exp(-3)), abs=0.01)
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_each_sign_alone_can_tell_the_wrong_chains(row):
+    rng = np.random.default_rng(4)
+    told = np.tile([60.0, -4.0, 40.0], (2000, 1))
+    right = rng.random(2000) < 0.9
+    told[~right, row] -= 30.0
+    told += rng.normal(0, 3, told.shape)
+    fitted = calibrate(np.ones((2000, 1)), chain_right=right, signs=told)
+    assert fitted.chain_confidence(told[right]).mean() > 0.98
+    assert fitted.chain_confidence(told[~right]).mean() < 0.05
+
+
+def test_changed_studies_teach_the_signs_and_nothing_else():
+    """A hundred studies, and three hundred times one of them without room below the spine and wrong."""
+    errors, rooms = np.tile(np.arange(1.0, 101.0), 4)[:, None], np.where(np.arange(400) < 100, 40.0, 5.0)
+    changed = np.arange(400) >= 100
+    both = calibrate(errors * np.where(changed, 50, 1)[:, None], chain_right=~changed, changed=changed,
+                     right=~changed[:, None], signs=signs(50.0, room=rooms),
+                     anomaly=np.where(changed, 99.0, 0.0))  # fmt: skip
+    alone = calibrate(errors[:100])
+    assert both.radius_factor == alone.radius_factor
+    assert both.anomaly_above == alone.anomaly_above
+    high, low = both.chain_confidence(signs(50.0, room=np.array([40.0, 5.0])))
+    assert high > 0.95 > 0.1 > low
+
+
+def test_the_share_of_changed_studies_is_the_same_however_many_there_are():
+    """Nothing tells them apart, so that what is said of all is the share of right ones: 1 - CHANGED."""
+    for count in (10, 1000):
+        changed = np.arange(100 + count) >= 100
+        fitted = calibrate(np.ones((100 + count, 1)), chain_right=~changed, changed=changed)
+        assert fitted.chain_confidence(signs(50.0)) == pytest.approx(1 - CHANGED, abs=0.01)
 
 
 def test_few_wrong_chains_that_a_margin_separates_leave_room_for_doubt():
     margin = np.r_[[-5.0, 2.0, 8.0], np.linspace(20, 80, 147)]
     fitted = calibrate(np.ones((150, 1)), chain_right=margin > 10, margin=margin)
-    low, middle, high = fitted.chain_confidence(np.array([-5.0, 12.0, 60.0]))
+    low, middle, high = fitted.chain_confidence(signs(np.array([-5.0, 12.0, 60.0])))
     assert low < 0.5 < high < 1
     assert low < middle < high
 
@@ -128,24 +170,25 @@ def test_few_wrong_chains_that_a_margin_separates_leave_room_for_doubt():
 def test_a_margin_that_says_the_opposite_says_nothing():
     margin = np.r_[np.full(50, 1.0), np.full(50, 9.0)]
     fitted = calibrate(np.ones((100, 1)), chain_right=margin < 5, margin=margin)
-    assert fitted.level == (pytest.approx(0.0), 0.0)
+    assert fitted.level == (pytest.approx(0.0, abs=1e-3), 0.0, 0.0, 0.0)
 
 
 def test_both_doubts_are_multiplied():
     fitted = Calibration(1.0, (1.0, 1.0), level=(0.0, 1.0))
     # sigmoid(ln 3) = 3/4 of the chain; sigmoid(logit 0.5) = 1/2 and sigmoid(logit 0.9) = 9/10 of the landmarks
-    assert fitted.confidence(np.array([[0.5, 0.9]]), np.array([np.log(3)])) == pytest.approx(np.array([[0.375, 0.675]]))
+    both = fitted.confidence(np.array([[0.5, 0.9]]), signs(np.array([np.log(3)])))
+    assert both == pytest.approx(np.array([[0.375, 0.675]]))
 
 
 def test_the_flag_is_set_so_that_one_study_in_ten_is_shown():
     margin = np.arange(100.0)
     fitted = calibrate(np.ones((100, 2)), chain_right=margin > 9, margin=margin)
-    confidence = fitted.confidence(np.full((100, 2), 0.9), margin)
+    confidence = fitted.confidence(np.full((100, 2), 0.9), signs(margin))
     assert ((confidence < fitted.review_below).any(1) == (margin < 10)).all()
 
 
 def test_oddities_begin_beyond_what_held_out_studies_show():
     anomaly, score = np.r_[np.zeros(99), 9.0], np.r_[-60.0, np.full(99, -4.0)]
-    fitted = calibrate(np.ones((100, 1)), anomaly=anomaly, score=score)
+    fitted = calibrate(np.ones((100, 1)), anomaly=anomaly, signs=signs(50.0, score))
     assert 0 < fitted.anomaly_above < 9
     assert -60 < fitted.unlike_below < -4

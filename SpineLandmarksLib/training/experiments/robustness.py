@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.imaging.picture import frame_of_picture
@@ -24,11 +23,10 @@ from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.training.bootstrap import GroupBootstrap
 from SpineLandmarksLib.training.commands import split_dataset
-from SpineLandmarksLib.training.dataset import load_image, points_of, spacing_of
 from SpineLandmarksLib.training.evaluate import millimetres_of
 from SpineLandmarksLib.training.experiments.document import write_section
 from SpineLandmarksLib.training.levels import shifted
-from SpineLandmarksLib.training.perturb import PERTURBATIONS, Perturbation, View
+from SpineLandmarksLib.training.perturb import PERTURBATIONS, Perturbation, View, view_of
 from SpineLandmarksLib.training.predictions import Bools, Predictions
 
 Progress = Callable[[int, int], None]
@@ -83,14 +81,6 @@ def robustness(
         if progress:
             progress(done, len(conditions))
     return rows
-
-
-def view_of(annotation: Annotation, schema: Sequence[str]) -> View:
-    """An annotated slice as it is, told its own spacing."""
-    spacing = spacing_of(annotation)
-    if spacing is None:
-        raise DatasetError(f"Expected a spacing, or L1 and L5 to tell one by; {annotation.image.name} has neither")
-    return View(load_image(annotation.image), points_of(annotation, schema), spacing, spacing)
 
 
 def stack_of(view: View) -> SagittalStack:
