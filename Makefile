@@ -31,7 +31,7 @@ clean:
 	$(call install,.venv,.)
 
 .venv-dev/.complete: pyproject.toml constraints.txt
-	$(call install,.venv-dev,--editable .[train$(comma)review$(comma)test])
+	$(call install,.venv-dev,--editable .[train$(comma)review$(comma)cluster$(comma)test])
 
 comma := ,
 

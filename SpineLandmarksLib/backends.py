@@ -143,5 +143,10 @@ def telling_of_memory(images: NDArray[np.float32]) -> Iterator[None]:
 
 
 def usable_cpus() -> int:
-    """Processors this process may use; more threads than that only wait for each other."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors this process may use; more threads than that only wait for each other.
+
+    OMP_NUM_THREADS lowers it, with which schedulers such as Ray and Slurm tell a process its share of a machine.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    return min(count, int(share)) if share.isdecimal() and int(share) > 0 else count

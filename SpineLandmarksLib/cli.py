@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.arguments import FORMAT_NAMES, extra, fold, formats, positive, slice_index, spacing
 from SpineLandmarksLib.dataset.parser import add_dataset
 from SpineLandmarksLib.dataset.retrain_parser import add_models, add_retrain
-from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.errors import BackendError, SpineLandmarksError
+
+if TYPE_CHECKING:
+    from SpineLandmarksLib.cluster.engine import RayEngine
+    from SpineLandmarksLib.predict import Localizer
 
 LIBRARY = __name__.partition(".")[0]
 
@@ -88,6 +94,9 @@ def _add_many(p: argparse.ArgumentParser) -> None:
     group.add_argument("--recursive", action="store_true", help="search each INPUT folder for studies")
     group.add_argument("--resume", action="store_true", help="keep what an earlier run finished, unless it changed")
     group.add_argument("--progress", action="store_true", help="tell rate and remaining time, not on a terminal alone")
+    group.add_argument("--engine", choices=("local", "ray"), default="local", help="this process, or a Ray cluster")
+    group.add_argument("--address", metavar="HOST:PORT|auto", help="of the cluster (default: one started here)")
+    group.add_argument("--workers", type=positive, metavar="N", help="actors in the cluster (default: all that fit)")
 
 
 def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -204,13 +213,26 @@ def _add_robustness(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run_predict(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.batch import predict_all
+
+    with _engine(options) as engine:
+        return predict_all(
+            options.inputs, engine, options.output, options.format, options.spacing, options.slice,
+            tree=options.recursive, resume=options.resume, progress=options.progress,
+        )  # fmt: skip
+
+
+def _engine(options: argparse.Namespace) -> AbstractContextManager[Localizer | RayEngine]:
+    """What does the work of `predict`."""
+    model = options.bundle, options.backend, options.device
+    if options.engine == "ray":
+        from SpineLandmarksLib.cluster.engine import RayEngine
+
+        return RayEngine(*model, options.address, options.workers)
+    if options.address or options.workers:
+        raise BackendError("--address and --workers are for --engine ray; without it one process does the work")
     from SpineLandmarksLib.predict import Localizer
 
-    localizer = Localizer.open(options.bundle, options.backend, options.device)
-    return predict_all(
-        options.inputs, localizer, options.output, options.format, options.spacing, options.slice,
-        tree=options.recursive, resume=options.resume, progress=options.progress,
-    )  # fmt: skip
+    return nullcontext(Localizer.open(*model))
 
 
 def run_serve(options: argparse.Namespace) -> int:

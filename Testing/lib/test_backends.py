@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from SpineLandmarksLib.backends import OLDEST, LightBackend, TorchBackend, open_backend
+from SpineLandmarksLib.backends import OLDEST, LightBackend, TorchBackend, open_backend, usable_cpus
 from SpineLandmarksLib.bundle import WEIGHTS, Bundle
 from SpineLandmarksLib.errors import BackendError
 
@@ -157,3 +157,11 @@ def test_norms_and_biases_keep_every_digit_and_large_kernels_half(tmp_path: Path
     assert stored["1.running_var"].max() == 1e6
     kept = network[0].weight.detach().numpy()
     assert np.array_equal(kept, stored["0.weight"].astype(np.float32))  # what runs is what is stored
+
+
+def test_a_share_of_the_machine_limits_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    all_there_are = usable_cpus()
+    for share, expected in (("1", 1), ("999", all_there_are), ("0", all_there_are), ("2,1", all_there_are)):
+        monkeypatch.setenv("OMP_NUM_THREADS", share)
+        assert usable_cpus() == expected
