@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LONGER_SIDE_PX = 1000
 WINDOW_PERCENTILES = (0.5, 99.5)
+#: A third of the time of Pillow's own level, 6, for a file that is a fifth larger.
+_COMPRESSION = 2
 _RING_PX, _CROSS_PX = 7, 3
 _LABEL_DISTANCE_PX = 110  # behind the canal, so that the canal can be judged too
 
@@ -53,7 +55,7 @@ def draw_overlay(image: ArrayLike, landmarks: LandmarkSet, path: str | os.PathLi
         _draw_ruler(picture, scale_xy[0] / landmarks.spacing_mm[0])
     page = with_caption(picture, landmarks)
     with write_atomically(path) as file:
-        page.save(file, format="PNG")
+        page.save(file, format="PNG", compress_level=_COMPRESSION)
 
 
 def _scale(shape: tuple[int, ...], spacing_mm: tuple[float, float] | None) -> tuple[float, float]:

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from SpineLandmarksLib.batch import local, predict_all, run
+from SpineLandmarksLib.batch import local, predict_all, results, run
 from SpineLandmarksLib.batch.ledger import Ledger, fingerprint
 from SpineLandmarksLib.batch.names import Study
 from SpineLandmarksLib.batch.progress import Progress
@@ -297,6 +298,29 @@ def test_the_next_study_is_read_while_one_is_computed_and_no_more_than_that(
     monkeypatch.setattr(a_localizer, "localize", slow)
     assert predict_all([a_tree], a_localizer, out, ("json",), 3.1, tree=True) == 0
     assert seen == [(0, 2), (0, 2), (0, 2), (0, 1)]
+
+
+def test_memory_stays_bounded_over_hundreds_of_studies(
+    a_picture: Path, a_localizer: Localizer, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stack of 1 MB; if 150 of them, or of their pictures, were kept, it would show."""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("resident memory is read from /proc, which this system does not have")
+    (tmp_path / "tree").mkdir()
+    with Image.open(a_picture) as picture:
+        picture.resize((480, 544)).save(tmp_path / "tree" / "0.png")
+    for number in range(1, 200):
+        os.link(tmp_path / "tree" / "0.png", tmp_path / "tree" / f"{number}.png")
+    resident: list[int] = []
+
+    def noted(*_: object, **__: object) -> None:
+        resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+
+    monkeypatch.setattr(Progress, "count", noted)
+    monkeypatch.setattr(results, "draw_overlay", lambda image, landmarks, path: path.write_bytes(b""))  # takes long
+    predict_all([tmp_path / "tree"], a_localizer, out, ("json",), 0.55, tree=True, progress=True)
+    assert len(resident) == 200
+    assert resident[-1] - resident[49] < 20e6
 
 
 @pytest.mark.parametrize("is_wrapped", [False, True])
