@@ -44,7 +44,7 @@ def size_ijk(volume: Any) -> tuple[int, int, int]:
 def require_usable(volume: Any) -> None:
     """Raise InputError or GeometryError, with the next step to take, unless landmarks can be placed on it."""
     if volume is None:
-        raise InputError("No volume is selected. Load a study (Load DICOM, or drag a file into Slicer) and select it")
+        raise InputError(f"No volume is selected. {_next_step_without_one()}")
     name = volume.GetName()
     if volume.GetImageData() is None or volume.GetImageData().GetNumberOfPoints() == 0:
         raise InputError(f"{name} has no voxels. Load the study again")
@@ -61,6 +61,16 @@ def require_usable(volume: Any) -> None:
             "or take the volume out of the transform"
         )
     _require_sagittal(volume)
+
+
+def _next_step_without_one() -> str:
+    colours = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLVectorVolumeNode")]
+    if colours:
+        return (
+            f"Colour images ({', '.join(colours)}) are not listed, because landmarks need one grey value per voxel: "
+            "load the MRI itself, or convert one with the module Vector to Scalar Volume"
+        )
+    return "Load a study (Load DICOM, or drag a file into Slicer) and select it"
 
 
 def is_linear(volume: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from SpineLandmarksLib.errors import BackendError
+from SpineLandmarksLib.worker.client import WorkerClient
 from standins.bench import Module
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,10 +24,15 @@ class Installer:
     """`slicer.packaging` as of Slicer 5.12. What is asked for is then there, unless `fault` is raised."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, absent: set[str]) -> None:
+        from SpineLandmarksModule.install import NEEDS
+
         self.absent, self.asked, self.fault = set(absent), [], None
         self.constraints = ""
-        find = importlib.util.find_spec
-        monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in self.absent else find(name))
+        find, known = importlib.util.find_spec, {name for needed in NEEDS.values() for name in needed}
+        monkeypatch.setattr(
+            "importlib.util.find_spec",
+            lambda name: find(name) if name not in known else None if name in self.absent else object(),
+        )
         packaging = types.ModuleType("slicer.packaging")
         packaging.pip_ensure = self.pip_ensure  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
@@ -137,6 +143,34 @@ def test_an_installation_that_changes_nothing_is_an_error(slicer: Any, monkeypat
         install.install("light")
 
 
+#: A worker whose Python has nothing of this. Slicer ships numpy, scipy, SimpleITK, pydicom, pillow and requests.
+WITHOUT = """
+import sys
+class NotThere:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in (
+            "nibabel", "pylibjpeg", "libjpeg", "openjpeg", "jpeg_ls", "torch", "monai", "safetensors", "onnx", "yaml",
+            "tqdm", "matplotlib", "jinja2", "sqlalchemy", "psycopg", "dicomanonymizer", "gdcm", "trame", "vtk",
+        ):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, NotThere())
+from SpineLandmarksLib.cli import main
+main(["serve"])
+"""
+
+
+def test_the_worker_runs_on_what_slicer_ships_and_the_one_package_that_is_installed(
+    slicer: Any, a_volume: Any, module: Module
+) -> None:
+    module.panel.logic.runner.restart()
+    module.panel.logic.runner.make_client = lambda model: WorkerClient([sys.executable, "-c", WITHOUT])
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    module.ui.localizeButton.click()
+    module.wait_until(lambda: module.panel.logic.runner.job is None, 60.0)
+    assert module.dialogs.shown == []
+    assert len(module.rows()) == 11
+
+
 # The graphics card
 
 
@@ -182,7 +216,10 @@ def test_a_torch_that_cannot_be_installed_is_told(
     assert "could not install torch: no network" in module.dialogs.shown[0]
 
 
-def test_the_worker_is_started_for_the_graphics_card(module: Module, a_volume: Any) -> None:
+def test_the_worker_is_started_for_the_graphics_card(
+    module: Module, a_volume: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Installer(monkeypatch, set())
     module.ui.volumeSelector.setCurrentNode(a_volume)
     module.ui.processorSelector.currentIndex = 1
     assert "NVIDIA" in module.ui.processorLabel.text

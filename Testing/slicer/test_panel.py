@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from SpineLandmarksLib.errors import BundleError
+from SpineLandmarksLib.formats.csv_table import write_csv
+from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.training.phantom.phantom import Phantom
 from standins.bench import Module, add_volume
@@ -267,6 +270,27 @@ def test_the_model_and_its_card_can_be_chosen_and_the_worker_is_started_with_it(
     assert module.client.model.bundle == "lumbar11-heldout"
 
 
+def test_an_installation_without_models_opens_and_says_so_again_when_localize_is_pressed(
+    slicer: Any, module: Module, a_volume: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from SpineLandmarksModule import study_panel
+
+    def none() -> list[str]:
+        raise BundleError("Expected models at Resources/Models; got none. Install SpineLandmarks again")
+
+    monkeypatch.setattr(study_panel, "shipped_bundles", none)
+    study_panel.StudyPanel(module.ui)
+    assert "Install SpineLandmarks again" in module.ui.messageLabel.text
+    module.ui.modelSelector.clear()
+    module.ui.modelCardButton.click()
+    assert module.ui.modelCard.plainText == "This model has no card."
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    module.ui.localizeButton.click()
+    module.answer({"event": "failed", "kind": "bundle", "error": "Expected models; got none. Install again"})
+    assert module.client.model.bundle == "lumbar11"
+    assert module.dialogs.shown == ["Expected models; got none. Install again"]
+
+
 def test_the_model_is_loaded_when_the_module_is_shown_so_that_the_first_click_is_quick(module: Module) -> None:
     assert module.client.is_warm
 
@@ -369,10 +393,7 @@ def test_relocalizing_holds_what_a_person_said_and_fills_only_the_rest(
     a_case.ui.relocalizeButton.click()
     r, a, s = a_prediction["L4"].position_ras_mm or ()
     new = [replace(mark, position_ras_mm=(r, a + 2, s)) if mark.name == "L4" else mark for mark in a_prediction]
-    found = replace(a_prediction, landmarks=tuple(new))
-    from SpineLandmarksLib.formats.json_result import as_json
-
-    a_case.answer({"event": "done", "result": as_json(found)})
+    answer(a_case, replace(a_prediction, landmarks=tuple(new)))
     assert a_case.client.asked[-1][1] == {"given": {"L3": held, "L5-S1": None}}
     assert a_case.session["L3"].position_ras_mm == held
     assert a_case.session["L4"].position_ras_mm == pytest.approx((r, a + 2, s), abs=1e-3)
@@ -396,6 +417,96 @@ def test_localizing_anew_over_corrections_asks_and_can_be_taken_back(
     assert a_case.session["L3"] == a_prediction["L3"]
     a_case.ui.undoButton.click()
     assert a_case.session["L3"] == corrected
+
+
+def press(*buttons: str) -> Callable[..., None]:
+    def do(case: Module, *_: Any) -> None:
+        for button in buttons:
+            getattr(case.ui, button).click()
+
+    return do
+
+
+def relocalize(case: Module, prediction: LandmarkSet, *_: Any) -> None:
+    case.ui.relocalizeButton.click()
+    answer(case, shifted(prediction))
+
+
+def localize_anew(case: Module, prediction: LandmarkSet, *_: Any) -> None:
+    case.ui.localizeButton.click()
+    answer(case, shifted(prediction))
+
+
+def import_points(case: Module, prediction: LandmarkSet, folder: Path) -> None:
+    write_csv(shifted(prediction), folder / "a.csv")
+    case.dialogs.files = [str(folder / "a.csv")]
+    case.ui.importButton.click()
+
+
+def place(case: Module, *_: Any) -> None:
+    node, row = case.study.node, case.study.row("L5")
+    node.SetNthControlPointPosition(row, *np.add(case.session["L4"].position_ras_mm, (0, 0, -25)))
+
+
+def answer(case: Module, found: LandmarkSet) -> None:
+    case.answer({"event": "done", "result": as_json(found)})
+
+
+def shifted(prediction: LandmarkSet) -> LandmarkSet:
+    """Another prediction, 2 mm further up."""
+    return replace(prediction, landmarks=tuple(
+        mark if mark.position_ras_mm is None
+        else replace(mark, position_ras_mm=tuple(np.add(mark.position_ras_mm, (0, 0, 2))), pixel_xy=None)
+        for mark in prediction
+    ))  # fmt: skip
+
+
+#: Each correction, after L4 was dragged, L5 was called not visible and L3 was selected.
+CORRECTIONS: dict[str, Callable[..., None]] = {
+    "drag": lambda case, *_: drag(case.study, "L2", 0, 5, 0),
+    "place": place,
+    "not visible": press("notVisibleButton"),
+    "confirm": press("confirmButton"),
+    "confirm all": press("confirmAllButton"),
+    "level up": press("levelUpButton"),
+    "level down": press("levelDownButton"),
+    "relocalize": relocalize,
+    "localize anew": localize_anew,
+    "import": import_points,
+}
+
+
+def everything(case: Module) -> tuple[Any, ...]:
+    """What the session, the table and the node say."""
+    node, rows = case.study.node, range(11)
+    points = [
+        (node.GetNthControlPointDescription(row), node.GetNthControlPointPositionStatus(row),
+         node.GetNthControlPointLocked(row), [round(value, 3) for value in node.GetNthControlPointPosition(row)])
+        for row in rows
+    ]  # fmt: skip
+    seen = [point if point[1] == node.PositionDefined else point[:3] for point in points]
+    return case.session.current.landmarks, case.rows(), seen
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS)
+def test_every_correction_is_one_step_that_undo_takes_back_and_redo_does_again(
+    a_case: Module, a_prediction: LandmarkSet, tmp_path: Path, correction: str
+) -> None:
+    drag(a_case.study, "L4", 0, 3, 0)
+    for name, button in (("L5", "notVisibleButton"), ("L3", "redoButton")):
+        a_case.select(name)
+        getattr(a_case.ui, button).click()
+    before, steps = everything(a_case), len(a_case.session.events)
+    CORRECTIONS[correction](a_case, a_prediction, tmp_path)
+    after = everything(a_case)
+    assert after[0] != before[0]
+    assert after[1] != before[1]
+    assert after[2] != before[2]
+    assert len(a_case.session.events) == steps + 1
+    a_case.ui.undoButton.click()
+    assert everything(a_case) == before
+    a_case.ui.redoButton.click()
+    assert everything(a_case) == after
 
 
 def test_only_what_can_be_done_is_offered(a_case: Module) -> None:

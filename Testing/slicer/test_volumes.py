@@ -126,6 +126,14 @@ def test_what_no_landmark_can_be_put_on_is_refused_with_the_next_step(
     assert step in str(raised.value)
 
 
+def test_a_colour_image_that_is_not_listed_is_named_when_nothing_is_selected(slicer: Any) -> None:
+    from SpineLandmarksModule.volumes import require_usable
+
+    colour(slicer)
+    with pytest.raises(SpineLandmarksError, match=r"Colour images \(photo\) are not listed.*Vector to Scalar Volume"):
+        require_usable(None)
+
+
 def test_a_linear_transform_or_a_single_slice_is_no_reason_to_refuse(slicer: Any, a_phantom: Phantom) -> None:
     from SpineLandmarksModule.volumes import require_usable
 
