@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -343,6 +345,37 @@ def test_a_study_that_does_not_fit_beside_another_is_read_again_alone(
     assert [row["status"] for row in summary(out)["rows"]] == ["done", "failed", "failed", "done"]
     assert "memory" in summary(out)["rows"][2]["error"]
     assert [tries.count(a_tree / "b" / name) for name in ("1.png", "2.png")] == [2, 2]
+
+
+def test_a_volume_that_does_not_fit_into_memory_is_said_to_and_the_next_one_is_done(
+    a_small_bundle: Bundle, a_picture: Path, tmp_path: Path, out: Path
+) -> None:
+    """The file has no pixels on disk: as many as are allowed, twice what the process may have as 32-bit numbers."""
+    if sys.platform != "linux":
+        pytest.skip("limits on the memory of a process are kept on Linux only")
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(np.int16)
+    header.set_data_shape((800, 800, 800))
+    header.set_sform(np.diag([0.3, 0.3, 0.3, 1.0]), 1)
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    with (tmp_path / "huge.nii").open("wb") as stream:
+        header.write_to(stream)
+        stream.truncate(352 + 2 * 800**3)
+    arguments = ["predict", str(tmp_path / "huge.nii"), str(a_picture), "--spacing", "3.1", "--output", str(out),
+                 "--bundle", str(a_small_bundle.folder)]  # fmt: skip
+    code = f"""
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9, 2 * 10**9))
+from SpineLandmarksLib import cli
+sys.exit(cli.main({arguments!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                          env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})  # fmt: skip
+    assert done.stderr.splitlines() == [
+        f"spine-landmarks: {tmp_path / 'huge.nii'}: Expected a NIfTI file that fits into memory; got huge.nii"
+    ]
+    assert done.returncode == 1
+    assert [row["status"] for row in summary(out)["rows"]] == ["failed", "done"]
 
 
 def test_the_summary_has_a_row_for_each_study(read: Counted, a_tree: Path, out: Path) -> None:
