@@ -67,7 +67,7 @@ class LightBackend:
         require_version("onnxruntime", ort.__version__, "pip install --upgrade onnxruntime")
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = usable_cpus()
+        options.intra_op_num_threads = usable_threads()
         graph, mend = bundle.folder / GRAPH, f"spine-landmarks export {bundle.folder} --format onnx"
         try:
             self.session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
@@ -143,10 +143,11 @@ def telling_of_memory(images: NDArray[np.float32]) -> Iterator[None]:
 
 
 def usable_cpus() -> int:
-    """Processors this process may use; more threads than that only wait for each other.
+    """Processors this process may use; more threads than that only wait for each other."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    OMP_NUM_THREADS lowers it, with which schedulers such as Ray and Slurm tell a process its share of a machine.
-    """
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+def usable_threads() -> int:
+    """As many as there are processors, or OMP_NUM_THREADS, with which Ray, Slurm and people say what a share is."""
     share = os.environ.get("OMP_NUM_THREADS", "")
-    return min(count, int(share)) if share.isdecimal() and int(share) > 0 else count
+    return min(usable_cpus(), int(share)) if share.isdecimal() and int(share) > 0 else usable_cpus()

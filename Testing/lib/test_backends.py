@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from SpineLandmarksLib.backends import OLDEST, LightBackend, TorchBackend, open_backend, usable_cpus
+from SpineLandmarksLib.backends import OLDEST, LightBackend, TorchBackend, open_backend, usable_cpus, usable_threads
 from SpineLandmarksLib.bundle import WEIGHTS, Bundle
 from SpineLandmarksLib.errors import BackendError
 
@@ -162,6 +162,7 @@ def test_norms_and_biases_keep_every_digit_and_large_kernels_half(tmp_path: Path
 def test_a_share_of_the_machine_limits_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     all_there_are = usable_cpus()
+    assert usable_threads() == all_there_are
     for share, expected in (("1", 1), ("999", all_there_are), ("0", all_there_are), ("2,1", all_there_are)):
         monkeypatch.setenv("OMP_NUM_THREADS", share)
-        assert usable_cpus() == expected
+        assert (usable_threads(), usable_cpus()) == (expected, all_there_are)
