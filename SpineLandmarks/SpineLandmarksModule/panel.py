@@ -76,10 +76,15 @@ class Panel:
             self.parameters.RemoveObserver(observer)
         self.parameters, self._binding = parameters, None
         if parameters is not None:
-            gui = parameters.connectGui(self.ui)
+            gui = parameters.connectParametersToGui(self._bound_widgets())  # connectGui gives no tag to disconnect by
             self._binding = gui, parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, self.on_parameters)
             self._volume_id = None
             self.on_parameters()
+
+    def _bound_widgets(self) -> dict[str, Any]:
+        """The widgets that show a parameter, by its name."""
+        named = ((widget.property("SlicerParameterName"), widget) for widget in vars(self.ui).values())
+        return {name: widget for name, widget in named if name}
 
     def on_parameters(self, caller: Any = None, event: Any = None) -> None:
         if slicer.mrmlScene.IsBatchProcessing():

@@ -172,6 +172,14 @@ def test_a_scene_that_is_loaded_brings_its_study_into_the_panel(a_case: Module, 
     assert lists == ["Landmarks phantom", "Landmarks phantom confirmed"]
 
 
+def test_a_panel_that_was_reloaded_has_let_go_of_the_parameters(a_case: Module) -> None:
+    old = a_case.ui.curveBox
+    a_case.widget.onReload()
+    a_case.ui.curveBox.click()
+    assert a_case.panel.parameters.showCurve
+    assert not old.checked
+
+
 def reopened(case: Module, volume: Any) -> None:
     """Forget the open study, as after loading a scene, and select its volume again."""
     case.panel.logic.studies.clear()

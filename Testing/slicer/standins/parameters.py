@@ -59,17 +59,21 @@ class _Wrapper:
     def RemoveObserver(self, tag: int) -> None:
         self.parameterNode.RemoveObserver(tag)
 
-    def connectGui(self, ui: Any) -> int:
+    def connectGui(self, ui: Any) -> None:
+        """Gives no tag back, as in Slicer 5.6 to 5.10: what it has connected stays connected."""
         widgets = [(widget.property("SlicerParameterName"), widget) for widget in vars(ui).values()]
-        unknown = {name for name, _ in widgets if name} - set(self.kinds)
+        self.connectParametersToGui({name: widget for name, widget in widgets if name})
+
+    def connectParametersToGui(self, widgets: dict[str, Any]) -> int:
+        unknown = set(widgets) - set(self.kinds)
         if unknown:
             raise ValueError(f"no parameter {', '.join(unknown)}")
         tag = len(self._bindings)
-        self._bindings[tag] = [_Binding(self, name, widget) for name, widget in widgets if name]
+        self._bindings[tag] = [_Binding(self, name, widget) for name, widget in widgets.items()]
         return tag
 
-    def disconnectGui(self, tag: int) -> None:
-        for binding in self._bindings.pop(tag):
+    def disconnectGui(self, tag: int | None) -> None:
+        for binding in self._bindings.pop(tag, []):
             binding.end()
 
 
