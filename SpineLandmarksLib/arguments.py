@@ -70,3 +70,8 @@ def formats(text: str) -> tuple[str, ...]:
     if unknown or not names:
         raise argparse.ArgumentTypeError(f"expected formats of {', '.join(FORMAT_NAMES)}; got {text!r}")
     return names
+
+
+def names(text: str) -> tuple[str, ...]:
+    """"light,torch"."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -138,7 +138,18 @@ def solve_chain(
         )
     if given_mm is not None:
         xy_mm, log_mass = hold(xy_mm, log_mass, given_mm)
-    return max((_solve(xy_mm, log_mass, prior, extent_mm, scale) for scale in scales), key=lambda chain: chain.score)
+    tables = [_tables(xy_mm, log_mass, prior, extent_mm, scale) for scale in scales]
+    best = _best_scale(tables) if len(scales) > 1 else 0
+    return _solve(*tables[best], xy_mm, scales[best])
+
+
+def _best_scale(tables: Sequence[tuple[Array, Array]]) -> int:
+    """The one whose best chain scores highest; all forward passes in one, as their steps are too short for numpy."""
+    unary, pairwise = (np.stack(part, 1) for part in zip(*tables, strict=True))
+    best = unary[0]
+    for u, p in zip(unary[1:], pairwise, strict=True):
+        best = u + (best[:, :, None] + p).max(1)
+    return int(best.max(1).argmax())
 
 
 def hold(xy_mm: Array, log_mass: Array, given_mm: Array) -> tuple[Array, Array]:
@@ -150,8 +161,7 @@ def hold(xy_mm: Array, log_mass: Array, given_mm: Array) -> tuple[Array, Array]:
     return xy_mm, log_mass
 
 
-def _solve(xy_mm: Array, log_mass: Array, prior: ChainPrior, extent_mm: Array, scale: float) -> Chain:
-    unary, pairwise = _tables(xy_mm, log_mass, prior, extent_mm, scale)
+def _solve(unary: Array, pairwise: Array, xy_mm: Array, scale: float) -> Chain:
     best, score = _best_path(unary, pairwise)
     other = _through(unary, pairwise, np.max)  # the best chain through each state
     other[np.arange(len(best)), best] = -np.inf

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from SpineLandmarksLib import __version__
-from SpineLandmarksLib.arguments import FORMAT_NAMES, extra, fold, formats, positive, slice_index, spacing
+from SpineLandmarksLib.arguments import FORMAT_NAMES, extra, fold, formats, names, positive, slice_index, spacing
 from SpineLandmarksLib.dataset.parser import add_dataset
 from SpineLandmarksLib.dataset.retrain_parser import add_models, add_retrain
 from SpineLandmarksLib.errors import BackendError, SpineLandmarksError
@@ -187,9 +187,13 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = commands.add_parser("bench", help="time and memory of predict on this machine")
-    p.add_argument("--runs", type=positive, default=5, metavar="N")
-    _add_model(p)
+    p = commands.add_parser("bench", help="time, memory and size on this machine, beside other pipelines and runtimes")
+    p.add_argument("--runs", type=positive, default=30, metavar="N", help="at the most, of one slice (default 30)")
+    p.add_argument("--seconds", type=positive, default=6, metavar="S", help="for each measurement (default 6)")
+    p.add_argument("--only", type=names, metavar="ROWS", help="of the table, such as light,torch (default all)")
+    p.add_argument("--environment", type=Path, metavar="DIR", help="one with the core dependencies, to run light in")
+    p.add_argument("--document", type=Path, metavar="FILE.md", help="also write the table into its section")
+    p.add_argument("--bundle", default="lumbar11", metavar="NAME_OR_DIR", help="model bundle (default lumbar11)")
     p.set_defaults(run=run_bench)
 
 
@@ -288,9 +292,9 @@ def run_export(options: argparse.Namespace) -> int:
 
 
 def run_bench(options: argparse.Namespace) -> int:
-    from SpineLandmarksLib.training.bench import bench
+    from SpineLandmarksLib.training.bench.command import bench_command
 
-    return bench(options.bundle, options.backend, options.device, options.runs)
+    return bench_command(options)
 
 
 def run_experiment(options: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
 """The main job: a study in, named points in patient millimetres out.
 
     stack  = read_study(path)                    imaging/study.py
-    found  = localizer.read_slices(...)          prepare -> network -> chain, each slice on its own
+    found  = localizer.read_slices(...)          prepare -> network -> chain, each slice on its own: a comb of slices,
+                                                 and then the one in the middle of what they show
     index  = choose_slice(...)                   imaging/midsagittal.py
     points = lateral position, RAS, doubt        geometry.py, uncertainty.py -> LandmarkSet
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.geometry import Matrix, apply
 from SpineLandmarksLib.imaging.midsagittal import (
     SliceChoice,
+    centre_of,
     choose_slice,
     lateral_positions,
     most_evidence,
@@ -96,10 +99,15 @@ class Localizer:
         started = time.perf_counter()
         tried = _slices_of(stack, slice_index, slices)
         given_xy = self._given_xy(stack, given or {})
-        readings = self.read_slices(stack.voxels[list(tried)], stack.pixel_spacing_mm, given_xy, progress)
-        scores = np.array([reading.chain.score for reading in readings])
-        best = readings[most_evidence(tried, scores, len(stack), stack.slice_spacing_mm)]
-        evidence, agrees = _evidence_at(best, readings), np.array([_same_levels(best, other) for other in readings])
+        readings = self.read_slices(stack.voxels[tried], stack.pixel_spacing_mm, given_xy, progress)
+        scores, best, evidence = _compared(stack, tried, readings)
+        middle = round(centre_of(tried, evidence)) if not np.isnan(evidence).all() else tried[0]
+        if slice_index is None and slices is None and middle not in tried:
+            place = bisect(tried, middle)
+            readings[place:place] = self.read_slices(stack.voxels[[middle]], stack.pixel_spacing_mm, given_xy)
+            tried.insert(place, middle)
+            scores, best, evidence = _compared(stack, tried, readings)
+        agrees = np.array([_same_levels(best, other) for other in readings])
         choice = choose_slice(tried, scores, evidence, agrees) if agrees.any() else _no_spine(tried, scores)
         reading = readings[tried.index(choice.index)]
         lateral = lateral_positions(choice.index, tried, evidence, stack.slice_spacing_mm)
@@ -141,14 +149,15 @@ class Localizer:
         shape = (int(slices.shape[1]), int(slices.shape[2]))
         given = np.full((len(self.bundle.landmarks), 2), np.nan) if given_xy is None else given_xy
         return [
-            self._read(joined, row, pixel_from_slice, shape, shown(image), spacing_mm, given)
+            self.read_peaks(joined, row, pixel_from_slice, shape, shown(image), spacing_mm, given)
             for row, image in enumerate(slices)
         ]
 
-    def _read(
+    def read_peaks(
         self, peaks: Peaks, row: int, pixel_from_slice: Matrix, shape: tuple[int, int], seen: Array,
         spacing_mm: tuple[float, float] | None, given_xy: Array,
     ) -> SliceReading:  # fmt: skip
+        """Row `row` of what the network found; `shape` (H, W) and `seen`, as of `shown`, are of its native slice."""
         mm = working_spacing(shape, spacing_mm, self.bundle.preparation)
         slice_from_pixel = np.linalg.inv(pixel_from_slice)
         peaks_mm = apply(slice_from_pixel, peaks.xy[row]) * mm  # (L, K, 2)
@@ -229,6 +238,15 @@ def _as_given(mark: Landmark, xy: Array, given: Mapping[str, Point | None]) -> L
     if position is None:
         return Landmark(mark.name, "not_visible")
     return Landmark(mark.name, "confirmed", position, (float(xy[0]), float(xy[1])))
+
+
+def _compared(
+    stack: SagittalStack, tried: Sequence[int], readings: Sequence[SliceReading]
+) -> tuple[Array, SliceReading, Array]:
+    """Scores (N,), the reading with the most evidence, and the evidence (N, L) of all at its points."""
+    scores = np.array([reading.chain.score for reading in readings])
+    best = readings[most_evidence(tried, scores, len(stack), stack.slice_spacing_mm)]
+    return scores, best, _evidence_at(best, readings)
 
 
 def _evidence_at(chosen: SliceReading, readings: Sequence[SliceReading], near_mm: float = 6.0) -> Array:

@@ -10,8 +10,14 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-#: Slices are tried this far to both sides of the stack's middle, about STEP_MM apart.
-REACH_MM, STEP_MM = 32.0, 4.0
+#: Slices are tried this far to both sides of the stack's middle, at most STEP_MM apart where they are thinner. A body
+#: is four times as wide. Then the one in the middle of what they show is added. Trying slices 4 mm apart takes
+#: twice as long and finds no better one (docs/performance.md).
+REACH_MM, STEP_MM = 32.0, 9.0
+#: As many are tried of a stack that has them: a spine that crosses the slices is followed by them.
+LEAST_TRIED = 7
+#: Distance of two slices whose distance is unknown.
+UNKNOWN_MM = 4.0
 #: The spine is expected in the stack's middle, give or take this much: half a nat is lost at this distance.
 MIDDLE_SD_MM = 20.0
 #: Points leave the chosen slice only where the evidence for one of them is better by this factor.
@@ -32,8 +38,8 @@ def slices_to_try(count: int, slice_spacing_mm: float | None) -> list[int]:
     """Indices to run the network on, ascending: a comb about the stack's middle."""
     if count == 1:
         return [0]
-    spacing = slice_spacing_mm or STEP_MM
-    step = max(1, round(STEP_MM / spacing))
+    spacing = slice_spacing_mm or UNKNOWN_MM
+    step = max(1, min(int(STEP_MM / spacing + 1e-6), (count - 1) // (LEAST_TRIED - 1)))
     reach = max(1, int(REACH_MM / spacing / step))
     middle = count // 2
     tried = (middle + step * offset for offset in range(-reach, reach + 1))
@@ -42,8 +48,14 @@ def slices_to_try(count: int, slice_spacing_mm: float | None) -> list[int]:
 
 def most_evidence(tried: Sequence[int], scores: Array, count: int, slice_spacing_mm: float | None) -> int:
     """Row of the tried slice whose chain has the most evidence, near the stack's middle in doubt. scores: (N,) nats."""
-    distance_mm = (np.asarray(tried) - (count - 1) / 2) * (slice_spacing_mm or STEP_MM)
+    distance_mm = (np.asarray(tried) - (count - 1) / 2) * (slice_spacing_mm or UNKNOWN_MM)
     return int(np.argmax(np.asarray(scores) - 0.5 * (distance_mm / MIDDLE_SD_MM) ** 2))
+
+
+def centre_of(tried: Sequence[int], evidence: Array) -> float:
+    """Slice coordinate in the middle of the evidence, (N, L) as in `choose_slice`, some of it not nan."""
+    weight = np.nan_to_num(np.exp(evidence)).sum(1)  # a landmark out of view is nan on all slices, and adds to none
+    return float(np.average(tried, weights=weight))
 
 
 def choose_slice(tried: Sequence[int], scores: Array, evidence: Array, agrees: NDArray[np.bool_]) -> SliceChoice:
@@ -55,8 +67,7 @@ def choose_slice(tried: Sequence[int], scores: Array, evidence: Array, agrees: N
     scores: (N,) chain score of each tried slice, nats. evidence: (N, L) log of the probability that each slice puts at
     the best slice's points; nan where out of view. agrees: (N,) the slice's own chain has the same levels (one does).
     """
-    weight = np.nan_to_num(np.exp(evidence)).sum(1)  # a landmark out of view is nan on all slices, and adds to none
-    centre = float(np.average(tried, weights=weight))
+    centre = centre_of(tried, evidence)
     agreeing = [row for row in range(len(tried)) if agrees[row]]
     row = min(agreeing, key=lambda row: abs(tried[row] - centre))
     reason = (

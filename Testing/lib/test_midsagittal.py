@@ -20,11 +20,20 @@ def bells(tried, centres, width=1.5):
 
 
 def test_thick_slices_are_all_tried():
-    assert slices_to_try(15, 4.4) == list(range(15))
+    assert slices_to_try(13, 5.0) == list(range(13))
 
 
-def test_thin_slices_are_tried_every_4_mm_within_32_mm_of_the_middle():
-    assert slices_to_try(201, 1.0) == list(range(68, 133, 4))
+def test_thin_slices_are_tried_every_9_mm_within_32_mm_of_the_middle():
+    assert slices_to_try(201, 1.0) == list(range(73, 128, 9))
+
+
+def test_every_other_slice_of_the_usual_stack_is_tried():
+    assert slices_to_try(15, 4.4) == list(range(1, 15, 2))
+
+
+@pytest.mark.parametrize("count", range(2, 13))
+def test_a_stack_of_few_slices_is_not_thinned(count):
+    assert np.diff(slices_to_try(count, 2.0)).tolist() == [1] * (len(slices_to_try(count, 2.0)) - 1)
 
 
 def test_an_asked_for_slice_is_the_only_one():
