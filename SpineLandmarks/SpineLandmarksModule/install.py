@@ -74,7 +74,9 @@ def _pip(requirements: list[str], constraints: Path) -> None:
         if slicer.util.confirmOkCancelDisplay(f"SpineLandmarks needs {', '.join(requirements)}. Install it now?"):
             slicer.util.pip_install(["--constraint", str(constraints), *requirements])
     else:
-        pip_ensure(requirements, constraints=constraints, requester="SpineLandmarks")
+        from packaging.requirements import Requirement  # Slicer 5.12 takes these only, later ones texts too
+
+        pip_ensure([Requirement(each) for each in requirements], constraints=constraints, requester="SpineLandmarks")
 
 
 def _constraints(folder: Path) -> Path:

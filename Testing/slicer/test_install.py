@@ -40,10 +40,10 @@ class Installer:
     asked: list[str]
     fault: Exception | None
 
-    def pip_ensure(self, requirements: list[str], constraints: Path, requester: str) -> None:
+    def pip_ensure(self, requirements: list[Any], constraints: Path, requester: str) -> None:
         if self.fault:
             raise self.fault
-        self.asked += requirements
+        self.asked += [f"{each.name}{each.specifier}" for each in requirements]
         self.constraints = Path(constraints).read_text()
         self.absent.clear()
 

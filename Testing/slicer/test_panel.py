@@ -542,6 +542,14 @@ def test_every_key_of_the_list_presses_its_button_while_the_module_is_shown(a_ca
         QTest.keyClick(a_case.ui.landmarkTable, *code)
         a_case.process_events()
     assert pressed == [name for _, name, _ in SHORTCUTS]
+    a_case.ui.filesButton.collapsed = False
+    a_case.ui.readerEdit.text = ""
+    a_case.ui.readerEdit.setFocus()
+    for letter in "NXCP":
+        QTest.keyClick(a_case.ui.readerEdit, letter)
+    a_case.process_events()
+    assert a_case.ui.readerEdit.text.upper() == "NXCP"  # a name is typed, nothing is pressed
+    assert len(pressed) == len(SHORTCUTS)
     a_case.widget.exit()
     a_case.process_events()
     QTest.keyClick(a_case.ui.landmarkTable, Qt.Key_N)
