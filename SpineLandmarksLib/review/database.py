@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from SpineLandmarksLib.errors import StoreError
 
@@ -42,11 +42,13 @@ GONE = "the database cannot be reached. See whether it runs and whether the netw
 
 def open_sqlite(file: Path, read_only: bool = False) -> Engine:
     """The engine of a store in a file. read_only: nothing is written, not even beside the file."""
-    mode = f"?{_reading(file)}" if read_only else ""
+    mode = _reading(file) if read_only else "mode=rwc"
 
     def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(f"{file.absolute().as_uri()}{mode}", uri=True, timeout=WAIT_S,
+        nonlocal mode
+        connection = sqlite3.connect(f"{file.absolute().as_uri()}?{mode}", uri=True, timeout=WAIT_S,
                                      isolation_level=None, check_same_thread=False)  # fmt: skip
+        mode = "mode=rw" if mode == "mode=rwc" else mode  # one that has vanished is not made anew, and empty
         connection.execute("PRAGMA foreign_keys=ON")
         if not read_only:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -55,12 +57,28 @@ def open_sqlite(file: Path, read_only: bool = False) -> Engine:
 
     engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
 
+    @event.listens_for(engine, "connect")
+    def _connected(_: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+        record.info["file"] = _identity(file)
+
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
+        if connection.info["file"] != _identity(file):
+            connection.invalidate()
+            raise sqlite3.OperationalError("unable to open: the file was moved, deleted or replaced")
         reads = read_only or connection.get_execution_options().get("reads", False)
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Which file has the name now. SQLite goes on to write into one that was deleted, and says that all is well."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def open_postgresql(url: str) -> Engine:
