@@ -1,8 +1,10 @@
 # make demo   find the eleven landmarks on a generated MRI; results in demo-output/
 # make test   lint, types, import rules and tests
+# make review look at generated studies in the browser and correct their landmarks
 # make bench  time and memory of `predict` on this machine
 #
-# The environments are made on first use: .venv for users, .venv-dev for tests and training. `.complete` is written
+# The environments are made on first use: .venv for users, .venv-dev for tests and training, .venv-web for the browser
+# reviewer, whose slicer-core is not the one that the Slicer module is tested with. `.complete` is written
 # when an installation is whole and taken away before one is touched, so that an interrupted one is made anew.
 
 SHELL := /bin/bash
@@ -10,28 +12,35 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.10 pyth
 	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$python && break; done)
 SHIPPED := $(shell find SpineLandmarksLib Resources/Models -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: demo test bench clean
+.PHONY: demo review test bench clean
 
 demo: .venv/.complete
 	.venv/bin/spine-landmarks demo --output demo-output
 
+review: .venv-web/.complete
+	.venv-web/bin/spine-landmarks review --demo
+
 bench: .venv/.complete
 	.venv/bin/spine-landmarks bench
 
-test: .venv-dev/.complete
+test: .venv-dev/.complete .venv-web/.complete
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/mypy
 	.venv-dev/bin/lint-imports
 	.venv-dev/bin/python -m pytest -q
+	.venv-web/bin/python -m pytest -q Testing/web
 
 clean:
-	rm -rf .venv .venv-dev build/lib build/bdist.* demo-output
+	rm -rf .venv .venv-dev .venv-web build/lib build/bdist.* demo-output
 
 .venv/.complete: pyproject.toml constraints.txt $(SHIPPED)
 	$(call install,.venv,.)
 
 .venv-dev/.complete: pyproject.toml constraints.txt
-	$(call install,.venv-dev,--editable .[train$(comma)review$(comma)cluster$(comma)test])
+	$(call install,.venv-dev,--editable .[train$(comma)store$(comma)cluster$(comma)test])
+
+.venv-web/.complete: pyproject.toml constraints.txt
+	$(call install,.venv-web,--editable .[review$(comma)review-test])
 
 comma := ,
 

@@ -15,12 +15,18 @@ from SpineLandmarksLib.arguments import FORMAT_NAMES, extra, fold, formats, name
 from SpineLandmarksLib.dataset.parser import add_dataset
 from SpineLandmarksLib.dataset.retrain_parser import add_models, add_retrain
 from SpineLandmarksLib.errors import BackendError, SpineLandmarksError
+from SpineLandmarksLib.web.parser import add_review
 
 if TYPE_CHECKING:
     from SpineLandmarksLib.cluster.engine import RayEngine
     from SpineLandmarksLib.predict import Localizer
 
 LIBRARY = __name__.partition(".")[0]
+#: Extra that a missing package is in; all others are in `train`.
+EXTRAS = {
+    "review": ("trame", "trame_slicer", "vtkmodules", "wslink", "aiohttp", "slicer"),
+    "store": ("sqlalchemy", "psycopg", "dicomanonymizer"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.name is None or error.name.partition(".")[0] == LIBRARY:
             raise
         package = error.name.partition(".")[0]
-        wanted = "review" if package in ("sqlalchemy", "psycopg", "dicomanonymizer") else "train"
+        wanted = next((name for name, packages in EXTRAS.items() if package in packages), "train")
         return fail(f"this command needs {package}: pip install 'spine-landmarks[{wanted}]'")
     except KeyboardInterrupt:
         print("spine-landmarks: interrupted; every file written so far is whole", file=sys.stderr)
@@ -72,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     add_dataset(commands)
     add_retrain(commands)
     add_models(commands)
+    add_review(commands)
     _add_experiment(commands)
     return root
 

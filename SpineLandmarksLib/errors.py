@@ -43,3 +43,7 @@ class RecipeError(SpineLandmarksError):
 
 class OutputError(SpineLandmarksError):
     """A result could not be written; what was there before is untouched."""
+
+
+class AccessError(SpineLandmarksError):
+    """The browser reviewer would be open to others than was asked for, or an upload breaks a rule."""

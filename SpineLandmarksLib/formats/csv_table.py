@@ -44,6 +44,11 @@ def write_csv(landmarks: LandmarkSet, path: str | os.PathLike[str], system: Syst
     write_text_atomically(path, _table(landmarks, system, ","))
 
 
+def as_csv(landmarks: LandmarkSet, system: System = "RAS") -> str:
+    """The content of such a file."""
+    return _table(landmarks, system, ",")
+
+
 def as_text(landmarks: LandmarkSet, system: System = "RAS") -> str:
     """The table with tabs between the cells, as a spreadsheet takes it from the clipboard."""
     return _table(landmarks, system, "\t")

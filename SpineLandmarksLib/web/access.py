@@ -1,0 +1,112 @@
+"""Who may talk to the reviewer: whoever has this start's key, from a page of its own, on this computer unless asked.
+
+Any web page that is open on the same computer can send requests to it. Three things stop them: a random key, which the
+address on the terminal carries and a cookie keeps; the Origin header, which a browser sets and a page cannot; the Host
+header, which gives away a page that had its own name resolve to this computer (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from SpineLandmarksLib.errors import AccessError
+
+#: The parameter of the address; the page of trame reads the key from it under this name.
+PARAMETER = "secret"
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+#: For every answer. The page's own scripts need `eval` (templates) and inline styles; nothing may come from elsewhere.
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+                               "connect-src 'self' ws: wss:; frame-ancestors 'self'; form-action 'self'",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """reason: why it is refused, "" when it is not. is_new: the key came with the address, so a cookie is to be set."""
+
+    reason: str = ""
+    is_new: bool = False
+
+
+@dataclass(frozen=True)
+class Access:
+    """host: that is listened on. is_tls: whether the page is https. key: of this start."""
+
+    host: str = "127.0.0.1"
+    is_tls: bool = False
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.is_tls else "http"
+
+    def cookie(self, port: int) -> str:
+        """Its name. Cookies of one computer are shared by all ports, so the port is part of it."""
+        return f"spine-landmarks-{port}"
+
+    def address(self, port: int) -> str:
+        """What to open."""
+        host = "localhost" if self.host in ("0.0.0.0", "::") else self.host
+        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{port}/?{PARAMETER}={self.key}"
+
+    def judge(self, headers: Mapping[str, str], query: Mapping[str, str], cookies: Mapping[str, str]) -> Verdict:
+        """Whether a request may pass; every request is asked, the handshake of the websocket too."""
+        host = headers.get("Host", "")
+        if is_loopback(self.host) and _name(host) not in (*LOOPBACK_NAMES, self.host):
+            return Verdict("Expected a request to this computer by its own name. Open the address on the terminal")
+        origin = headers.get("Origin")
+        if origin is not None and origin != f"{self.scheme}://{host}":
+            return Verdict("Expected a request from the reviewer's own page; another page sent this one")
+        if self._is_key(query.get(PARAMETER)):
+            return Verdict(is_new=True)
+        if self._is_key(cookies.get(self.cookie(_port(host, self.is_tls)))):
+            return Verdict()
+        return Verdict("Expected the key of this start. Open the whole address that the terminal shows; "
+                       "each start has a new one")  # fmt: skip
+
+    def _is_key(self, text: str | None) -> bool:
+        return text is not None and secrets.compare_digest(text.encode(), self.key.encode())
+
+
+def check_exposure(host: str, certificate: Path | None, key: Path | None, without_tls: bool) -> None:
+    """Raise AccessError where others could listen in or reach more than was asked for."""
+    if (certificate is None) != (key is None):
+        raise AccessError("Expected both --tls-cert and --tls-key; got one of them")
+    for file in (certificate, key):
+        if file is not None and not file.is_file():
+            raise AccessError(f"Expected a PEM file at {file}; there is none")
+    if not is_loopback(host) and certificate is None and not without_tls:
+        raise AccessError(f"Expected --tls-cert and --tls-key for --host {host}, which other computers reach: without "
+                          "them anybody on the way can read the images and the key. Behind a proxy that adds TLS, say "
+                          "--without-tls")  # fmt: skip
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _port(host: str, is_tls: bool) -> int:
+    try:
+        return urlsplit(f"//{host}").port or (443 if is_tls else 80)
+    except ValueError:
+        return 0

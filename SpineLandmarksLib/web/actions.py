@@ -1,0 +1,180 @@
+"""What each button and key does, and which of them can be used now: the desk and the views in one hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from SpineLandmarksLib.geometry import spacing_mm
+from SpineLandmarksLib.landmarks import LUMBAR11
+from SpineLandmarksLib.review.session import Session
+from SpineLandmarksLib.web.desk import Desk
+from SpineLandmarksLib.web.keys import action_of, nudge_of
+
+#: Factor of one step of magnification.
+ZOOM = 1.25
+
+
+class Actions:
+    """desk: of the annotator. scene: as `scene.Scene`. ask: puts a question to the person, and does the rest on yes."""
+
+    def __init__(self, desk: Desk, scene: Any, ask: Callable[[str, Callable[[], object]], None]) -> None:
+        self.desk, self.scene, self._ask = desk, scene, ask
+        self.selected: str | None = None
+        self._by_name: dict[str, Callable[[], object]] = {
+            "next": self.next_doubtful,
+            "down": lambda: self.step(+1),
+            "up": lambda: self.step(-1),
+            "confirm": self.confirm,
+            "confirm_all": lambda: self._session().confirm_all(),
+            "place": self.place,
+            "not_visible": lambda: self._session().mark_not_visible(self._chosen()),
+            "localize": self.localize,
+            "relocalize": desk.relocalize,
+            "cancel": desk.localizing.cancel,
+            "shift_up": lambda: self.shift(+1),
+            "shift_down": lambda: self.shift(-1),
+            "undo": lambda: self._session().undo(),
+            "redo": lambda: self._session().redo(),
+            "slice_up": lambda: self.scroll(-1),
+            "slice_down": lambda: self.scroll(+1),
+            "zoom_in": lambda: scene.zoom(ZOOM),
+            "zoom_out": lambda: scene.zoom(1 / ZOOM),
+            "fit": scene.fit,
+            "window": lambda: scene.look() if scene.mode == "window" else scene.adjust_window(),
+            "reset_window": scene.reset_window,
+            "look": scene.look,
+            "sign_off": desk.sign_off,
+            "skip": desk.take_next,
+        }
+
+    def do(self, name: str) -> None:
+        """Raises SpineLandmarksError for what is refused, in words for the person."""
+        if self.desk.session is not None or name in ("skip", "cancel"):
+            self._by_name[name]()
+
+    def key(self, name: str) -> None:
+        """A key of the page; one whose button is disabled does nothing."""
+        step = nudge_of(name)
+        action = action_of(name)
+        if step is not None:
+            self.nudge(*step)
+        elif action in self._by_name and self.can().get(action, True):
+            self.do(action)
+
+    def can(self) -> dict[str, bool]:
+        """What is possible now, by action."""
+        session, job = self.desk.session, self.desk.localizing.job
+        marks = list(session.current) if session else []
+        chosen = session[self.selected] if session and self.selected else None
+        has_point = chosen is not None and not chosen.is_absent
+        some = any(not mark.is_absent for mark in marks)
+        can_run = self.desk.opened is not None and self.desk.opened.path is not None and job is None
+        return {
+            "next": bool(session and session.to_review()),
+            "confirm": has_point,
+            "confirm_all": any(mark.status in ("predicted", "corrected") for mark in marks),
+            "place": chosen is not None and not has_point,
+            "not_visible": chosen is not None and chosen.status not in ("not_visible", "confirmed"),
+            "localize": can_run,
+            "relocalize": can_run and bool(session and session.given() and session.to_review()),
+            "cancel": job is not None,
+            "shift_up": some,
+            "shift_down": some,
+            "undo": bool(session and session.can_undo()),
+            "redo": bool(session and session.can_redo()),
+            "sign_off": self.desk.is_decided,
+            "skip": bool(self.desk.annotator),
+        }
+
+    # Landmarks
+
+    def select(self, name: str) -> None:
+        """Choose a landmark and go there."""
+        if self.desk.session is not None and name in self.desk.session.names:
+            self.selected = name
+            self.scene.jump(name)
+
+    def step(self, by: int) -> None:
+        names = self._session().names
+        at = names.index(self.selected) + by if self.selected else 0
+        self.select(names[min(max(at, 0), len(names) - 1)])
+
+    def next_doubtful(self) -> None:
+        name = self._session().next_doubtful(after=self.selected)
+        if name:
+            self.select(name)
+
+    def confirm(self) -> None:
+        session, name = self._session(), self._chosen()
+        if session[name].status == "confirmed":
+            session.unconfirm(name)
+        else:
+            session.confirm(name)
+
+    def place(self) -> None:
+        """The next click sets the landmark; asked again, it is put in the middle of the view."""
+        session, name = self._session(), self._chosen()
+        if not session[name].is_absent:
+            return
+        if self.scene.mode != "place":
+            self.scene.start_placing(name)
+            return
+        self.scene.look()
+        session.place(name, self.scene.centre())
+
+    def nudge(self, right_mm: float, down_mm: float) -> None:
+        """Move the chosen point along the image's own rows and columns."""
+        session, opened = self.desk.session, self.desk.opened
+        if session is None or opened is None or self.selected is None:
+            return
+        position = session[self.selected].position_ras_mm
+        if position is None:
+            return
+        i, j, k = opened.frame.ijk(position)
+        columns, rows, _ = spacing_mm(opened.frame.ras_from_ijk)
+        moved = opened.frame.ras_from_ijk @ [i + right_mm / columns, j + down_mm / rows, k, 1]
+        r, a, s = (float(value) for value in moved[:3])
+        session.move(self.selected, (r, a, s))
+        self.scene.jump(self.selected)
+
+    def shift(self, levels: int) -> None:
+        session = self._session()
+        confirmed = [mark.name for mark in session.current if mark.status == "confirmed"]
+        if not confirmed:
+            session.shift_chain(levels)
+            return
+        named = "All" if len(confirmed) == len(session.names) else ", ".join(confirmed)
+        verb, way = "is" if len(confirmed) == 1 else "are", "up" if levels > 0 else "down"
+        self._ask(
+            f"{named} {verb} confirmed. Move all names one level {way} nevertheless? Undo takes it back.",
+            lambda: session.shift_chain(levels, including_confirmed=True),
+        )
+
+    def localize(self) -> None:
+        if not any(mark.status in ("corrected", "confirmed", "not_visible") for mark in self._session().current):
+            self.desk.localize()
+            return
+        self._ask(
+            "This study has corrections. Localize all landmarks anew? Undo takes it back. To keep what is corrected or "
+            "confirmed and find only the others, use Relocalize the rest.",
+            self.desk.localize,
+        )
+
+    def comment(self, text: str) -> None:
+        if self.desk.session is not None:
+            self.desk.session.set_comment(text.strip())
+
+    # Views
+
+    def scroll(self, by: int) -> None:
+        assert self.desk.opened is not None
+        last = len(self.desk.opened.stack) - 1
+        self.scene.go_to_slice(min(max(self.scene.slice_index + by, 0), last))
+
+    def _session(self) -> Session:
+        assert self.desk.session is not None
+        return self.desk.session
+
+    def _chosen(self) -> str:
+        return self.selected or LUMBAR11[0]

@@ -1,0 +1,298 @@
+"""What an annotator does, without a browser: take a study, correct it, sign it off, take the next.
+
+Nothing here waits. Saving, reading and the model run elsewhere; `poll`, some times a second, takes what is done. All
+texts are for people.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError
+from SpineLandmarksLib.landmarks import LandmarkSet
+from SpineLandmarksLib.review.doubt import UNREVIEWED
+from SpineLandmarksLib.review.history import utc_now
+from SpineLandmarksLib.review.plain_files import write_training_file
+from SpineLandmarksLib.review.revision import Revision
+from SpineLandmarksLib.review.session import Session
+from SpineLandmarksLib.review.store import Store
+from SpineLandmarksLib.web.localizing import End, Localizing
+from SpineLandmarksLib.web.opening import Opened, Reader
+from SpineLandmarksLib.web.saver import Saver
+from SpineLandmarksLib.web.studies import Listing, listing
+
+#: Between two looks at what others have done.
+REFRESH_S = 4.0
+
+
+@dataclass(frozen=True)
+class Said:
+    """kind: info, warning or error."""
+
+    text: str
+    kind: str = "info"
+
+
+class Desk:
+    """store: of the data set. on_open: called with the session and its study whenever another one is shown, or with
+    None; on_say: with each text for the person; on_found: with the slice on which the model has found landmarks.
+    locked: review the hold-out.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        localizing: Localizing,
+        on_open: Callable[[Session | None, Opened | None], None] = lambda session, opened: None,
+        on_say: Callable[[Said], None] = lambda said: None,
+        on_found: Callable[[int], None] = lambda index: None,
+        locked: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store, self.localizing, self.locked = store, localizing, locked
+        self._on_open, self._on_say, self._on_found = on_open, on_say, on_found
+        self._threads = ThreadPoolExecutor(1, "store")  # one thing at a time: a save comes before the sign-off of it
+        self.saver = Saver(store.save, self._threads, clock)
+        self.reader = Reader(store, "")
+        self.annotator = ""
+        self.listing = Listing()
+        self.opened: Opened | None = None
+        self.session: Session | None = None
+        self._clock = clock
+        self._waiting: list[tuple[Future[Any], Callable[[Any], None]]] = []
+        self._unreadable: set[str] = set()
+        self._next_refresh = 0.0
+        self._is_taking = False
+        self._to_sign: Session | None = None
+        self._reading = ""
+
+    # Beginning and end
+
+    def begin(self, annotator: str) -> None:
+        """Say who annotates, and take the first study."""
+        name = " ".join(annotator.split())
+        if not name:
+            raise LandmarkError("Expected the name of the person who annotates; got none. Enter a name first")
+        self.annotator = self.reader.annotator = name
+        if self.session is not None:
+            self.session.author = name
+        else:
+            self.take_next()
+
+    def close(self) -> None:
+        """End threads and worker. What is not saved yet is written first."""
+        self.localizing.close()
+        self.reader.close()
+        self._threads.shutdown(wait=True)
+        self.saver.finish()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is under way but a job of the model."""
+        return bool(self._waiting) or not self.saver.is_idle
+
+    def poll(self) -> bool:
+        """Take what has happened since the last call; whether anything has."""
+        changed = self.saver.poll()
+        for note in self.saver.take_notes():
+            self._say(note, "warning")
+        ready = [(future, then) for future, then in self._waiting if future.done()]
+        for item in ready:
+            self._waiting.remove(item)
+            self._finish(*item)
+        end = self.localizing.poll()
+        if end is not None:
+            self._take_end(end)
+        if self._to_sign is not None and self.saver.is_idle:
+            session, self._to_sign = self._to_sign, None
+            self._ask(self._write_sign_off, self._signed_off, session.parent, session.study)
+        self._look_around()
+        return bool(changed or ready or end or self.localizing.job)
+
+    def _look_around(self) -> None:
+        """See from time to time what others have done, and take what has come when there was nothing."""
+        if self.annotator and self._clock() >= self._next_refresh and not self._waiting:
+            self._next_refresh = self._clock() + REFRESH_S
+            self.refresh()
+            if self.session is None and self._to_do():
+                self.take_next()
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether another study is on its way."""
+        return self._is_taking
+
+    def refresh(self) -> None:
+        """Look what others have done."""
+        self._ask(listing, self._take_listing, self.store, self.annotator, (), self.locked)
+
+    # Studies
+
+    def take_next(self) -> None:
+        """Open the next study that nobody else has; the current one is left as it is."""
+        if self._is_taking or not self.annotator:
+            return
+        self._is_taking = True
+        before = self.opened.study.key if self.opened else None
+        is_untouched = self.session is not None and not self.session.events
+        self._ask(self._take_from_store, self._taken, before, is_untouched)
+
+    def open(self, key: str) -> None:
+        """Open a study of the list, if nobody else has it."""
+        if self._is_taking or not self.annotator or (self.opened and self.opened.study.key == key):
+            return
+        self._is_taking = True
+        self._ask(self._take_one, lambda key: self._taken((None, key)), key)
+
+    def sign_off(self) -> None:
+        """Say that the current study is right, and go on to the next. Raises LandmarkError while one is undecided."""
+        session = self._open_session()
+        undecided = [mark.name for mark in session.current if mark.status in UNREVIEWED]
+        if undecided:
+            raise LandmarkError("Expected each landmark confirmed, corrected or marked as not visible; still to "
+                                f"decide: {', '.join(undecided)}")  # fmt: skip
+        if not session.events and session.parent is None:
+            raise LandmarkError("Expected landmarks to sign off; nothing was done yet")
+        self._to_sign = session
+
+    @property
+    def is_decided(self) -> bool:
+        return self.session is not None and not any(mark.status in UNREVIEWED for mark in self.session.current)
+
+    def add(self, path: Path, take_in: Callable[[Store, Path], str]) -> None:
+        """Take in an uploaded file and open it; `take_in` returns the study's key."""
+        self._ask(take_in, self._added, self.store, path)
+
+    # The model
+
+    def localize(self) -> None:
+        """Find all landmarks anew, as one step, or for the first time. Raises LandmarkError and BackendError."""
+        self._start(is_again=False)
+
+    def relocalize(self) -> None:
+        """Find those that no person has spoken of, around the others."""
+        self._start(is_again=True)
+
+    def _start(self, is_again: bool) -> None:
+        session, opened = self._open_session(), self.opened
+        assert opened is not None
+        if self.localizing.job is not None:
+            raise LandmarkError("Expected one study at a time for the model; it is still at work. Wait, or cancel it")
+        if opened.path is None:
+            raise LandmarkError("Expected the image as it was annotated, to run the model on; it has changed or is not "
+                                "there. The points can be corrected by hand")  # fmt: skip
+        self.localizing.start(opened, session.given() if is_again else None)
+
+    def _take_end(self, end: End) -> None:
+        opened = end.job.opened
+        if end.landmarks is None:
+            self._say(end.error or "Cancelled; nothing was changed", "error" if end.error else "info")
+        elif self.opened is not opened or self.session is None:
+            self._say(f"The model is done with {opened.study.key}, which is no longer open. Nothing was changed")
+        elif end.job.is_again or self.session.events or opened.landmarks is not None:
+            self.session.merge_relocalized(end.landmarks, including_reviewed=not end.job.is_again)
+        else:
+            self._begin_with(opened, end.landmarks)
+        if end.landmarks is not None and self.opened is not None and self.opened.study.key == opened.study.key:
+            if end.landmarks.slice_index is not None:
+                self._on_found(end.landmarks.slice_index)
+            for warning in end.landmarks.warnings:
+                self._say(warning, "warning")
+
+    def _begin_with(self, opened: Opened, found: LandmarkSet) -> None:
+        """The first landmarks of a study: the model's word is a revision of its own."""
+        prediction = Revision(opened.study.key, found.bundle or "model", utc_now(), found, opened.study.reference)
+        self._show(replace(opened, landmarks=found), opened.session(self.annotator, found), prediction)
+
+    # Inside
+
+    def _open_session(self) -> Session:
+        if self.session is None:
+            raise LandmarkError("Expected an open study; there is none. Choose one in the list")
+        return self.session
+
+    def _say(self, text: str, kind: str = "info") -> None:
+        self._on_say(Said(text, kind))
+
+    def _ask(self, work: Callable[..., Any], then: Callable[[Any], None], *arguments: Any) -> None:
+        self._waiting.append((self._threads.submit(work, *arguments), then))
+
+    def _finish(self, future: Future[Any], then: Callable[[Any], None]) -> None:
+        try:
+            then(future.result())
+        except SpineLandmarksError as error:
+            self._is_taking = False
+            self._say(str(error), "error")
+            if then == self._read:  # it is passed over from now on
+                self._unreadable.add(self._reading)
+
+    def _take_listing(self, found: Listing) -> None:
+        self.listing = found
+
+    def _to_do(self, after: str | None = None) -> list[str]:
+        return [key for key in self.listing.to_do(after) if key not in self._unreadable]
+
+    def _take_from_store(self, before: str | None, is_untouched: bool) -> tuple[Listing, str | None]:
+        found = listing(self.store, self.annotator, (), self.locked)
+        order = [key for key in found.to_do(after=before) if key not in self._unreadable]
+        key = self.store.take(order, self.annotator)
+        if before is not None and key is not None and is_untouched:
+            self.store.release(before)
+        return listing(self.store, self.annotator, (), self.locked), key
+
+    def _take_one(self, key: str) -> str:
+        taken = self.store.take([key], self.annotator)
+        if taken is None:
+            raise LandmarkError(f"{key} is with {self.store.assignments().get(key, 'somebody else')}. Take another one")
+        return taken
+
+    def _taken(self, found: tuple[Listing | None, str | None]) -> None:
+        listed, key = found
+        self.listing = listed or self.listing
+        if key is None:
+            self._is_taking = False
+            if self.listing.rows:
+                self._say("No other study waits for you" if self.opened else "No study waits: all are signed off, or "
+                          "with others")  # fmt: skip
+            return
+        self._waiting.append((self.reader.read(key), self._read))
+        self._reading = key
+
+    def _read(self, opened: Opened) -> None:
+        self._is_taking = False
+        self._show(opened, opened.session(self.annotator))
+        for note in opened.notes:
+            self._say(note, "warning")
+        self.refresh()
+        following = self._to_do(after=opened.study.key)
+        if following:
+            self.reader.preload(following[0])
+
+    def _show(self, opened: Opened, session: Session, prediction: Revision | None = None) -> None:
+        self.opened, self.session = opened, session
+        self.saver.watch(session, opened.study.reference, prediction)
+        self._on_open(session, opened)
+
+    def _write_sign_off(self, revision: str, key: str) -> tuple[str, str]:
+        self.store.sign_off(revision, self.annotator)
+        self.store.release(key)
+        try:
+            write_training_file(self.store, self.store.signed_off())
+        except SpineLandmarksError as error:
+            return key, f". landmarks.json could not be written: {error}"
+        return key, ""
+
+    def _signed_off(self, done: tuple[str, str]) -> None:
+        key, problem = done
+        self._say(f"{key} is signed off{problem}", "warning" if problem else "info")
+        if self.opened is not None and self.opened.study.key == key:
+            self.take_next()
+
+    def _added(self, key: str) -> None:
+        self.refresh()
+        self.open(key)

@@ -1,0 +1,70 @@
+"""The keys of the page, the same as in the Slicer module where both have one, and what each does."""
+
+from __future__ import annotations
+
+#: Key as the page names it, the action, and words for it.
+KEYS = (
+    ("N", "next", "next doubtful"),
+    ("J", "down", "landmark below"),
+    ("K", "up", "landmark above"),
+    ("C", "confirm", "confirm or take back"),
+    ("Shift+C", "confirm_all", "confirm all"),
+    ("P", "place", "place (again: in the middle)"),
+    ("X", "not_visible", "not visible"),
+    ("Arrows", "nudge", "move the selected point by 0.5 mm, with Shift by 3 mm"),
+    ("Shift+L", "relocalize", "relocalize the rest"),
+    ("Shift+U", "shift_up", "names one level up"),
+    ("Shift+D", "shift_down", "names one level down"),
+    ("Ctrl+Z", "undo", "undo"),
+    ("Ctrl+Y", "redo", "redo"),
+    ("PageUp", "slice_up", "previous slice"),
+    ("PageDown", "slice_down", "next slice"),
+    ("+", "zoom_in", "larger"),
+    ("-", "zoom_out", "smaller"),
+    ("0", "fit", "whole image"),
+    ("W", "window", "brightness with the mouse"),
+    ("Escape", "look", "end placing"),
+    ("Shift+S", "sign_off", "sign off, next study"),
+    ("?", "help", "these keys"),
+)
+#: Arrow keys: steps to the right and down on the screen.
+ARROWS = {"ArrowRight": (1, 0), "ArrowLeft": (-1, 0), "ArrowDown": (0, 1), "ArrowUp": (0, -1)}
+NUDGE_MM, FAR_MM = 0.5, 3.0
+
+#: Sends each key that is pressed outside a text field, as "Ctrl+Shift+X".
+SCRIPT = """
+window.addEventListener('keydown', function (event) {
+  const place = event.target && event.target.tagName;
+  if (place === 'INPUT' || place === 'TEXTAREA' || event.altKey || !window.trame) return;
+  const letter = event.key.length === 1 && event.key.toLowerCase() !== event.key.toUpperCase();
+  let name = letter ? event.key.toUpperCase() : event.key;
+  if (event.shiftKey && (letter || event.key.startsWith('Arrow'))) name = 'Shift+' + name;
+  if (event.ctrlKey || event.metaKey) name = 'Ctrl+' + name;
+  if (KNOWN.includes(name)) {
+    if (name !== 'Escape') {  // which closes dialogs too
+      event.preventDefault();
+      event.stopPropagation();
+    }
+    window.trame.trigger('key', [name]);
+  }
+}, true);
+"""
+
+
+def known_keys() -> list[str]:
+    """As the script names them."""
+    arrows = [f"{shift}{arrow}" for shift in ("", "Shift+") for arrow in ARROWS]
+    return [key for key, *_ in KEYS if key != "Arrows"] + arrows
+
+
+def action_of(key: str) -> str | None:
+    return next((action for name, action, _ in KEYS if name == key), None)
+
+
+def nudge_of(key: str) -> tuple[float, float] | None:
+    """Millimetres to the right and down of an arrow key."""
+    step = ARROWS.get(key.removeprefix("Shift+"))
+    if step is None:
+        return None
+    mm = FAR_MM if key.startswith("Shift+") else NUDGE_MM
+    return step[0] * mm, step[1] * mm

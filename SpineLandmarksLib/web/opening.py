@@ -1,0 +1,151 @@
+"""Opening a study for review: its image, as it was annotated, and its landmarks as they were last saved."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from SpineLandmarksLib.errors import InputError, SpineLandmarksError
+from SpineLandmarksLib.formats.shared import complete_set
+from SpineLandmarksLib.imaging.stack import SagittalStack
+from SpineLandmarksLib.imaging.study import read_study
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksLib.review.frame import ImageFrame
+from SpineLandmarksLib.review.revision import Revision
+from SpineLandmarksLib.review.session import Session
+from SpineLandmarksLib.review.slices import complete
+from SpineLandmarksLib.review.store import Store
+from SpineLandmarksLib.review.study import Study, image_problems
+
+#: Millimetres by which the frame of a source may differ from the one that was annotated.
+SAME_FRAME_MM = 1e-3
+
+
+@dataclass(frozen=True)
+class Opened:
+    """stack: to look at. path: what a model reads, None where it is not what was annotated. notes: for the person.
+
+    landmarks: as last saved, None where there are none. parent: the revision they are from.
+    """
+
+    study: Study
+    stack: SagittalStack
+    frame: ImageFrame
+    path: Path | None
+    landmarks: LandmarkSet | None
+    parent: str | None
+    notes: tuple[str, ...] = ()
+
+    def session(self, author: str, landmarks: LandmarkSet | None = None, parent: str | None = None) -> Session:
+        """To correct what was saved, or other landmarks; where there are none, all have to be placed."""
+        nothing = LandmarkSet(
+            tuple(Landmark(name, "out_of_view", needs_review=True) for name in LUMBAR11),
+            input=self.study.image,
+            series_uid=self.study.series_uid,
+            slice_index=self.study.slice_index,
+            spacing_mm=self.study.spacing_mm,
+        )
+        original = landmarks or self.landmarks or nothing
+        return Session(self.study.key, original, author, self.frame, parent=parent or self.parent)
+
+
+def open_study(store: Store, key: str, annotator: str) -> Opened:
+    """Read a study. Raises InputError, FormatError and StoreError in plain words; nothing is changed."""
+    study = store.study(key)
+    if study.matrix is None:
+        raise InputError(f"Expected a study with known millimetres; {key} has none. Add it again with its spacing: "
+                         "spine-landmarks dataset add --spacing MM")  # fmt: skip
+    problems = tuple(image_problems(study, store.folder))
+    stack, path, notes = _image(study, store.folder, bool(problems))
+    revision, more = _latest(store, study, annotator)
+    landmarks = None
+    if revision is not None:
+        known = complete_set(list(revision.landmarks), LUMBAR11, key)
+        told = replace(revision.landmarks, landmarks=known.landmarks)
+        landmarks = complete(told, study.matrix)
+    frame = ImageFrame.of(stack)
+    assert frame is not None
+    return Opened(study, stack, frame, path, landmarks, revision.id if revision else None, (*problems, *notes, *more))
+
+
+def _image(study: Study, folder: Path, is_doubtful: bool) -> tuple[SagittalStack, Path | None, tuple[str, ...]]:
+    """The volume that was added, if it is still that; else the slice that the data set keeps."""
+    picture = folder / study.image
+    if not study.source:
+        return _read_picture(study, picture), None if is_doubtful else picture, ()
+    if not is_doubtful:
+        try:
+            stack = read_study(folder / study.source)
+            if _is_same(stack, study):
+                return stack, folder / study.source, ()
+        except SpineLandmarksError:
+            pass
+    note = "Only the slice that the data set keeps is shown, and no model can be run: the volume is not what it was"
+    return _read_picture(study, picture), None, (note,)
+
+
+def _is_same(stack: SagittalStack, study: Study) -> bool:
+    if stack.ras_from_ijk is None or study.matrix is None:
+        return False
+    return stack.voxels.shape[2:0:-1] == study.size_wh and bool(
+        np.abs(stack.ras_from_ijk - study.matrix).max() < SAME_FRAME_MM
+    )
+
+
+def _read_picture(study: Study, path: Path) -> SagittalStack:
+    if not path.is_file():
+        raise InputError(f"{study.key}: the image {study.image} is not there. Put it back; its landmarks are kept")
+    stack = read_study(path, study.spacing_mm)
+    if not study.source or study.ras_from_ijk is None:
+        return stack
+    matrix = np.array(study.ras_from_ijk)
+    matrix[:3, 3] = (matrix @ [0, 0, study.slice_index, 1])[:3]
+    return replace(stack, ras_from_ijk=matrix, series_uid=study.series_uid)
+
+
+def _latest(store: Store, study: Study, annotator: str) -> tuple[Revision | None, tuple[str, ...]]:
+    heads = store.heads(study.key)
+    if len(heads) < 2:
+        return (heads[0] if heads else None), ()
+    mine = [head for head in heads if head.author == annotator]
+    chosen = (mine or heads)[-1]
+    others = ", ".join(f"{head.id} by {head.author}" for head in heads if head is not chosen)
+    return chosen, (f"There is more than one version of this study. This is {chosen.id} by {chosen.author}; also kept: "
+                    f"{others}. One of them has to be chosen: spine-landmarks dataset choose",)  # fmt: skip
+
+
+class Reader:
+    """Reads studies in a thread, and the next one before it is asked for. At most two are kept."""
+
+    def __init__(self, store: Store, annotator: str) -> None:
+        self._store, self.annotator = store, annotator
+        self._threads = ThreadPoolExecutor(1, "study")
+        self._futures: dict[str, Future[Opened]] = {}
+
+    def preload(self, key: str) -> None:
+        self._get(key)
+
+    def read(self, key: str) -> Future[Opened]:
+        """The image may come from before; the landmarks are those that are in the store now."""
+        before = self._futures.pop(key, None)
+        return self._threads.submit(self._fresh, key, before)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _get(self, key: str) -> Future[Opened]:
+        if key not in self._futures:
+            self._futures = dict(list(self._futures.items())[-1:])
+            self._futures[key] = self._threads.submit(open_study, self._store, key, self.annotator)
+        return self._futures[key]
+
+    def _fresh(self, key: str, before: Future[Opened] | None) -> Opened:
+        if before is None or before.exception() is not None:
+            return open_study(self._store, key, self.annotator)
+        opened = before.result()
+        heads = [head.id for head in self._store.heads(key)]
+        is_current = heads == ([opened.parent] if opened.parent else [])
+        return opened if is_current else open_study(self._store, key, self.annotator)

@@ -1,0 +1,200 @@
+"""The page: the queue on the left, the views in the middle, the landmarks on the right. Only what is where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from trame.ui.vuetify3 import VAppLayout
+from trame.widgets import client, html
+from trame.widgets import vuetify3 as v
+
+from SpineLandmarksLib.web.keys import KEYS, SCRIPT, known_keys
+from SpineLandmarksLib.web.looks import STYLE
+
+TITLE = "Spine landmarks"
+#: Action, words or a variable that holds them, icon, and the tip.
+LANDMARK_BUTTONS = (
+    ("confirm", ("confirm_words",), "mdi-check", "Confirm the selected landmark, or take it back (C)"),
+    ("confirm_all", "Confirm all", "mdi-check-all", "Confirm all that have a point (Shift+C)"),
+    ("not_visible", "Not visible", "mdi-eye-off-outline", "The selected landmark cannot be seen (X)"),
+    ("place", "Place", "mdi-crosshairs-gps", "Click where the selected landmark is (P)"),
+    ("shift_up", "Names up", "mdi-arrow-up-bold", "All names one level towards the head (Shift+U)"),
+    ("shift_down", "Names down", "mdi-arrow-down-bold", "All names one level towards the feet (Shift+D)"),
+    ("undo", "Undo", "mdi-undo", "Take the last step back (Ctrl+Z)"),
+    ("redo", "Redo", "mdi-redo", "Do it again (Ctrl+Y)"),
+    ("next", "Next doubtful", "mdi-help-circle-outline", "Go to the most doubtful one (N)"),
+    ("relocalize", "Relocalize the rest", "mdi-auto-fix", "Find the others around what is corrected (Shift+L)"),
+)
+VIEW_BUTTONS = (
+    ("zoom_in", "mdi-magnify-plus-outline", "Larger (+)"),
+    ("zoom_out", "mdi-magnify-minus-outline", "Smaller (-)"),
+    ("fit", "mdi-fit-to-page-outline", "Whole image (0)"),
+    ("reset_window", "mdi-brightness-auto", "Brightness as at first"),
+)
+
+
+def build(server: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) -> Any:
+    """Make the page. layout: of the views. handlers: do, select, open, begin, comment, answer, dismiss."""
+    server.state.trame__title = TITLE
+    with VAppLayout(server, theme="dark", full_height=True) as page:
+        client.Style(STYLE)
+        client.Script(SCRIPT.replace("KNOWN", repr(known_keys())))
+        with html.Div(classes="desk"):
+            _left(handlers)
+            _middle(page, layout, handlers)
+            _right(handlers)
+        _dialogs(handlers)
+    return page
+
+
+def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
+    with html.Div(classes="left"):
+        html.Div(TITLE, classes="brand")
+        html.Div("Research use. Not a medical device.", classes="quiet")
+        with html.Div(classes="person", v_show=("annotator",)):
+            v.VIcon("mdi-account", size="small")
+            html.Span("{{ annotator }}")
+        with html.Div(classes="progress"):
+            html.Div("{{ done_count }} of {{ study_count }} signed off")
+            v.VProgressLinear(model_value=("study_count ? 100 * done_count / study_count : 0",), color="#69c17d",
+                              height=6, rounded=True)  # fmt: skip
+        with html.Div(classes="studies"):
+            html.Div("Making the studies of the demo. The first comes in some seconds", classes="quiet",
+                     v_if=("!study_count && is_demo",))  # fmt: skip
+            html.Div("No studies yet. Add one below, or with: spine-landmarks dataset add", classes="quiet",
+                     v_if=("!study_count && !is_demo",))  # fmt: skip
+            with html.Div(v_for="study in studies", key="study.key", click=(handlers["open"], "[study.key]"),
+                          classes=("['study', study.state, study.current ? 'current' : '']",)):
+                html.Span("{{ study.key }}", classes="key")
+                html.Span("{{ study.current && study.state === 'mine' ? 'open' : study.words }}", classes="words")
+        with html.Div(v_if=("done_count || retrain_text",), classes="retrain"):
+            v.VBtn("{{ retrain_label }}", size="small", variant="tonal", prepend_icon="mdi-school-outline",
+                   click=(handlers["do"], "['retrain']"), classes="do-retrain",
+                   title="Train the model on what is signed off; used only if it is no worse")  # fmt: skip
+            v.VProgressLinear(model_value=("retrain_share",), v_if=("retrain_runs",), color="#8ab4f8", height=4)
+            html.Div("{{ retrain_text }}", v_if=("retrain_text",), classes="quiet")
+        form = html.Form(action="upload", method="post", enctype="multipart/form-data", target="uploading",
+                         classes="upload")  # fmt: skip
+        with form, html.Label(classes="file"):
+            v.VIcon("mdi-upload", size="small")
+            html.Span("{{ upload_text || 'Add a study: DICOM zip or NIfTI' }}")
+            html.Input(type="file", name="study", accept=".zip,.nii,.nii.gz,.gz",
+                       change="$event.target.form.submit(); $event.target.value = ''")  # fmt: skip
+        html.Iframe(name="uploading", style="display: none")
+
+
+def _middle(page: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) -> None:
+    with html.Div(classes="middle"):
+        with html.Div(classes="bar"):
+            html.Span("{{ study_key || 'No study is open' }}", classes="title")
+            html.Span("slice {{ slice_index }} (0 to {{ slice_count - 1 }})", v_if=("slice_count > 1",),
+                      classes="quiet")  # fmt: skip
+            v.VSlider(v_if=("slice_count > 1",), v_model=("slice_index", 0), min=0, max=("slice_count - 1",), step=1,
+                      hide_details=True, density="compact", classes="slider", color="#8ab4f8")  # fmt: skip
+            html.Span("black to white", v_if=("study_key",), classes="quiet")
+            v.VRangeSlider(v_if=("study_key",), v_model=("grey_window", [0, 1]), min=("grey_least",),
+                           max=("grey_most",), step=("(grey_most - grey_least) / 200",), hide_details=True,
+                           density="compact", classes="slider", color="#8ab4f8", strict=True)  # fmt: skip
+            v.VBtn(icon="mdi-contrast-box", size="small", variant=("mode === 'window' ? 'tonal' : 'text'",),
+                   title="Brightness with the mouse (W)", click=(handlers["do"], "['window']"))  # fmt: skip
+            for action, icon, tip in VIEW_BUTTONS:
+                v.VBtn(icon=icon, size="small", variant="text", title=tip, click=(handlers["do"], f"['{action}']"))
+        with html.Div(classes="views"):
+            layout.initialize_layout_grid(page)
+            html.Div("Click where {{ selected }} is. Esc ends placing", v_if=("mode === 'place'",), classes="hint")
+            html.Div("Drag: brightness and contrast. W or Esc ends it", v_if=("mode === 'window'",), classes="hint")
+            html.Div("Opening the study", v_if=("opening",), classes="hint")
+            with (
+                html.Div(classes="says"),
+                html.Div(v_for="(said, index) in says", key="said.number", classes=("['said', said.kind]",)),
+            ):
+                html.Span("{{ said.text }}")
+                v.VIcon("mdi-close", size="small", click=(handlers["dismiss"], "[said.number]"))
+
+
+def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
+    with html.Div(classes="right"):
+        with html.Div(classes="bar"):
+            v.VBtn("{{ model ? 'Localize anew' : 'Localize' }}", size="small", disabled=("!can.localize",),
+                   color=("model ? undefined : '#8ab4f8'",), variant=("model ? 'tonal' : 'flat'",),
+                   prepend_icon="mdi-auto-fix", click=(handlers["do"], "['localize']"),
+                   title="Let the model find all landmarks", classes="localize")  # fmt: skip
+            html.Span("{{ to_review ? to_review + ' to look at' : 'all looked at' }}", v_if=("model",), classes="quiet")
+            html.Div(classes="grow")
+            html.Span("{{ save_text }}", classes=("['save', save_kind]",), v_show=("save_kind !== 'failed'",))
+            html.Span("Not saved", classes="save failed", v_show=("save_kind === 'failed'",))
+        with html.Div(classes="job", v_if=("job_stage",)):
+            html.Span("{{ job_stage }}")
+            v.VProgressLinear(model_value=("job_share",), indeterminate=("!job_share",), color="#8ab4f8", height=4)
+            v.VBtn("Cancel", size="x-small", variant="tonal", click=(handlers["do"], "['cancel']"))
+        html.Div("{{ save_text }}", v_if=("save_kind === 'failed'",), classes="said error")
+        _table(handlers)
+        with html.Div(classes="buttons"):
+            for action, words, icon, tip in LANDMARK_BUTTONS:
+                text = words if isinstance(words, str) else f"{{{{ {words[0]} }}}}"
+                v.VBtn(text, size="small", variant="tonal", prepend_icon=icon, disabled=(f"!can.{action}",), title=tip,
+                       click=(handlers["do"], f"['{action}']"), classes=f"do-{action}")  # fmt: skip
+        v.VTextarea(label="Comment", v_model=("comment", ""), rows=2, density="compact", hide_details=True,
+                    blur=(handlers["comment"], "[comment]"), disabled=("!study_key",), variant="outlined",
+                    classes="comment")  # fmt: skip
+        html.Div(classes="grow")
+        with html.Div(classes="bar"):
+            v.VBtn("CSV", size="small", variant="tonal", prepend_icon="mdi-download", disabled=("!study_key",),
+                   click="utils.download(study_key + '.csv', trigger('csv'), 'text/csv')", classes="csv",
+                   title="Landmarks of this study as a table")  # fmt: skip
+            v.VBtn("Keys", size="small", variant="text", prepend_icon="mdi-keyboard-outline", click="help = true")
+        with html.Div(classes="bar last"):
+            v.VBtn("Skip", variant="tonal", click=(handlers["do"], "['skip']"), disabled=("!can.skip",),
+                   title="Leave this study, go to the next; what was done is kept", classes="do-skip")  # fmt: skip
+            v.VBtn("Sign off, next", color="#69c17d", click=(handlers["do"], "['sign_off']"), classes="do-sign_off",
+                   disabled=("!can.sign_off",), prepend_icon="mdi-check-decagram",
+                   title="Every landmark is decided: this study is right (Shift+S)")  # fmt: skip
+
+
+def _table(handlers: Mapping[str, Callable[..., Any]]) -> None:
+    with html.Table(classes="landmarks"):
+        with html.Thead(), html.Tr():
+            for head in ("Landmark", "Status", "Sure", "R", "A", "S", "Slice"):
+                html.Th(head)
+        with html.Tbody(), html.Tr(
+            v_for="row in rows", key="row.name", click=(handlers["select"], "[row.name]"),
+            classes=("[row.status, row.selected ? 'selected' : '', row.stressed ? 'stressed' : '']",),
+        ):  # fmt: skip
+            html.Td("{{ row.name }}", classes="name")
+            with html.Td(classes="status"):
+                html.Span(classes=("['dot', row.status]",))
+                html.Span("{{ row.words }}")
+            with html.Td(classes="sure"):
+                html.Span("{{ row.sure }}", v_if=("row.sure",), style=("{background: row.colour}",),
+                          title="Probability that the level is right")  # fmt: skip
+            for axis in "ras":
+                html.Td(f"{{{{ row.{axis} }}}}", classes="number")
+            html.Td("{{ row.slice }}", classes="number")
+
+
+def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
+    with v.VDialog(model_value=("!annotator",), persistent=True, max_width=420), v.VCard(title="Who annotates?"):
+        with v.VCardText():
+            html.P("Your name is kept with each correction, and no study is given to two people.")
+            v.VTextField(label="Your name", v_model=("name_field", ""), autofocus=True, classes="name-field",
+                         keyup="$event.key === 'Enter' && trigger('begin', [name_field])")  # fmt: skip
+        with v.VCardActions():
+            v.VBtn("Begin", color="#8ab4f8", variant="flat", disabled=("!name_field.trim()",), classes="begin",
+                   click=(handlers["begin"], "[name_field]"))  # fmt: skip
+    with v.VDialog(model_value=("!!question",), persistent=True, max_width=480), v.VCard(title="One question"):
+        v.VCardText("{{ question }}")
+        with v.VCardActions():
+            v.VBtn("No", variant="tonal", click=(handlers["answer"], "[false]"), classes="no")
+            v.VBtn("Yes", color="#8ab4f8", variant="flat", click=(handlers["answer"], "[true]"), classes="yes")
+    with v.VDialog(v_model=("help", False), max_width=520), v.VCard(title="Keys"):
+        with v.VCardText(), html.Table(classes="keys"), html.Tbody():
+            for key, _, words in KEYS:
+                with html.Tr():
+                    with html.Td():
+                        html.Kbd(key)
+                    html.Td(words)
+        with v.VCardText(classes="quiet"):
+            html.Span("In the views: drag a point; wheel: slices; right button: zoom; Shift and left button: move")
+        with v.VCardActions():
+            v.VBtn("Close", click="help = false")

@@ -1,0 +1,282 @@
+"""The reviewer as a running program: the desk, the views and the page, and the server that they share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trame.app import get_server
+from wslink.websocket import LinkProtocol
+
+from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.formats.csv_table import as_csv
+from SpineLandmarksLib.review.retrain_process import Retraining
+from SpineLandmarksLib.review.session import Session
+from SpineLandmarksLib.review.store import Store
+from SpineLandmarksLib.web import page, server
+from SpineLandmarksLib.web.access import Access
+from SpineLandmarksLib.web.actions import Actions
+from SpineLandmarksLib.web.desk import Desk, Said
+from SpineLandmarksLib.web.learning import Learning
+from SpineLandmarksLib.web.localizing import Localizing
+from SpineLandmarksLib.web.opening import Opened
+from SpineLandmarksLib.web.scene import Scene
+from SpineLandmarksLib.web.shown import shown
+from SpineLandmarksLib.web.uploads import take_in
+
+#: Between two looks at what is done elsewhere.
+POLL_S = 0.05
+#: Messages that are shown at once; the older ones go.
+MAX_SAID = 3
+#: A message that asks for nothing goes by itself.
+INFO_S = 8.0
+
+
+class Reviewer:
+    """store: of the data set. access: who may come in. is_demo: what an empty list says. database: where the store is,
+    when not where the folder says.
+    """
+
+    def __init__(self, store: Store, localizing: Localizing, access: Access, locked: bool = False,
+                 is_demo: bool = False, database: str | None = None) -> None:  # fmt: skip
+        self.server = get_server("spine-landmarks", client_type="vue3")
+        self.state = self.server.state
+        self._says: list[tuple[int, float, Said]] = []
+        self._count = 0
+        self._on_yes: Callable[[], object] | None = None
+        self._is_dirty = True
+        self._pushed: dict[str, Any] = {}
+        self.access = access
+        self.desk = Desk(store, localizing, self._open, self.say, self._found, locked)
+        self.scene = Scene(self.server, self._touch, lambda text: self.say(Said(text, "error")), self._touch)
+        self.actions = Actions(self.desk, self.scene, self._ask)
+        self.learning = Learning(Retraining(store.folder, database), localizing)
+        self.state.update({"is_demo": is_demo, "comment": "", "name_field": "", "help": False, "upload_text": "",
+                           "slice_index": 0, "grey_window": [0, 1]})  # fmt: skip
+        self._push()
+        page.build(self.server, self.scene.layout, {
+            "do": self.do, "select": self._select, "open": self._open_key, "begin": self._begin,
+            "comment": self._comment, "answer": self._answer, "dismiss": self._dismiss,
+        })  # fmt: skip
+        self.server.trigger("key")(self._key)
+        self.server.trigger("begin")(self._begin)
+        self.server.trigger("csv")(self._csv)
+        self.state.change("slice_index")(self._on_slice)
+        self.state.change("grey_window")(self._on_window)
+        self.server.add_protocol_to_configure(lambda root: root.registerLinkProtocol(_Leaving(self._left)))
+
+    def run(self, port: int, certificate: tuple[Path, Path] | None, max_upload: int,
+            on_ready: Callable[[int], None]) -> None:  # fmt: skip
+        """Serve until interrupted. port: 0 for one that is free. on_ready: called with the port."""
+        controller, cli = self.server.controller, self.server.cli
+        os.environ["TRAME_ARGS"] = "--server"  # trame would read our own command line as its
+        cli.set_defaults(authKey=self.access.key)
+        if certificate:
+            cli.set_defaults(ssl=",".join(map(str, certificate)))
+
+        def bind(wslink: Any) -> None:
+            server.guard(wslink.app, self.access)
+            server.add_upload(wslink.app, self.desk.store.folder, max_upload, self._uploaded, self._upload_refused,
+                              self._uploading)  # fmt: skip
+
+        def ready(**_: Any) -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(_without_lost_connections)
+            self._task = loop.create_task(self._watch())
+            on_ready(self.server.port)
+            self.desk.localizing.warm()  # not before: the page comes first
+
+        controller.on_server_bind.add(bind)
+        controller.on_server_ready.add(ready)
+        try:
+            self.server.start(port=port, host=self.access.host, open_browser=False, show_connection_info=False,
+                              disable_logging=True, timeout=0)  # fmt: skip
+        finally:
+            self.desk.close()
+
+    async def _watch(self) -> None:
+        """Take what is done elsewhere, and show what has changed."""
+        while True:
+            try:
+                changes = (self.desk.poll(), self.learning.poll(), self._forget_old())
+                if any(changes) or self._is_dirty:
+                    with self.state:
+                        self._push()
+            except Exception as error:  # a fault of the program must not end the saving
+                self.say(Said(f"This is a fault of the program; please report it: {error!r}", "error"))
+            await asyncio.sleep(POLL_S)
+
+    # What the page asks for
+
+    def do(self, action: str) -> None:
+        with self._explained():
+            if action == "retrain":
+                self.learning.press(self.desk.annotator, self.desk.listing.done, self._ask)
+            else:
+                self.actions.do(action)
+
+    def _key(self, name: str) -> None:
+        with self._explained():
+            if name == "?":
+                self.state.help = not self.state.help
+            elif not self._on_yes and self.desk.annotator:
+                self.actions.key(name)
+
+    def _select(self, name: str) -> None:
+        with self._explained():
+            self.actions.select(name)
+
+    def _open_key(self, key: str) -> None:
+        self._save_comment()
+        with self._explained():
+            self.desk.open(key)
+
+    def _begin(self, name: str) -> None:
+        with self._explained():
+            self.desk.begin(name)
+
+    def _comment(self, text: str) -> None:
+        with self._explained():
+            self.actions.comment(text)
+
+    def _answer(self, is_yes: bool) -> None:
+        then, self._on_yes = self._on_yes, None
+        self.state.question = ""
+        with self._explained():
+            if is_yes and then:
+                then()
+
+    def _dismiss(self, number: int) -> None:
+        self._says = [one for one in self._says if one[0] != number]
+        self._touch()
+
+    def _csv(self) -> str:
+        return as_csv(self.desk.session.current) if self.desk.session else ""
+
+    def _on_slice(self, slice_index: int, **_: Any) -> None:
+        if self.desk.opened and int(slice_index) != self.scene.slice_index:
+            self.scene.go_to_slice(int(slice_index))
+
+    def _on_window(self, grey_window: list[float], **_: Any) -> None:
+        if self.desk.opened and list(grey_window) != self._pushed.get("grey_window"):
+            low, high = sorted(map(float, grey_window))
+            self.scene.set_window(low, max(high, low + 1e-6))
+
+    # What the desk and the server tell
+
+    def say(self, said: Said) -> None:
+        self._count += 1
+        rest = [one for one in self._says if one[2] != said][-MAX_SAID + 1 :]
+        self._says = [*rest, (self._count, time.monotonic(), said)]
+        self._touch()
+
+    def _open(self, session: Session | None, opened: Opened | None) -> None:
+        if session is None or opened is None:
+            return
+        session.listen(lambda correction: self._touch())
+        self.actions.selected = None
+        self.scene.show(session, opened)
+        self.state.comment = session.comment
+        self._touch()
+
+    def _found(self, slice_index: int) -> None:
+        self.scene.go_to_slice(slice_index)
+        self._touch()
+
+    def _left(self) -> None:
+        """A browser has gone, perhaps in the middle of something."""
+        self.scene.end_drags()
+        self._save_comment()
+        self._touch()
+
+    def _save_comment(self) -> None:
+        with self._explained():
+            if self.desk.session is not None and self.state.comment:
+                self.actions.comment(self.state.comment)
+
+    def _uploading(self, received: int) -> None:
+        with self.state:
+            self.state.upload_text = f"Receiving: {received / 2**20:.0f} MiB"
+
+    def _uploaded(self, path: Path) -> None:
+        with self.state:
+            self.state.upload_text = ""
+            self.say(Said("Reading the study"))
+        self.desk.add(path, take_in)
+
+    def _upload_refused(self, text: str) -> None:
+        with self.state:
+            self.state.upload_text = ""
+            self.say(Said(text, "error"))
+
+    # Showing
+
+    def _touch(self, *_: Any) -> None:
+        self._is_dirty = True
+
+    def _ask(self, question: str, on_yes: Callable[[], object]) -> None:
+        self._on_yes = on_yes
+        self.state.question = question
+
+    @contextlib.contextmanager
+    def _explained(self) -> Any:
+        """What is refused is said, and nothing more happens."""
+        try:
+            yield
+        except SpineLandmarksError as error:
+            self.say(Said(str(error), "error"))
+        self._touch()
+
+    def _forget_old(self) -> bool:
+        now = time.monotonic()
+        kept = [one for one in self._says if one[2].kind != "info" or now - one[1] < INFO_S]
+        is_less, self._says = len(kept) < len(self._says), kept
+        return is_less
+
+    def _push(self) -> None:
+        """Send what differs from what the page has."""
+        self._is_dirty = False
+        values = {**shown(self.desk, self.actions), **self._views_shown(), **self.learning.shown()}
+        values["says"] = [{"number": number, "text": said.text, "kind": said.kind} for number, _, said in self._says]
+        values["question"] = self.state.question if self._on_yes else ""
+        changed = {name: value for name, value in values.items() if self._pushed.get(name, _NOTHING) != value}
+        self._pushed.update(changed)
+        self.state.update(changed)
+
+    def _views_shown(self) -> dict[str, Any]:
+        opened = self.desk.opened
+        least, most = self.scene.grey
+        return {
+            "slice_count": len(opened.stack) if opened else 0,
+            "slice_index": self.scene.slice_index,
+            "grey_least": least,
+            "grey_most": most,
+            "grey_window": [max(self.scene.window[0], least), min(self.scene.window[1], most)],
+            "mode": self.scene.mode if opened else "look",
+            "opening": self.desk.is_opening,
+        }
+
+
+_NOTHING = object()
+
+
+def _without_lost_connections(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A picture that was on its way to a tab that is closed is no fault."""
+    if not isinstance(context.get("exception"), ConnectionError):
+        loop.default_exception_handler(context)
+
+
+class _Leaving(LinkProtocol):  # type: ignore[misc]
+    """Tells when a browser's connection ends."""
+
+    def __init__(self, on_leave: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_leave = on_leave
+
+    def onClose(self, client_id: str) -> None:
+        self._on_leave()

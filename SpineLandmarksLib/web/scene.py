@@ -1,0 +1,259 @@
+"""The views of 3D Slicer on the server: one study's volume and points, which the browser sees as pictures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SpineLandmarksLib.formats.slicer_markups import DISPLAY
+from SpineLandmarksLib.geometry import Matrix, apply
+from SpineLandmarksLib.landmarks import Point
+from SpineLandmarksLib.review.scene_points import ScenePoints, style
+from SpineLandmarksLib.review.session import Session
+from SpineLandmarksLib.web.opening import Opened
+
+if sys.platform == "linux" and not os.environ.get("DISPLAY"):  # before VTK is loaded: it would look for a screen first
+    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+
+from trame_slicer.core import LayoutManager, SlicerApp
+from trame_slicer.rca_view import register_rca_factories
+from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition
+from vtkmodules.util.numpy_support import numpy_to_vtk
+from vtkmodules.vtkCommonCore import vtkLogger, vtkOutputWindow
+from vtkmodules.vtkCommonDataModel import vtkImageData
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
+
+SAGITTAL, CORONAL = "Sagittal", "Coronal"
+#: Share of the voxels that are black and white at first.
+PERCENTILES = (1.0, 99.5)
+#: Smaller labels than those of Slicer: the picture is smaller than its window.
+LOOKS = {**DISPLAY, "textScale": 2.8, "sliceProjectionOpacity": 0.6}
+
+#: Grey of points that lie on another slice.
+PROJECTED = (0.75, 0.75, 0.75)
+
+
+class Scene:
+    """server: of trame. on_change: called after each change of the points. on_refused: with a text for the person.
+
+    on_view: called whenever a view shows something else.
+    """
+
+    def __init__(
+        self,
+        server: Any,
+        on_change: Callable[[], None],
+        on_refused: Callable[[str], None],
+        on_view: Callable[[], None],
+    ) -> None:
+        vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_ERROR)  # it warns of how trame uses it
+        self._app = SlicerApp()
+        vtkOutputWindow.GetInstance().SetDisplayModeToNever()  # it would name files
+        self._on_change, self._on_refused, self._on_view = on_change, on_refused, on_view
+        self._opened: Opened | None = None
+        self._volume: Any = None
+        self.points: ScenePoints | None = None
+        self.grey: tuple[float, float] = (0.0, 1.0)
+        register_rca_factories(
+            self._app.view_manager, server, slice_view_ui_f=lambda *_: None, three_d_view_ui_f=lambda *_: None,
+            interactive_quality=70,
+        )  # fmt: skip
+        sagittal = ViewLayoutDefinition.sagittal_view(SAGITTAL)
+        coronal = ViewLayoutDefinition.coronal_view(CORONAL)
+        self.layout = LayoutManager(self._app.scene, self._app.view_manager, server)
+        both = Layout(LayoutDirection.Horizontal, [sagittal, coronal], ["3", "1"])
+        self.layout.register_layout_dict({"volume": both, "slice": Layout(LayoutDirection.Horizontal, [sagittal])})
+        self.layout.set_layout("volume")
+        self._views = [self._app.view_manager.get_view(name) for name in (SAGITTAL, CORONAL)]
+        for view in self._views:
+            view.get_view_node().SetSliceResolutionMode(view.get_view_node().SliceResolutionMatch2DView)
+            view.modified.connect(lambda _view: self._on_view())
+            view.interactor().AddObserver("WindowResizeEvent", lambda *_: self._on_resize())
+        self._fitted: list[float] = []
+
+    # A study
+
+    def show(self, session: Session, opened: Opened) -> None:
+        """Show a study; the image stays as it is looked at when it is the same one."""
+        if self.points is not None:
+            self.points.close()
+            self.points.decorations.remove()
+            self._app.scene.RemoveNode(self.points.node)
+        if self._opened is None or opened.stack is not self._opened.stack:
+            self._show_volume(opened)
+        self._opened = opened
+        self.points = ScenePoints(session, self._volume, None, self._on_change, self._on_refused)
+        display = self.points.node.GetDisplayNode()
+        style(display, LOOKS)
+        display.SetSliceProjectionUseFiducialColor(False)  # it would be that of corrected ones, whatever they are
+        display.SetSliceProjectionColor(*PROJECTED)
+        self._on_view()
+
+    def _show_volume(self, opened: Opened) -> None:
+        before, stack = self._volume, opened.stack
+        assert stack.ras_from_ijk is not None
+        self._volume = self._app.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "study")
+        self._volume.SetAndObserveImageData(_image(stack.voxels))
+        self._volume.SetIJKToRASMatrix(_matrix(stack.ras_from_ijk))
+        self._volume.CreateDefaultDisplayNodes()
+        self._volume.GetDisplayNode().SetInterpolate(True)
+        self.layout.set_layout("volume" if len(stack) > 1 else "slice")
+        self._app.display_manager.show_volume_in_slice_background(self._volume)
+        low, high = (float(value) for value in np.percentile(stack.voxels, PERCENTILES))
+        self.grey = float(stack.voxels.min()), float(max(stack.voxels.max(), stack.voxels.min() + 1e-6))
+        self.set_window(low, max(high, low + 1e-6))
+        for view, name in zip(self._views, (SAGITTAL, CORONAL), strict=True):
+            view.get_view_node().SetOrientation(name)
+            view.get_view_node().RotateToVolumePlane(self._volume)
+        self._fit()
+        self.go_to_slice(self._first_slice(opened))
+        if before is not None:
+            self._app.scene.RemoveNode(before)
+
+    def _first_slice(self, opened: Opened) -> int:
+        known = [mark.position_ras_mm for mark in opened.landmarks or () if mark.position_ras_mm is not None]
+        if known:
+            return int(np.median([opened.frame.slice_index(position) for position in known]))
+        return min(opened.study.slice_index, len(opened.stack) - 1)
+
+    # Looking
+
+    @property
+    def slice_index(self) -> int:
+        """The sagittal slice in the middle of its view."""
+        return 0 if self._opened is None else self._opened.frame.slice_index(self.centre())
+
+    def centre(self) -> Point:
+        """The middle of the sagittal view, RAS mm."""
+        matrix = self._views[0].get_view_node().GetSliceToRAS()
+        r, a, s = (float(matrix.GetElement(row, 3)) for row in range(3))
+        return r, a, s
+
+    def go_to_slice(self, index: int) -> None:
+        """Show a sagittal slice; what is seen of it stays."""
+        opened_stack = self._volume
+        matrix = vtkMatrix4x4()
+        opened_stack.GetIJKToRASMatrix(matrix)
+        i, j, _ = (size / 2 for size in opened_stack.GetImageData().GetDimensions())
+        self._views[0].get_view_node().JumpSliceByOffsetting(*list(matrix.MultiplyPoint((i, j, float(index), 1.0)))[:3])
+
+    def jump(self, name: str) -> None:
+        """All views through a landmark that has a point; they move only where it would not be seen."""
+        assert self.points is not None
+        position = self.points.session[name].position_ras_mm
+        if position is not None:
+            self._app.markups_logic.JumpSlicesToLocation(*position, False)
+
+    def zoom(self, factor: float) -> None:
+        """factor: of the magnification."""
+        for view in self._views:
+            view.zoom(1 - 1 / factor)
+
+    def fit(self) -> None:
+        """The whole image, on the slice that is shown."""
+        index = self.slice_index
+        self._fit()
+        self.go_to_slice(index)
+
+    def _fit(self) -> None:
+        for view in self._views:
+            view.fit_view_to_content()
+        self._fitted = self._scales()
+
+    def _scales(self) -> list[float]:
+        """Millimetres a pixel of each view."""
+        nodes = [view.get_view_node() for view in self._views]
+        return [node.GetFieldOfView()[0] / max(node.GetDimensions()[0], 1) for node in nodes]
+
+    def _on_resize(self) -> None:
+        """A window of another size: what was shown as a whole still is."""
+        if self._opened is not None and np.allclose(self._scales(), self._fitted, rtol=1e-3):
+            self.fit()
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Grey values that are black and white."""
+        if self._volume is None:
+            return self.grey
+        display = self._volume.GetDisplayNode()
+        half = display.GetWindow() / 2
+        return display.GetLevel() - half, display.GetLevel() + half
+
+    def set_window(self, low: float, high: float) -> None:
+        display = self._volume.GetDisplayNode()
+        display.AutoWindowLevelOff()
+        display.SetWindowLevel(high - low, (high + low) / 2)
+
+    def reset_window(self) -> None:
+        if self._opened is not None:
+            self.set_window(*(float(value) for value in np.percentile(self._opened.stack.voxels, PERCENTILES)))
+
+    # The mouse
+
+    @property
+    def _interaction(self) -> Any:
+        return self._app.markups_logic.interaction_node
+
+    @property
+    def mode(self) -> str:
+        """What a click does: look, place or window."""
+        now = self._interaction.GetCurrentInteractionMode()
+        modes = {self._interaction.Place: "place", self._interaction.AdjustWindowLevel: "window"}
+        return modes.get(now, "look")
+
+    def look(self) -> None:
+        """The mouse drags points and does nothing else."""
+        if self.mode == "place" and self.points is not None:
+            self.points.show()  # the preview goes
+        self._interaction.SetCurrentInteractionMode(self._interaction.ViewTransform)
+
+    def adjust_window(self) -> None:
+        """The mouse changes brightness and contrast."""
+        self._interaction.SetCurrentInteractionMode(self._interaction.AdjustWindowLevel)
+
+    def start_placing(self, name: str) -> None:
+        """The next click sets this landmark."""
+        assert self.points is not None
+        node, row = self.points.node, self.points.row(name)
+        node.ResetNthControlPointPosition(row)
+        node.SetControlPointPlacementStartIndex(row)
+        self._app.markups_logic.place_node(node)
+
+    def end_drags(self) -> None:
+        """Let go of what is held: the browser that held it has gone. The point stays where it was last."""
+        for view in self._views:
+            view.interactor().LeftButtonReleaseEvent()
+            view.interactor().RightButtonReleaseEvent()
+            view.interactor().MiddleButtonReleaseEvent()
+
+    def pixel(self, position: Point) -> tuple[int, int]:
+        """Of the sagittal view's picture, from its top left; for tests and measurements."""
+        view = self._views[0]
+        inverse = vtkMatrix4x4()
+        vtkMatrix4x4.Invert(view.get_view_node().GetXYToRAS(), inverse)
+        x, y = apply(_array(inverse), np.array(position))[:2]
+        return round(float(x)), round(view.render_window().GetSize()[1] - 1 - float(y))
+
+
+def _image(voxels: NDArray[np.float32]) -> Any:
+    """(K, H, W) as an image of VTK, whose first index runs fastest."""
+    slices, rows, columns = voxels.shape
+    image = vtkImageData()
+    image.SetDimensions(columns, rows, slices)
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(voxels).ravel(), deep=True))
+    return image
+
+
+def _matrix(matrix: Matrix) -> Any:
+    made = vtkMatrix4x4()
+    made.DeepCopy(matrix.astype(float).ravel().tolist())
+    return made
+
+
+def _array(matrix: Any) -> Matrix:
+    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])

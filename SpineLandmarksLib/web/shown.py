@@ -1,0 +1,64 @@
+"""What the page shows, as plain values: tables, words and numbers, from the desk and the views."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark
+from SpineLandmarksLib.review.frame import ImageFrame
+from SpineLandmarksLib.review.wording import cells, colour
+from SpineLandmarksLib.web.actions import Actions
+from SpineLandmarksLib.web.desk import Desk
+
+
+def shown(desk: Desk, actions: Actions) -> dict[str, Any]:
+    """Everything that follows from what is true now, by the name of the page's variable."""
+    session, job = desk.session, desk.localizing.job
+    chosen = session[actions.selected] if session and actions.selected else None
+    save_text, save_kind = desk.saver.words
+    return {
+        "annotator": desk.annotator,
+        "studies": _studies(desk),
+        "study_key": desk.opened.study.key if desk.opened else "",
+        "done_count": desk.listing.done,
+        "study_count": len(desk.listing.rows),
+        "rows": landmark_rows(desk, actions.selected),
+        "selected": actions.selected or "",
+        "can": actions.can(),
+        "confirm_words": "Take back" if chosen and chosen.status == "confirmed" else "Confirm",
+        "to_review": len(session.to_review()) if session else 0,
+        "save_text": save_text,
+        "save_kind": save_kind,
+        "job_stage": job.stage if job else "",
+        "job_share": round(100 * job.share) if job else 0,
+        "model": (session.current.bundle or "") if session else "",
+    }
+
+
+def landmark_rows(desk: Desk, selected: str | None) -> list[dict[str, Any]]:
+    """One a landmark, from the head down; also before there is a study."""
+    frame = desk.opened.frame if desk.opened else None
+    marks = list(desk.session.current) if desk.session else [Landmark(name, "out_of_view") for name in LUMBAR11]
+    return [_landmark(mark, frame, mark.name == selected, desk.session is not None) for mark in marks]
+
+
+def _landmark(mark: Landmark, frame: ImageFrame | None, is_selected: bool, is_known: bool) -> dict[str, Any]:
+    name, words, sure, r, a, s, on = cells(mark, frame)
+    is_untold = mark.status == "out_of_view" and mark.confidence is None and bool(mark.needs_review)
+    nothing_said = is_untold or not is_known
+    return {
+        "name": name,
+        "status": "none" if nothing_said else mark.status,
+        "words": "not placed" if nothing_said else words,
+        "sure": sure,
+        "colour": colour(mark.confidence) or "transparent",
+        "r": r, "a": a, "s": s, "slice": on,
+        "stressed": bool(mark.needs_review) and is_known,
+        "selected": is_selected,
+    }  # fmt: skip
+
+
+def _studies(desk: Desk) -> list[dict[str, Any]]:
+    key = desk.opened.study.key if desk.opened else None
+    return [{"key": row.key, "state": row.state, "words": row.words, "current": row.key == key}
+            for row in desk.listing.rows]  # fmt: skip

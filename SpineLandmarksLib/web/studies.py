@@ -1,0 +1,72 @@
+"""The list of studies as one annotator sees it: what waits and in which order, who has what, what is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from SpineLandmarksLib.review import tables as t
+from SpineLandmarksLib.review.history import heads_of
+from SpineLandmarksLib.review.queue import at_random
+from SpineLandmarksLib.review.store import Store
+from SpineLandmarksLib.training.locked import locked_patients
+
+#: From what is to be done first to what is done.
+STATES = ("mine", "waiting", "given", "forked", "done")
+
+
+@dataclass(frozen=True)
+class Row:
+    """state: one of STATES. words: what is said of it."""
+
+    key: str
+    state: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The studies, first those to do, in the order of review."""
+
+    rows: tuple[Row, ...] = ()
+
+    @property
+    def done(self) -> int:
+        return sum(row.state == "done" for row in self.rows)
+
+    def to_do(self, after: str | None = None) -> list[str]:
+        """Keys of what this annotator may take, beginning after `after` and going round."""
+        keys = [row.key for row in self.rows if row.state in ("mine", "waiting")]
+        where = keys.index(after) + 1 if after in keys else 0
+        return [key for key in keys[where:] + keys[:where] if key != after]
+
+
+def listing(store: Store, annotator: str, order: Sequence[str] = (), locked: bool = False) -> Listing:
+    """Read it. order: keys that come first; the others follow at random, which is the same for everybody.
+
+    locked: the studies of the hold-out, else those of the rest.
+    """
+    held_out = locked_patients(store.folder)
+    studies = [study for study in store.studies() if (study.patient in held_out) == locked]
+    drawn = [place.key for place in at_random([study.key for study in studies])]
+    places = {key: place for place, key in reversed(list(enumerate([*order, *drawn])))}
+    with store.snapshot() as connection:
+        heads = {study.key: heads_of(connection, study.key) for study in studies}
+        signed = {row.revision: row.author for row in connection.execute(select(t.sign_offs))}
+        given = {row.study: row.annotator for row in connection.execute(select(t.assignments))}
+    rows = [_row(study.key, heads[study.key], signed, given.get(study.key), annotator) for study in studies]
+    return Listing(tuple(sorted(rows, key=lambda row: (STATES.index(row.state), places[row.key]))))
+
+
+def _row(key: str, heads: Sequence[str], signed: dict[str, str], given: str | None, annotator: str) -> Row:
+    if len(heads) > 1:
+        return Row(key, "forked", f"{len(heads)} versions")
+    if heads and heads[0] in signed:
+        return Row(key, "done", f"signed off by {signed[heads[0]]}")
+    if given == annotator:
+        return Row(key, "mine", "in work")
+    if given is not None:
+        return Row(key, "given", f"with {given}")
+    return Row(key, "waiting", "predicted" if heads else "new")

@@ -1,0 +1,95 @@
+"""Who may talk to the browser reviewer, and what is refused before it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from SpineLandmarksLib.cli import main
+from SpineLandmarksLib.errors import AccessError
+from SpineLandmarksLib.web.access import Access, check_exposure, is_loopback
+
+HERE = {"Host": "127.0.0.1:8080"}
+
+
+@pytest.fixture
+def access() -> Access:
+    return Access()
+
+
+def test_each_start_has_a_key_of_its_own_that_is_not_printed_by_accident(access: Access) -> None:
+    assert access.key != Access().key
+    assert len(access.key) >= 43  # 256 bits
+    assert access.key not in repr(access)
+
+
+def test_the_address_lets_in_and_then_the_cookie_does(access: Access) -> None:
+    assert access.address(8080) == f"http://127.0.0.1:8080/?secret={access.key}"
+    assert access.judge(HERE, {"secret": access.key}, {}).is_new
+    verdict = access.judge(HERE, {}, {"spine-landmarks-8080": access.key})
+    assert (verdict.reason, verdict.is_new) == ("", False)
+
+
+@pytest.mark.parametrize("query", [{}, {"secret": ""}, {"secret": "wslink-secret"}, {"secret": "é"}])
+def test_without_the_key_nobody_comes_in(access: Access, query: dict[str, str]) -> None:
+    assert "key of this start" in access.judge(HERE, query, {}).reason
+
+
+def test_the_cookie_of_another_port_does_not_let_in(access: Access) -> None:
+    assert access.judge(HERE, {}, {"spine-landmarks-8081": access.key}).reason
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "https://127.0.0.1:8080", "http://127.0.0.1:8081", ""]
+)
+def test_another_page_is_refused_even_with_the_key(access: Access, origin: str) -> None:
+    assert "another page" in access.judge({**HERE, "Origin": origin}, {"secret": access.key}, {}).reason
+
+
+@pytest.mark.parametrize("host", ["evil.example:8080", "", "127.0.0.1.evil.example", "[::1", "127.0.0.1@evil.example"])
+def test_a_name_that_was_bent_to_this_computer_is_refused(access: Access, host: str) -> None:
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    assert "own name" in access.judge(headers, {"secret": access.key}, {}).reason
+
+
+def test_its_own_page_may_ask(access: Access) -> None:
+    for host in ("127.0.0.1:8080", "localhost:8080", "[::1]:8080"):
+        assert not access.judge({"Host": host, "Origin": f"http://{host}"}, {"secret": access.key}, {}).reason
+
+
+def test_another_computer_needs_tls_or_a_word_for_doing_without(tmp_path: Path) -> None:
+    pem = tmp_path / "a.pem"
+    pem.touch()
+    check_exposure("127.0.0.1", None, None, False)
+    check_exposure("0.0.0.0", pem, pem, False)
+    check_exposure("0.0.0.0", None, None, True)
+    for host in ("0.0.0.0", "::", "192.0.2.7", "reviewer.example"):
+        assert not is_loopback(host)
+        with pytest.raises(AccessError, match="--without-tls"):
+            check_exposure(host, None, None, False)
+    with pytest.raises(AccessError, match="both"):
+        check_exposure("127.0.0.1", pem, None, False)
+    with pytest.raises(AccessError, match="there is none"):
+        check_exposure("127.0.0.1", pem, tmp_path / "none.pem", False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--demo", "--host", "0.0.0.0"], "--tls-cert"),
+        ([], "--demo"),
+        (["a", "--demo"], "both or neither"),
+        (["--demo", "--port", "70000"], "0..65535"),
+        (["nowhere"], "dataset init"),
+    ],
+)
+def test_the_command_says_in_one_line_what_it_cannot_do(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(["review", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert says in told

@@ -1,0 +1,456 @@
+"""The reviewer's logic without a browser: queue, saving, sign-off, and what goes wrong in the middle of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from SpineLandmarksLib.dataset.add import Adding, add_source
+from SpineLandmarksLib.dataset.find import Source
+from SpineLandmarksLib.errors import AccessError, LandmarkError, SpineLandmarksError
+from SpineLandmarksLib.formats.json_result import as_json
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksLib.review.folder import init_dataset, open_dataset
+from SpineLandmarksLib.review.retrain_state import Progress
+from SpineLandmarksLib.review.store import Store
+from SpineLandmarksLib.training.phantom.files import write_nifti
+from SpineLandmarksLib.training.phantom.phantom import Phantom, make_phantom
+from SpineLandmarksLib.web.actions import Actions
+from SpineLandmarksLib.web.desk import Desk, Said
+from SpineLandmarksLib.web.learning import Learning
+from SpineLandmarksLib.web.localizing import Localizing
+from SpineLandmarksLib.web.shown import shown
+from SpineLandmarksLib.web.uploads import Incoming, take_in
+
+
+class FakeWorker:
+    """Takes jobs; the test says what becomes of them."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.messages: list[dict[str, Any]] = []
+        self.cancelled: list[str] = []
+
+    def warm(self) -> None: ...
+    def close(self) -> None: ...
+
+    def submit(self, path: Path, **asked: Any) -> str:
+        self.asked.append({"path": path, **asked})
+        return str(len(self.asked))
+
+    def cancel(self, job_id: str) -> None:
+        self.cancelled.append(job_id)
+
+    def poll(self) -> list[dict[str, Any]]:
+        messages, self.messages = self.messages, []
+        return messages
+
+    def answer(self, **message: Any) -> None:
+        self.messages.append({"id": str(len(self.asked)), **message})
+
+
+class FakeScene:
+    """Views that nobody looks at."""
+
+    mode, slice_index = "look", 3
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+class At:
+    """An annotator at a desk, and what was said to them."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.worker, self.said = FakeWorker(), list[Said]()
+        self.desk = Desk(store, Localizing(lambda: self.worker), on_say=self.said.append)  # type: ignore[arg-type, return-value]
+        self.questions: list[tuple[str, Callable[[], None]]] = []
+        self.actions = Actions(self.desk, FakeScene(), lambda text, then: self.questions.append((text, then)))
+        self.desk.begin(name)
+        self.settle()
+
+    def settle(self, seconds: float = 20.0) -> None:
+        limit = time.monotonic() + seconds
+        self.desk.poll()
+        while self.desk.is_busy:
+            assert time.monotonic() < limit, (self.desk.saver.words, self.said)
+            time.sleep(0.01)
+            self.desk.poll()
+
+    def poll_until(self, is_so: Callable[[], object]) -> None:
+        limit = time.monotonic() + 20
+        while not is_so():
+            assert time.monotonic() < limit, (self.desk.saver.words, self.said)
+            time.sleep(0.01)
+            self.desk.poll()
+
+    @property
+    def key(self) -> str:
+        assert self.desk.opened is not None
+        return self.desk.opened.study.key
+
+    def localize(self, found: LandmarkSet) -> None:
+        self.actions.do("localize")
+        self.worker.answer(event="done", result=as_json(found))
+        self.settle()
+
+    def move(self, name: str) -> None:
+        session = self.desk.session
+        assert session is not None
+        r, a, s = session[name].position_ras_mm or (0, 0, 0)
+        session.move(name, (r, a, s + 1))
+
+
+@pytest.fixture(scope="module")
+def phantoms() -> list[Phantom]:
+    return [make_phantom(seed, matrix=(96, 80), pixel_mm=3.1, slices=3, slice_mm=4.4) for seed in (11, 12, 13)]
+
+
+@pytest.fixture(scope="module")
+def a_filled_folder(phantoms: list[Phantom], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("filled") / "dataset"
+    store = init_dataset(folder)
+    for number, phantom in enumerate(phantoms, start=1):
+        path = write_nifti(phantom, folder / f"volume{number}.nii")
+        add_source(store, Source(path, f"study{number}", f"p{number}"), [], Adding())
+    store.close()
+    return folder
+
+
+@pytest.fixture
+def store(a_filled_folder: Path, tmp_path: Path) -> Iterator[Store]:
+    folder = tmp_path / "dataset"
+    shutil.copytree(a_filled_folder, folder)
+    opened = open_dataset(folder)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sit_down(store: Store) -> Iterator[Callable[..., At]]:
+    made: list[At] = []
+
+    def sit(name: str = "A. Reader", at: Store | None = None) -> At:
+        made.append(At(at or store, name))
+        return made[-1]
+
+    yield sit
+    for one in made:
+        one.desk.close()
+
+
+@pytest.fixture
+def found(phantoms: list[Phantom]) -> Callable[[At], LandmarkSet]:
+    """What a model would say of the study that is open."""
+
+    def find(at: At) -> LandmarkSet:
+        truth = phantoms[int(at.key.removeprefix("study")) - 1].landmarks
+        marks = [replace(truth[name], status="predicted", confidence=0.9, needs_review=False) for name in LUMBAR11]
+        return LandmarkSet(tuple(marks), slice_index=1, bundle="model@1", spacing_mm=(3.1, 3.1))
+
+    return find
+
+
+def test_a_study_is_taken_localized_corrected_and_signed_off(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    at = sit_down()
+    first = at.key
+    at.localize(found(at))
+    at.move("L3")
+    at.settle()
+    model, mine = store.history(first)
+    assert (model.author, mine.author, mine.parent) == ("model@1", "A. Reader", model.id)
+    assert mine.landmarks["L3"].status == "corrected"
+    with pytest.raises(LandmarkError, match=r"still to decide: T12-L1"):
+        at.actions.do("sign_off")
+    at.actions.do("confirm_all")
+    at.actions.do("sign_off")
+    at.poll_until(lambda: at.key != first)
+    at.settle()
+    assert [one.study for one in store.signed_off()] == [first]
+    assert (store.folder / "landmarks.json").is_file()
+    assert first not in store.assignments()
+    assert shown(at.desk, at.actions)["done_count"] == 1
+
+
+def test_no_two_annotators_get_the_same_study(sit_down: Callable[..., At]) -> None:
+    one, two, three = sit_down("One"), sit_down("Two"), sit_down("Three")
+    assert len({one.key, two.key, three.key}) == 3
+    two.desk.open(one.key)
+    two.settle()
+    assert any(f"{one.key} is with One" in said.text for said in two.said)
+    assert two.key != one.key
+    four = sit_down("Four")
+    assert four.desk.opened is None
+    assert "with others" in four.said[-1].text
+
+
+def test_a_study_that_was_only_looked_at_is_free_for_others(sit_down: Callable[..., At], store: Store) -> None:
+    at = sit_down("One")
+    first = at.key
+    at.actions.do("skip")
+    at.settle()
+    assert at.key != first
+    assert set(store.assignments()) == {at.key}
+
+
+def test_work_goes_on_where_it_ended_after_a_restart(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]
+) -> None:
+    before = sit_down()
+    before.localize(found(before))
+    before.move("L3")
+    before.actions.comment("Bright disc")
+    key, position = before.key, before.desk.session["L3"].position_ras_mm  # type: ignore[index]
+    before.desk.close()  # at once: what is not saved yet is saved now
+    after = sit_down()
+    assert after.key == key
+    assert after.desk.session is not None
+    assert after.desk.session["L3"].status == "corrected"
+    assert after.desk.session["L3"].position_ras_mm == pytest.approx(position, abs=1e-3)
+
+
+def test_a_worker_that_dies_says_so_and_the_next_try_works(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]
+) -> None:
+    at = sit_down()
+    at.actions.do("localize")
+    assert shown(at.desk, at.actions)["job_stage"]
+    at.worker.answer(event="lost", error="The worker process ended (SIGKILL) before the job was done. Try again")
+    at.settle()
+    assert at.said[-1] == Said("The worker process ended (SIGKILL) before the job was done. Try again", "error")
+    at.localize(found(at))
+    assert at.desk.session is not None
+    assert at.desk.session["L3"].status == "predicted"
+
+
+def test_relocalizing_goes_around_what_a_person_said(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]
+) -> None:
+    at = sit_down()
+    at.localize(found(at))
+    at.move("L3")
+    at.actions.select("L4")
+    at.actions.do("not_visible")
+    mine = at.desk.session["L3"].position_ras_mm  # type: ignore[index]
+    at.actions.do("relocalize")
+    assert at.worker.asked[-1]["given"] == {"L3": mine, "L4": None}
+    at.worker.answer(event="done", result=as_json(found(at)))
+    at.settle()
+    assert at.desk.session is not None
+    assert at.desk.session["L3"].position_ras_mm == mine
+    assert at.desk.session["L4"].status == "not_visible"
+
+
+def test_localizing_anew_asks_before_it_replaces_corrections(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]
+) -> None:
+    at = sit_down()
+    at.localize(found(at))
+    at.move("L3")
+    at.actions.do("localize")
+    (question, then), asked = at.questions[0], len(at.worker.asked)
+    assert "corrections" in question
+    then()
+    assert len(at.worker.asked) == asked + 1
+
+
+def test_a_result_for_a_study_that_is_no_longer_open_changes_nothing(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    at = sit_down()
+    first, landmarks = at.key, found(at)
+    at.actions.do("localize")
+    at.actions.do("skip")
+    at.poll_until(lambda: at.key != first)
+    at.worker.answer(event="done", result=as_json(landmarks))
+    at.settle()
+    assert at.desk.session is not None
+    assert at.desk.session["L3"].is_absent
+    assert store.history(first) == []
+
+
+def test_a_store_that_vanishes_is_told_and_what_was_done_is_kept(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    at = sit_down()
+    at.localize(found(at))
+    copies = {file: file.read_bytes() for file in store.folder.glob("store.sqlite*")}
+    for file in copies:
+        file.unlink()
+    at.move("L3")
+    at.poll_until(lambda: at.desk.saver.words[1] == "failed")
+    assert "Nothing is lost" in at.desk.saver.words[0]
+    at.move("L4")  # work goes on
+    for file, content in copies.items():
+        file.write_bytes(content)
+    assert at.desk.saver.current is not None
+    at.desk.saver.current.retry_at = 0
+    at.poll_until(lambda: at.desk.saver.words[1] == "saved")
+    head = store.head(at.key)
+    assert head is not None
+    assert [head.landmarks[name].status for name in ("L3", "L4", "L5")] == ["corrected", "corrected", "predicted"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may write everywhere")
+def test_a_folder_that_may_only_be_read_is_told(store: Store, sit_down: Callable[..., At]) -> None:
+    at = sit_down()
+    for path in (store.folder, *store.folder.glob("store.sqlite*")):
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    at.actions.comment("Bright disc")
+    at.poll_until(lambda: at.desk.saver.words[1] == "failed")
+    store.folder.chmod(0o700)
+
+
+def test_a_study_whose_volume_has_changed_is_shown_as_the_slice_that_was_kept(
+    sit_down: Callable[..., At], store: Store, phantoms: list[Phantom]
+) -> None:
+    for number in (1, 2, 3):
+        write_nifti(phantoms[number % 3], store.folder / f"volume{number}.nii")
+    at = sit_down()
+    assert at.desk.opened is not None
+    assert len(at.desk.opened.stack) == 1
+    assert any("has changed since it was annotated" in said.text for said in at.said)
+    truth = phantoms[int(at.key.removeprefix("study")) - 1]
+    position = truth.landmarks["L3"].position_ras_mm
+    assert position is not None
+    assert at.desk.opened.frame.pixel_xy(position) == pytest.approx(truth.landmarks["L3"].pixel_xy, abs=1e-3)
+    assert not at.actions.can()["localize"]
+    with pytest.raises(LandmarkError, match="changed or is not there"):
+        at.desk.localize()
+
+
+def test_a_study_without_its_image_is_passed_over(sit_down: Callable[..., At], store: Store) -> None:
+    for study in store.studies():
+        (store.folder / study.image).unlink()
+        shutil.move(store.folder / study.source, store.folder / "gone")
+    at = sit_down()
+    at.poll_until(lambda: len(at.said) >= 1)
+    assert "is not there. Put it back; its landmarks are kept" in at.said[0].text
+
+
+def test_two_versions_of_a_study_are_told(sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]) -> None:
+    at = sit_down()
+    at.localize(found(at))
+    elsewhere = at.desk.session
+    assert elsewhere is not None
+    other = replace(elsewhere.revision(at.desk.opened.study.reference), author="B. Reader")  # type: ignore[union-attr]
+    at.desk.store.save(other)
+    at.move("L3")
+    at.settle()
+    assert any("Both versions are kept" in said.text for said in at.said)
+
+
+def test_keys_do_what_their_buttons_may(sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]) -> None:
+    at = sit_down()
+    at.localize(found(at))
+    session = at.desk.session
+    assert session is not None
+    at.actions.key("Ctrl+Z")  # nothing to undo
+    at.actions.select("L3")
+    before = session["L3"].pixel_xy
+    at.actions.key("Shift+ArrowRight")
+    assert before is not None
+    assert session["L3"].pixel_xy == pytest.approx((before[0] + 3.0 / 3.1, before[1]), abs=1e-3)
+    at.actions.key("C")
+    assert session["L3"].status == "confirmed"
+    with pytest.raises(LandmarkError, match="not confirmed"):
+        at.actions.key("ArrowLeft")
+    at.actions.key("J")
+    assert at.actions.selected == "L3-L4"
+    at.actions.key("Shift+U")
+    assert "nevertheless" in at.questions[0][0]
+    at.questions[0][1]()
+    assert session["L3-L4"].position_ras_mm != found(at)["L3-L4"].position_ras_mm
+
+
+def test_an_upload_is_counted_and_named_by_us(tmp_path: Path) -> None:
+    incoming = Incoming(tmp_path, "Doe^John.nii.gz", 10)
+    incoming.write(b"\x1f\x8b12345678")
+    path = incoming.finish()
+    assert path.read_bytes() == b"\x1f\x8b12345678"
+    assert "Doe" not in str(path)
+    larger = Incoming(tmp_path, "a.nii.gz", 10)
+    with pytest.raises(AccessError, match="larger"):
+        larger.write(b"\x1f\x8b123456789")
+    larger.close()
+    with pytest.raises(AccessError, match="another kind"):
+        Incoming(tmp_path, "run.py", 10)
+    wrong = Incoming(tmp_path, "a.zip", 10)
+    with pytest.raises(AccessError, match="something else"):
+        wrong.write(b"\x7fELF")
+    wrong.close()
+    assert list((tmp_path / "uploads").iterdir()) == [path]
+
+
+def test_an_uploaded_study_is_added_and_one_that_is_none_is_taken_away(
+    store: Store, sit_down: Callable[..., At], tmp_path: Path
+) -> None:
+    at = sit_down()
+    path = store.folder / "uploads" / "upload-1.nii"
+    path.parent.mkdir()
+    write_nifti(make_phantom(14, matrix=(96, 80), pixel_mm=3.1, slices=3, slice_mm=4.4), path)
+    at.desk.add(path, take_in)
+    at.poll_until(lambda: at.key == "upload-1")
+    broken = path.with_name("upload-2.nii")
+    broken.write_bytes(b"\x5c\x01\0\0" + bytes(400))
+    with pytest.raises(SpineLandmarksError):
+        take_in(store, broken)
+    assert not broken.exists()
+
+
+def test_marks_that_nobody_placed_say_so(sit_down: Callable[..., At]) -> None:
+    at = sit_down()
+    rows = shown(at.desk, at.actions)["rows"]
+    assert [row["words"] for row in rows] == ["not placed"] * 11
+    assert at.desk.session is not None
+    assert isinstance(at.desk.session["L3"], Landmark)
+
+
+class FakeRetraining:
+    """A training that the test leads. State "done" means that its model was promoted."""
+
+    label = "Retrain"
+
+    def __init__(self) -> None:
+        self.state, self.begun, self.stopped = "none", list[str](), 0
+
+    def progress(self) -> Progress:
+        return Progress(self.state, f"It is {self.state}", 5, 10, promoted=True if self.state == "done" else None)
+
+    def start(self, by: str) -> None:
+        self.begun.append(by)
+        self.state = "running"
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+def test_retraining_is_asked_shown_stopped_and_its_model_put_to_work() -> None:
+    retraining, worker, asked = FakeRetraining(), FakeWorker(), list[Callable[[], object]]()
+    localizing = Localizing(lambda: worker)  # type: ignore[arg-type, return-value]
+    localizing.warm()
+    learning = Learning(retraining, localizing, clock=lambda: 0.0)  # type: ignore[arg-type]
+    learning.poll()
+    assert learning.shown()["retrain_text"] == ""
+    learning.press("A. Reader", 15, lambda text, then: asked.append(then) if "15 studies" in text else None)
+    assert retraining.begun == []
+    asked[0]()
+    assert retraining.begun == ["A. Reader"]
+    learning._next_look = 0.0
+    assert learning.poll()
+    assert (learning.shown()["retrain_runs"], learning.shown()["retrain_share"]) == (True, 48)
+    learning.press("A. Reader", 15, lambda text, then: None)
+    assert retraining.stopped == 1
+    retraining.state = "done"
+    learning._next_look = 0.0
+    learning.poll()
+    assert localizing.client is None  # the next job starts one of the new model

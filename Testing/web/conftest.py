@@ -1,0 +1,113 @@
+"""A reviewer that runs as people start it, a real browser, and pictures of each state.
+
+SPINE_LANDMARKS_SCREENSHOTS names a folder for the pictures; without it they go where the test's other files go.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+#: What a browser needs where it runs as root, without a screen and without asking the network for anything.
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync")  # fmt: skip
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+OWN = "the browser reviewer has an environment of its own: make test uses .venv-web"
+pytest.importorskip("trame_slicer", reason=OWN)
+pytest.importorskip("playwright", reason=OWN)
+
+
+class Reviewer:
+    """A reviewer in a process of its own. address: what it told to open; temporary: where its demo lies."""
+
+    def __init__(self, temporary: Path, *arguments: str) -> None:
+        self.temporary = temporary
+        self.log = temporary / "log.txt"
+        command = (sys.executable, "-m", "SpineLandmarksLib", "review", *arguments, "--no-browser")
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
+        environment.pop("DISPLAY", None)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        self.address = self._await_address()
+
+    def _await_address(self) -> str:
+        limit = time.monotonic() + 90
+        while time.monotonic() < limit and self.process.poll() is None:
+            told = re.search(r"Open (\S+)\n", self.text)
+            if told:
+                return told[1]
+            time.sleep(0.1)
+        raise AssertionError(f"the reviewer did not start:\n{self.text}")
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    @property
+    def folder(self) -> Path:
+        """Of the demo's data set."""
+        return next(self.temporary.glob("spine-landmarks-demo-*"))
+
+    def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(20)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def start_reviewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Reviewer]]:
+    started = []
+
+    def start(*arguments: str) -> Reviewer:
+        started.append(Reviewer(tmp_path_factory.mktemp("reviewer"), *arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def the_demo(start_reviewer: Callable[..., Reviewer]) -> Reviewer:
+    return start_reviewer("--demo")
+
+
+@pytest.fixture(scope="module")  # as long as it runs, so does its event loop, and no other can
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        pytest.fail("Expected a chromium to test the page with; found none. Install it: apt-get install chromium")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the pictures."""
+    named = os.environ.get("SPINE_LANDMARKS_SCREENSHOTS")
+    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,210 @@
+"""The views on the server without a browser: what the mouse does to a point, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from SpineLandmarksLib.imaging.stack import SagittalStack
+from SpineLandmarksLib.landmarks import LandmarkSet
+from SpineLandmarksLib.review.frame import ImageFrame
+from SpineLandmarksLib.review.session import Session
+from SpineLandmarksLib.review.study import Study
+from SpineLandmarksLib.training.phantom.phantom import Phantom
+from SpineLandmarksLib.web.opening import Opened
+
+SIZE = 400
+
+
+class Mouse:
+    """Moves over the sagittal view of a scene, in pixels from its top left."""
+
+    def __init__(self, scene: Any) -> None:
+        self._window = scene._views[0].interactor()
+
+    def do(self, event: str, x: int, y: int) -> None:
+        self._window.SetEventInformation(x, SIZE - 1 - y, 0, 0)
+        self._window.InvokeEvent(f"{event}Event")
+
+    def drag(self, start: tuple[int, int], by: tuple[int, int]) -> None:
+        """Press and move, and do not let go."""
+        x, y = start
+        self.do("MouseMove", x, y)
+        self.do("LeftButtonPress", x, y)
+        for share in (0.5, 1.0):
+            self.do("MouseMove", x + round(by[0] * share), y + round(by[1] * share))
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """Views want one to render in."""
+    made = asyncio.new_event_loop()
+    asyncio.set_event_loop(made)
+    yield made
+    for task in asyncio.all_tasks(made):
+        task.cancel()
+    made.run_until_complete(asyncio.sleep(0))
+    asyncio.set_event_loop(None)
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def refusals() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def a_scene(loop: asyncio.AbstractEventLoop, refusals: list[str]) -> Any:
+    async def make() -> Any:
+        from trame.app import get_server
+
+        from SpineLandmarksLib.web.scene import Scene
+
+        return Scene(get_server("views", client_type="vue3"), lambda: None, refusals.append, lambda: None)
+
+    scene = loop.run_until_complete(make())
+    for view in scene._views:
+        view.update_size(SIZE, SIZE)
+        view.interactor().InvokeEvent("WindowResizeEvent")
+    return scene
+
+
+@pytest.fixture
+def opened(a_phantom: Phantom) -> Opened:
+    study = Study("phantom", "p", "images/p.png", "00", (80, 96), slice_index=3)
+    stack = SagittalStack(a_phantom.voxels, a_phantom.ras_from_ijk)
+    frame = ImageFrame.of(stack)
+    assert frame is not None
+    return Opened(study, stack, frame, Path("p"), on_slice(a_phantom, frame, 3), None)
+
+
+def on_slice(phantom: Phantom, frame: ImageFrame, index: int) -> LandmarkSet:
+    """The truth as a model gives it: all on one slice."""
+    from dataclasses import replace
+
+    from SpineLandmarksLib.geometry import ras_from_slice
+
+    marks = [
+        replace(mark, status="predicted", confidence=0.9,
+                position_ras_mm=tuple(map(float, ras_from_slice(frame.ras_from_ijk, index, mark.pixel_xy))))
+        for mark in phantom.landmarks if mark.pixel_xy is not None
+    ]  # fmt: skip
+    return LandmarkSet(tuple(marks), slice_index=index)
+
+
+@pytest.fixture
+def session(a_scene: Any, opened: Opened) -> Session:
+    made = opened.session("A. Reader")
+    a_scene.show(made, opened)
+    a_scene.fit()
+    return made
+
+
+@pytest.fixture
+def mouse(a_scene: Any, session: Session) -> Mouse:
+    return Mouse(a_scene)
+
+
+def moved(session: Session, opened: Opened, name: str) -> np.ndarray:
+    """Native pixels (x, y) from where the model had it."""
+    before, after = session.original[name].position_ras_mm, session[name].position_ras_mm
+    assert before is not None
+    assert after is not None
+    return np.subtract(opened.frame.ijk(after), opened.frame.ijk(before))
+
+
+def test_a_point_that_is_dragged_is_corrected_on_its_slice(
+    a_scene: Any, session: Session, opened: Opened, mouse: Mouse
+) -> None:
+    place = a_scene.pixel(session["L3"].position_ras_mm)
+    mouse.drag(place, (20, -12))
+    assert session["L3"].status == "predicted"  # not before it is let go
+    mouse.do("LeftButtonRelease", place[0] + 20, place[1] - 12)
+    assert session["L3"].status == "corrected"
+    scale = SIZE / 96  # pixels of the view in one of the image, whose rows fill it
+    assert moved(session, opened, "L3") == pytest.approx([20 / scale, -12 / scale, 0], abs=0.3)
+    assert [mark.name for mark in session.current if mark.status == "corrected"] == ["L3"]
+
+
+def test_a_point_that_nobody_holds_any_more_stays_where_it_was_last(
+    a_scene: Any, session: Session, opened: Opened, mouse: Mouse
+) -> None:
+    mouse.drag(a_scene.pixel(session["L4"].position_ras_mm), (16, 0))
+    a_scene.end_drags()  # the browser has gone
+    assert session["L4"].status == "corrected"
+    assert moved(session, opened, "L4")[0] == pytest.approx(16 / (SIZE / 96), abs=0.3)
+
+
+def test_a_confirmed_point_cannot_be_dragged(a_scene: Any, session: Session, mouse: Mouse) -> None:
+    session.confirm("L3")
+    mouse.drag(a_scene.pixel(session["L3"].position_ras_mm), (16, 0))
+    a_scene.end_drags()
+    assert session["L3"].position_ras_mm == session.original["L3"].position_ras_mm
+
+
+def test_a_missing_landmark_is_placed_with_a_click(
+    a_scene: Any, session: Session, opened: Opened, mouse: Mouse
+) -> None:
+    where = a_scene.pixel(session["L2"].position_ras_mm)
+    session.mark_not_visible("L2")
+    a_scene.start_placing("L2")
+    assert a_scene.mode == "place"
+    mouse.do("MouseMove", *where)
+    mouse.do("LeftButtonPress", *where)
+    mouse.do("LeftButtonRelease", *where)
+    assert session["L2"].status == "corrected"
+    assert moved(session, opened, "L2")[:2] == pytest.approx([0, 0], abs=0.2)
+    assert a_scene.mode == "look"
+
+
+def test_placing_can_be_given_up(a_scene: Any, session: Session, mouse: Mouse) -> None:
+    session.mark_not_visible("L2")
+    a_scene.start_placing("L2")
+    mouse.do("MouseMove", 100, 100)
+    a_scene.look()
+    assert session["L2"].status == "not_visible"
+    assert a_scene.mode == "look"
+
+
+def test_slices_window_and_zoom_are_what_they_were_set_to(a_scene: Any, session: Session, mouse: Mouse) -> None:
+    a_scene.go_to_slice(5)
+    assert a_scene.slice_index == 5
+    a_scene.fit()
+    assert a_scene.slice_index == 5
+    a_scene.set_window(10.0, 90.0)
+    assert a_scene.window == (10.0, 90.0)
+    a_scene.reset_window()
+    assert a_scene.window != (10.0, 90.0)
+    before = a_scene._scales()[0]
+    a_scene.zoom(1.25)
+    assert a_scene._scales()[0] == pytest.approx(before / 1.25)
+    mouse.do("MouseMove", 50, 50)
+    mouse.do("MouseWheelForward", 50, 50)
+    assert a_scene.slice_index != 5
+
+
+def test_a_window_of_another_size_shows_the_whole_image_still(a_scene: Any, session: Session) -> None:
+    a_scene.fit()
+    before = a_scene._scales()[0]
+    view = a_scene._views[0]
+    for size in (SIZE // 2, SIZE):
+        view.update_size(size, size)
+        view.interactor().InvokeEvent("WindowResizeEvent")
+        assert a_scene._scales()[0] == pytest.approx(before * SIZE / size, rel=0.02)
+
+
+def test_looking_at_a_landmark_goes_to_its_slice(a_scene: Any, session: Session) -> None:
+    a_scene.go_to_slice(0)
+    a_scene.jump("L3")
+    assert a_scene.slice_index == 3
+
+
+def test_nothing_was_refused(refusals: list[str], session: Session) -> None:
+    assert refusals == []
+
+
