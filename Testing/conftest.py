@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,14 @@ from SpineLandmarksLib.transforms import Preparation, prepare_slice
 from SpineLandmarksLib.uncertainty import Calibration
 
 ROOT = Path(__file__).resolve().parents[1]
+#: The browser reviewer has an environment of its own, .venv-web, in which `make test` runs these too.
+collect_ignore = [] if find_spec("trame_slicer") else ["web"]
 SHIPPED = ROOT / "Resources" / "Models" / "lumbar11"
 PEAKS = 6
+
+
+def pytest_report_header() -> str | None:
+    return "Testing/web is left out here: .venv-web/bin/python -m pytest Testing/web" if collect_ignore else None
 
 
 @pytest.fixture(scope="session")

@@ -180,6 +180,7 @@ class Reviewer:
             return
         session.listen(lambda correction: self._touch())
         self.actions.selected = None
+        self._says = [one for one in self._says if one[2].kind == "info"]  # the rest was about what is gone
         self.scene.show(session, opened)
         self.state.comment = session.comment
         self._touch()

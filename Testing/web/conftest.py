@@ -24,10 +24,6 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
          "--disable-component-update", "--disable-sync")  # fmt: skip
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-OWN = "the browser reviewer has an environment of its own: make test uses .venv-web"
-pytest.importorskip("trame_slicer", reason=OWN)
-pytest.importorskip("playwright", reason=OWN)
-
 
 class Reviewer:
     """A reviewer in a process of its own. address: what it told to open; temporary: where its demo lies."""
