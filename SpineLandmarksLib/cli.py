@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
@@ -208,18 +208,25 @@ def _add_experiment(commands: argparse._SubParsersAction[argparse.ArgumentParser
     from SpineLandmarksLib.training.experiments.arguments import add_arguments
 
     p = commands.add_parser("experiment", help="train and judge many networks side by side, and write their table")
-    _add_robustness(add_arguments(p))
+    kinds = add_arguments(p)
+    _add_judged(kinds, "robustness", "one bundle on slices that are changed in known ways", run_robustness)
+    strange = _add_judged(kinds, "strange", "one bundle on pictures it should not be trusted on", run_strange)
+    strange.add_argument("--volumes", type=Path, metavar="DIR", help="also other planes of the NIfTI volumes in DIR")
     p.set_defaults(run=run_experiment)
 
 
-def _add_robustness(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = kinds.add_parser("robustness", help="one bundle on slices that are changed in known ways")
+def _add_judged(
+    kinds: argparse._SubParsersAction[argparse.ArgumentParser], kind: str, text: str,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:  # fmt: skip
+    p = kinds.add_parser(kind, help=text)
     p.add_argument("dataset", type=Path, metavar="DATASET", help="folder with landmarks.json and images/")
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument("--document", type=Path, metavar="FILE.md", help="also write the table into its section")
     _add_holdout(p, "judge only the N patients that `train --holdout N` leaves out")
     _add_model(p)
-    p.set_defaults(run=run_robustness, progress=show_progress)
+    p.set_defaults(run=run, progress=show_progress)
+    return p
 
 
 def run_predict(options: argparse.Namespace) -> int:
@@ -314,6 +321,12 @@ def run_robustness(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.training.experiments.robustness import robustness_command
 
     return robustness_command(options)
+
+
+def run_strange(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.training.experiments.strange import strange_command
+
+    return strange_command(options)
 
 
 def show_progress(done: int, total: int) -> None:

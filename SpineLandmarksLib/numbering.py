@@ -6,8 +6,11 @@ The chain solver finds places and names together. Here the places stay and the n
     margin  = sum_l v_l E[l, 0] - max over s = -2, +2 of sum_l v_l E[l, s]        one level is two landmarks
     six     = max over k of sum_{l < k} (E[l, -2] - E[l, 0])   the upper names lie one level nearer to the head
     four    = max over k of sum_{l < k} (E[l, +2] - E[l, 0])   the upper names lie one level nearer to the feet
+    foot    = -log of the probability that the lowest landmark's own heatmap puts below its place
 
-A chain that is right has a large margin and no gain. Where the sacrum and the upper spine contradict each other, six or
+A chain that is right has a large margin, a large foot and no gain. The foot is what tells a chain that lies a level too
+high on a well-formed first sacral disc: all other landmarks follow the lowest one and are as sure as it is, while its
+own heatmap still shows the disc below. Where the sacrum and the upper spine contradict each other, six or
 four bodies lie between them (an L6, a sacralized L5 or a transitional vertebra), or one of the two was misjudged. numpy
 only; all values are natural logarithms (nats).
 """
@@ -27,17 +30,21 @@ Array = NDArray[np.float64]
 LEVEL = 2
 #: A heatmap that puts less than this near a place says no more than "not here".
 LOG_NOTHING = -8.0
+#: A peak of the lowest landmark this far below its place is another disc: less than a level, more than a disc's height.
+BELOW_MM = 15.0
 #: How near to a place a peak counts for it: less than half the way from a body to its disc.
 NEAR_MM = 7.0
 
 
 @dataclass(frozen=True)
 class Numbering:
-    """Nats by which the chosen names beat the next numbering, and by which a body more or less would explain better."""
+    """Nats by which the chosen names beat the next numbering, by which a body more or less would explain better, and
+    by which the lowest landmark excludes a disc below it."""
 
     margin: float
     six: float
     four: float
+    foot: float
 
     @property
     def anomaly(self) -> float:
@@ -50,13 +57,14 @@ def number(
     """Compare numberings of the chain's places (L, 2), nan where out of view; the rest as in `solve_chain`."""
     count = len(places_mm)
     if np.isnan(places_mm).all():
-        return Numbering(0.0, 0.0, 0.0)
+        return Numbering(0.0, 0.0, 0.0, 0.0)
     places = extended(places_mm, prior.mean_offset_mm(scale))
     rows = np.arange(count) + LEVEL
     kept, up, down = (_evidence(places[rows + shift], xy_mm, log_mass, extent_mm) for shift in (0, -LEVEL, LEVEL))
     vote = np.ones(count) if prior.vote is None else prior.vote
     margin = float(vote @ kept - max(vote @ up, vote @ down))
-    return Numbering(margin, _most(up - kept), _most(down - kept))
+    foot = _foot(places_mm[-1], xy_mm[-1], log_mass[-1], scale)
+    return Numbering(margin, _most(up - kept), _most(down - kept), foot)
 
 
 def extended(places_mm: Array, step_mm: Array) -> Array:
@@ -77,6 +85,16 @@ def _evidence(places: Array, xy_mm: Array, log_mass: Array, extent_mm: Array) ->
     mass = np.where(near, np.exp(log_mass), 0.0).sum(1)
     inside = ((places > extent_mm[0]) & (places < extent_mm[1])).all(-1)
     return np.where(inside, np.log(np.maximum(mass, np.exp(LOG_NOTHING))), LOG_OUT_OF_VIEW)
+
+
+def _foot(place_mm: Array, xy_mm: Array, log_mass: Array, scale: float) -> float:
+    """From the lowest landmark's place (2,) and peaks (K, 2); 0 where it is out of view."""
+    if np.isnan(place_mm).any():
+        return 0.0
+    offset = xy_mm - place_mm
+    is_below = (offset[:, 1] > 0) & (np.linalg.norm(offset, axis=-1) > BELOW_MM * scale)
+    mass = float(np.exp(log_mass[is_below]).sum())
+    return -float(np.log(np.clip(mass, np.exp(LOG_NOTHING), 1.0)))
 
 
 def _most(gain: Array) -> float:

@@ -65,8 +65,9 @@ class SliceReading:
 
     @property
     def signs(self) -> Array:
-        """(3,) what the doubt about the chain as a whole goes by, as `uncertainty.SIGNS` names it."""
-        return np.array([self.numbering.margin, self.chain.score, min(self.room_mm, ROOM_MM)])
+        """(S,) what the doubt about the chain as a whole goes by, as `uncertainty.SIGNS` names it."""
+        numbering = self.numbering
+        return np.array([numbering.margin, self.chain.score, min(self.room_mm, ROOM_MM), numbering.foot])
 
 
 class Localizer:

@@ -3,11 +3,12 @@
     confidence   = sigmoid(a + b . signs) * sigmoid(logit(chain marginal) / temperature)
     radius95_mm  = q_l * sqrt(variance of the peak in mm^2 + floor^2)   normalized split conformal (Lei et al. 2018)
 
-The first factor is the whole chain's, a logistic regression (Platt 1999) on three signs:
+The first factor is the whole chain's, a logistic regression (Platt 1999) on four signs:
 
     margin   how much better its names fit than names one level off (numbering.py), nats
     score    how well peaks and offsets fit a lumbar spine at all (chain.py), nats
     room     how much picture there is below the lowest landmark, mm up to 40: levels are counted from the sacrum
+    foot     how little the lowest landmark's heatmap sees below its place, nats (numbering.py)
 
 The second is the landmark's own: the marginal of its candidate in the chain, with temperature scaling (Guo et al.
 2017). q_l is the 95 % quantile of error / width over the points whose level is right. All are fitted on cases that the
@@ -31,7 +32,7 @@ MOST_CONFIDENT = 0.995
 #: Width that even the sharpest peak is given, mm.
 FLOOR_MM = 1.0
 #: What the doubt about a chain as a whole goes by, in this order.
-SIGNS = ("margin", "score", "room")
+SIGNS = ("margin", "score", "room", "foot")
 #: More picture than this below the lowest landmark says nothing more, mm.
 ROOM_MM = 40.0
 #: With less picture than this below the lowest landmark its sacrum cannot be seen, mm. The first sacral body is about

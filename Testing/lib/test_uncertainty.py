@@ -11,9 +11,9 @@ def a_calibration() -> Calibration:
     return Calibration(2.0, (1.5, 3.0))
 
 
-def signs(margin, score=-3.0, room=40.0):
-    """(N, 3) of N margins."""
-    return np.stack(np.broadcast_arrays(margin, score, room), -1).astype(float)
+def signs(margin, score=-3.0, room=40.0, foot=8.0):
+    """(N, 4) of N margins."""
+    return np.stack(np.broadcast_arrays(margin, score, room, foot), -1).astype(float)
 
 
 def held_out(error_mm, variance_mm2=0.0, probability=0.9, right=True, chain_right=True, margin=50.0, **changed):
@@ -125,10 +125,10 @@ def test_the_chain_is_as_sure_as_its_margin_was_right_on_held_out_cases():
     assert high == pytest.approx(1 / (1 + np.exp(-3)), abs=0.01)
 
 
-@pytest.mark.parametrize("row", [0, 1, 2])
+@pytest.mark.parametrize("row", [0, 1, 2, 3])
 def test_each_sign_alone_can_tell_the_wrong_chains(row):
     rng = np.random.default_rng(4)
-    told = np.tile([60.0, -4.0, 40.0], (2000, 1))
+    told = np.tile([60.0, -4.0, 40.0, 30.0], (2000, 1))
     right = rng.random(2000) < 0.9
     told[~right, row] -= 30.0
     told += rng.normal(0, 3, told.shape)
@@ -170,7 +170,7 @@ def test_few_wrong_chains_that_a_margin_separates_leave_room_for_doubt():
 def test_a_margin_that_says_the_opposite_says_nothing():
     margin = np.r_[np.full(50, 1.0), np.full(50, 9.0)]
     fitted = calibrate(np.ones((100, 1)), chain_right=margin < 5, margin=margin)
-    assert fitted.level == (pytest.approx(0.0, abs=1e-3), 0.0, 0.0, 0.0)
+    assert fitted.level == (pytest.approx(0.0, abs=1e-3), 0.0, 0.0, 0.0, 0.0)
 
 
 def test_both_doubts_are_multiplied():
