@@ -1,4 +1,4 @@
-"""The self test that runs inside Slicer, on a generated MRI: localize, correct, undo, save and load, cancel."""
+"""The self test that runs inside Slicer, on a generated MRI: localize, correct, relocalize, cancel, save and load."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def run(test: Any) -> None:
         study = finds_every_level(logic, volume, phantom)
         test.delayDisplay("SpineLandmarks: correcting")
         keeps_corrections(study)
+        finds_the_rest_around_what_is_held(logic, volume, phantom)
         test.delayDisplay("SpineLandmarks: cancelling")
         ends_when_it_is_cancelled(logic, volume)
         test.delayDisplay("SpineLandmarks: saving and loading the scene")
@@ -67,10 +68,14 @@ def finds_every_level(logic: Any, volume: Any, phantom: Phantom) -> StudyPoints:
     logic.localize(volume, Model())
     wait(logic)
     study = logic.studies.of(volume)
+    has_every_level(study, phantom)
+    return study
+
+
+def has_every_level(study: StudyPoints, phantom: Phantom) -> None:
     for landmark in phantom.landmarks:
         apart = np.subtract(position(study.node, study.row(landmark.name)), landmark.position_ras_mm)
         assert np.linalg.norm(apart) < LEVEL_MM, f"{landmark.name} is {apart} mm off"
-    return study
 
 
 def keeps_corrections(study: StudyPoints) -> None:
@@ -82,6 +87,20 @@ def keeps_corrections(study: StudyPoints) -> None:
     np.testing.assert_allclose(position(study.node, row), before, atol=1e-3)
     study.session.confirm("L4")
     assert study.node.GetNthControlPointLocked(study.row("L4"))
+
+
+def finds_the_rest_around_what_is_held(logic: Any, volume: Any, phantom: Phantom) -> None:
+    """L4 is confirmed; L5 is put 4 mm too far in front; all others are found anew."""
+    study = logic.studies.of(volume)
+    study.session.move("L5", np.add(study.session["L5"].position_ras_mm, (0, 4, 0)))
+    held = {name: study.session[name] for name in ("L4", "L5")}
+    study.session.mark_not_visible("T12-L1")
+    logic.localize(volume, Model(), is_again=True)
+    wait(logic)
+    assert {name: study.session[name] for name in held} == held
+    assert study.session["T12-L1"].status == "not_visible"
+    study.session.place("T12-L1", phantom.landmarks["T12-L1"].position_ras_mm)
+    has_every_level(study, phantom)
 
 
 def ends_when_it_is_cancelled(logic: Any, volume: Any) -> None:
