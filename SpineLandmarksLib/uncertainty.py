@@ -1,19 +1,21 @@
 """From raw probabilities and peak widths to a confidence and a radius that mean what they say. numpy only.
 
-    confidence   = sigmoid(a + b . signs) * sigmoid(logit(chain marginal) / temperature)
+    confidence   = usable * level * sigmoid(logit(chain marginal) / temperature)
     radius95_mm  = q_l * sqrt(variance of the peak in mm^2 + floor^2)   normalized split conformal (Lei et al. 2018)
 
-The first factor is the whole chain's, a logistic regression (Platt 1999) on four signs:
+The first two factors are the whole chain's, logistic regressions (Platt 1999) on four signs:
 
     margin   how much better its names fit than names one level off (numbering.py), nats
     score    how well peaks and offsets fit a lumbar spine at all (chain.py), nats
     room     how much picture there is below the lowest landmark, mm up to 40: levels are counted from the sacrum
     foot     how little the lowest landmark's heatmap sees below its place, nats (numbering.py)
 
-The second is the landmark's own: the marginal of its candidate in the chain, with temperature scaling (Guo et al.
-2017). q_l is the 95 % quantile of error / width over the points whose level is right. All are fitted on cases that the
-network has never seen, the first factor also on the same cases cut off, turned and mirrored, where it must be low. The
-two answers speak of two things: the confidence of the level, the radius of the place on it.
+`level` goes by the foot: whether a whole lumbar picture is on its levels. `usable` goes by the other three: whether it
+is one at all, learned from the same pictures cut off, turned and mirrored. Out of fold, the margin hardly told wrong
+levels of whole pictures: a chain on the wrong sacral disc is as sure as one on the right. The third factor is the
+landmark's own: the marginal of its candidate in the chain, with temperature scaling (Guo et al. 2017). q_l is the 95 %
+quantile of error / width over the points whose level is right. All are fitted on cases that the network has never seen.
+The two answers speak of two things: the confidence of the level, the radius of the place on it.
 """
 
 from __future__ import annotations
@@ -33,13 +35,14 @@ MOST_CONFIDENT = 0.995
 FLOOR_MM = 1.0
 #: What the doubt about a chain as a whole goes by, in this order.
 SIGNS = ("margin", "score", "room", "foot")
+OF_LEVEL, OF_USE = ("foot",), ("margin", "score", "room")
 #: More picture than this below the lowest landmark says nothing more, mm.
 ROOM_MM = 40.0
 #: With less picture than this below the lowest landmark its sacrum cannot be seen, mm. The first sacral body is about
 #: 30 mm high; the least of 150 whole lumbar slices was 32 mm.
 SACRUM_MM = 27.0
-#: Share of the regression's weight that cases which were changed on purpose have together.
-CHANGED = 0.2
+#: Share of pictures that are taken to be unusable: the weight of those that were changed on purpose.
+CHANGED = 0.05
 #: Share of the held-out studies that `needs_review` may flag: the operating point. At 0.05 it caught none of the four
 #: shifted chains of the five folds, at 0.1 two of them.
 FLAGGED = 0.1
@@ -80,7 +83,7 @@ class HeldOut:
 class Calibration:
     """temperature: of the chain's marginals. radius_factor: one per landmark. fitted_on: what, in words.
 
-    level: (a, *b) of the logistic regression on the signs; None where none was fitted, then they say nothing.
+    level, usable: (a, *b) of the logistic regressions on the signs; None where none was fitted: then they say nothing.
     review_below: confidence under which a landmark needs review. anomaly_above: nats from which a body more or less
     explains the picture better. unlike_below: chain score of pictures that are unlike those the network knows.
     """
@@ -89,6 +92,7 @@ class Calibration:
     radius_factor: tuple[float, ...]
     fitted_on: str = ""
     level: tuple[float, ...] | None = None
+    usable: tuple[float, ...] | None = None
     review_below: float = 0.7
     anomaly_above: float | None = None
     unlike_below: float | None = None
@@ -101,10 +105,12 @@ class Calibration:
 
     def chain_confidence(self, signs: Array) -> Array:
         """Probability that the chain as a whole is on its level, from its signs (..., S)."""
-        if self.level is None:
-            return np.ones(signs.shape[:-1])
-        offset, *slopes = self.level
-        return _sigmoid(offset + signs[..., : len(slopes)] @ np.array(slopes))
+        sure = np.ones(signs.shape[:-1])
+        for fitted in (self.level, self.usable):
+            if fitted is not None:
+                offset, *slopes = fitted
+                sure = sure * _sigmoid(offset + signs[..., : len(slopes)] @ np.array(slopes))
+        return sure
 
     def radius95_mm(self, variance_mm2: Array) -> Array:
         """Radius (..., L) that holds the truth in 95 % of cases, from the peak's mean variance per axis (..., L)."""
@@ -126,7 +132,8 @@ class Calibration:
             temperature=_fit_temperature(h.probability[known], h.level_right[known]),
             radius_factor=tuple(round(float(f), 4) for f in factor),
             fitted_on=fitted_on,
-            level=_fit_logistic(held_out.signs, held_out.chain_right, _weights(held_out.changed)),
+            level=_fit_logistic(h.signs, h.chain_right, OF_LEVEL),
+            usable=_fit_usable(held_out),
             anomaly_above=round(float(np.quantile(h.anomaly, 1 - ODD)) + 1.0, 3),
             unlike_below=round(float(np.quantile(h.signs[:, SIGNS.index("score")], ODD)) - 1.0, 3),
         )
@@ -171,33 +178,54 @@ def _fit_temperature(probability: Array, right: Bools) -> float:
     return round(float(grid[int(np.argmin(loss))]), 4)
 
 
-def _weights(changed: Bools) -> Array:
-    """(N,) of mean about 1, of which the changed studies together have the share CHANGED."""
-    count, few = len(changed), max(int(changed.sum()), 1)
-    return np.where(changed, CHANGED / (1 - CHANGED) * (count - changed.sum()) / few, 1.0)
+def _fit_usable(held_out: HeldOut) -> tuple[float, ...] | None:
+    """Whole pictures on their levels against changed ones, those on their levels by luck included; None without any."""
+    if not held_out.changed.any():
+        return None
+    compared = held_out.changed | held_out.chain_right
+    changed = held_out.changed[compared]
+    weight = np.where(changed, CHANGED / (1 - CHANGED) * (~changed).sum() / changed.sum(), 1.0)
+    return _fit_logistic(held_out.signs[compared], held_out.chain_right[compared], OF_USE, weight)
 
 
-def _fit_logistic(signs: Array, right: Bools, weight: Array, steps: int = 50) -> tuple[float, ...]:
-    """(a, *b) of sigmoid(a + signs . b) of signs (N, S), each b at least 0, by Newton's method.
+def _fit_logistic(
+    signs: Array, right: Bools, names: Sequence[str], weight: Array | None = None, steps: int = 60
+) -> tuple[float, ...]:
+    """(a, *b) of sigmoid(a + signs . b) of signs (N, S), by Newton's method; each b at least 0, and 0 but for `names`.
 
     Targets are (n + 1) / (n + 2) and 1 / (m + 2) for n right and m wrong cases instead of 1 and 0 (Platt 1999), so
     that few wrong cases, which a threshold separates, do not make it infinitely sure. A sign that would say the
     opposite of what it should says nothing.
     """
+    weight = np.ones(len(right)) if weight is None else weight
     n, m = float(weight[right].sum()), float(weight[~right].sum())
     target = np.where(right, (n + 1) / (n + 2), 1 / (m + 2))
     scale = np.maximum(np.abs(signs).max(0), 1e-9)
-    use = np.ones(signs.shape[1], dtype=np.bool_)
+    use = [SIGNS.index(name) for name in names]
+    start = float(np.log((n + 1) / (m + 1)))
     while True:
         x = np.concatenate([np.ones((len(signs), 1)), signs[:, use] / scale[use]], 1)
-        w = np.r_[np.log((n + 1) / (m + 1)), np.zeros(use.sum())]
-        for _ in range(steps):
-            p = _sigmoid(x @ w)
-            hessian = (x * (weight * p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(len(w))
-            w = w + np.linalg.solve(hessian, x.T @ (weight * (target - p)))
+        w = _newton(x, target, weight, np.r_[start, np.zeros(len(use))], steps)
         if (w[1:] >= 0).all():
             break
-        use[np.flatnonzero(use)[w[1:].argmin()]] = False
+        del use[int(w[1:].argmin())]
     slopes = np.zeros(signs.shape[1])
     slopes[use] = w[1:] / scale[use]
     return (round(float(w[0]), 5), *(round(float(slope), 6) for slope in slopes))
+
+
+def _newton(x: Array, target: Array, weight: Array, w: Array, steps: int, ridge: float = 1e-3) -> Array:
+    """The w with the least weighted cross-entropy of sigmoid(x w) against the targets; no step may make it worse."""
+
+    def loss(at: Array) -> float:
+        z = x @ at
+        return float((weight * (np.logaddexp(0, z) - target * z)).sum() + ridge / 2 * (at @ at))
+
+    for _ in range(steps):
+        p = _sigmoid(x @ w)
+        hessian = (x * (weight * p * (1 - p))[:, None]).T @ x + ridge * np.eye(len(w))
+        step = np.linalg.solve(hessian, x.T @ (weight * (target - p)) - ridge * w)
+        while loss(w + step) > loss(w) and np.abs(step).max() > 1e-9:
+            step = step / 2
+        w = w + step
+    return w

@@ -34,7 +34,11 @@ def found(*xy: tuple[float, float] | None, warnings: tuple[str, ...] = (), revie
 
 def test_right_is_near_in_the_picture_and_absent_beyond_it(a_view: View) -> None:
     right = ((51, 23), (50, 40), (50, 60), None)  # 2 (1, 3) pixels: 6.3 mm
-    assert figures([a_view], [found(*right)]) == {"n": 1, "right": 1.0, "warned": 0.0, "silent": 0.0, "nothing": 0.0}
+    assert figures([a_view], [found(*right)]) == {
+        "n": 1, "right": 1.0, "warned": 0.0, "silent": 0.0, "invented": 0.0, "dropped": 0.0
+    }  # fmt: skip
+    both = figures([a_view, a_view], [found(*right[:3], (50, 90)), found(None, None, *right[2:])])
+    assert (both["invented"], both["dropped"]) == (1 / 2, 2 / 6)
     for wrong in (((50, 25), *right[1:]), (*right[:3], (50, 90)), (None, *right[1:])):
         assert figures([a_view], [found(*wrong)])["silent"] == 1.0
         assert figures([a_view], [found(*wrong, review=True)])["silent"] == 0.0
@@ -45,7 +49,7 @@ def test_of_a_picture_of_something_else_only_nothing_is_right(a_view: View) -> N
     nothing = of_nothing(a_view.image, (2.0, 2.0))
     nothing = View(nothing.image, nothing.points_xy[:4], nothing.spacing_mm, nothing.told_mm)
     shares = figures([nothing, nothing], [found(None, None, None, None), found((1, 1), None, None, None)])
-    assert shares == {"n": 2, "right": 0.5, "warned": 0.0, "silent": 0.5, "nothing": 0.5}
+    assert shares == {"n": 2, "right": 0.5, "warned": 0.0, "silent": 0.5, "invented": 1 / 8, "dropped": None}
 
 
 def test_slices_are_cut_between_the_landmarks_that_the_name_says(a_view: View) -> None:

@@ -113,31 +113,29 @@ def test_a_radius_that_is_not_known_stays_unknown(a_calibration):
     assert np.isnan(a_calibration.radius95_mm(np.array([np.nan, 1.0]))[0])
 
 
-def test_the_chain_is_as_sure_as_its_margin_was_right_on_held_out_cases():
-    """Margins drawn so that a chain of margin m is right with probability sigmoid(m / 10 - 1)."""
+def test_the_chain_is_as_sure_as_its_foot_was_right_on_held_out_cases():
+    """Feet drawn so that a chain of foot f is right with probability sigmoid(f - 1)."""
     rng = np.random.default_rng(3)
-    margin = rng.uniform(-20, 60, 20_000)
-    right = rng.random(20_000) < 1 / (1 + np.exp(1 - margin / 10))
-    fitted = calibrate(np.ones((20_000, 1)), chain_right=right, margin=margin)
-    # the other signs are the same in all studies, so that they share the offset among them
-    low, high = (fitted.chain_confidence(signs(m)) for m in (10.0, 40.0))
-    assert low == pytest.approx(0.5, abs=0.02)
-    assert high == pytest.approx(1 / (1 + np.exp(-3)), abs=0.01)
+    foot = rng.uniform(0, 8, 20_000)
+    right = rng.random(20_000) < 1 / (1 + np.exp(1 - foot))
+    offset, *slopes = calibrate(np.ones((20_000, 1)), chain_right=right, signs=signs(50.0, foot=foot)).level
+    assert offset == pytest.approx(-1.0, abs=0.1)
+    assert slopes == [0, 0, 0, pytest.approx(1.0, abs=0.05)]
 
 
-@pytest.mark.parametrize("row", [0, 1, 2, 3])
-def test_each_sign_alone_can_tell_the_wrong_chains(row):
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_each_other_sign_alone_can_tell_an_unusable_picture(row):
     rng = np.random.default_rng(4)
-    told = np.tile([60.0, -4.0, 40.0, 30.0], (2000, 1))
-    right = rng.random(2000) < 0.9
-    told[~right, row] -= 30.0
+    told = np.tile([60.0, -4.0, 40.0, 6.0], (2000, 1))
+    changed = rng.random(2000) < 0.5
+    told[changed, row] -= 30.0
     told += rng.normal(0, 3, told.shape)
-    fitted = calibrate(np.ones((2000, 1)), chain_right=right, signs=told)
-    assert fitted.chain_confidence(told[right]).mean() > 0.98
-    assert fitted.chain_confidence(told[~right]).mean() < 0.05
+    fitted = calibrate(np.ones((2000, 1)), chain_right=~changed, changed=changed, signs=told)
+    assert fitted.chain_confidence(told[~changed]).mean() > 0.98
+    assert fitted.chain_confidence(told[changed]).mean() < 0.05
 
 
-def test_changed_studies_teach_the_signs_and_nothing_else():
+def test_changed_studies_teach_what_is_usable_and_nothing_else():
     """A hundred studies, and three hundred times one of them without room below the spine and wrong."""
     errors, rooms = np.tile(np.arange(1.0, 101.0), 4)[:, None], np.where(np.arange(400) < 100, 40.0, 5.0)
     changed = np.arange(400) >= 100
@@ -145,31 +143,32 @@ def test_changed_studies_teach_the_signs_and_nothing_else():
                      right=~changed[:, None], signs=signs(50.0, room=rooms),
                      anomaly=np.where(changed, 99.0, 0.0))  # fmt: skip
     alone = calibrate(errors[:100])
-    assert both.radius_factor == alone.radius_factor
-    assert both.anomaly_above == alone.anomaly_above
+    assert alone.usable is None
+    for name in ("radius_factor", "anomaly_above", "unlike_below", "level", "temperature"):
+        assert getattr(both, name) == getattr(alone, name)
     high, low = both.chain_confidence(signs(50.0, room=np.array([40.0, 5.0])))
-    assert high > 0.95 > 0.1 > low
+    assert high > 0.9 > 0.2 > low
 
 
 def test_the_share_of_changed_studies_is_the_same_however_many_there_are():
-    """Nothing tells them apart, so that what is said of all is the share of right ones: 1 - CHANGED."""
-    for count in (10, 1000):
-        changed = np.arange(100 + count) >= 100
-        fitted = calibrate(np.ones((100 + count, 1)), chain_right=~changed, changed=changed)
+    """Nothing tells them apart, so that what is said of all is the share of usable ones: 1 - CHANGED."""
+    for count in (50, 5000):
+        changed = np.arange(1000 + count) >= 1000
+        fitted = calibrate(np.ones((1000 + count, 1)), chain_right=~changed, changed=changed)
         assert fitted.chain_confidence(signs(50.0)) == pytest.approx(1 - CHANGED, abs=0.01)
 
 
-def test_few_wrong_chains_that_a_margin_separates_leave_room_for_doubt():
-    margin = np.r_[[-5.0, 2.0, 8.0], np.linspace(20, 80, 147)]
-    fitted = calibrate(np.ones((150, 1)), chain_right=margin > 10, margin=margin)
-    low, middle, high = fitted.chain_confidence(signs(np.array([-5.0, 12.0, 60.0])))
+def test_few_wrong_chains_that_a_foot_separates_leave_room_for_doubt():
+    foot = np.r_[[0.0, 0.5, 1.0], np.linspace(3, 8, 147)]
+    fitted = calibrate(np.ones((150, 1)), chain_right=foot > 2, signs=signs(50.0, foot=foot))
+    low, middle, high = fitted.chain_confidence(signs(50.0, foot=np.array([0.0, 2.0, 8.0])))
     assert low < 0.5 < high < 1
     assert low < middle < high
 
 
-def test_a_margin_that_says_the_opposite_says_nothing():
-    margin = np.r_[np.full(50, 1.0), np.full(50, 9.0)]
-    fitted = calibrate(np.ones((100, 1)), chain_right=margin < 5, margin=margin)
+def test_a_foot_that_says_the_opposite_says_nothing():
+    foot = np.r_[np.full(50, 1.0), np.full(50, 7.0)]
+    fitted = calibrate(np.ones((100, 1)), chain_right=foot < 5, signs=signs(50.0, foot=foot))
     assert fitted.level == (pytest.approx(0.0, abs=1e-3), 0.0, 0.0, 0.0, 0.0)
 
 
@@ -181,10 +180,10 @@ def test_both_doubts_are_multiplied():
 
 
 def test_the_flag_is_set_so_that_one_study_in_ten_is_shown():
-    margin = np.arange(100.0)
-    fitted = calibrate(np.ones((100, 2)), chain_right=margin > 9, margin=margin)
-    confidence = fitted.confidence(np.full((100, 2), 0.9), signs(margin))
-    assert ((confidence < fitted.review_below).any(1) == (margin < 10)).all()
+    foot = np.arange(100.0) / 12.5
+    fitted = calibrate(np.ones((100, 2)), chain_right=foot > 0.75, signs=signs(50.0, foot=foot))
+    confidence = fitted.confidence(np.full((100, 2), 0.9), signs(50.0, foot=foot))
+    assert ((confidence < fitted.review_below).any(1) == (foot < 0.8)).all()
 
 
 def test_oddities_begin_beyond_what_held_out_studies_show():

@@ -46,7 +46,8 @@ DEFINITIONS = {
     "something else: every landmark called out of view",
     "warned": "a warning about levels or view, or the flag `needs_review`",
     "silent": "neither right nor warned of",
-    "nothing": "every landmark called out of view",
+    "invented": "share of the landmarks that are not in the picture and were placed all the same",
+    "dropped": "share of the landmarks in the picture that were called out of view",
 }  # fmt: skip
 
 
@@ -73,13 +74,18 @@ def strange_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def figures(views: Sequence[View], found: Sequence[LandmarkSet]) -> dict[str, float]:
-    """The number of pictures and the shares of `DEFINITIONS`."""
+def figures(views: Sequence[View], found: Sequence[LandmarkSet]) -> dict[str, float | None]:
+    """The number of pictures and the shares of `DEFINITIONS`; None for a share of no landmarks."""
     right = np.array([is_right(view, marks) for view, marks in zip(views, found, strict=True)])
     warned = np.array([bool(marks.warnings) or bool(marks.needs_review) for marks in found])
-    nothing = np.array([all(mark.is_absent for mark in marks) for marks in found])
-    shares = {"right": right, "warned": warned, "silent": ~right & ~warned, "nothing": nothing}
-    return {"n": len(found), **{name: float(np.mean(each)) for name, each in shares.items()}}
+    inside = np.stack([view.inside for view in views])
+    placed = np.array([[not mark.is_absent for mark in marks] for marks in found])
+    return {
+        "n": len(found), "right": float(right.mean()), "warned": float(warned.mean()),
+        "silent": float((~right & ~warned).mean()),
+        "invented": float(placed[~inside].mean()) if (~inside).any() else None,
+        "dropped": float((~placed[inside]).mean()) if inside.any() else None,
+    }  # fmt: skip
 
 
 def is_right(view: View, found: LandmarkSet) -> bool:
@@ -189,5 +195,6 @@ def of_nothing(image: NDArray[Any], spacing_mm: tuple[float, float]) -> View:
 
 
 def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    lines = [[row["picture"], str(row["n"]), *(f"{100 * row[name]:.0f}" for name in DEFINITIONS)] for row in rows]
+    shares = [["–" if row[name] is None else f"{100 * row[name]:.0f}" for name in DEFINITIONS] for row in rows]
+    lines = [[row["picture"], str(row["n"]), *cells] for row, cells in zip(rows, shares, strict=True)]
     return markdown(["picture", "n", *DEFINITIONS], lines) + "\n"
