@@ -19,11 +19,12 @@ STATES = ("mine", "waiting", "given", "forked", "done")
 
 @dataclass(frozen=True)
 class Row:
-    """state: one of STATES. words: what is said of it."""
+    """state: one of STATES. words: what is said of it. place: in the order of review, whatever its state."""
 
     key: str
     state: str
     words: str
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,14 @@ class Listing:
         return sum(row.state == "done" for row in self.rows)
 
     def to_do(self, after: str | None = None) -> list[str]:
-        """Keys of what this annotator may take, beginning after `after` and going round."""
-        keys = [row.key for row in self.rows if row.state in ("mine", "waiting")]
-        where = keys.index(after) + 1 if after in keys else 0
-        return [key for key in keys[where:] + keys[:where] if key != after]
+        """Keys of what this annotator may take: what was begun first; or, from `after` on, in the order of review and
+        round again.
+        """
+        rows = [row for row in self.rows if row.state in ("mine", "waiting") and row.key != after]
+        here = next((row.place for row in self.rows if row.key == after), None)
+        if here is not None:
+            rows = sorted(rows, key=lambda row: (row.place < here, row.place))
+        return [row.key for row in rows]
 
 
 def listing(store: Store, annotator: str, order: Sequence[str] = (), locked: bool = False) -> Listing:
@@ -56,17 +61,18 @@ def listing(store: Store, annotator: str, order: Sequence[str] = (), locked: boo
         heads = {study.key: heads_of(connection, study.key) for study in studies}
         signed = {row.revision: row.author for row in connection.execute(select(t.sign_offs))}
         given = {row.study: row.annotator for row in connection.execute(select(t.assignments))}
-    rows = [_row(study.key, heads[study.key], signed, given.get(study.key), annotator) for study in studies]
-    return Listing(tuple(sorted(rows, key=lambda row: (STATES.index(row.state), places[row.key]))))
+    said = {study.key: _state(heads[study.key], signed, given.get(study.key), annotator) for study in studies}
+    rows = [Row(key, state, words, places[key]) for key, (state, words) in said.items()]
+    return Listing(tuple(sorted(rows, key=lambda row: (STATES.index(row.state), row.place))))
 
 
-def _row(key: str, heads: Sequence[str], signed: dict[str, str], given: str | None, annotator: str) -> Row:
+def _state(heads: Sequence[str], signed: dict[str, str], given: str | None, annotator: str) -> tuple[str, str]:
     if len(heads) > 1:
-        return Row(key, "forked", f"{len(heads)} versions")
+        return "forked", f"{len(heads)} versions"
     if heads and heads[0] in signed:
-        return Row(key, "done", f"signed off by {signed[heads[0]]}")
+        return "done", f"signed off by {signed[heads[0]]}"
     if given == annotator:
-        return Row(key, "mine", "in work")
+        return "mine", "in work"
     if given is not None:
-        return Row(key, "given", f"with {given}")
-    return Row(key, "waiting", "predicted" if heads else "new")
+        return "given", f"with {given}"
+    return "waiting", "predicted" if heads else "new"

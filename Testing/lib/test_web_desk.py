@@ -202,6 +202,22 @@ def test_a_study_that_was_only_looked_at_is_free_for_others(sit_down: Callable[.
     assert set(store.assignments()) == {at.key}
 
 
+def test_skipping_goes_through_all_studies_before_the_first_comes_again(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]
+) -> None:
+    at, seen = sit_down(), list[str]()
+    for number in range(6):
+        seen.append(at.key)
+        if number == 1:  # one with corrections stays assigned, which changes no order
+            at.localize(found(at))
+            at.move("L3")
+        at.actions.do("skip")
+        at.poll_until(lambda: at.key != seen[-1])
+        at.settle()
+    assert len(set(seen[:3])) == 3
+    assert seen[3:] == seen[:3]
+
+
 def test_work_goes_on_where_it_ended_after_a_restart(
     sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]
 ) -> None:
