@@ -15,6 +15,7 @@ from SpineLandmarksLib.review.models import current_bundle
 from SpineLandmarksLib.web.access import Access, check_exposure
 from SpineLandmarksLib.web.demo import Demo
 from SpineLandmarksLib.web.localizing import Localizing
+from SpineLandmarksLib.web.ordering import ask_for_order
 from SpineLandmarksLib.worker.client import SERVE, WorkerClient
 
 
@@ -35,7 +36,9 @@ def review(options: argparse.Namespace) -> int:
 
             certificate = (options.tls_cert, options.tls_key) if options.tls_cert else None
             access = Access(options.host, certificate is not None)
-            reviewer = Reviewer(store, localizing, access, options.locked, options.demo, options.store)
+            by_gain = options.order == "gain" and not options.locked  # an order by a model makes a hold-out no sample
+            order = ask_for_order(folder, options.store, options.bundle) if by_gain else None
+            reviewer = Reviewer(store, localizing, access, options.locked, options.demo, options.store, order)
             if options.annotator or options.demo:
                 reviewer.desk.begin(options.annotator or "Demo")
             reviewer.run(options.port, certificate, options.max_upload * 2**20,

@@ -41,7 +41,7 @@ class Said:
 class Desk:
     """store: of the data set. on_open: called with the session and its study whenever another one is shown, or with
     None; on_say: with each text for the person; on_found: with the slice on which the model has found landmarks.
-    locked: review the hold-out.
+    locked: review the hold-out. order: of review, as soon as it is known.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Desk:
         on_found: Callable[[int], None] = lambda index: None,
         locked: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        order: Future[list[str]] | None = None,
     ) -> None:
         self.store, self.localizing, self.locked = store, localizing, locked
         self._on_open, self._on_say, self._on_found = on_open, on_say, on_found
@@ -61,6 +62,7 @@ class Desk:
         self.reader = Reader(store, "")
         self.annotator = ""
         self.listing = Listing()
+        self._order: tuple[str, ...] = ()
         self.opened: Opened | None = None
         self.session: Session | None = None
         self._clock = clock
@@ -68,6 +70,8 @@ class Desk:
         self._unreadable: set[str] = set()
         self._next_refresh = 0.0
         self._is_taking = False
+        if order is not None:
+            self._waiting.append((order, self._take_order))
         self._to_sign: Session | None = None
         self._reading = ""
 
@@ -116,7 +120,7 @@ class Desk:
 
     def _look_around(self) -> None:
         """See from time to time what others have done, and take what has come when there was nothing."""
-        if self.annotator and self._clock() >= self._next_refresh and not self._waiting:
+        if self.annotator and self._clock() >= self._next_refresh and len(self._waiting) < 2:
             self._next_refresh = self._clock() + REFRESH_S
             self.refresh()
             if self.session is None and self._to_do():
@@ -129,7 +133,7 @@ class Desk:
 
     def refresh(self) -> None:
         """Look what others have done."""
-        self._ask(listing, self._take_listing, self.store, self.annotator, (), self.locked)
+        self._ask(listing, self._take_listing, self.store, self.annotator, self._order, self.locked)
 
     # Studies
 
@@ -231,6 +235,10 @@ class Desk:
             if then == self._read:  # it is passed over from now on
                 self._unreadable.add(self._reading)
 
+    def _take_order(self, keys: list[str]) -> None:
+        self._order = tuple(keys)
+        self.refresh()
+
     def _take_listing(self, found: Listing) -> None:
         self.listing = found
 
@@ -238,12 +246,12 @@ class Desk:
         return [key for key in self.listing.to_do(after) if key not in self._unreadable]
 
     def _take_from_store(self, before: str | None, is_untouched: bool) -> tuple[Listing, str | None]:
-        found = listing(self.store, self.annotator, (), self.locked)
+        found = listing(self.store, self.annotator, self._order, self.locked)
         order = [key for key in found.to_do(after=before) if key not in self._unreadable]
         key = self.store.take(order, self.annotator)
         if before is not None and key is not None and is_untouched:
             self.store.release(before)
-        return listing(self.store, self.annotator, (), self.locked), key
+        return listing(self.store, self.annotator, self._order, self.locked), key
 
     def _take_one(self, key: str) -> str:
         taken = self.store.take([key], self.annotator)

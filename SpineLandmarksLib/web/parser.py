@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from SpineLandmarksLib.arguments import positive
+from SpineLandmarksLib.dataset.parser import ORDERS
 
 Parsers = argparse._SubParsersAction
 
@@ -16,6 +17,7 @@ def add_review(commands: Parsers[argparse.ArgumentParser]) -> None:
     p.add_argument("--demo", action="store_true", help="generated studies in a temporary folder, to try it")
     p.add_argument("--annotator", default="", metavar="NAME", help="who corrects; the page asks when not given")
     p.add_argument("--locked", action="store_true", help="review the locked hold-out, which is left out otherwise")
+    p.add_argument("--order", choices=ORDERS, default=ORDERS[0], help=f"of the studies (default {ORDERS[0]})")
     p.add_argument("--store", metavar="postgresql://...", help="a database instead of a file in the folder")
     p.add_argument("--bundle", default="current", metavar="NAME_OR_DIR", help="model that localizes (default current)")
     p.add_argument("--no-browser", action="store_true", help="only say the address")

@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,12 @@ INFO_S = 8.0
 
 class Reviewer:
     """store: of the data set. access: who may come in. is_demo: what an empty list says. database: where the store is,
-    when not where the folder says.
+    when not where the folder says. order: of review.
     """
 
     def __init__(self, store: Store, localizing: Localizing, access: Access, locked: bool = False,
-                 is_demo: bool = False, database: str | None = None) -> None:  # fmt: skip
+                 is_demo: bool = False, database: str | None = None,
+                 order: Future[list[str]] | None = None) -> None:  # fmt: skip
         self.server = get_server("spine-landmarks", client_type="vue3")
         self.state = self.server.state
         self._says: list[tuple[int, float, Said]] = []
@@ -52,7 +54,7 @@ class Reviewer:
         self._is_dirty = True
         self._pushed: dict[str, Any] = {}
         self.access = access
-        self.desk = Desk(store, localizing, self._open, self.say, self._found, locked)
+        self.desk = Desk(store, localizing, self._open, self.say, self._found, locked, order=order)
         self.scene = Scene(self.server, self._touch, lambda text: self.say(Said(text, "error")), self._touch)
         self.actions = Actions(self.desk, self.scene, self._ask)
         self.learning = Learning(Retraining(store.folder, database), localizing)

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from SpineLandmarksLib.dataset.add import Adding, add_source
 from SpineLandmarksLib.dataset.find import Source
-from SpineLandmarksLib.errors import AccessError, LandmarkError, SpineLandmarksError
+from SpineLandmarksLib.errors import AccessError, BackendError, LandmarkError, SpineLandmarksError
 from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.review.folder import init_dataset, open_dataset
@@ -26,6 +27,7 @@ from SpineLandmarksLib.web.actions import Actions
 from SpineLandmarksLib.web.desk import Desk, Said
 from SpineLandmarksLib.web.learning import Learning
 from SpineLandmarksLib.web.localizing import Localizing
+from SpineLandmarksLib.web.ordering import ask_for_order
 from SpineLandmarksLib.web.shown import shown
 from SpineLandmarksLib.web.uploads import Incoming, take_in
 
@@ -200,6 +202,26 @@ def test_a_study_that_was_only_looked_at_is_free_for_others(sit_down: Callable[.
     at.settle()
     assert at.key != first
     assert set(store.assignments()) == {at.key}
+
+
+def test_an_order_that_comes_later_counts_from_then_on(store: Store) -> None:
+    order: Future[list[str]] = Future()
+    desk = Desk(store, Localizing(lambda: FakeWorker()), order=order)  # type: ignore[arg-type, return-value]
+    for keys in (["study3", "study1", "study2"], ["study2", "study3", "study1"]):
+        desk._take_order(keys)
+        while desk.is_busy and len(desk._waiting) > 1:
+            desk.poll()
+        assert [row.key for row in desk.listing.rows] == keys
+    order.set_exception(BackendError("no model"))
+    desk.poll()
+    assert not desk.is_busy
+    desk.close()
+
+
+def test_the_order_of_gain_is_that_of_the_queue(store: Store) -> None:
+    with pytest.raises(BackendError, match=r"the random one stays.*nowhere"):
+        ask_for_order(store.folder, None, "nowhere").result(60)
+    assert sorted(ask_for_order(store.folder, None, "current").result(60)) == ["study1", "study2", "study3"]
 
 
 def test_skipping_goes_through_all_studies_before_the_first_comes_again(

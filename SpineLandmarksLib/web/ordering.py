@@ -1,0 +1,42 @@
+"""The order of expected gain, computed in a process of its own while people already work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from SpineLandmarksLib.errors import BackendError
+from SpineLandmarksLib.worker.process import environment
+
+
+def ask_for_order(folder: Path, store: str | None, bundle: str) -> Future[list[str]]:
+    """Keys of the studies that wait, those first that are expected to teach the model most; see `review.queue`."""
+    code = f"from {__name__} import tell_order; tell_order({str(folder)!r}, {store!r}, {bundle!r})"
+    thread = ThreadPoolExecutor(1, "order")
+    future = thread.submit(_run, (sys.executable, "-c", code))
+    thread.shutdown(wait=False)
+    return future
+
+
+def _run(command: tuple[str, ...]) -> list[str]:
+    done = subprocess.run(command, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        raise BackendError(f"The order of expected gain could not be found; the random one stays: {said[-1]}")
+    return [str(key) for key in json.loads(done.stdout)]
+
+
+def tell_order(folder: str, store: str | None, bundle: str) -> None:
+    """Print them as JSON."""
+    from SpineLandmarksLib.dataset.queue_commands import by_gain, waiting_studies
+    from SpineLandmarksLib.predict import Localizer
+    from SpineLandmarksLib.review.folder import open_dataset
+    from SpineLandmarksLib.review.models import current_bundle
+
+    opened = open_dataset(Path(folder), store, read_only=True)
+    waiting = waiting_studies(opened)
+    localizer = Localizer.open(current_bundle(Path(folder), bundle))
+    print(json.dumps([place.key for place in by_gain(opened, waiting, localizer, len(waiting))]))
