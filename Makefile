@@ -1,10 +1,11 @@
 # make demo   find the eleven landmarks on a generated MRI; results in demo-output/
 # make test   lint, types, import rules and tests
 # make review look at generated studies in the browser and correct their landmarks
-# make bench  time and memory of `predict` on this machine
+# make bench  time, memory and size on this machine beside other pipelines and runtimes, into docs/performance.md
 #
 # The environments are made on first use: .venv for users, .venv-dev for tests and training, .venv-web for the browser
-# reviewer, whose slicer-core is not the one that the Slicer module is tested with. `.complete` is written
+# reviewer, whose slicer-core is not the one that the Slicer module is tested with, .venv-bench for what is measured
+# against. `.complete` is written
 # when an installation is whole and taken away before one is touched, so that an interrupted one is made anew.
 
 SHELL := /bin/bash
@@ -20,8 +21,8 @@ demo: .venv/.complete
 review: .venv-web/.complete
 	.venv-web/bin/spine-landmarks review --demo
 
-bench: .venv/.complete
-	.venv/bin/spine-landmarks bench
+bench: .venv/.complete .venv-bench/.complete
+	.venv-bench/bin/spine-landmarks bench --environment .venv --document docs/performance.md
 
 test: .venv-dev/.complete .venv-web/.complete
 	.venv-dev/bin/ruff check .
@@ -31,7 +32,7 @@ test: .venv-dev/.complete .venv-web/.complete
 	.venv-web/bin/python -m pytest -q Testing/web
 
 clean:
-	rm -rf .venv .venv-dev .venv-web build/lib build/bdist.* demo-output
+	rm -rf .venv .venv-dev .venv-web .venv-bench build/lib build/bdist.* demo-output
 
 .venv/.complete: pyproject.toml constraints.txt $(SHIPPED)
 	$(call install,.venv,.)
@@ -41,6 +42,13 @@ clean:
 
 .venv-web/.complete: pyproject.toml constraints.txt
 	$(call install,.venv-web,--editable .[review$(comma)review-test])
+
+# landmarker asks for an older scipy and for much that is not used here; it runs without.
+.venv-bench/.complete: pyproject.toml constraints.txt
+	$(call install,.venv-bench,--editable .[train$(comma)bench])
+	@rm $@
+	.venv-bench/bin/python -m pip install --quiet --no-deps --constraint constraints.txt landmarker
+	@touch $@
 
 comma := ,
 

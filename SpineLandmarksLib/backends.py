@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +20,8 @@ BACKENDS = ("auto", "light", "torch")
 DEVICES = ("auto", "cpu", "cuda")
 #: The oldest runtimes that are asked for, as in pyproject.toml.
 OLDEST = {"onnxruntime": (1, 17), "torch": (2, 4)}
+#: What Linux tells of its processors; x86 ones have a line of flags.
+PROCESSOR = Path("/proc/cpuinfo")
 #: Property of a graph: sha256 of the weights file whose bytes it refers to.
 WEIGHTS_OF_GRAPH = "weights_sha256"
 
@@ -140,6 +143,17 @@ def telling_of_memory(images: NDArray[np.float32]) -> Iterator[None]:
             raise
         count, _, height, width = images.shape
         raise MemoryError(f"The network ran out of it on {count} slices of {width} x {height} pixels") from error
+
+
+def processor_note() -> str:
+    """A line for people where the light backend works but is slow: on an x86 processor without AVX2. Else empty."""
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", PROCESSOR.read_text(), re.MULTILINE)
+    except OSError:  # only Linux tells it in a file
+        return ""
+    if flags is None or "avx2" in flags[1].split():
+        return ""
+    return "this processor has no AVX2: the light backend takes several times as long; --device cuda needs none"
 
 
 def usable_cpus() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from SpineLandmarksLib import backends
 from SpineLandmarksLib.backends import OLDEST, LightBackend, TorchBackend, open_backend, usable_cpus, usable_threads
 from SpineLandmarksLib.bundle import WEIGHTS, Bundle
 from SpineLandmarksLib.errors import BackendError
@@ -107,7 +109,7 @@ def test_a_missing_runtime_says_what_to_install(
 def test_a_runtime_that_is_too_old_says_what_to_install(
     a_bundle_in_memory: Bundle, module: str, version: str, backend: str, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules[module], "__version__", version)
+    monkeypatch.setattr(importlib.import_module(module), "__version__", version)
     with pytest.raises(BackendError, match=line):
         open_backend(a_bundle_in_memory, backend)
 
@@ -117,6 +119,25 @@ def test_the_oldest_runtimes_are_those_that_an_installation_asks_for() -> None:
     asked = " ".join([*project["dependencies"], *project["optional-dependencies"]["train"]])
     for name, version in OLDEST.items():
         assert re.search(rf"\b{name}>=([\d.]+)", asked)[1] == ".".join(map(str, version))
+
+
+@pytest.mark.parametrize(
+    ("told", "is_slow"),
+    [
+        ("model name\t: old\nflags\t\t: sse4_2 avx\n", True),
+        ("flags\t\t: sse4_2 avx avx2 fma\n", False),
+        ("Features\t: neon\n", False),
+        (None, False),
+    ],
+    ids=["x86 without AVX2", "x86", "Arm", "not Linux"],
+)
+def test_a_processor_without_avx2_is_told_of(
+    told: str | None, is_slow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "PROCESSOR", tmp_path / "cpuinfo")
+    if told is not None:
+        (tmp_path / "cpuinfo").write_text(told)
+    assert ("no AVX2: the light backend takes" in backends.processor_note()) is is_slow
 
 
 def raising(text: str):

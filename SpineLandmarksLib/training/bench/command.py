@@ -31,6 +31,9 @@ ALONE = ("openvino", "openvino-bfloat16")  # run without ONNX Runtime
 def bench_command(options: argparse.Namespace) -> int:
     """Measure, print the tables, and write them into a section of a Markdown file when one is named."""
     python = _python_of(options.environment)
+    unknown = [name for name in options.only or () if name not in CONTESTANTS]
+    if unknown:
+        raise BackendError(f"Expected rows of {', '.join(CONTESTANTS)}; got {', '.join(unknown)}")
     with tempfile.TemporaryDirectory() as folder:
         text = report(measure(options, python, Path(folder)))
     print(text)

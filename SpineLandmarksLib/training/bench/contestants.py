@@ -64,7 +64,7 @@ CONTESTANTS = {
     "torch-bfloat16": Contestant("this project, torch bfloat16", "pipelines.torch_bfloat16", TORCH, "bfloat16"),
     "light": Contestant("**this project, light (ONNX Runtime float32)**", "pipelines.light", ("onnxruntime",)),
     "light-int8": Contestant(
-        "the same graph, ONNX Runtime int8", "runtimes.light_int8", ("onnxruntime", "onnx", "torch"), "int8"
+        "the same graph, ONNX Runtime int8", "runtimes.light_int8", ("onnxruntime", "onnx"), "int8"
     ),
     "openvino": Contestant("the same graph, OpenVINO float32", "runtimes.openvino_float32", ("openvino",)),
     "openvino-bfloat16": Contestant(

@@ -43,13 +43,17 @@ def seed(bundle: Bundle, spacing_mm: Spacing) -> Pipeline:
             return torch.sigmoid(heatmap), detector.direct(image)[0]
 
     def decode(found: tuple[Tensor, Tensor]) -> NDArray[np.float64]:
-        heatmap, mean_px = found
         with torch.inference_mode():
-            dense = heatmap * gaussian_target(mean_px, sigma, (SIDE, SIDE), 1.0)
-            best = dense.flatten(2).argmax(-1).numpy()
-        return np.stack([best % SIDE, best // SIDE], -1).astype(np.float64)
+            return densely_fused(*found, sigma)
 
     return Pipeline(prepare, network, decode, lambda xy: _to_native(xy, prepare), _weights(detector))
+
+
+def densely_fused(heatmap: Tensor, mean_px: Tensor, sigma_px: float) -> NDArray[np.float64]:
+    """(B, L, h, w) heatmaps times whole rendered Gaussians about (B, L, 2): the best pixel of each, (B, L, 2)."""
+    height, width = heatmap.shape[-2:]
+    best = (heatmap * gaussian_target(mean_px, sigma_px, (height, width), 1.0)).flatten(2).argmax(-1).numpy()
+    return np.stack([best % width, best // width], -1).astype(np.float64)
 
 
 def landmarker(bundle: Bundle, spacing_mm: Spacing) -> Pipeline:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,18 +21,14 @@ class Spent(NamedTuple):
 
 def spent(command: Sequence[str]) -> Spent:
     """Run a command to its end. Raises BackendError when it fails."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
-    process.stdout.close()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise BackendError(f"Expected {' '.join(command)} to end with 0; it ended with {process.returncode}")
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes there, in KiB elsewhere
-    return Spent(seconds, usage.ru_maxrss / unit, output)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "spent.json"
+        launcher = [sys.executable, "-m", f"{__package__}.launch", str(file), *command]
+        output = subprocess.run(launcher, stdout=subprocess.PIPE, text=True, check=True).stdout
+        taken = json.loads(file.read_text())
+    if taken["status"]:
+        raise BackendError(f"Expected {' '.join(command)} to end with 0; it ended with {taken['status']}")
+    return Spent(taken["seconds"], taken["peak_mb"], output)
 
 
 def child(python: str, module: str, job: dict[str, Any], folder: Path) -> tuple[dict[str, Any], Spent]:
