@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
@@ -94,12 +95,18 @@ def simulate(options: argparse.Namespace) -> int:
     rounds = rounds_of(options.output)
     text = f"{report.table(rounds, settings)}\n{report.verdict(rounds)}\n"
     write_text_atomically(options.output / "table.md", text)
-    with write_atomically(options.output / "curves.svg") as file:
-        file.write(report.plot(rounds))
+    _write(options.output / "curves.svg", report.plot(rounds))
     if options.document:
-        write_section(options.document, "simulation", text)
+        plot = "images/simulation.svg"
+        write_section(options.document, "simulation", f"{text}\n![MRE and SDR@4 by corrected studies]({plot})\n")
+        _write(options.document.parent / plot, report.plot(rounds))
     print(f"{text}Written: {options.output / 'table.md'}, {options.output / 'curves.svg'}")
     if not done:
         print("The minutes are used up; the same command goes on")
     return 0
 
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(path) as file:
+        file.write(content)

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.backends import Peaks
-from SpineLandmarksLib.bundle import WEIGHTS, Bundle
+from SpineLandmarksLib.bundle import METADATA, WEIGHTS, Bundle, read_settings
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.model import Architecture, Detector
 from SpineLandmarksLib.settings import from_dict
+from SpineLandmarksLib.training.augment import GeometrySettings
 from SpineLandmarksLib.training.dataset import load_cases
 from SpineLandmarksLib.training.recipe import Recipe, load_recipe
 from SpineLandmarksLib.training.train import train
@@ -24,14 +25,24 @@ RECIPE = "retrain"
 
 
 def finetuning_recipe(bundle: Bundle, steps: int | None = None, recipe: str = RECIPE, seed: int = 0) -> Recipe:
-    """The recipe in the bundle's own architecture and preparation. Few steps get a short warm-up and average: the
-    average of weights looks back over about 1 / (1 - ema) steps.
+    """The recipe in the bundle's own architecture and preparation, and with the crop, the target and the displacements
+    that it was trained with, which are in its pixels. Few steps get a short warm-up and average: the average of weights
+    looks back over about 1 / (1 - ema) steps.
     """
-    base = load_recipe(recipe)
+    base = _in_pixels_of(bundle, load_recipe(recipe))
     steps = steps or base.steps
     architecture = from_dict(Architecture, bundle.architecture, f"architecture of {bundle.name}")
     return replace(base, architecture=architecture, preparation=bundle.preparation, steps=steps, seed=seed,
                    warmup=min(base.warmup, steps // 10), ema=min(base.ema, max(0.0, 1 - 8 / steps)))  # fmt: skip
+
+
+def _in_pixels_of(bundle: Bundle, recipe: Recipe) -> Recipe:
+    own = read_settings(bundle.folder / METADATA).get("recipe", {})
+    if not {"crop", "sigma_px", "geometry"} <= set(own):
+        return recipe
+    geometry = from_dict(GeometrySettings, own["geometry"], f"recipe of {bundle.name}, geometry")
+    columns, rows = own["crop"]
+    return replace(recipe, crop=(columns, rows), sigma_px=own["sigma_px"], geometry=geometry)
 
 
 def finetune(

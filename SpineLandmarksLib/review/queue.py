@@ -90,6 +90,8 @@ def order(
 
     The same input gives the same order, whatever order it comes in.
     """
+    if not waiting:
+        return []
     todo = sorted(waiting, key=lambda one: one.key)
     draw = np.random.default_rng(seed)
     doubt, disagreement = (_ranks([getattr(one, name) for one in todo]) for name in ("doubt", "disagreement"))

@@ -17,7 +17,9 @@ an assumption, not a measurement. Everything is kept in files, so that a simulat
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -33,18 +35,22 @@ from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.model import Detector
-from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.predict import Localizer, SliceReading
 from SpineLandmarksLib.review.finetune import InMemory, finetune, finetuning_recipe
 from SpineLandmarksLib.review.judge import judge
 from SpineLandmarksLib.review.queue import assess, at_random, look_of, order
 from SpineLandmarksLib.settings import from_dict
-from SpineLandmarksLib.training.dataset import load_image
+from SpineLandmarksLib.training.dataset import load_image, points_of
 from SpineLandmarksLib.training.evaluate import compare, read_annotated
 from SpineLandmarksLib.training.folds import holdout
 from SpineLandmarksLib.training.metrics import summarize
 from SpineLandmarksLib.training.predictions import Predictions
 
 STRATEGIES = ("queue", "random")
+#: Weights in a round's folder: of the model in use after it, and, until it is judged, of the new one.
+USED, CANDIDATE = "model.safetensors", "candidate.safetensors"
+#: The last promoted and the new model of each order, and the first round's.
+MOST_READERS = 6
 SECONDS_PER_STUDY, SECONDS_PER_LANDMARK, NEAR_ENOUGH_MM = 15.0, 6.0, 2.0
 
 
@@ -87,6 +93,23 @@ class Round:
     reasons: dict[str, int] = field(default_factory=dict)
 
 
+class Reader:
+    """A model, and what it said of each slice so far: reading slices is most of what a simulation does."""
+
+    def __init__(self, localizer: Localizer) -> None:
+        self.localizer = localizer
+        self._known: dict[Path, SliceReading] = {}
+
+    def read(self, rows: Sequence[Annotation]) -> list[SliceReading]:
+        """The reading of each slice, once."""
+        new = [row for row in rows if row.image not in self._known]
+        self._known |= zip((row.image for row in new), read_annotated(self.localizer, new), strict=True)
+        return [self._known[row.image] for row in rows]
+
+    def compare(self, rows: Sequence[Annotation]) -> Predictions:
+        return compare(self.localizer, rows, self.read(rows))
+
+
 class Simulation:
     """rows: every annotated study of one slice each. say: told what is being done."""
 
@@ -101,6 +124,7 @@ class Simulation:
         if len(self.pool) < settings.until:
             raise DatasetError(f"Expected at least {settings.until} studies beside the hold-out; got {len(self.pool)}")
         self.longest_s = 0.0
+        self._readers: dict[str, Reader] = {}
 
     def run(self, minutes: float) -> bool:
         """Play rounds until the time is used up; no round is begun that may not end in time. True when all are done."""
@@ -118,7 +142,7 @@ class Simulation:
         return True
 
     def _judge_base(self) -> None:
-        found = _shares(self._judged(self._localizer(_read(self.bundle.folder / WEIGHTS))))
+        found = _shares(self._reader(self.bundle.folder / WEIGHTS).compare(self.judges))
         base = Round(0, "base", (), 0.0, True, "", found["mre"], found["sdr2"], found["sdr4"], found["shift"],
                      found["mre"], found["sdr4"])  # fmt: skip
         _write(base, self.folder / "base")
@@ -137,8 +161,8 @@ class Simulation:
 
     def _play(self, seed: int, strategy: str, count: int, before: Path, folder: Path) -> None:
         is_first = before == folder
-        weights = _read(self.bundle.folder / WEIGHTS if is_first else before / "model.safetensors")
-        old = self._localizer(weights)
+        weights = self.bundle.folder / WEIGHTS if is_first else before / USED
+        old = self._reader(weights)
         done = () if is_first else load_round(before).corrected
         spent = 0.0 if is_first else load_round(before).seconds
         chosen, reasons = self._choose(seed, strategy, count - len(done), done, old)
@@ -147,15 +171,16 @@ class Simulation:
         recipe = finetuning_recipe(self.bundle, self.settings.steps, seed=seed)
         started = time.monotonic()
         detector = finetune(self.bundle, [self.pool[key] for key in corrected], recipe, folder / "run",
-                            weights=weights, device=self.device)  # fmt: skip
+                            weights=_read(weights), device=self.device)  # fmt: skip
         train_s = time.monotonic() - started
-        figures = [self._judged(old), self._judged(Localizer(self.bundle, InMemory(detector, self.device)))]
+        state = {name: value.contiguous() for name, value in detector.state_dict().items()}
+        safetensors.torch.save_file(state, folder / CANDIDATE)
+        figures = [reader.compare(self.judges) for reader in (old, self._reader(folder / CANDIDATE))]
         verdict = judge(figures[0], figures[1], self.settings.margin)
         used, candidate = (_shares(figures[verdict.promoted]), _shares(figures[1]))
-        kept = detector.cpu().state_dict() if verdict.promoted else weights
-        safetensors.torch.save_file(dict(kept), folder / "model.safetensors")
-        for name in ("checkpoint.pt", "run.json"):
-            (folder / "run" / name).unlink(missing_ok=True)
+        shutil.copyfile(folder / CANDIDATE if verdict.promoted else weights, folder / USED)
+        (folder / CANDIDATE).unlink()
+        shutil.rmtree(folder / "run")
         round_ = Round(seed, strategy, corrected, spent, verdict.promoted, verdict.why, used["mre"], used["sdr2"],
                        used["sdr4"], used["shift"], candidate["mre"], candidate["sdr4"], train_s, reasons)  # fmt: skip
         _write(round_, folder)
@@ -163,34 +188,36 @@ class Simulation:
         self.say(f"seed {seed}, {strategy}, {count} corrected: {found}{'' if verdict.promoted else ', not promoted'}")
 
     def _choose(
-        self, seed: int, strategy: str, count: int, done: Sequence[str], localizer: Localizer
+        self, seed: int, strategy: str, count: int, done: Sequence[str], model: Reader
     ) -> tuple[list[str], dict[str, int]]:
         left = [key for key in self.pool if key not in done]
         if strategy != "queue":
             return [place.key for place in at_random(left, 1000 * seed + len(done))[:count]], {}
-        readings = read_annotated(localizer, [self.pool[key] for key in left])
-        waiting = [assess(key, load_image(self.pool[key].image), reading, localizer)
+        readings = model.read([self.pool[key] for key in left])
+        waiting = [assess(key, load_image(self.pool[key].image), reading, model.localizer)
                    for key, reading in zip(left, readings, strict=True)]  # fmt: skip
-        known = read_annotated(localizer, [self.pool[key] for key in done])
-        seen = [look_of(load_image(self.pool[key].image), one.xy) for key, one in zip(done, known, strict=True)]
+        seen = [look_of(load_image(row.image), points_of(row, self.bundle.landmarks))
+                for row in (self.pool[key] for key in done)]  # fmt: skip
         places = order(waiting, seen, seed, count=count)
         reasons = [place.reason for place in places]
         return [place.key for place in places], {reason: reasons.count(reason) for reason in sorted(set(reasons))}
 
-    def _seconds(self, keys: Sequence[str], localizer: Localizer) -> float:
-        rows = [self.pool[key] for key in keys]
-        predicted = compare(localizer, rows, read_annotated(localizer, rows))
+    def _seconds(self, keys: Sequence[str], model: Reader) -> float:
+        predicted = model.compare([self.pool[key] for key in keys])
         to_move = predicted.missed | (predicted.counted & ~(predicted.error_mm <= NEAR_ENOUGH_MM))
-        return SECONDS_PER_STUDY * len(rows) + SECONDS_PER_LANDMARK * int(to_move.sum())
+        return SECONDS_PER_STUDY * len(keys) + SECONDS_PER_LANDMARK * int(to_move.sum())
 
-    def _localizer(self, weights: dict[str, torch.Tensor]) -> Localizer:
-        recipe = finetuning_recipe(self.bundle)
-        detector = Detector(recipe.architecture, len(self.bundle.landmarks))
-        detector.load_state_dict(weights)
-        return Localizer(self.bundle, InMemory(detector, self.device))
-
-    def _judged(self, localizer: Localizer) -> Predictions:
-        return compare(localizer, self.judges, read_annotated(localizer, self.judges))
+    def _reader(self, weights: Path) -> Reader:
+        """One for all rounds with the same weights, as after a round that promoted nothing."""
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        if digest not in self._readers:
+            recipe = finetuning_recipe(self.bundle)
+            detector = Detector(recipe.architecture, len(self.bundle.landmarks))
+            detector.load_state_dict(_read(weights))
+            self._readers[digest] = Reader(Localizer(self.bundle, InMemory(detector, self.device)))
+            while len(self._readers) > MOST_READERS:
+                del self._readers[next(iter(self._readers))]
+        return self._readers[digest]
 
 
 def hold_to(settings: Settings, folder: Path) -> None:
