@@ -115,5 +115,6 @@ def _add_queue(verbs: Parsers[argparse.ArgumentParser]) -> None:
     p.add_argument("--minutes", required=True, type=minutes, metavar="M", help="stop between rounds before that")
     for name, (default, text) in NUMBERS.items():
         p.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"{text} (default {default})")
+    p.add_argument("--recipe", default="retrain", metavar="NAME_OR_FILE", help="of each retraining (default retrain)")
     p.add_argument("--document", type=Path, metavar="FILE.md", help="also write table and plot into its section")
     p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

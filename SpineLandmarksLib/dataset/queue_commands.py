@@ -85,7 +85,7 @@ def simulate(options: argparse.Namespace) -> int:
 
     bundle = load_bundle(options.bundle)
     numbers = {name: getattr(options, name) for name in NUMBERS}
-    settings = Settings(options.dataset.name, bundle.label, **numbers)
+    settings = Settings(options.dataset.name, bundle.label, recipe=options.recipe, **numbers)
     rows, _ = without_locked(load_annotations([options.dataset], bundle.landmarks), options.dataset)
     if len({row.group for row in rows}) != len(rows):
         raise DatasetError(f"Expected one slice a patient to play with; {options.dataset} has several of some")

@@ -36,7 +36,7 @@ from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.model import Detector
 from SpineLandmarksLib.predict import Localizer, SliceReading
-from SpineLandmarksLib.review.finetune import InMemory, finetune, finetuning_recipe
+from SpineLandmarksLib.review.finetune import RECIPE, InMemory, finetune, finetuning_recipe
 from SpineLandmarksLib.review.judge import judge
 from SpineLandmarksLib.review.queue import assess, at_random, look_of, order
 from SpineLandmarksLib.settings import from_dict
@@ -66,6 +66,7 @@ class Settings:
     seeds: int = 5
     steps: int = 100
     holdout: int = 30
+    recipe: str = RECIPE
     margin: float = 0.01
 
 
@@ -74,7 +75,7 @@ class Round:
     """One round of one seed. strategy: "start" for the common first one, "base" for the bundle before any correction.
 
     seconds: that annotators spent so far. promoted: whether the retrained model took over; mre_mm and the shares are
-    those of the model in use after the round, the candidate's stand beside them.
+    those of the model in use after the round, the candidate's stand beside them. None: no point was found.
     """
 
     seed: int
@@ -83,11 +84,11 @@ class Round:
     seconds: float
     promoted: bool
     why: str
-    mre_mm: float
+    mre_mm: float | None
     sdr2: float
     sdr4: float
     level_shift: float
-    candidate_mre_mm: float
+    candidate_mre_mm: float | None
     candidate_sdr4: float
     train_s: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)
@@ -168,7 +169,7 @@ class Simulation:
         chosen, reasons = self._choose(seed, strategy, count - len(done), done, old)
         spent += self._seconds(chosen, old)
         corrected = (*done, *chosen)
-        recipe = finetuning_recipe(self.bundle, self.settings.steps, seed=seed)
+        recipe = finetuning_recipe(self.bundle, self.settings.steps, self.settings.recipe, seed)
         started = time.monotonic()
         detector = finetune(self.bundle, [self.pool[key] for key in corrected], recipe, folder / "run",
                             weights=_read(weights), device=self.device)  # fmt: skip
@@ -184,7 +185,8 @@ class Simulation:
         round_ = Round(seed, strategy, corrected, spent, verdict.promoted, verdict.why, used["mre"], used["sdr2"],
                        used["sdr4"], used["shift"], candidate["mre"], candidate["sdr4"], train_s, reasons)  # fmt: skip
         _write(round_, folder)
-        found = f"MRE {used['mre']:.2f} mm, SDR@4 {100 * used['sdr4']:.1f} %"
+        mre = "unknown" if used["mre"] is None else f"{used['mre']:.2f} mm"
+        found = f"MRE {mre}, SDR@4 {100 * used['sdr4']:.1f} %"
         self.say(f"seed {seed}, {strategy}, {count} corrected: {found}{'' if verdict.promoted else ', not promoted'}")
 
     def _choose(
@@ -252,13 +254,12 @@ def load_settings(folder: Path) -> Settings:
 
 def _write(round_: Round, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(folder / "round.json", json.dumps(asdict(round_), indent=1) + "\n")
+    write_text_atomically(folder / "round.json", json.dumps(asdict(round_), indent=1, allow_nan=False) + "\n")
 
 
-def _shares(predictions: Predictions) -> dict[str, float]:
+def _shares(predictions: Predictions) -> dict[str, Any]:
     overall: dict[str, Any] = summarize(predictions, bootstrap=0)["overall"]
-    mre = overall["mre_mm"]["value"]
-    return {"mre": float("nan") if mre is None else mre, "sdr2": overall["sdr"]["2"]["value"],
+    return {"mre": overall["mre_mm"]["value"], "sdr2": overall["sdr"]["2"]["value"],
             "sdr4": overall["sdr"]["4"]["value"], "shift": overall["level_shift_rate"]["value"] or 0.0}  # fmt: skip
 
 

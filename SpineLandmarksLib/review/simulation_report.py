@@ -9,6 +9,7 @@ import numpy as np
 
 from SpineLandmarksLib.review.simulation import STRATEGIES, Round, Settings
 from SpineLandmarksLib.training.plots import BLUE, ORANGE
+from SpineLandmarksLib.training.predictions import Floats
 
 _COLOURS = {"queue": BLUE, "random": ORANGE}
 
@@ -44,7 +45,8 @@ def paired(rounds: Sequence[Round]) -> list[tuple[int, int, float, float, float]
     found = []
     queue, by_chance = (series([one for one in rounds if one.strategy in STRATEGIES], name) for name in STRATEGIES)
     for count in sorted(set(queue) & set(by_chance)):
-        one, other = ({each.seed: each.mre_mm for each in those[count]} for those in (queue, by_chance))
+        one, other = ({each.seed: each.mre_mm for each in those[count] if each.mre_mm is not None}
+                      for those in (queue, by_chance))  # fmt: skip
         change = np.array([one[seed] - other[seed] for seed in sorted(set(one) & set(other))])
         if len(change):
             wide = float("nan")
@@ -77,7 +79,7 @@ def plot(rounds: Sequence[Round]) -> bytes:
         counts = series(rounds, strategy)
         minutes = [np.mean([one.seconds for one in those]) / 60 for those in counts.values()]
         for row, (name, factor) in enumerate((("mre_mm", 1.0), ("sdr4", 100.0))):
-            values = [factor * np.array([getattr(one, name) for one in those]) for those in counts.values()]
+            values = [factor * _values(those, name) for those in counts.values()]
             middle = [each.mean() for each in values]
             for column, x in enumerate((list(counts), minutes)):
                 panels[row, column].plot(x, middle, "o-", color=_COLOURS[strategy], label=strategy, markersize=4)
@@ -95,7 +97,7 @@ def plot(rounds: Sequence[Round]) -> bytes:
 
 def _row(count: int, strategy: str, those: Sequence[Round]) -> str:
     def shown(name: str, factor: float, digits: int) -> str:
-        values = factor * np.array([getattr(one, name) for one in those])
+        values = factor * _values(those, name)
         spread = f" ({values.min():.{digits}f} to {values.max():.{digits}f})" if len(values) > 1 else ""
         return f"{values.mean():.{digits}f}{spread}"
 
@@ -105,3 +107,8 @@ def _row(count: int, strategy: str, those: Sequence[Round]) -> str:
              shown("mre_mm", 1, 2), shown("sdr2", 100, 1), shown("sdr4", 100, 1), shown("level_shift", 100, 1),
              promoted)  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def _values(those: Sequence[Round], name: str) -> Floats:
+    """One figure of each round; nan where there is none."""
+    return np.array([getattr(one, name) for one in those], dtype=np.float64)

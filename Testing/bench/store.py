@@ -46,6 +46,7 @@ def main() -> int:
     kill.add_argument("--kills", type=int, default=40)
     kill.add_argument("--seed", type=int, default=0)
     writers.add_argument("--seconds", type=float, default=60)
+    writers.add_argument("--least", type=int, default=0, help="saves of each writer, however long they take")
     options = parser.parse_args()
     make(options)
     found = options.run(options)
@@ -64,12 +65,14 @@ def make(options: argparse.Namespace) -> None:
     store.close()
 
 
-def write(options: argparse.Namespace, name: str, pipe: int, until: float = float("inf")) -> None:
+def write(options: argparse.Namespace, name: str, pipe: int, until: float = float("inf"), least: int = 0) -> None:
     """Save revisions, each on the latest one, and tell each acknowledged id, or an error, in a line of the pipe."""
+    told = 0
     store = open_store(options.folder, options.store)
     study = store.study(STUDY)
     points = tuple(Landmark(mark, "confirmed", pixel_xy=(10.0, 20.0)) for mark in LUMBAR11)
-    while time.time() < until:
+    while time.time() < until or told < least:
+        told += 1
         try:
             heads = store.heads(STUDY)
             parent = heads[-1].id if heads else None
@@ -80,14 +83,14 @@ def write(options: argparse.Namespace, name: str, pipe: int, until: float = floa
             os.write(pipe, f"error {error}\n".encode())
 
 
-def start(options: argparse.Namespace, name: str, until: float = float("inf")) -> tuple[int, Any]:
+def start(options: argparse.Namespace, name: str, until: float = float("inf"), least: int = 0) -> tuple[int, Any]:
     """A writer in a process of its own, and the file that it tells its saves to."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
         try:
-            write(options, name, writing, until)
+            write(options, name, writing, until, least)
         finally:
             os._exit(0)
     os.close(writing)
@@ -113,7 +116,7 @@ def kill_writers(options: argparse.Namespace) -> dict[str, Any]:
 def two_writers(options: argparse.Namespace) -> dict[str, Any]:
     """Two writers at once on one study."""
     until = time.time() + options.seconds
-    writers = [start(options, name, until) for name in ("Ann", "Bo")]
+    writers = [start(options, name, until, options.least) for name in ("Ann", "Bo")]
     acknowledged: list[str] = []
     for child, told in writers:
         acknowledged += told

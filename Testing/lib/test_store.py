@@ -513,11 +513,11 @@ def bench(what: str, folder: Path, *options: str) -> dict[str, object]:
 
 
 def test_every_acknowledged_save_outlives_kill_9_of_its_writer(tmp_path: Path) -> None:
-    found = bench("kill", tmp_path / "store", "--saves", "500", "--kills", "40")
-    assert found["acknowledged"] >= 400
+    found = bench("kill", tmp_path / "store", "--saves", "120", "--kills", "12")
+    assert found["acknowledged"] >= 60
     assert (found["lost"], found["errors"], found["complaints"]) == (0, [], [])
     # A writer may be killed between its commit and telling of it.
-    assert found["acknowledged"] <= found["kept"] <= found["acknowledged"] + 40
+    assert found["acknowledged"] <= found["kept"] <= found["acknowledged"] + 12
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
@@ -526,6 +526,6 @@ def test_two_writers_at_once_lose_nothing_and_see_no_lock(
 ) -> None:
     server = request.getfixturevalue("a_server") if database == "postgresql" else None
     options = ["--store", server.new_database()] if server else []
-    found = bench("writers", tmp_path / "store", "--seconds", "2", *options)
-    assert found["acknowledged"] == found["kept"] > 10
+    found = bench("writers", tmp_path / "store", "--seconds", "1", "--least", "15", *options)
+    assert found["acknowledged"] == found["kept"] >= 30
     assert (found["lost"], found["errors"], found["complaints"]) == (0, [], [])
