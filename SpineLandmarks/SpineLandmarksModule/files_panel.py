@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +17,7 @@ from SpineLandmarksLib.formats.slicer_markups import write_markups
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.review.import_file import READERS
 from SpineLandmarksLib.review.measurements import COLUMNS, measure, write_measurements
+from SpineLandmarksLib.review.retrain_process import Retraining
 from SpineLandmarksLib.review.revision import ImageReference
 from SpineLandmarksLib.review.training_set import image_reference, save_to_training_set
 from SpineLandmarksModule.dialogs import explained
@@ -60,6 +63,7 @@ class FilesPanel:
         ui.copyButton.connect("clicked()", self.copy)
         ui.importButton.connect("clicked()", self.import_file)
         ui.saveButton.connect("clicked()", self.save)
+        self._retrain = RetrainButton(ui, self._folder("dataset"))
         self.open(None)
 
     def open(self, study: StudyPoints | None) -> None:
@@ -70,6 +74,7 @@ class FilesPanel:
 
     def close(self) -> None:
         self._timer.stop()
+        self._retrain.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def export(self) -> None:
@@ -147,3 +152,54 @@ class FilesPanel:
 
     def _remember(self, what: str, folder: Path) -> None:
         qt.QSettings().setValue(f"{SETTING}{what}", str(folder))
+
+
+class RetrainButton:
+    """Starts the retraining of a data set, shows how far it is, and stops it. It goes on when Slicer is closed.
+
+    folder: the data set that was used last, whose retraining may still run.
+    """
+
+    def __init__(self, ui: Any, folder: str) -> None:
+        self.ui = ui
+        self.retraining = self._of(folder)
+        self._timer = qt.QTimer()
+        self._timer.setInterval(1000)
+        self._timer.connect("timeout()", self.look)
+        ui.retrainButton.connect("clicked()", self.press)
+        if self.retraining.progress().state == "running":
+            self.look()
+            self._timer.start()
+
+    def close(self) -> None:
+        self._timer.stop()
+
+    def press(self) -> None:
+        with explained():
+            if self.retraining.progress().state == "running":
+                self.retraining.stop()
+                return
+            start = str(self.retraining.dataset)
+            folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Data set to retrain on", start)
+            if folder:
+                self.retraining = self._of(folder)
+                self.retraining.start(self.ui.readerEdit.text.strip() or "3D Slicer")
+                qt.QSettings().setValue(f"{SETTING}dataset", folder)
+                self.look()
+                self._timer.start()
+
+    def look(self) -> None:
+        """What the button and, at the end, the message say."""
+        progress = self.retraining.progress()
+        running = progress.state == "running"
+        share = f" retraining ({100 * progress.share:.0f} %)" if running else ""
+        self.ui.retrainButton.text = self.retraining.label + share
+        self.ui.retrainButton.toolTip = progress.text
+        if not running:
+            self._timer.stop()
+            self.ui.messageLabel.text = progress.text
+
+    @staticmethod
+    def _of(folder: str) -> Retraining:
+        python = shutil.which("PythonSlicer") or sys.executable
+        return Retraining(Path(folder), command=(python, "-m", "SpineLandmarksLib"))

@@ -95,11 +95,12 @@ def simulate(options: argparse.Namespace) -> int:
     rounds = rounds_of(options.output)
     text = f"{report.table(rounds, settings)}\n{report.verdict(rounds)}\n"
     write_text_atomically(options.output / "table.md", text)
-    _write(options.output / "curves.svg", report.plot(rounds))
+    drawn = report.plot(rounds)
+    _write(options.output / "curves.svg", drawn)
     if options.document:
         plot = "images/simulation.svg"
         write_section(options.document, "simulation", f"{text}\n![MRE and SDR@4 by corrected studies]({plot})\n")
-        _write(options.document.parent / plot, report.plot(rounds))
+        _write(options.document.parent / plot, drawn)
     print(f"{text}Written: {options.output / 'table.md'}, {options.output / 'curves.svg'}")
     if not done:
         print("The minutes are used up; the same command goes on")

@@ -23,6 +23,8 @@ from SpineLandmarksLib.worker.process import environment, own_group
 
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
 COMMAND = (sys.executable, "-m", "SpineLandmarksLib")
+#: What a folder that was made a data set holds; `review.folder.FILE`, without its database.
+DATASET_FILE = "dataset.json"
 
 
 class Retraining:
@@ -51,9 +53,12 @@ class Retraining:
     def start(self, by: str, restart: bool = False) -> None:
         """Start it, or go on where one was stopped; restart: drop what is unfinished.
 
-        Raises DatasetError when one is running, OutputError for a folder that cannot be written, BackendError when the
-        process cannot be started. Every other fault is told by `progress`.
+        Raises DatasetError when one is running or the folder is no data set, OutputError for a folder that cannot be
+        written, BackendError when the process cannot be started. Every other fault is told by `progress`.
         """
+        if not (self.dataset / DATASET_FILE).is_file():
+            raise DatasetError(f"Expected a data set with {DATASET_FILE}; there is none in {self.dataset}. Make one: "
+                               f"spine-landmarks dataset init {self.dataset}")  # fmt: skip
         if self.progress().state == "running":
             raise DatasetError("Expected no other retraining of this data set; one is running")
         command = [*self._command, "retrain", str(self.dataset), "--by", by, *(["--restart"] if restart else [])]

@@ -16,7 +16,7 @@ import pytest
 from SpineLandmarksLib.bundle import Bundle, load_bundle
 from SpineLandmarksLib.cli import main
 from SpineLandmarksLib.errors import BackendError, BundleError, DatasetError, OutputError
-from SpineLandmarksLib.review import judge, retrain
+from SpineLandmarksLib.review import folder, judge, retrain
 from SpineLandmarksLib.review.folder import open_dataset
 from SpineLandmarksLib.review.models import changes_of, current_bundle, models_of, name_in_use, promote, rollback
 from SpineLandmarksLib.review.retrain import Round
@@ -32,11 +32,11 @@ WISH = Wish("Ann", steps=2)
 @pytest.fixture(scope="module")
 def a_template(a_phantom_dataset: Path, a_small_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four annotated, signed-off studies of four patients, two of them locked; a small network is in use."""
-    folder = shutil.copytree(a_phantom_dataset, tmp_path_factory.mktemp("retrain") / "data")
-    assert main(["dataset", "init", str(folder), "--author", "Ann"]) == 0
-    assert main(["dataset", "split", str(folder), "--holdout", "2"]) == 0
-    promote(folder, str(a_small_bundle.folder), "Ann", "small enough for a test")
-    return folder
+    data = shutil.copytree(a_phantom_dataset, tmp_path_factory.mktemp("retrain") / "data")
+    assert main(["dataset", "init", str(data), "--author", "Ann"]) == 0
+    assert main(["dataset", "split", str(data), "--holdout", "2"]) == 0
+    promote(data, str(a_small_bundle.folder), "Ann", "small enough for a test")
+    return data
 
 
 @pytest.fixture
@@ -290,6 +290,7 @@ with the_only_one(dataset):
 def a_retraining(tmp_path: Path):
     """One whose process only counts; it is ended after the test."""
     (tmp_path / "child.py").write_text(CHILD)
+    (tmp_path / folder.FILE).write_text("{}")
     retraining = Retraining(tmp_path, command=(sys.executable, str(tmp_path / "child.py")))
     yield retraining
     if retraining._process is not None:
@@ -339,6 +340,10 @@ def test_a_killed_one_is_seen_as_stopped_and_can_be_started_again(a_retraining: 
 
 
 def test_one_that_cannot_begin_says_why(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"Expected a data set with dataset\.json; there is none"):
+        Retraining(tmp_path).start("Ann")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / folder.FILE).write_text("{}")
     says = "import sys; sys.exit('spine-landmarks: this command needs torch')"
     retraining = Retraining(tmp_path, command=(sys.executable, "-c", says))
     retraining.start("Ann")
@@ -346,8 +351,10 @@ def test_one_that_cannot_begin_says_why(tmp_path: Path) -> None:
     assert retraining.progress().text == "The retraining could not begin: this command needs torch"
     with pytest.raises(BackendError, match="Could not start /nowhere/python"):
         Retraining(tmp_path, command=("/nowhere/python",)).start("Ann")
+    shutil.rmtree(tmp_path / "models")
+    (tmp_path / "models").write_text("in the way")
     with pytest.raises(OutputError, match="Nothing was changed"):
-        Retraining(tmp_path / "models" / "retraining.log").start("Ann")
+        Retraining(tmp_path).start("Ann")
 
 
 def test_the_file_that_tells_how_far_it_is_may_be_damaged(a_retraining: Retraining) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.formats.csv_table import read_csv, write_csv
 from SpineLandmarksLib.formats.slicer_markups import read_markups, write_markups
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
+from SpineLandmarksLib.review.retrain_process import Retraining
 from SpineLandmarksLib.review.training_set import read_training_set
 from standins.bench import Module
 
@@ -241,3 +243,47 @@ def test_the_name_of_the_reader_is_remembered_and_every_correction_bears_it(a_ca
     a_case.widget.onReload()
     assert a_case.ui.readerEdit.text == "B. Reader"
     assert np.isfinite(a_case.panel.timer.interval)
+
+
+# Retraining
+
+#: In place of the command: trains until it is asked to stop.
+TRAINS = """
+import sys, time
+from pathlib import Path
+from SpineLandmarksLib.review.retrain_state import CANCEL, MODELS, UNFINISHED, Progress, the_only_one, write_progress
+dataset = Path(sys.argv[2])
+with the_only_one(dataset):
+    while not (dataset / MODELS / UNFINISHED / CANCEL).exists():
+        write_progress(dataset, Progress("running", "step 5 of 10", 5, 10))
+        time.sleep(0.05)
+    write_progress(dataset, Progress("stopped", "Stopped at step 5 of 10", 5, 10))
+"""
+
+
+def test_retraining_is_started_watched_and_stopped_with_one_button(
+    module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from SpineLandmarksModule.files_panel import RetrainButton
+
+    (tmp_path / "dataset.json").write_text("{}")
+    (tmp_path / "trains.py").write_text(TRAINS)
+    command = (sys.executable, str(tmp_path / "trains.py"))
+    monkeypatch.setattr(RetrainButton, "_of", staticmethod(lambda folder: Retraining(Path(folder), command=command)))
+    module.dialogs.files = [str(tmp_path)]
+    button = module.ui.retrainButton
+    assert button.text == "Retrain"
+    button.click()
+    module.wait_until(lambda: button.text == "Stop retraining (48 %)")
+    assert button.toolTip == "step 5 of 10"
+    button.click()
+    module.wait_until(lambda: button.text == "Go on retraining")
+    assert module.ui.messageLabel.text == "Stopped at step 5 of 10"
+    assert module.dialogs.shown == []
+
+
+def test_retraining_in_a_folder_that_is_no_data_set_is_told(module: Module, tmp_path: Path) -> None:
+    module.dialogs.files = [str(tmp_path)]
+    module.ui.retrainButton.click()
+    assert "spine-landmarks dataset init" in module.dialogs.shown[0]
+    assert list(tmp_path.iterdir()) == []
