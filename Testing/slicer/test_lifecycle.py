@@ -14,6 +14,7 @@ import pytest
 
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.training.phantom.phantom import Phantom
+from SpineLandmarksLib.worker import process
 from SpineLandmarksLib.worker.client import WorkerClient
 from standins.bench import Module
 
@@ -38,6 +39,7 @@ def a_busy_module(module: Module, a_volume: Any, tmp_path: Path, monkeypatch: py
     from SpineLandmarksModule import runner
 
     monkeypatch.setattr(runner, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(process, "GRACE_S", 0.3)
     script = tmp_path / "endless.py"
     script.write_text(ENDLESS)
     module.panel.logic.runner.restart()
