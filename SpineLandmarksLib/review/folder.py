@@ -8,6 +8,8 @@
       holdout.json      the locked hold-out, if any
       models/           retrained bundles
       revisions/        what 3D Slicer saved, to be read in
+      sessions/         the steps of what was corrected in the browser, so that they can be undone after a restart
+      uploads/          what came in through the browser
       unsaved/          what the store could not take, to be read in
 """
 

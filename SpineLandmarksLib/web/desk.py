@@ -283,7 +283,7 @@ class Desk:
 
     def _show(self, opened: Opened, session: Session, prediction: Revision | None = None) -> None:
         self.opened, self.session = opened, session
-        self.saver.watch(session, opened.study.reference, prediction)
+        self.saver.watch(session, opened.study.reference, prediction, opened.history)
         self._on_open(session, opened)
 
     def _write_sign_off(self, revision: str, key: str) -> tuple[str, str]:

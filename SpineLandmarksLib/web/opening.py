@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,13 @@ from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.review.frame import ImageFrame
 from SpineLandmarksLib.review.revision import Revision
 from SpineLandmarksLib.review.session import Session
+from SpineLandmarksLib.review.session_file import load_session
 from SpineLandmarksLib.review.slices import complete
 from SpineLandmarksLib.review.store import Store
 from SpineLandmarksLib.review.study import Study, image_problems
 
+#: Folder of the data set for the steps of each study that was corrected in the browser.
+SESSIONS = "sessions"
 #: Millimetres by which the frame of a source may differ from the one that was annotated.
 SAME_FRAME_MM = 1e-3
 
@@ -28,7 +32,8 @@ SAME_FRAME_MM = 1e-3
 class Opened:
     """stack: to look at. path: what a model reads, None where it is not what was annotated. notes: for the person.
 
-    landmarks: as last saved, None where there are none. parent: the revision they are from.
+    landmarks: as last saved, None where there are none. parent: the revision they are from. history: the file that
+    keeps the steps which led there.
     """
 
     study: Study
@@ -38,9 +43,18 @@ class Opened:
     landmarks: LandmarkSet | None
     parent: str | None
     notes: tuple[str, ...] = ()
+    history: Path | None = None
 
     def session(self, author: str, landmarks: LandmarkSet | None = None, parent: str | None = None) -> Session:
-        """To correct what was saved, or other landmarks; where there are none, all have to be placed."""
+        """To correct what was saved, or other landmarks; where there are none, all have to be placed.
+
+        What was saved last comes with its steps, so that they can still be undone.
+        """
+        if landmarks is None and self.history is not None and self.history.is_file():
+            with contextlib.suppress(SpineLandmarksError):  # damaged, or of a newer version: without its steps, then
+                session = load_session(self.history, self.frame, author)
+                if session.parent == self.parent and session.is_saved:
+                    return session
         nothing = LandmarkSet(
             tuple(Landmark(name, "out_of_view", needs_review=True) for name in LUMBAR11),
             input=self.study.image,
@@ -68,7 +82,8 @@ def open_study(store: Store, key: str, annotator: str) -> Opened:
         landmarks = complete(told, study.matrix)
     frame = ImageFrame.of(stack)
     assert frame is not None
-    return Opened(study, stack, frame, path, landmarks, revision.id if revision else None, (*problems, *notes, *more))
+    return Opened(study, stack, frame, path, landmarks, revision.id if revision else None, (*problems, *notes, *more),
+                  store.folder / SESSIONS / f"{key}.json")  # fmt: skip
 
 
 def _image(study: Study, folder: Path, is_doubtful: bool) -> tuple[SagittalStack, Path | None, tuple[str, ...]]:

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.review.history import Saved
 from SpineLandmarksLib.review.revision import ImageReference, Revision
 from SpineLandmarksLib.review.session import Session
+from SpineLandmarksLib.review.session_file import SessionText
 
 #: After a save that failed, the next try.
 RETRY_S = 5.0
@@ -20,11 +23,14 @@ RETRY_S = 5.0
 
 @dataclass
 class Watched:
-    """A session and what of it is under way. prediction: of the model, to be saved before what a person says of it."""
+    """A session and what of it is under way. prediction: of the model, to be saved before what a person says of it.
+    history: the file that keeps its steps.
+    """
 
     session: Session
     image: ImageReference
     prediction: Revision | None = None
+    history: Path | None = None
     refused: Revision | None = None
     retry_at: float = 0.0
     saved_at: datetime | None = None
@@ -50,11 +56,13 @@ class Saver:
     _others: list[Watched] = field(default_factory=list)
     _running: tuple[Watched, Revision, Future[Saved]] | None = None
 
-    def watch(self, session: Session, image: ImageReference, prediction: Revision | None = None) -> None:
+    def watch(
+        self, session: Session, image: ImageReference, prediction: Revision | None = None, history: Path | None = None
+    ) -> None:
         """Save this session from now on. The one before is still saved to its end."""
         if self.current is not None and not self.current.is_saved:
             self._others.append(self.current)
-        self.current = Watched(session, image, prediction)
+        self.current = Watched(session, image, prediction, history)
 
     def forget(self) -> None:
         """Nothing is shown as current any more."""
@@ -143,3 +151,15 @@ class Saver:
             one.prediction, one.session.parent = None, revision.id
         else:
             one.session.mark_saved(revision)
+        if one.is_saved and one.history is not None:  # only a convenience: what counts is in the store
+            text = str(SessionText(one.session))
+            try:
+                self.threads.submit(_keep, one.history, text)
+            except RuntimeError:  # the end: the threads are gone
+                _keep(one.history, text)
+
+
+def _keep(file: Path, text: str) -> None:
+    with contextlib.suppress(SpineLandmarksError, OSError):
+        file.parent.mkdir(exist_ok=True)
+        write_text_atomically(file, text + "\n")

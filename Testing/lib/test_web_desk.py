@@ -254,6 +254,9 @@ def test_work_goes_on_where_it_ended_after_a_restart(
     assert after.desk.session is not None
     assert after.desk.session["L3"].status == "corrected"
     assert after.desk.session["L3"].position_ras_mm == pytest.approx(position, abs=1e-3)
+    assert after.desk.session.comment == "Bright disc"
+    after.actions.do("undo")
+    assert after.desk.session["L3"].status == "predicted"
 
 
 def test_a_worker_that_dies_says_so_and_the_next_try_works(
