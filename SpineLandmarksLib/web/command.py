@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import sys
+import threading
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,5 +63,6 @@ def _folder(options: argparse.Namespace) -> Iterator[Path]:
 def _tell(address: str, only: bool) -> None:
     print(f"Open {address}\nThe key in it is good until this program ends (Ctrl-C). Every correction is saved at once.",
           flush=True)  # fmt: skip
-    if not only:
-        webbrowser.open(address)
+    has_screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    if has_screen and not only:  # without one, a browser for terminals would take this one over
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

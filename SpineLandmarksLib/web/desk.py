@@ -68,7 +68,7 @@ class Desk:
         self._clock = clock
         self._waiting: list[tuple[Future[Any], Callable[[Any], None]]] = []
         self._unreadable: set[str] = set()
-        self._next_refresh = 0.0
+        self._next_refresh = self._looked_at = 0.0
         self._is_taking = False
         if order is not None:
             self._waiting.append((order, self._take_order))
@@ -121,7 +121,8 @@ class Desk:
     def _look_around(self) -> None:
         """See from time to time what others have done, and take what has come when there was nothing."""
         if self.annotator and self._clock() >= self._next_refresh and len(self._waiting) < 2:
-            self._next_refresh = self._clock() + REFRESH_S
+            self._looked_at = self._clock()
+            self._next_refresh = self._looked_at + REFRESH_S
             self.refresh()
             if self.session is None and self._to_do():
                 self.take_next()
@@ -241,6 +242,8 @@ class Desk:
 
     def _take_listing(self, found: Listing) -> None:
         self.listing = found
+        took = self._clock() - self._looked_at  # thousands of studies are looked at less often
+        self._next_refresh = max(self._next_refresh, self._clock() + 10 * min(took, REFRESH_S))
 
     def _to_do(self, after: str | None = None) -> list[str]:
         return [key for key in self.listing.to_do(after) if key not in self._unreadable]
