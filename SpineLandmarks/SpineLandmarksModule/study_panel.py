@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 
-from SpineLandmarksLib.bundle import DEFAULT, shipped_bundles
+from SpineLandmarksLib.bundle import DEFAULT, find_bundle, shipped_bundles
 from SpineLandmarksLib.errors import SpineLandmarksError
-from SpineLandmarksLib.resources import models_folder
 from SpineLandmarksModule import install
+from SpineLandmarksModule.dialogs import explained
 from SpineLandmarksModule.runner import Model
+
+#: The last entry of the models: one that was trained elsewhere, such as DATASET/models/NAME.
+OTHER = "from a folder ..."
 
 
 class StudyPanel:
@@ -23,12 +27,26 @@ class StudyPanel:
             ui.modelSelector.addItems(shipped_bundles())
         except SpineLandmarksError as error:  # told again, with a dialog, when the button is pressed
             ui.messageLabel.text = str(error)
+        ui.modelSelector.addItem(OTHER)
         ui.modelSelector.setCurrentText(DEFAULT)
         ui.modelSelector.connect("currentIndexChanged(int)", lambda index: self.show_card())
+        ui.modelSelector.connect("activated(int)", self.choose_folder)
         ui.modelCardButton.connect("toggled(bool)", lambda on: self.show_card())
         ui.loadDicomButton.connect("clicked()", lambda: slicer.util.selectModule("DICOM"))
         self.show_card()
         self.show_progress(None)
+
+    def choose_folder(self, index: int) -> None:
+        """When the last entry was chosen: another bundle's folder, which becomes an entry of its own."""
+        models = self.ui.modelSelector
+        if models.itemText(index) != OTHER:
+            return
+        chosen = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Folder of a trained model", "")
+        models.setCurrentText(DEFAULT)
+        with explained():
+            if chosen:
+                models.insertItem(index, str(find_bundle(chosen)))
+                models.setCurrentIndex(index)
 
     def model(self, on_gpu: bool) -> Model:
         bundle = self.ui.modelSelector.currentText or DEFAULT
@@ -39,7 +57,7 @@ class StudyPanel:
         card = self.ui.modelCard
         card.setVisible(self.ui.modelCardButton.checked)
         try:
-            text = Path(models_folder(), self.ui.modelSelector.currentText, "docs", "README.md").read_text("utf-8")
+            text = Path(find_bundle(self.ui.modelSelector.currentText), "docs", "README.md").read_text("utf-8")
         except (OSError, SpineLandmarksError):
             text = "This model has no card."
         card.setMarkdown(text)

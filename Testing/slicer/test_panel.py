@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -268,6 +269,42 @@ def test_the_model_and_its_card_can_be_chosen_and_the_worker_is_started_with_it(
     module.localize(a_prediction)
     assert first.is_closed
     assert module.client.model.bundle == "lumbar11-heldout"
+
+
+def choose_model_folder(module: Module, folder: Path) -> None:
+    models = module.ui.modelSelector
+    last = models.count - 1
+    module.dialogs.files = [str(folder)]
+    models.setCurrentIndex(last)
+    models.activated.emit(last)
+
+
+def test_a_model_that_was_trained_elsewhere_is_taken_from_its_folder(
+    module: Module, a_volume: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "a folder with a long name" / "models" / "retrained-on-what-was-signed-off-2026-11-25"
+    shutil.copytree(ROOT / "Resources" / "Models" / "lumbar11", folder)
+    (folder / "docs" / "README.md").write_text("# Ours")
+    narrow = module.picture(1, 900).width
+    choose_model_folder(module, folder)
+    module.ui.modelCardButton.click()
+    assert module.ui.modelCard.plainText == "Ours"
+    assert module.picture(1, 900).width == narrow
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    module.ui.localizeButton.click()
+    module.answer({"event": "cancelled"})
+    assert module.client.model.bundle == str(folder)
+
+
+def test_a_folder_without_a_model_is_told_and_the_model_before_stays(module: Module, tmp_path: Path) -> None:
+    choose_model_folder(module, tmp_path)
+    assert "Expected a bundle folder" in module.dialogs.shown[0]
+    assert module.ui.modelSelector.currentText == "lumbar11"
+    module.dialogs.clear()
+    last = module.ui.modelSelector.count - 1
+    module.ui.modelSelector.activated.emit(last)  # and the dialog is closed without a choice
+    assert module.dialogs.shown == []
+    assert module.panel.model().bundle == "lumbar11"
 
 
 def test_an_installation_without_models_opens_and_says_so_again_when_localize_is_pressed(
