@@ -61,7 +61,7 @@ def number(
     places = extended(places_mm, prior.mean_offset_mm(scale))
     rows = np.arange(count) + LEVEL
     kept, up, down = (_evidence(places[rows + shift], xy_mm, log_mass, extent_mm) for shift in (0, -LEVEL, LEVEL))
-    vote = np.ones(count) if prior.vote is None else prior.vote
+    vote = prior.vote
     margin = float(vote @ kept - max(vote @ up, vote @ down))
     foot = _foot(places_mm[-1], xy_mm[-1], log_mass[-1], scale)
     return Numbering(margin, _most(up - kept), _most(down - kept), foot)

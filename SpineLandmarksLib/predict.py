@@ -168,7 +168,10 @@ class Localizer:
         extent = seen * mm
         scales = (1.0,) if spacing_mm is not None else FREE_SCALES
         xy_mm, held_mass = hold(peaks_mm, log_mass, given_xy * mm)
-        chain = solve_chain(xy_mm, held_mass, self.bundle.prior, extent, scales)
+        prior = self.bundle.prior
+        if np.isfinite(given_xy).any():
+            prior = replace(prior, growth=1.0)  # levels are counted from what a reader has said, not from the sacrum
+        chain = solve_chain(xy_mm, held_mass, prior, extent, scales)
         taken = np.arange(len(xy_mm)), np.maximum(chain.choice, 0)
         absent = chain.choice < 0
         places = np.where(absent[:, None], np.nan, xy_mm[taken])

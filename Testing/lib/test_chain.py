@@ -64,8 +64,7 @@ def score_of(choice, xy, log_mass, prior, extent):
         there = [j for j in beyond if (xy[k, j, 1] <= extent[0, 1]) == is_above]
         return np.log(np.exp(LOG_OUT_OF_VIEW) + np.exp(log_mass[k, there]).sum())
 
-    vote = np.ones(len(choice)) if prior.vote is None else prior.vote
-    total = sum(vote[k] * evidence(k, c) for k, c in enumerate(choice))
+    total = sum(prior.vote[k] * evidence(k, c) for k, c in enumerate(choice))
     for k, (a, b) in enumerate(itertools.pairwise(choice)):
         step = prior.mean_offset_mm()[k]
         if a >= 0 and b >= 0:
@@ -96,7 +95,7 @@ def every_chain(landmarks, peaks):
 @pytest.mark.parametrize("extent", [WIDE, np.array([[0.0, 0.0], [70.0, 55.0]])])
 def test_the_best_the_second_and_the_probabilities_are_those_of_enumeration(a_spine, a_prior, seed, extent):
     rng = np.random.default_rng(seed)
-    prior = ChainPrior(*(values[:3] for name, values in vars(a_prior).items() if name != "vote"), a_prior.vote[:4])
+    prior = ChainPrior(*(values[:3] for name, values in vars(a_prior).items() if name != "growth"))
     xy = a_spine[:4, None] + rng.normal(0, 6, (4, 2, 2))
     log_mass = np.log(rng.uniform(1e-4, 1, (4, 2)))
     if seed % 3 == 0:
@@ -119,7 +118,7 @@ def test_a_spine_wholly_out_of_view_is_one_chain(a_prior):
     # Nothing worth taking: every candidate at one place, hardly any mass. There is one way to see nothing, not two.
     chain = solve_chain(np.zeros((11, 2, 2)), np.full((11, 2), -30.0), a_prior, WIDE)
     assert (chain.choice == -1).all()
-    assert chain.score == pytest.approx(11 * LOG_OUT_OF_VIEW)
+    assert chain.score == pytest.approx(a_prior.vote.sum() * LOG_OUT_OF_VIEW)
     assert (chain.runner_up != -1).any()
     assert chain.probability.min() > 0.99
 
@@ -165,6 +164,7 @@ def shifted_by_a_vertebra(a_spine, share):
 
 
 def test_a_chain_shifted_by_a_vertebra_loses_when_the_evidence_says_so(a_spine, a_prior):
+    a_prior = dataclasses.replace(a_prior, growth=1.0)  # every vote counts 1
     chains = [solve_chain(*shifted_by_a_vertebra(a_spine, share), a_prior, WIDE) for share in (0.65, 0.55, 0.5)]
     assert all((chain.choice == 0).all() for chain in chains[:2])
     assert (chains[0].runner_up == 1).all()
@@ -191,7 +191,7 @@ def test_two_equally_good_chains_are_never_mixed(a_spine, a_prior):
 def test_landmarks_near_the_sacrum_outvote_those_above(a_spine, a_prior):
     xy, log_mass = shifted_by_a_vertebra(a_spine, 0.5)
     log_mass[:6], log_mass[6:] = np.log([0.2, 0.8]), np.log([0.8, 0.2])  # six say shifted, the five lowest do not
-    equal = dataclasses.replace(a_prior, vote=None)
+    equal = dataclasses.replace(a_prior, growth=1.0)
     assert (solve_chain(xy, log_mass, a_prior, WIDE).choice == 0).all()
     assert solve_chain(xy, log_mass, a_prior, WIDE).margin > solve_chain(xy, log_mass, equal, WIDE).margin
 
@@ -273,6 +273,14 @@ def test_the_prior_is_that_of_the_spines_it_was_fitted_to(a_spine, a_prior):
     assert a_prior.mean_offset_mm(2.0) == pytest.approx(2 * np.diff(a_spine, axis=0), abs=2)
     assert a_prior.log_likelihood(a_prior.mean_offset_mm()) == pytest.approx(0)
     assert ChainPrior.from_dict(a_prior.to_dict()).mean_offset_mm() == pytest.approx(a_prior.mean_offset_mm(), abs=1e-3)
+
+
+def test_each_vote_counts_half_again_as_much_as_the_one_above(a_prior):
+    assert a_prior.vote[5] == 1
+    assert a_prior.vote[1:] / a_prior.vote[:-1] == pytest.approx(1.5)
+    older = a_prior.to_dict() | {"vote": [1.0] * 11}  # as older bundles have it
+    assert ChainPrior.from_dict(older).vote == pytest.approx(a_prior.vote)
+    assert "vote" not in a_prior.to_dict()
 
 
 def test_directions_are_compared_around_the_circle():

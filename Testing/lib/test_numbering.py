@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -21,7 +23,8 @@ def a_column() -> Array:
 
 @pytest.fixture
 def a_prior(a_column: Array) -> ChainPrior:
-    return ChainPrior.fit(a_column + np.random.default_rng(0).normal(0, 1e-3, (20, 11, 2)), lean=0.0)
+    fitted = ChainPrior.fit(a_column + np.random.default_rng(0).normal(0, 1e-3, (20, 11, 2)))
+    return dataclasses.replace(fitted, growth=1.0)
 
 
 def peaks(column: Array, shift_of: Array, mass: float, other: float) -> tuple[Array, Array]:

@@ -227,7 +227,7 @@ def test_given_points_stand_and_pull_the_levels_of_the_others_with_them(
 ) -> None:
     """L3 is said to lie where the oracle sees L2: the chain must follow the reader, who has seen the whole study.
 
-    Each landmark's second peak is a hundred times weaker and lies one level higher.
+    Each landmark's second peak is twenty times weaker and lies one level higher.
     """
 
     class Doubting:
@@ -235,7 +235,7 @@ def test_given_points_stand_and_pull_the_levels_of_the_others_with_them(
 
         def detect(self, images: NDArray[np.float32]) -> Peaks:
             found = an_oracle.detect(images)
-            found.xy[:, 2:, 1], found.log_mass[:, 2:, 1] = an_oracle.points_px[:-2], np.log(0.01)
+            found.xy[:, 2:, 1], found.log_mass[:, 2:, 1] = an_oracle.points_px[:-2], np.log(0.05)
             return found  # type: ignore[no-any-return]
 
     localizer = Localizer(a_bundle_in_memory, Doubting())
