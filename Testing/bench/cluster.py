@@ -2,7 +2,7 @@
 
     python Testing/bench/cluster.py [STUDIES] [BUNDLE]
 
-The studies are copies of four phantoms of three slices. An actor has one thread for the network, also when it is alone.
+The studies are copies of four phantoms of two slices. An actor has one thread for the network, also when it is alone.
 The time of the work is from when the first actor has loaded the model until all files are written; that of starting is
 told beside it.
 """
@@ -39,7 +39,7 @@ def make_tree(tree: Path, count: int) -> Path:
         file = tree / f"{number:04}" / "s.nii"
         file.parent.mkdir(parents=True)
         if number < KINDS:
-            write_nifti(make_phantom(number, matrix=(192, 160), pixel_mm=1.55, slices=3, slice_mm=4.4), file)
+            write_nifti(make_phantom(number, matrix=(192, 160), pixel_mm=1.55, slices=2, slice_mm=4.4), file)
         else:
             shutil.copy(tree / f"{number % KINDS:04}" / "s.nii", file)
     return tree
