@@ -197,6 +197,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     p = commands.add_parser("bench", help="time, memory and size on this machine, beside other pipelines and runtimes")
     p.add_argument("--runs", type=positive, default=30, metavar="N", help="at the most, of one slice (default 30)")
     p.add_argument("--seconds", type=positive, default=6, metavar="S", help="for each measurement (default 6)")
+    p.add_argument("--limit", type=positive, default=40, metavar="S", help="for one batch, else left out (default 40)")
     p.add_argument("--only", type=names, metavar="ROWS", help="of the table, such as light,torch (default all)")
     p.add_argument("--environment", type=Path, metavar="DIR", help="one with the core dependencies, to run light in")
     p.add_argument("--document", type=Path, metavar="FILE.md", help="also write the table into its section")

@@ -91,7 +91,7 @@ def test_the_light_contestant_is_measured_whole(
 ) -> None:
     np.save(tmp_path / "slices.npy", a_phantom.voxels)
     job = {"name": "light", "bundle": str(a_small_bundle.folder), "slices": str(tmp_path / "slices.npy"), "runs": 3,
-           "spacing_mm": [3.1, 3.1], "volume": str(a_phantom_study), "seconds": 0.3}  # fmt: skip
+           "spacing_mm": [3.1, 3.1], "volume": str(a_phantom_study), "seconds": 0.3, "limit": 9}  # fmt: skip
     assert child.main({**job, "measure": False}) == {}
     found = child.main({**job, "measure": True})
     assert np.shape(found["points"]) == (1, 11, 2)
@@ -111,7 +111,7 @@ def test_what_is_too_slow_for_a_batch_is_not_run() -> None:
 
     pipeline = Pipeline(count, lambda x: x, lambda x: x, lambda x: np.zeros((len(x), 11, 2)), 0)
     slices = np.zeros((3, 4, 4), np.float32)
-    assert child.throughput(pipeline, slices, latency=0.5, seconds=1)["32"] is None  # 16 s of at most 6
+    assert child.throughput(pipeline, slices, latency=0.5, seconds=1, limit=6)["32"] is None  # 16 s of at most 6
     assert set(seen) == {1, 8}
 
 

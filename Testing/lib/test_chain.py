@@ -260,6 +260,16 @@ def test_a_wrong_scale_is_found_when_scales_are_free(a_spine, a_prior, scale):
     assert chain.scale == pytest.approx(scale, rel=0.06)  # scales are tried 10 % apart
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_scales_tried_together_are_as_good_as_each_tried_alone(a_spine, a_prior, seed):
+    rng = np.random.default_rng(seed)
+    xy, log_mass = a_spine[:, None] * rng.uniform(0.7, 1.4) + rng.normal(0, 8, (11, 4, 2)), rng.uniform(-6, 0, (11, 4))
+    alone = [solve_chain(xy, log_mass, a_prior, WIDE, (scale,)) for scale in FREE_SCALES]
+    together, best = solve_chain(xy, log_mass, a_prior, WIDE, FREE_SCALES), max(alone, key=lambda chain: chain.score)
+    assert (together.scale, together.score) == (best.scale, best.score)
+    assert (together.choice == best.choice).all()
+
+
 def test_one_candidate_a_landmark_is_enough(a_spine, a_prior):
     chain = solve_chain(a_spine[:, None], np.zeros((11, 1)), a_prior, WIDE)
     assert (chain.choice == 0).all()

@@ -222,6 +222,22 @@ def test_only_the_asked_for_slices_are_read(a_localizer: Localizer, an_oracle: A
     assert an_oracle.seen == 7 + 3
 
 
+def test_the_middle_of_what_a_comb_of_slices_shows_is_read_too(
+    a_bundle_in_memory: Bundle, an_oracle: Any, a_phantom: Phantom, oracle: Any
+) -> None:
+    """15 slices 4.4 mm apart: every other one is tried, 1 to 13. What they show lies about slice 8, between 7 and 9."""
+    voxels = np.resize(a_phantom.voxels, (15, *a_phantom.voxels.shape[1:]))
+    stack = SagittalStack(voxels, np.diag([3.1, 3.1, 4.4, 1.0]))
+    tried = np.array([1, 3, 5, 7, 9, 11, 13, 8])
+    log_mass = np.repeat(-((tried - 8.0) ** 2)[:, None] / 8, 11, axis=1)
+    backend = oracle(an_oracle.points_px, log_mass)
+    assert Localizer(a_bundle_in_memory, backend).localize(stack).slice_index == 8
+    assert backend.seen == 8
+    asked = oracle(an_oracle.points_px, log_mass)
+    assert Localizer(a_bundle_in_memory, asked).localize(stack, slices=[1, 3, 5, 7, 9, 11, 13]).slice_index in (7, 9)
+    assert asked.seen == 7
+
+
 def test_given_points_stand_and_pull_the_levels_of_the_others_with_them(
     a_bundle_in_memory: Bundle, an_oracle: Any, a_phantom_study: Path
 ) -> None:

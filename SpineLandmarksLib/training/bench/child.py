@@ -29,7 +29,8 @@ LEAST_RUNS = 3
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
-    """job: name (of a contestant), bundle, slices (file, (N, H, W)), spacing_mm, volume, measure, runs, seconds."""
+    """job: name (of a contestant), bundle, slices (file, (N, H, W)), spacing_mm, volume, measure, runs, seconds,
+    limit."""
     contestant, bundle = CONTESTANTS[job["name"]], load_bundle(job["bundle"])
     slices: Slices = np.load(job["slices"])
     pipeline = contestant.open(bundle, tuple(job["spacing_mm"]))
@@ -42,7 +43,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         "points": points.tolist(),
         "latency_s": latency,
         "stages_s": stages,
-        "throughput": throughput(pipeline, slices, statistics.median(latency), job["seconds"]),
+        "throughput": throughput(pipeline, slices, statistics.median(latency), job["seconds"], job["limit"]),
         "model_bytes": pipeline.model_bytes,
         "decode_share": decode_share(bundle, pipeline.prepare(slices[:1])) if is_light else None,
         "volume": whole_volume(bundle, job["volume"], job["seconds"]) if is_light else None,
@@ -66,11 +67,13 @@ def by_stage(pipeline: Pipeline, slices: Slices, runs: int, seconds: float) -> t
     return [sum(row) for row in rows], dict(zip(STAGES, medians, strict=True))
 
 
-def throughput(pipeline: Pipeline, slices: Slices, latency: float, seconds: float) -> dict[str, float | None]:
-    """Slices a second at each batch; None where a single run would take more than six times the seconds."""
+def throughput(
+    pipeline: Pipeline, slices: Slices, latency: float, seconds: float, limit: float
+) -> dict[str, float | None]:
+    """Slices a second at each batch; None where a single run would take more than `limit` seconds."""
     found: dict[str, float | None] = {}
     for count in BATCHES:
-        if count * latency > 6 * seconds:
+        if count * latency > limit:
             found[str(count)] = None
             continue
         batch = np.resize(slices, (count, *slices.shape[1:]))

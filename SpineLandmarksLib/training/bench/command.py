@@ -24,7 +24,7 @@ from SpineLandmarksLib.training.phantom.files import write_nifti
 from SpineLandmarksLib.training.phantom.phantom import make_phantom
 
 SECTION = "bench"
-STARTS = 3
+STARTS = 2
 ALONE = ("openvino", "openvino-bfloat16")  # run without ONNX Runtime
 
 
@@ -57,6 +57,7 @@ def measure(options: argparse.Namespace, light_python: str, folder: Path) -> Mea
     job = {
         "bundle": str(bundle.folder.resolve()), "slices": str(folder / "slices.npy"), "spacing_mm": list(spacing),
         "volume": str(volume), "runs": options.runs, "seconds": options.seconds,
+        "limit": options.limit,
     }  # fmt: skip
     for name in options.only or CONTESTANTS:
         _one(m, name, light_python if name == "light" else sys.executable, job, folder)
@@ -72,8 +73,8 @@ def _one(m: Measured, name: str, python: str, job: dict[str, Any], folder: Path)
         return
     print(f"{CONTESTANTS[name].title.strip('*')} ...", file=sys.stderr, flush=True)
     m.rows[name], _ = child(python, "child", {**job, "name": name, "measure": True}, folder)
-    starts = (child(python, "child", {**job, "name": name, "measure": False}, folder)[1] for _ in range(STARTS))
-    m.cold[name] = list(starts)
+    starts = 0 if CONTESTANTS[name].is_prepared_anew else STARTS
+    m.cold[name] = [child(python, "child", {**job, "name": name, "measure": False}, folder)[1] for _ in range(starts)]
 
 
 def _commands(m: Measured, options: argparse.Namespace, light_python: str, volume: Path, folder: Path) -> None:
