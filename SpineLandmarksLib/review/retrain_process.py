@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from SpineLandmarksLib.errors import BackendError, DatasetError, FormatError, OutputError
 from SpineLandmarksLib.review.retrain_state import LOG, MODELS, Progress, ask_to_stop, read_progress
@@ -62,7 +63,8 @@ class Retraining:
         if self.progress().state == "running":
             raise DatasetError("Expected no other retraining of this data set; one is running")
         command = [*self._command, "retrain", str(self.dataset), "--by", by, *(["--restart"] if restart else [])]
-        command += ["--store", self._store] if self._store else []
+        store, environ = without_secret(self._store)
+        command += ["--store", store] if store else []
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
             log = self._log.open("wb")
@@ -71,7 +73,7 @@ class Retraining:
         with log:
             try:
                 self._process = self._spawn(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            **own_group(), env=environment())  # fmt: skip
+                                            **own_group(), env=environment() | environ)  # fmt: skip
             except OSError as error:
                 raise BackendError(f"Could not start {command[0]}: {error.strerror}") from error
 
@@ -99,3 +101,20 @@ class Retraining:
             return f"The retraining ended, and its log cannot be read: {error.strerror}"
         said = next((line for line in reversed(lines) if line), "it said nothing")
         return f"The retraining could not begin: {said.removeprefix('spine-landmarks: ')}"
+
+
+def without_secret(url: str | None) -> tuple[str | None, dict[str, str]]:
+    """A database's address without its password, which everybody may read in a list of processes, and the password as
+    PostgreSQL's clients take it from the environment.
+
+    >>> without_secret("postgresql://ann:s%40cret@host:5432/spines")
+    ('postgresql://ann@host:5432/spines', {'PGPASSWORD': 's@cret'})
+    >>> without_secret("postgresql://host/spines"), without_secret(None)
+    (('postgresql://host/spines', {}), (None, {}))
+    """
+    parts = urlsplit(url or "")
+    if parts.password is None:
+        return url, {}
+    people, _, place = parts.netloc.rpartition("@")
+    netloc = f"{people.partition(':')[0]}@{place}"
+    return urlunsplit(parts._replace(netloc=netloc)), {"PGPASSWORD": unquote(parts.password)}

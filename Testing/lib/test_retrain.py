@@ -364,3 +364,17 @@ def test_the_file_that_tells_how_far_it_is_may_be_damaged(a_retraining: Retraini
     assert "Delete the file; no model depends on it" in a_retraining.progress().text
     a_retraining.start("Ann")
     wait_for(a_retraining, "running", done=1)
+
+
+def test_a_password_is_in_no_list_of_processes(a_retraining: Retraining) -> None:
+    seen: dict[str, object] = {}
+
+    def spawn(command, **how):
+        seen.update(command=command, password=how["env"].get("PGPASSWORD"))
+        raise OSError(2, "not here")
+
+    with_store = Retraining(a_retraining.dataset, "postgresql://ann:secret@host/spines", spawn=spawn)
+    with pytest.raises(BackendError):
+        with_store.start("Ann")
+    assert seen["command"][-2:] == ["--store", "postgresql://ann@host/spines"]
+    assert seen["password"] == "secret"
