@@ -1,6 +1,8 @@
 """What to know of landmarker 0.4.1 before comparing with it, each point measured here.
 
-    python Testing/bench/landmarker_traps.py
+    python Testing/bench/landmarker_traps.py [docs/benchmarks.md]
+
+With a document, its section landmarker-decoders is written too.
 
 landmarker imports torchvision for the resizing of a data set, which nothing here uses. Where no torchvision fits the
 torch at hand, `import landmarker_traps` puts an empty one in its place.
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -17,6 +20,8 @@ import torch
 from torch import Tensor
 
 from SpineLandmarksLib.heatmaps import find_candidates, log_probability
+from SpineLandmarksLib.training.experiments.document import write_section
+from SpineLandmarksLib.training.experiments.table import markdown
 
 if importlib.util.find_spec("torchvision") is None:
     shim, transforms = ModuleType("torchvision"), ModuleType("torchvision.transforms")
@@ -31,20 +36,50 @@ from landmarker.transforms.landmarks import resize_landmarks
 from monai.transforms import Compose, Rand2DElasticd, RandAffined
 
 SIDE, SIGMA = 128, 3.0
+#: Of a Gaussian target in landmarker's example, whose factor is 100.
+HEIGHT = 100 / (2 * np.pi * SIGMA**2)
+METHODS = ("argmax", "local_soft_argmax", "weighted_spatial_mean_relu")
 
 
-def main() -> None:
-    print("\n".join(f"- {line}" for line in traps()))
+def main(document: str | None = None) -> None:
+    text = "\n\n".join([decoder_table(), "\n".join(f"- {line}" for line in traps())])
+    print(text)
+    if document:
+        write_section(Path(document), "landmarker-decoders", text)
+
+
+def decoder_table() -> str:
+    """Mean distance from known centres, in heatmap pixels, of both projects' decoders on the same heatmaps."""
+    points_yx = torch.rand((40, 11, 2), generator=torch.Generator().manual_seed(0)) * (SIDE - 40) + 20
+    clean = GaussianHeatmapGenerator(11, SIGMA, 100.0, heatmap_size=(SIDE, SIDE))(points_yx)
+    clean = clean / clean.amax((-2, -1), keepdim=True)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    rows = {
+        "exact Gaussian": clean,
+        "with noise of 2 % of its height": clean + 0.02 * noise,
+        "with noise of 5 % of its height": clean + 0.05 * noise,
+        "with a second peak, 0.6 times as high, 40 px away": torch.maximum(clean, 0.6 * clean.roll(40, -1)),
+        "on a floor of a tenth of its height": clean + 0.1,
+    }
+    lines = []
+    for name, heatmap in rows.items():
+        ours = find_candidates(log_probability(heatmap, "mean_squared_error"), 1, 1, radius=8).xy[:, :, 0].flip(-1)
+        theirs = [heatmap_to_coord(HEIGHT * heatmap, method=method) for method in METHODS]
+        lines.append([name, *(f"{_mean_distance(each, points_yx):.2f}" for each in (*theirs, ours))])
+    return markdown(["heatmap", *METHODS, "ours"], lines)
 
 
 def traps() -> list[str]:
     """One sentence each, with its measured number. Distances are pixels of the network's input."""
     ours, theirs = decoder_errors()
+    too_high = heatmap_to_coord(torch.full((1, 1, 9, 9), 9.0), method="local_soft_argmax")
     affine, elastic = transform_errors()
     return [
         f"Decoders on exact Gaussians (sigma {SIGMA:g}, centres anywhere between pixels), mean error: landmarker's "
         f"argmax {theirs['argmax']:.2f} px; its local soft-argmax {theirs['local_soft_argmax']:.2f} px at the height "
         f"that its example trains for, {theirs['flat']:.2f} px at height 1; ours {ours:.2f} px.",
+        f"Its local soft-argmax of a heatmap with a value of 9 is {float(too_high.mean()):.0f}: exp(10 v) overflows "
+        "from 8.9 on.",
         "Augmentation, mean distance from a rendered dot to the landmark that the data set gives with it: affine "
         f"{affine:.2f} px, elastic of 2 to 4 px {elastic:.2f} px. Elastic deformation moves the pixels alone.",
         "`resize_landmarks` scales from pixel centres, while images are scaled from their corner: halving an image "
@@ -111,4 +146,4 @@ def _mean_distance(a: Tensor, b: Tensor) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])
