@@ -93,7 +93,7 @@ def simulate(options: argparse.Namespace) -> int:
     hold_to(settings, options.output)
     done = simulation.run(options.minutes)
     rounds = rounds_of(options.output)
-    text = f"{report.table(rounds, settings)}\n{report.verdict(rounds)}\n"
+    text = f"{report.table(rounds, settings)}\n{report.gains(rounds, settings)}\n{report.verdict(rounds)}\n"
     write_text_atomically(options.output / "table.md", text)
     drawn = report.plot(rounds)
     _write(options.output / "curves.svg", drawn)

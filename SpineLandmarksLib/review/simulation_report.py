@@ -69,6 +69,24 @@ def verdict(rounds: Sequence[Round]) -> str:
     return f"{said}: the queue is better." if high < 0 else f"{said}: the queue is not shown to beat a random order."
 
 
+def gains(rounds: Sequence[Round], settings: Settings) -> str:
+    """One sentence: how the MRE of the model in use changes from the first round of each order to its last."""
+    first, last = settings.start + settings.step, settings.until
+    said = []
+    for strategy in STRATEGIES:
+        counts = series([one for one in rounds if one.strategy == strategy], strategy)
+        before, after = ({one.seed: one.mre_mm for one in counts.get(count, [])} for count in (first, last))
+        known = [(before[seed], after[seed]) for seed in sorted(set(before) & set(after))]
+        pairs = np.array([pair for pair in known if None not in pair], dtype=np.float64)
+        if len(pairs):
+            fell = int((pairs[:, 1] < pairs[:, 0]).sum())
+            said.append(f"by {strategy} {pairs[:, 0].mean():.2f} -> {pairs[:, 1].mean():.2f} mm (falls in {fell} of "
+                        f"{len(pairs)} seeds)")  # fmt: skip
+    if not said:
+        return f"No order was played from {first} to {last} corrected studies yet."
+    return f"From {first} to {last} corrected studies the MRE of the model in use goes, {' and '.join(said)}."
+
+
 def plot(rounds: Sequence[Round]) -> bytes:
     """SVG: MRE and SDR@4 of the model in use against corrected studies and against the annotators' assumed minutes."""
     from matplotlib.figure import Figure

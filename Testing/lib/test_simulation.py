@@ -14,7 +14,7 @@ from SpineLandmarksLib.landmarks import LUMBAR11
 from SpineLandmarksLib.review import simulation
 from SpineLandmarksLib.review.finetune import finetuning_recipe
 from SpineLandmarksLib.review.simulation import Round, Settings, rounds_of
-from SpineLandmarksLib.review.simulation_report import paired, series, table, verdict
+from SpineLandmarksLib.review.simulation_report import gains, paired, series, table, verdict
 from SpineLandmarksLib.training.dataset import load_annotations
 from SpineLandmarksLib.training.folds import holdout
 from SpineLandmarksLib.training.phantom.dataset import write_phantom_dataset
@@ -115,6 +115,16 @@ def test_orders_are_compared_within_each_seed(three_seeds: list[Round]) -> None:
         ("random", 30, 3.0), ("queue", 30, 2.8)))]).endswith("the queue is better.")  # fmt: skip
     assert verdict(three_seeds[:4]).endswith("-0.10 mm of MRE over 1 seeds: one seed cannot tell.")
     assert verdict(three_seeds[:1]) == "No round was played by both orders yet."
+
+
+def test_the_gain_from_the_first_to_the_last_round_is_told(three_seeds: list[Round]) -> None:
+    settings = Settings("data", "bundle", until=75, seeds=3)
+    rounds = [*three_seeds, a_round(0, "queue", 75, 2.0), a_round(1, "queue", 75, 2.9), a_round(2, "random", 75, 3.0)]
+    assert gains(rounds, settings) == (
+        "From 30 to 75 corrected studies the MRE of the model in use goes, by queue 2.85 -> 2.45 mm (falls in 1 of 2 "
+        "seeds) and by random 3.00 -> 3.00 mm (falls in 0 of 1 seeds)."
+    )
+    assert gains(three_seeds, settings) == "No order was played from 30 to 75 corrected studies yet."
 
 
 def test_the_table_has_mean_and_range_over_the_seeds(three_seeds: list[Round]) -> None:
