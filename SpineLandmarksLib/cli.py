@@ -170,6 +170,7 @@ def _add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     p.add_argument("--split-seed", type=int, default=0, metavar="SEED", help="which split (default 0)")
     p.add_argument("--into", type=Path, metavar="BUNDLE", help="write the doubt fitted on all folds into this bundle")
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
+    p.add_argument("--document", type=Path, metavar="FILE.md", help="also write the tables into its section")
     p.set_defaults(run=run_calibrate, progress=show_progress)
 
 

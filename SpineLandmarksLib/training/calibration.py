@@ -8,7 +8,7 @@ import numpy as np
 
 from SpineLandmarksLib.training.bootstrap import Estimate, GroupBootstrap
 from SpineLandmarksLib.training.levels import shifted
-from SpineLandmarksLib.training.predictions import Floats, Predictions
+from SpineLandmarksLib.training.predictions import Bools, Floats, Predictions
 
 N_BINS = 10
 #: Nominal levels at which the coverage of scaled radii is drawn.
@@ -46,9 +46,10 @@ def expected_calibration_error(bins: list[Bin]) -> float | None:
     return sum(each.n * abs(each.mean_confidence - each.fraction_right) for each in bins) / total if total else None
 
 
-def coverage(predictions: Predictions, resampler: GroupBootstrap) -> Estimate:
-    """Share of points whose truth lies within their `radius95_mm`."""
+def coverage(predictions: Predictions, resampler: GroupBootstrap, chosen: Bools | None = None) -> Estimate:
+    """Share of points whose truth lies within their `radius95_mm`; of the chosen (N, L) only, where given."""
     use = predictions.counted & np.isfinite(predictions.radius95_mm)
+    use = use if chosen is None else use & chosen
     inside = use & (predictions.error_mm <= predictions.radius95_mm)
     return resampler.proportion(inside.sum(axis=1), use.sum(axis=1))
 

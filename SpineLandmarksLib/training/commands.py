@@ -81,8 +81,9 @@ def train_command(options: argparse.Namespace) -> int:
 
 def calibrate_command(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.training.build import with_calibration
-    from SpineLandmarksLib.training.crossfit import crossfit, operating_point, read_fold
+    from SpineLandmarksLib.training.crossfit import as_markdown, crossfit, operating_point, read_fold
     from SpineLandmarksLib.training.dataset import load_image
+    from SpineLandmarksLib.training.experiments.document import write_section
     from SpineLandmarksLib.training.metrics import summarize
     from SpineLandmarksLib.training.report import write_report
 
@@ -101,6 +102,8 @@ def calibrate_command(options: argparse.Namespace) -> int:
                                         "notes": notes}  # fmt: skip
     write_report(predictions, summary, lambda row: load_image(rows[row].image), options.output,
                  f"{len(rows)} slices, each judged out of its fold", notes=notes)  # fmt: skip
+    if options.document:
+        write_section(options.document, "doubt", as_markdown(summary, words))
     print(f"{headline(summary)}\n{operating_point(summary)}")
     print(f"Written: {options.output / 'metrics.json'}, {options.output / 'report.html'}")
     if options.into:

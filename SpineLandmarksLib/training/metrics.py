@@ -101,6 +101,7 @@ def _points(predictions: Predictions, chosen: Bools, resampler: GroupBootstrap) 
         "missed_rate": rate(predictions.missed, n_valid),
         "level_shift_rate": rate(shifted(predictions), n_counted),
         "level_shift_same_kind_rate": rate(shifted_within_kind(predictions), n_counted),
+        "radius95_coverage": coverage(predictions, resampler, chosen).as_json(),
     }
 
 

@@ -36,7 +36,8 @@ def test_all_slices_are_judged_once_and_the_doubt_goes_into_the_bundle(
     shutil.copytree(a_small_bundle.folder, shipped)
     pattern, output = two_trainings / "fold{fold}" / "small", two_trainings / "out"
     assert main(["calibrate", str(a_phantom_dataset), "--bundles", str(pattern), "--folds", "2", "--into", str(shipped),
-                 "--output", str(output)]) == 0  # fmt: skip
+                 "--output", str(output), "--document", str(output / "figures.md")]) == 0  # fmt: skip
+    assert "| L5-S1 |" in (output / "figures.md").read_text()
     assert "needs_review flags" in capsys.readouterr().out
     summary = json.loads((output / "metrics.json").read_text())
     annotated = load_annotations([a_phantom_dataset], a_small_bundle.landmarks)
