@@ -43,9 +43,6 @@ Array = NDArray[np.float64]
 #: Called with the share that is done and what is being done.
 Progress = Callable[[float, str], None]
 
-#: Slices that go through the network together: enough to keep it busy, few enough to stay small in memory.
-BATCH = 4
-
 
 @dataclass(frozen=True)
 class SliceReading:
@@ -138,14 +135,14 @@ class Localizer:
 
         given_xy: (L, 2) native pixels that hold on every slice, nan where nothing is given.
         """
-        prepared = [prepare_slice(image, spacing_mm, self.bundle.preparation) for image in slices]
-        pixel_from_slice = prepared[0][1]
-        images = np.stack([image for image, _ in prepared])[:, None]
         peaks = []
-        for start in range(0, len(images), BATCH):
+        for start in range(0, len(slices), self.backend.batch):
             if progress:
-                progress(start / len(images), f"slice {start + 1} of {len(images)}")
-            peaks.append(self.backend.detect(images[start : start + BATCH]))
+                progress(start / len(slices), f"slice {start + 1} of {len(slices)}")
+            some = slices[start : start + self.backend.batch]
+            prepared = [prepare_slice(image, spacing_mm, self.bundle.preparation) for image in some]
+            peaks.append(self.backend.detect(np.stack([image for image, _ in prepared])[:, None]))
+        pixel_from_slice = prepared[0][1]  # the same for all
         joined = Peaks(*(np.concatenate(part) for part in zip(*peaks, strict=True)))
         shape = (int(slices.shape[1]), int(slices.shape[2]))
         given = np.full((len(self.bundle.landmarks), 2), np.nan) if given_xy is None else given_xy

@@ -80,7 +80,7 @@ class Oracle:
     log_mass: (N, L) of the N slices in the order in which they come; 0 for all when left out.
     """
 
-    name = "oracle"
+    name, batch = "oracle", 4
 
     def __init__(self, points_px: NDArray[np.float64], log_mass: NDArray[np.float64] | None = None) -> None:
         self.points_px, self.log_mass, self.seen = points_px, log_mass, 0

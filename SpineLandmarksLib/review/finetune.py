@@ -75,7 +75,7 @@ def finetune(
 class InMemory:
     """A backend around a detector that is in no bundle yet."""
 
-    name = "torch"
+    name, batch = "torch", 4
 
     def __init__(self, detector: Detector, device: str = "cpu") -> None:
         self.detector, self.device = detector.to(device).eval(), device

@@ -24,7 +24,7 @@ from SpineLandmarksLib.transforms import prepare_slice
 class Copyist:
     """A backend that knows each annotated slice in turn, and is `off_mm` to the right of every point."""
 
-    name = "copyist"
+    name, batch = "copyist", 4
 
     def __init__(self, oracle, localizer: Localizer, dataset: Path, off_mm: float) -> None:
         self.oracle, self.answers = oracle, []

@@ -247,7 +247,7 @@ def test_given_points_stand_and_pull_the_levels_of_the_others_with_them(
     """
 
     class Doubting:
-        name = "doubting"
+        name, batch = "doubting", 4
 
         def detect(self, images: NDArray[np.float32]) -> Peaks:
             found = an_oracle.detect(images)

@@ -26,6 +26,8 @@ OUTPUTS = ["xy", "log_mass", "covariance"]
 class OpenVinoBackend:
     """OpenVINO on the CPU. precision: "f32", or "bf16", which needs a processor that has it."""
 
+    batch = 1
+
     def __init__(self, bundle: Bundle, precision: str) -> None:
         import openvino
 
@@ -47,7 +49,7 @@ class OpenVinoBackend:
 class EightBitBackend:
     """ONNX Runtime with 8-bit convolutions, quantized on generated slices; decoding stays in float32."""
 
-    name = "light int8"
+    name, batch = "light int8", 1
 
     def __init__(self, bundle: Bundle) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -35,7 +35,7 @@ Locate = Callable[[Sequence[Annotation]], list[Points]]
 class InMemory:
     """A backend around a detector that has no bundle."""
 
-    name = "memory"
+    name, batch = "memory", 4
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector.eval()
