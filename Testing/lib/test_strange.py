@@ -52,6 +52,12 @@ def test_of_a_picture_of_something_else_only_nothing_is_right(a_view: View) -> N
     assert shares == {"n": 2, "right": 0.5, "warned": 0.0, "silent": 0.5, "invented": 1 / 8, "dropped": None}
 
 
+def test_a_landmark_without_a_truth_is_not_judged(a_view: View) -> None:
+    a_view.points_xy[0] = np.nan
+    shares = figures([a_view, a_view], [found((5, 5), (50, 40), (50, 60), None), found(None, (50, 40), (50, 60), None)])
+    assert (shares["right"], shares["invented"], shares["dropped"]) == (1.0, 0.0, 0.0)
+
+
 def test_slices_are_cut_between_the_landmarks_that_the_name_says(a_view: View) -> None:
     a_view = View(a_view.image, np.stack([np.full(11, 50.0), np.arange(11) * 9.0 + 4], -1), (2.0, 2.0), (2.0, 2.0))
     kinds = of_slices([a_view])

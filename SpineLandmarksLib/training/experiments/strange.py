@@ -79,20 +79,23 @@ def figures(views: Sequence[View], found: Sequence[LandmarkSet]) -> dict[str, fl
     right = np.array([is_right(view, marks) for view, marks in zip(views, found, strict=True)])
     warned = np.array([bool(marks.warnings) or bool(marks.needs_review) for marks in found])
     inside = np.stack([view.inside for view in views])
+    outside = np.isfinite(np.stack([view.points_xy for view in views])).all(-1) & ~inside
     placed = np.array([[not mark.is_absent for mark in marks] for marks in found])
     return {
         "n": len(found), "right": float(right.mean()), "warned": float(warned.mean()),
         "silent": float((~right & ~warned).mean()),
-        "invented": float(placed[~inside].mean()) if (~inside).any() else None,
+        "invented": float(placed[outside].mean()) if outside.any() else None,
         "dropped": float((~placed[inside]).mean()) if inside.any() else None,
     }  # fmt: skip
 
 
 def is_right(view: View, found: LandmarkSet) -> bool:
-    """Each landmark near its truth where that is inside the picture, and absent elsewhere."""
+    """Each landmark near its truth where that is inside the picture, and absent where outside; one unknown is right."""
     xy = np.array([mark.pixel_xy or (np.nan, np.nan) for mark in found], dtype=np.float64)
     error = np.linalg.norm((xy - view.points_xy) * view.spacing_mm, axis=-1)
-    return bool(np.where(view.inside, np.nan_to_num(error, nan=np.inf) <= RIGHT_MM, np.isnan(xy).any(-1)).all())
+    unknown = np.isnan(view.points_xy).any(-1)
+    right = np.where(view.inside, np.nan_to_num(error, nan=np.inf) <= RIGHT_MM, np.isnan(xy).any(-1))
+    return bool((right | unknown).all())
 
 
 def of_slices(slices: Sequence[View]) -> dict[str, list[View]]:
@@ -157,7 +160,7 @@ def clouds(rng: np.random.Generator, side: int, steepness: float) -> NDArray[np.
 
 
 def phantom(seed: int, bodies: int, transitional: float) -> View:
-    """A generated slice with five bodies named, counted from the sacrum; a sixth and what is above it is not."""
+    """A generated slice, named from the sacrum; of four bodies the truth of L1 and above is unknown."""
     image, points, pixel_mm = make_slice(
         np.random.default_rng(seed), contrast="T2", lumbar_bodies=bodies, transitional=transitional
     )
@@ -188,10 +191,9 @@ def _of_stack(stack: SagittalStack) -> Iterator[tuple[str, View]]:
 
 
 def of_nothing(image: NDArray[Any], spacing_mm: tuple[float, float]) -> View:
-    """A picture with none of the landmarks."""
-    return View(
-        np.ascontiguousarray(image, dtype=np.float32), np.full((len(LUMBAR11), 2), np.nan), spacing_mm, spacing_mm
-    )
+    """A picture with none of the landmarks: all are far outside."""
+    nowhere = np.full((len(LUMBAR11), 2), -1e6)
+    return View(np.ascontiguousarray(image, dtype=np.float32), nowhere, spacing_mm, spacing_mm)
 
 
 def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
