@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,6 +29,10 @@ ROOT = Path(__file__).resolve().parents[1]
 collect_ignore = [] if find_spec("trame_slicer") else ["web"]
 SHIPPED = ROOT / "Resources" / "Models" / "lumbar11"
 PEAKS = 6
+
+
+#: A shell starts background jobs with Ctrl-C ignored, and what tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str | None:

@@ -43,9 +43,10 @@ class Series:
         if self.first.orientation_lps is None:
             return None
         row, column = axes_lps(self.first)
-        normal: NDArray[np.float64] = np.cross(row, column)
-        length = np.linalg.norm(normal)
-        return normal / length if length > 0 else None
+        with np.errstate(all="ignore"):  # a wrong byte makes a cosine of 1e200
+            normal: NDArray[np.float64] = np.cross(row, column)
+            length = np.linalg.norm(normal)
+        return normal / length if 0 < length < np.inf else None
 
     @property
     def plane(self) -> str:

@@ -488,6 +488,7 @@ def test_a_damaged_slice_is_left_out_with_a_warning(a_study):
         ({"PixelSpacing": None}, "positive pixel spacing; got none"),
         ({"ImageOrientationPatient": None}, "with orientation"),
         ({"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]}, "with orientation"),
+        ({"ImageOrientationPatient": ["0", "1e200", "0", "0", "0", "-1e200"]}, "with orientation"),
         ({"ImageOrientationPatient": [0, 2, 0, 0, 0, -1]}, "direction cosines of length 1"),
         ({"ImageOrientationPatient": [0, 1, 0, 0, 0.6, -0.8]}, "orthogonal image axes"),
         ({"ImagePositionPatient": None}, "position for every slice"),

@@ -57,7 +57,7 @@ def serving_slowly(a_small_bundle: Bundle) -> list[str]:
 
 @pytest.fixture(scope="module")
 def a_thick_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """15 slices that all go through the network: four batches."""
+    """15 slices, which go through the network one after the other when all are asked for."""
     phantom = make_phantom(5, matrix=(96, 80), pixel_mm=3.1, slices=15, slice_mm=4.2)
     return write_nifti(phantom, tmp_path_factory.mktemp("thick") / "thick.nii.gz")
 
@@ -120,9 +120,10 @@ def test_two_jobs_are_done_in_order_and_give_what_predict_gives(
 
 def test_progress_names_its_stage_and_grows(client, serving: list[str], a_thick_study: Path) -> None:
     worker = client(serving)
-    told = [m for m in until(worker, worker.submit(a_thick_study), "done") if m["event"] == "progress"]
+    job = worker.submit(a_thick_study, slices=(0, 14))
+    told = [m for m in until(worker, job, "done") if m["event"] == "progress"]
     assert [m["stage"] for m in told[:2]] == ["loading the model", "reading"]
-    assert "slice 13 of 15" in told[-1]["stage"]
+    assert "slice 15 of 15" in told[-1]["stage"]
     assert [m["share"] for m in told] == sorted(m["share"] for m in told)
 
 
@@ -164,14 +165,14 @@ def test_cancelling_takes_effect_between_batches_and_the_worker_goes_on(
     client, serving_slowly: list[str], a_thick_study: Path
 ) -> None:
     worker = client(serving_slowly)
-    running, waiting, last = (worker.submit(a_thick_study) for _ in range(3))
+    running, waiting, last = (worker.submit(a_thick_study, slices=(0, 14)) for _ in range(3))
     until(worker, running, "progress")
     pid = worker.pid
     worker.cancel(waiting)
     worker.cancel(running)
     worker.cancel("no such job")
     seen = until(worker, last, *FINAL)
-    assert "slice 13 of 15" not in [m["stage"] for m in seen if m["event"] == "progress" and m["id"] == running]
+    assert "slice 15 of 15" not in [m["stage"] for m in seen if m["event"] == "progress" and m["id"] == running]
     assert ends(seen) == [(waiting, "cancelled"), (running, "cancelled"), (last, "done")]
     assert worker.pid == pid
     assert not [m for m in seen if m["event"] == "error"], "what is printed must not reach the messages"
@@ -184,7 +185,7 @@ def test_a_worker_that_is_killed_is_noticed_and_replaced(
     worker = client(serving_slowly)
     running, waiting = worker.submit(a_thick_study), worker.submit(a_thick_study)
     seen = until(worker, running, "progress")
-    while "slice" not in seen[-1].get("stage", ""):
+    while "slice 2" not in seen[-1].get("stage", ""):  # the first slice has printed by then
         seen += until(worker, running, "progress")
     killed = worker.pid
     assert killed is not None
