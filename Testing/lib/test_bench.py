@@ -81,7 +81,7 @@ def test_what_is_left_out_is_said(a_measurement: Measured) -> None:
 def test_a_contestant_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CONTESTANTS["light"].missing() == []
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert CONTESTANTS["cuda"].missing() == ["a CUDA device"]
+    assert CONTESTANTS["cuda"].missing() == ["CUDA device"]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "openvino" else name)
     assert CONTESTANTS["openvino"].missing() == ["openvino"]
 

@@ -24,7 +24,7 @@ from SpineLandmarksLib.training.phantom.files import write_nifti
 from SpineLandmarksLib.training.phantom.phantom import make_phantom
 
 SECTION = "bench"
-STARTS = 2
+STARTS = 1
 ALONE = ("openvino", "openvino-bfloat16")  # run without ONNX Runtime
 
 

@@ -38,7 +38,7 @@ class Contestant:
     def missing(self) -> list[str]:
         """What it lacks in this environment."""
         lacking = [name for name in self.needs if importlib.util.find_spec(name) is None]
-        return lacking or (["a CUDA device"] if self.device == "cuda" and not _has_cuda() else [])
+        return lacking or (["CUDA device"] if self.device == "cuda" and not _has_cuda() else [])
 
     def open(self, bundle: Bundle, spacing_mm: Spacing) -> Pipeline:
         module, _, function = self.place.partition(".")
