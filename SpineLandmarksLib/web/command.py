@@ -16,7 +16,7 @@ from SpineLandmarksLib.errors import AccessError, DatasetError
 from SpineLandmarksLib.review.folder import open_dataset
 from SpineLandmarksLib.review.models import current_bundle
 from SpineLandmarksLib.web.access import Access, check_exposure
-from SpineLandmarksLib.web.demo import Demo
+from SpineLandmarksLib.web.demo import Demo, as_made
 from SpineLandmarksLib.web.localizing import Localizing
 from SpineLandmarksLib.web.ordering import ask_for_order
 from SpineLandmarksLib.worker.client import SERVE, WorkerClient
@@ -41,6 +41,7 @@ def review(options: argparse.Namespace) -> int:
             access = Access(options.host, certificate is not None)
             by_gain = options.order == "gain" and not options.locked  # an order by a model makes a hold-out no sample
             order = ask_for_order(folder, options.store, options.bundle) if by_gain else None
+            order = as_made() if options.demo else order
             reviewer = Reviewer(store, localizing, access, options.locked, options.demo, options.store, order)
             if options.annotator or options.demo:
                 reviewer.desk.begin(options.annotator or "Demo")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import Future
 from pathlib import Path
 
 from SpineLandmarksLib.dataset.add import Adding, add_source
@@ -32,6 +33,13 @@ class Demo:
         self._process.kill()
         self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def as_made() -> Future[list[str]]:
+    """The order in which the studies are made, for the review."""
+    order: Future[list[str]] = Future()
+    order.set_result([f"demo-{number}" for number in range(1, len(STUDIES) + 1)])
+    return order
 
 
 def fill(folder: str) -> None:

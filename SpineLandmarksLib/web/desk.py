@@ -70,7 +70,9 @@ class Desk:
         self._unreadable: set[str] = set()
         self._next_refresh = self._looked_at = 0.0
         self._is_taking = False
-        if order is not None:
+        if order is not None and order.done() and not order.exception():
+            self._order = tuple(order.result())
+        elif order is not None:
             self._waiting.append((order, self._take_order))
         self._to_sign: Session | None = None
         self._reading = ""
