@@ -122,7 +122,7 @@ def test_a_dragged_point_changes_table_and_store(walk: Walk) -> None:
     box = walk.page.locator(".views img").first.bounding_box()
     scale = min(box["width"] / MATRIX[1], box["height"] / MATRIX[0])
     assert np.abs(moved * scale - DRAG).max() < 3  # pixels of the screen
-    assert walk.page.locator(".save").first.inner_text().startswith("Saved")
+    walk.wait_for(lambda: walk.page.locator(".save").first.inner_text().startswith("Saved"), "the word Saved")
     walk.shoot("dragged")
 
 
@@ -205,7 +205,7 @@ def test_a_reloaded_page_has_everything(walk: Walk) -> None:
     walk.page.reload()
     walk.page.wait_for_selector(".views img")
     walk.wait_for(lambda: walk.status("L3") == "confirmed", "the page")
-    assert [walk.cells(name) for name in LUMBAR11] == before
+    walk.wait_for(lambda: [walk.cells(name) for name in LUMBAR11] == before, "the table")
     assert walk.page.locator(".comment textarea").first.input_value() == "Bright disc"
     walk.shoot("reloaded")
 
@@ -215,7 +215,7 @@ def test_signing_off_goes_on_to_the_next_study(walk: Walk) -> None:
     walk.press("sign_off")
     walk.wait_for(lambda: walk.page.locator(".study.current .key").inner_text() != "demo-1", "the next study")
     assert [revision.study for revision in walk.store.signed_off()] == ["demo-1"]
-    assert "1 of 3" in walk.page.locator(".progress").inner_text()
+    walk.wait_for(lambda: "1 of 3" in walk.page.locator(".progress").inner_text(), "the progress")
     walk.wait_for(lambda: walk.page.locator(".study.done").count() == 1, "the mark of the done one")
     walk.shoot("next")
 
