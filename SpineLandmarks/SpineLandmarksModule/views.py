@@ -34,12 +34,6 @@ def start_placing(node: Any, row: int) -> None:
     markups.StartPlaceMode(False)
 
 
-def stop_placing() -> None:
-    interaction = slicer.app.applicationLogic().GetInteractionNode()
-    if interaction is not None:
-        interaction.SetCurrentInteractionMode(interaction.ViewTransform)
-
-
 def slice_in_view(volume: Any) -> int:
     """The slice of the volume at the middle of the sagittal view. Raises GeometryError when there is no such view."""
     frame = frame_of(volume)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -78,9 +79,10 @@ def _points(study: Study, head: Revision) -> np.ndarray[tuple[int, ...], np.dtyp
 def simulate(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.bundle import load_bundle
     from SpineLandmarksLib.review import simulation_report as report
-    from SpineLandmarksLib.review.simulation import Settings, Simulation, hold_to, rounds_of
+    from SpineLandmarksLib.review.simulation import Settings, Simulation, rounds_of
     from SpineLandmarksLib.training.commands import device_of
     from SpineLandmarksLib.training.experiments.document import write_section
+    from SpineLandmarksLib.training.experiments.study import hold_to
     from SpineLandmarksLib.training.locked import without_locked
 
     bundle = load_bundle(options.bundle)
@@ -90,7 +92,7 @@ def simulate(options: argparse.Namespace) -> int:
     if len({row.group for row in rows}) != len(rows):
         raise DatasetError(f"Expected one slice a patient to play with; {options.dataset} has several of some")
     simulation = Simulation(settings, options.output, rows, bundle, device_of(options.device))
-    hold_to(settings, options.output)
+    hold_to(asdict(settings), options.output)
     done = simulation.run(options.minutes)
     rounds = rounds_of(options.output)
     text = f"{report.table(rounds, settings)}\n{report.gains(rounds, settings)}\n{report.verdict(rounds)}\n"

@@ -30,7 +30,7 @@ import safetensors.torch
 import torch
 
 from SpineLandmarksLib.bundle import WEIGHTS, Bundle
-from SpineLandmarksLib.errors import DatasetError, OutputError
+from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.formats.strict_json import load_json
@@ -39,7 +39,6 @@ from SpineLandmarksLib.predict import Localizer, SliceReading
 from SpineLandmarksLib.review.finetune import RECIPE, InMemory, finetune, finetuning_recipe
 from SpineLandmarksLib.review.judge import judge
 from SpineLandmarksLib.review.queue import assess, at_random, look_of, order
-from SpineLandmarksLib.settings import from_dict
 from SpineLandmarksLib.training.dataset import load_image, points_of
 from SpineLandmarksLib.training.evaluate import compare, read_annotated
 from SpineLandmarksLib.training.folds import holdout
@@ -222,19 +221,6 @@ class Simulation:
         return self._readers[digest]
 
 
-def hold_to(settings: Settings, folder: Path) -> None:
-    """Write the settings of the first run; OutputError when a later one has others, which would mix two simulations."""
-    path = folder / "settings.json"
-    known = load_json(path) if path.is_file() else asdict(settings)
-    asked = asdict(settings).items()
-    differ = [f"{key} {known.get(key)} (now {value})" for key, value in asked if known.get(key) != value]
-    if differ:
-        raise OutputError(f"Expected the settings of the first run in {folder}: {', '.join(differ)}. "
-                          "Choose another --output")  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(path, json.dumps(asdict(settings), indent=1) + "\n")
-
-
 def load_round(folder: Path) -> Round:
     values = load_json(folder / "round.json")
     values["corrected"] = tuple(values["corrected"])
@@ -244,12 +230,6 @@ def load_round(folder: Path) -> Round:
 def rounds_of(folder: Path) -> list[Round]:
     """Every round that was played."""
     return [load_round(file.parent) for file in sorted(folder.glob("**/round.json"))]
-
-
-def load_settings(folder: Path) -> Settings:
-    settings = from_dict(Settings, load_json(folder / "settings.json"), str(folder))
-    assert isinstance(settings, Settings)
-    return settings
 
 
 def _write(round_: Round, folder: Path) -> None:

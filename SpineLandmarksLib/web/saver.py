@@ -64,12 +64,6 @@ class Saver:
             self._others.append(self.current)
         self.current = Watched(session, image, prediction, history)
 
-    def forget(self) -> None:
-        """Nothing is shown as current any more."""
-        if self.current is not None and not self.current.is_saved:
-            self._others.append(self.current)
-        self.current = None
-
     @property
     def is_idle(self) -> bool:
         """Whether everything is on the disk."""

@@ -85,16 +85,8 @@ class Study:
         return Part(name, learn, judge, words)
 
     def hold_to(self, settings: dict[str, Any]) -> None:
-        """Write the settings of the first run; OutputError when a later one has others, which would mix two tables."""
-        path = self.folder / "settings.json"
-        known = load_json(path) if path.is_file() else settings
-        if known != settings:
-            differ = ", ".join(f"{key} {known.get(key)} (now {value})" for key, value in settings.items()
-                               if known.get(key) != value)  # fmt: skip
-            raise OutputError(f"Expected the settings of the first run in {self.folder}: {differ or known}. "
-                              "Choose another --output")  # fmt: skip
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(path, json.dumps(settings, indent=1) + "\n")
+        """As `hold_to`, in this study's folder."""
+        hold_to(settings, self.folder)
 
     def trained(
         self, name: str, part: Part, recipe: Recipe | None = None, start_from: dict[str, Tensor] | None = None
@@ -135,6 +127,19 @@ class Study:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text_atomically(path, json.dumps({"minutes": self.minutes, "steps": steps}) + "\n")
         return int(load_json(path)["steps"])
+
+
+def hold_to(settings: dict[str, Any], folder: Path) -> None:
+    """Write the settings of the first run; OutputError when a later one has others, which would mix two tables."""
+    path = folder / "settings.json"
+    known = load_json(path) if path.is_file() else settings
+    if known != settings:
+        differ = ", ".join(f"{key} {known.get(key)} (now {value})" for key, value in settings.items()
+                           if known.get(key) != value)  # fmt: skip
+        raise OutputError(f"Expected the settings of the first run in {folder}: {differ or known}. "
+                          "Choose another --output")  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(path, json.dumps(settings, indent=1) + "\n")
 
 
 def facts_of(recipe: Recipe, minutes: float | None, parameters: int, diverged: str = "") -> Training:
