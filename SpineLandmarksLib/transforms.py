@@ -25,8 +25,8 @@ class Preparation:
 
     resize: "spacing" resamples to `spacing_mm` with the aspect ratio kept and pads to a multiple of `multiple`;
         "plain" squeezes any slice into `size` (columns, rows), as the seed paper does.
-    intensity: "percentile" clips to the 0.5th and 99.5th percentile and standardizes; "equalize" is histogram
-        equalization to 0..1, as the seed paper does.
+    intensity: "percentile" clips to the 0.5th and 99.5th percentile; "equalize" is histogram equalization, as the seed
+        paper does. Both end at mean 0 and standard deviation 1, as training does.
     assumed_extent_mm: length of the longer image side when the spacing is unknown.
     max_side: longer input side in pixels; larger fields of view are resampled more coarsely to fit.
     """
@@ -51,7 +51,7 @@ class Preparation:
 
 
 def equalize_histogram(image: Image, bins: int = 256) -> Image:
-    """Histogram equalization to 0..1: each value becomes the share of pixels below it. (H, W) -> (H, W)."""
+    """Histogram equalization: each value becomes the share of pixels below it, 0..1. (H, W) -> (H, W)."""
     # in float64, so that a flat image of large values still has an interval to cut into bins
     counts, edges = np.histogram(image.astype(np.float64), bins=bins)
     share = np.cumsum(counts) / image.size
@@ -74,9 +74,12 @@ def percentiles(image: Image, shares: Sequence[float]) -> list[np.float64]:
 def standardize(image: Image, low: float = 0.5, high: float = 99.5) -> Image:
     """Clip to two percentiles, then mean 0 and standard deviation 1. (H, W) -> (H, W); a flat image becomes zeros."""
     floor, ceiling = percentiles(image, (low, high))
-    clipped = np.clip(image, floor, ceiling)
-    spread = float(clipped.std())
-    return ((clipped - clipped.mean()) / spread if spread > 0 else np.zeros_like(clipped)).astype(np.float32)
+    return _unit(np.clip(image, floor, ceiling))
+
+
+def _unit(image: Image) -> Image:
+    spread = float(image.std())
+    return ((image - image.mean()) / spread if spread > 0 else np.zeros_like(image)).astype(np.float32)
 
 
 def resize(image: Image, size_wh: tuple[int, int]) -> tuple[Image, Matrix]:
@@ -134,7 +137,7 @@ def prepare_slice(image: Image, spacing_mm: tuple[float, float] | None, p: Prepa
     Returns the input (h, w) float32 and `pixel_from_slice` (3, 3).
     """
     resized, pixel_from_slice = resize(image, resized_size(image.shape, spacing_mm, p))
-    normalized = standardize(resized) if p.intensity == "percentile" else equalize_histogram(resized)
+    normalized = standardize(resized) if p.intensity == "percentile" else _unit(equalize_histogram(resized))
     if p.resize == "plain":
         return normalized, pixel_from_slice
     padded, padded_from_resized = pad_to_multiple(normalized, p.multiple)

@@ -123,13 +123,19 @@ class RandomGeometry(Transform):  # type: ignore[misc]
 
 
 class RandomIntensity(Transform):  # type: ignore[misc]
-    """Contrast, bias field, noise, blur and resolution at random. (B, 1, H, W), standardized -> the same."""
+    """Contrast, bias field, noise, blur and resolution at random. (B, 1, H, W), standardized -> the same.
+
+    Without any share the images stay as they are: the rims that geometry adds would change their mean otherwise, and
+    so the values of the anatomy, which no change of intensity would make up for.
+    """
 
     def __init__(self, settings: IntensitySettings) -> None:
         self.settings = settings
 
     def __call__(self, image: Tensor, g: torch.Generator) -> Tensor:
         s = self.settings
+        if s == IntensitySettings():
+            return image
         low = image.flatten(1).amin(1)[:, None, None, None]
         high = image.flatten(1).amax(1)[:, None, None, None]
         unit = (image - low) / (high - low).clamp(min=1e-6)

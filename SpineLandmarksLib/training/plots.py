@@ -16,7 +16,7 @@ from SpineLandmarksLib.training.calibration import Bin
 from SpineLandmarksLib.training.metrics import THRESHOLDS_MM, WHOLLY_RIGHT_MM
 from SpineLandmarksLib.training.predictions import Predictions
 
-BLUE, SKY, ORANGE, VERMILION, GREY = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#666666"
+BLUE, SKY, GREEN, ORANGE, VERMILION, GREY = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#666666"
 #: Names are drawn as they are, "$" included; letters become paths, so that the SVG needs no font.
 STYLE = {
     "text.parse_math": False, "svg.fonttype": "path", "svg.hashsalt": "report", "font.size": 9,

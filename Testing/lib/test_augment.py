@@ -173,7 +173,7 @@ def test_the_same_seed_gives_the_same_batch_and_another_one_another(a_batch, siz
     assert not torch.equal(images[0], images[2])
 
 
-@pytest.mark.parametrize("settings", [IntensitySettings(), EVERYTHING, IntensitySettings(*([0.5] * 8))])
+@pytest.mark.parametrize("settings", [EVERYTHING, IntensitySettings(*([0.5] * 8)), IntensitySettings(*([1e-9] * 8))])
 @pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1e-5, 0.0), (1e5, 1e6), (0.0, 0.0), (0.0, 3.0)])
 def test_intensities_come_out_finite_and_standardized(settings, scale, offset):
     image = torch.randn((5, 1, 48, 40), generator=generator()) * scale + offset
@@ -188,11 +188,9 @@ def test_intensities_come_out_finite_and_standardized(settings, scale, offset):
             assert (spread > 0.99).all()
 
 
-def test_without_any_share_intensities_are_only_standardized():
+def test_without_any_share_intensities_stay_as_they_are():
     image = torch.randn((3, 1, 48, 40), generator=generator()) * 4 + 2
-    out = RandomIntensity(IntensitySettings())(image, generator())
-    for before, after in zip(image.flatten(1), out.flatten(1), strict=True):
-        assert torch.allclose(after, (before - before.mean()) / before.std(), atol=1e-4)
+    assert torch.equal(RandomIntensity(IntensitySettings())(image, generator()), image)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from SpineLandmarksLib.settings import to_dict
 from SpineLandmarksLib.training.augment import GeometrySettings
 from SpineLandmarksLib.training.dataset import load_annotations, points_of
 from SpineLandmarksLib.training.experiments import budget, commands, curve, product, study, table
-from SpineLandmarksLib.training.experiments.ablation import ablation_rows, changed, run_ablation
+from SpineLandmarksLib.training.experiments.ablation import FUSED, ablation_rows, changed, run_ablation
 from SpineLandmarksLib.training.experiments.bundles import bundle_row, minutes_of
 from SpineLandmarksLib.training.experiments.commands import publish
 from SpineLandmarksLib.training.experiments.curve import CURVE_ROWS, curve_plot, nested, run_curve
@@ -62,6 +62,7 @@ TINY = {
         tiny("scn-small", {"network": "scn_later", "filters": 4}),
         tiny("scn-original-small", {"network": "scn_original", "filters": 4}, optimizer="nesterov", learned_sigma=True,
              learning_rate=1e-6, ema=0.0),
+        tiny("small", UNET, "softmax_cross_entropy"),
         tiny("default", UNET, "softmax_cross_entropy"),
     )
 }  # fmt: skip
@@ -114,7 +115,8 @@ def test_every_row_judges_every_slice_once_and_products_use_the_networks_that_ar
 ) -> None:
     lines = run_folds(a_study, seed_rows(), 2)
     assert [line.row.key for line in lines] == [
-        "mean-place", "direct", "unet", "product-fixed", "product-learned", "scn-original", "scn-later", "default",
+        "mean-place", "direct", "unet", "product-fixed", "product-learned", "scn-original", "scn-later", "small",
+        "default",
     ]  # fmt: skip
     assert sorted(watched.trained) == sorted([*TINY] * 2)
     for line in lines:
@@ -319,9 +321,13 @@ def test_a_change_of_a_recipe_leaves_the_rest_as_it_was() -> None:
     other = changed(recipe, {"architecture": {"heatmap_loss": "binary_cross_entropy"}, "ema": 0.0})
     assert other.architecture == replace(recipe.architecture, heatmap_loss="binary_cross_entropy")
     assert replace(other, architecture=recipe.architecture, ema=recipe.ema) == recipe
+    fused = changed(recipe, FUSED)
+    assert fused.architecture.direct == {"network": "xception", "width": 0.5}
+    assert fused.architecture.heatmap == recipe.architecture.heatmap
+    assert Detector(fused.architecture, 11).fusion.raw_sigma.requires_grad
     for row in ablation_rows("default", [], None):
         assert row.key in {"reference", "lone-peaks", "binary-cross-entropy", "no-intensity", "plain-geometry",
-                           "no-geometry", "no-average"}  # fmt: skip
+                           "no-geometry", "fused-product", "no-average"}  # fmt: skip
 
 
 @pytest.fixture

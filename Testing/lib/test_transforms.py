@@ -148,6 +148,14 @@ def test_equalization_agrees_with_monai_up_to_the_share_of_the_lowest_bin():
     assert np.abs(equalize_histogram(grey) - theirs).max() <= lowest + 1e-5
 
 
+@pytest.mark.parametrize("intensity", ["percentile", "equalize"])
+def test_a_network_gets_mean_0_and_spread_1_from_either_preparation(intensity):
+    grey = np.random.default_rng(4).gamma(2.0, 50.0, (80, 60)).astype(np.float32)
+    image, _ = prepare_slice(grey, None, Preparation(resize="plain", size=(60, 80), intensity=intensity))
+    assert image.mean() == pytest.approx(0, abs=1e-5)
+    assert image.std() == pytest.approx(1, abs=1e-4)
+
+
 def test_equalized_values_are_evenly_spread():
     grey = np.random.default_rng(3).normal(size=(200, 200)).astype(np.float32)
     assert np.allclose(np.quantile(equalize_histogram(grey), [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.02)

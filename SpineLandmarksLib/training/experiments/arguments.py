@@ -10,7 +10,7 @@ from SpineLandmarksLib.arguments import extra, minutes, positive
 KINDS = {
     "seeds": "the seed paper's rows, SCN and our default, out of fold",
     "curve": "default, SCN and U-Net on 10 to 120 patients",
-    "ablation": "the default recipe with one part changed at a time",
+    "ablation": "a recipe with one part changed at a time",
 }
 
 
@@ -27,6 +27,8 @@ def add_arguments(p: argparse.ArgumentParser) -> argparse._SubParsersAction[argp
     for kind in ("curve", "ablation"):
         parsers[kind].add_argument("--holdout", type=positive, default=30, metavar="N",
                                    help="patients to judge on (default 30)")  # fmt: skip
+    parsers["ablation"].add_argument("--recipe", default="default", metavar="NAME_OR_FILE",
+                                     help="whose parts are changed (default default)")  # fmt: skip
     parsers["ablation"].add_argument("--extra", action="append", default=[], type=extra, metavar="DATASET[=SHARE]",
                                      help="more data to learn from, each left out in a row of its own")  # fmt: skip
     parsers["ablation"].add_argument("--start-from", type=Path, metavar="BUNDLE",

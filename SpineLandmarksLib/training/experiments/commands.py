@@ -57,13 +57,13 @@ def curve_command(study: Study, options: argparse.Namespace) -> int:
 
 def ablation_command(study: Study, options: argparse.Namespace) -> int:
     extra = {folder.name: share for folder, share in options.extra}
-    rows = chosen(ablation_rows("default", options.extra, options.start_from), options.rows)
+    rows = chosen(ablation_rows(options.recipe, options.extra, options.start_from), options.rows)
     start = str(options.start_from) if options.start_from else None
-    study.hold_to(settings_of(options, holdout=options.holdout, extra=extra, start_from=start))
+    study.hold_to(settings_of(options, recipe=options.recipe, holdout=options.holdout, extra=extra, start_from=start))
     lines = run_ablation(study, rows, options.holdout)
     also = f" and {', '.join(extra)}" if extra else ""
-    about = (f"{options.holdout} held-out patients of {study.data.name}, split seed {options.split_seed}; networks "
-             f"trained on the others{also}, {options.minutes:g} minutes each.")  # fmt: skip
+    about = (f"Recipe {options.recipe}. {options.holdout} held-out patients of {study.data.name}, split seed "
+             f"{options.split_seed}; networks trained on the others{also}, {options.minutes:g} minutes each.")
     return publish(options, about, [(line.row.title, line) for line in lines])
 
 

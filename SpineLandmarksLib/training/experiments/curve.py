@@ -13,17 +13,18 @@ from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.training import plots
 from SpineLandmarksLib.training.experiments.results import by_image, pooled
 from SpineLandmarksLib.training.experiments.rows import Line, Row, network_row, result_of
-from SpineLandmarksLib.training.experiments.seeds import LATER_NOTE, UNET_NOTE
+from SpineLandmarksLib.training.experiments.seeds import LATER_NOTE, SMALL_NOTE, UNET_NOTE
 from SpineLandmarksLib.training.experiments.study import Part, Study
 from SpineLandmarksLib.training.folds import holdout
 
 SIZES = (10, 25, 50, 100, 120)
 CURVE_ROWS = (
     network_row("default", "our default", "default", "chain"),
+    network_row("small", "our recipe small", "small", "chain", SMALL_NOTE),
     network_row("scn-later", "SCN, later recipe", "scn-small", "chain", LATER_NOTE),
     network_row("unet", "U-Net alone (binary cross-entropy)", "seed-unet-small", "peak", UNET_NOTE),
 )
-COLOURS = (plots.BLUE, plots.VERMILION, plots.ORANGE)
+COLOURS = (plots.BLUE, plots.GREEN, plots.VERMILION, plots.ORANGE)
 #: What the panels show: figure, its name, and what it is multiplied by.
 PANELS = (("sdr", "8", "SDR@8, %", 100), ("sdr", "4", "SDR@4, %", 100), ("median_mm", None, "median error, mm", 1))
 

@@ -14,10 +14,11 @@ from SpineLandmarksLib.training.experiments.study import Part, Study
 #: The row that no network has to be trained for: below it, a network has learned nothing.
 MEAN_PLACE = "mean-place"
 #: What two cores had to leave out.
-DIRECT_NOTE = "paper: 299 x 299, rate 0.0001"
-UNET_NOTE = "paper: 512 x 512, twice the filters, rate 0.0001"
-SCN_NOTE = "paper: 512 x 512, 30,000 steps"
-LATER_NOTE = "recipe scn: 1.25 mm, rate 0.0001, 20,000 steps"
+DIRECT_NOTE = "paper: 299 x 299, four times the channels, rate 0.0001"
+UNET_NOTE = "paper: 512 x 512, four times the filters, rate 0.0001"
+SCN_NOTE = "paper: 512 x 512, twice the filters, 30,000 steps"
+LATER_NOTE = "recipe scn: 1.25 mm, three times the filters, rate 0.0001, 20,000 steps"
+SMALL_NOTE = "recipe default: 1.25 mm, two to three times the filters, rate 0.002"
 
 
 def seed_rows(default_bundles: str | None = None) -> list[Row]:
@@ -32,6 +33,7 @@ def seed_rows(default_bundles: str | None = None) -> list[Row]:
         product_row("product-learned", "product, learned sigma", "seed-unet-small", "seed-direct-small", True),
         network_row("scn-original", "SCN, original", "scn-original-small", "peak", SCN_NOTE),
         network_row("scn-later", "SCN, later recipe", "scn-small", "chain", LATER_NOTE),
+        network_row("small", "our recipe small", "small", "chain", SMALL_NOTE),
         default or network_row("default", title, "default", "chain"),
     ]
 
