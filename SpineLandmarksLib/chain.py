@@ -2,7 +2,9 @@
 
 Each landmark takes one of its candidates or is out of view, which only the ends of the chain may be:
 
-    score(chain) = sum_l vote_l log mass(candidate of l) + sum_l log g(offset from l to l + 1)
+    score(chain) = sum_l vote_l log mass(candidate of l) + sum_l log g(offset from l to l + 1) - 9 per hidden landmark
+
+Hidden is one that is out of view although the usual steps from the chain's end lead to a place inside the picture.
 
 g is a Gaussian of the logarithm of the offset's length and of its direction, learned from annotated spines (the same
 idea as the path of Payer et al. 2020 for VerSe, with their pairwise deviation as a likelihood). A candidate beyond the
@@ -22,7 +24,7 @@ from SpineLandmarksLib.errors import LandmarkError
 
 Array = NDArray[np.float64]
 
-#: Log-likelihood of one landmark being out of view; of being so although its place is inside the image.
+#: Log-likelihood of one landmark being out of view; of each that is although its usual place is inside the image.
 LOG_OUT_OF_VIEW, LOG_HIDDEN_INSIDE = -5.0, -9.0
 #: The least that a candidate's evidence can be.
 LOG_NO_EVIDENCE = -30.0
@@ -199,10 +201,10 @@ def _tables(
     pairwise = np.full((count - 1, peaks + 2, peaks + 2), LOG_IMPOSSIBLE)
     offsets = xy_mm[1:, None, :, :] - xy_mm[:-1, :, None, :]
     pairwise[:, :peaks, :peaks] = prior.log_likelihood(offsets, scale)
-    step = prior.mean_offset_mm(scale)[:, None]
+    hidden_above, hidden_below = _hidden(xy_mm, prior.mean_offset_mm(scale), extent_mm)
     pairwise[:, above, above] = pairwise[:, below, below] = 0.0
-    pairwise[:, above, :peaks] = _unless_outside(xy_mm[1:] - step, extent_mm)
-    pairwise[:, :peaks, below] = _unless_outside(xy_mm[:-1] + step, extent_mm)
+    pairwise[:, above, :peaks] = LOG_HIDDEN_INSIDE * hidden_above[1:]
+    pairwise[:, :peaks, below] = LOG_HIDDEN_INSIDE * hidden_below[:-1]
     return unary, pairwise
 
 
@@ -219,9 +221,14 @@ def _inside_and_beyond(xy_mm: Array, log_mass: Array, extent_mm: Array) -> tuple
     return inside, np.log(np.stack(beyond, 1) + np.exp(LOG_OUT_OF_VIEW))
 
 
-def _unless_outside(xy_mm: Array, extent_mm: Array) -> Array:
-    inside = ((xy_mm > extent_mm[0]) & (xy_mm < extent_mm[1])).all(-1)
-    return np.where(inside, LOG_HIDDEN_INSIDE, 0.0)
+def _hidden(xy_mm: Array, step_mm: Array, extent_mm: Array) -> tuple[Array, Array]:
+    """(L, K) each: how many landmarks above and below a candidate would be inside the picture, at their usual steps."""
+    usual = np.concatenate([np.zeros((1, 2)), np.cumsum(step_mm, 0)])
+    place = xy_mm[:, :, None] + usual - usual[:, None, None]  # (L, K, L, 2)
+    inside = ((place > extent_mm[0]) & (place < extent_mm[1])).all(-1)
+    other = np.arange(len(usual))
+    above, below = other < other[:, None], other > other[:, None]
+    return (inside & above[:, None]).sum(-1), (inside & below[:, None]).sum(-1)
 
 
 def _best_path(unary: Array, pairwise: Array) -> tuple[NDArray[np.intp], float]:

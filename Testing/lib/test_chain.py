@@ -52,8 +52,9 @@ def score_of(choice, xy, log_mass, prior, extent):
     def inside(place):
         return ((place > extent[0]) & (place < extent[1])).all()
 
-    def hidden(place):
-        return LOG_HIDDEN_INSIDE if inside(place) else 0.0
+    def hidden(place, steps):
+        """Of all landmarks that are reached from `place` by `steps`, one after the other."""
+        return LOG_HIDDEN_INSIDE * sum(inside(place + step) for step in np.cumsum(steps, 0))
 
     def evidence(k, c):
         if c >= 0:
@@ -66,7 +67,7 @@ def score_of(choice, xy, log_mass, prior, extent):
 
     total = sum(prior.vote[k] * evidence(k, c) for k, c in enumerate(choice))
     for k, (a, b) in enumerate(itertools.pairwise(choice)):
-        step = prior.mean_offset_mm()[k]
+        steps = prior.mean_offset_mm()
         if a >= 0 and b >= 0:
             offset = xy[k + 1, b] - xy[k, a]
             turn = np.arctan2(offset[1], offset[0]) - prior.angle_mean[k]
@@ -77,9 +78,9 @@ def score_of(choice, xy, log_mass, prior, extent):
             z[1] /= prior.angle_sd[k]
             total += max(-0.5 * (z[0] ** 2 + z[1] ** 2), LOG_WORST_OFFSET)
         elif b >= 0:
-            total += hidden(xy[k + 1, b] - step)
+            total += hidden(xy[k + 1, b], -steps[k::-1])
         elif a >= 0:
-            total += hidden(xy[k, a] + step)
+            total += hidden(xy[k, a], steps[k:])
     return total
 
 
@@ -112,6 +113,15 @@ def test_the_best_the_second_and_the_probabilities_are_those_of_enumeration(a_sp
     for k in range(4):
         same = np.array([choice[k] == chains[0][k] for choice in chains])
         assert chain.probability[k] == pytest.approx(share[same].sum())
+
+
+def test_a_sharp_bend_does_not_call_the_spine_above_it_out_of_view(a_spine, a_prior):
+    # A fracture: one offset costs the worst there is, and six landmarks above it are all well inside the picture.
+    bent = a_spine.copy()
+    bent[:6] += np.array([-40.0, 25.0])
+    chain = solve_chain(bent[:, None], np.full((11, 1), np.log(0.9)), a_prior, WIDE)
+    assert a_prior.log_likelihood(np.diff(bent, axis=0)[:, None])[5, 0] == LOG_WORST_OFFSET
+    assert (chain.choice == 0).all()
 
 
 def test_a_spine_wholly_out_of_view_is_one_chain(a_prior):

@@ -115,8 +115,8 @@ def test_every_row_judges_every_slice_once_and_products_use_the_networks_that_ar
 ) -> None:
     lines = run_folds(a_study, seed_rows(), 2)
     assert [line.row.key for line in lines] == [
-        "mean-place", "direct", "unet", "product-fixed", "product-learned", "scn-original", "scn-later", "small",
-        "default",
+        "mean-place", "direct", "unet", "unet-chain", "product-fixed", "product-learned", "scn-original", "scn-later",
+        "small", "default",
     ]  # fmt: skip
     assert sorted(watched.trained) == sorted([*TINY] * 2)
     for line in lines:
@@ -126,10 +126,10 @@ def test_every_row_judges_every_slice_once_and_products_use_the_networks_that_ar
     peaks = [line.predictions for line in lines if line.row.decoder == "peak"]
     assert len(peaks) == 5
     assert all(each.found.all() for each in peaks)
-    fixed, learned = ({value for result in line.results for value in result.sigma_px} for line in lines[3:5])
+    fixed, learned = ({value for result in line.results for value in result.sigma_px} for line in lines[4:6])
     assert fixed == {6.0}
     assert 6.0 not in learned
-    assert not np.allclose(lines[3].predictions.predicted_px, lines[2].predictions.predicted_px)
+    assert not np.allclose(lines[4].predictions.predicted_px, lines[2].predictions.predicted_px)
 
 
 def test_a_fold_never_learns_from_the_patients_it_is_judged_on(a_study: Study, watched: Watched) -> None:

@@ -29,6 +29,7 @@ def seed_rows(default_bundles: str | None = None) -> list[Row]:
         Row(MEAN_PLACE, "mean place, no network", "none", enter_mean_place),
         network_row("direct", "direct alone (Xception + FC)", "seed-direct-small", "peak", DIRECT_NOTE),
         network_row("unet", "U-Net alone (binary cross-entropy)", "seed-unet-small", "peak", UNET_NOTE),
+        network_row("unet-chain", "U-Net alone, read by our chain", "seed-unet-small", "chain", UNET_NOTE),
         product_row("product-fixed", "product, fixed sigma", "seed-unet-small", "seed-direct-small", False),
         product_row("product-learned", "product, learned sigma", "seed-unet-small", "seed-direct-small", True),
         network_row("scn-original", "SCN, original", "scn-original-small", "peak", SCN_NOTE),
