@@ -93,7 +93,8 @@ def as_markdown(summary: dict[str, Any], words: str) -> str:
             for name, row in summary["per_landmark"].items()]  # fmt: skip
     return "\n\n".join([
         f"{words}; each fold's doubt fitted on the others. {operating_point(summary)}. Expected calibration error of "
-        f"the confidence: {'unknown' if error is None else f'{error:.3f}'}. In brackets: 95 % intervals by patient.",
+        f"the confidence: {'unknown' if error is None else f'{error:.3f}'}. In brackets: 95 % intervals that resample "
+        "patients.",
         table.markdown(["confidence", "points", "mean confidence", "share on the right level"], bins),
         table.markdown(["landmark", "truth in the 95 % radius, %", "SDR@8, %"], held),
     ])  # fmt: skip
