@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from SpineLandmarksLib.bundle import DEFAULT
 from SpineLandmarksLib.resources import LIBRARY, models_folder
 
 PROJECT = "spine-landmarks"
@@ -79,10 +78,9 @@ def megabytes(packages: Iterable[str]) -> float:
 
 
 def own() -> float:
-    """This project as it lies here: its code, compiled too, and the bundles of a wheel or the default one of a source
-    tree."""
-    is_wheel = LIBRARY in models_folder().parents
-    files = [*LIBRARY.rglob("*"), *(() if is_wheel else (models_folder() / DEFAULT).rglob("*"))]
+    """This project: its code, compiled too, and every bundle that is installed, which leaves out those to judge by."""
+    bundles = [folder for folder in models_folder().iterdir() if not folder.name.endswith("-heldout")]
+    files = {*LIBRARY.rglob("*"), *(file for folder in bundles for file in folder.rglob("*"))}
     return float(sum(file.stat().st_size for file in files if file.is_file()) / 2**20)
 
 
