@@ -5,8 +5,10 @@ The smaller sets are parts of the larger ones, by patient.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from SpineLandmarksLib.errors import DatasetError
@@ -71,7 +73,8 @@ def curve_plot(points: Sequence[tuple[int, str, Mapping[str, Any]]]) -> bytes:
                 _draw(axes, estimates, factor, colour, title)
             sizes = sorted({size for size, _, _ in points})
             axes.set_xscale("log")
-            axes.set_xticks(sizes, [str(size) for size in sizes], fontsize=7)
+            shown = [str(size) if after / size > 1.3 else "" for size, after in pairwise([*sizes, math.inf])]
+            axes.set_xticks(sizes, shown, fontsize=7)
             axes.set_xticks([], minor=True)
             axes.set(xlabel="patients to learn from", ylabel=label, ylim=(0, 102) if factor == 100 else (0, None))
             axes.grid(color="#dddddd", lw=0.6)
