@@ -53,7 +53,7 @@ CHANGES = (
     Change(REFERENCE, "the recipe, from random weights"),
     Change("lone-peaks", "largest peaks instead of the best chain", decoder="peak", network=REFERENCE),
     Change("binary-cross-entropy", "binary cross-entropy instead of spatial softmax",
-           {"architecture": {"heatmap_loss": "binary_cross_entropy"}}),
+           {"architecture": {"heatmap_loss": "binary_cross_entropy", "heatmap": {"output_bias": -7.0}}}),
     Change("no-intensity", "no intensity augmentation", {"intensity": to_dict(IntensitySettings())}),
     Change("plain-geometry", "no elastic, aspect, crop and field-of-view augmentation", {"geometry": PLAIN_GEOMETRY}),
     Change("no-geometry", "no geometric augmentation at all",
