@@ -37,8 +37,7 @@ LOG_GIVEN = 1e3
 LOG_WORST_OFFSET = -40.0
 #: How much more each landmark's own evidence counts than that of the one above it. Levels are counted from the sacrum:
 #: landmarks near it know the level, and those above repeat it, errors included. Weights that had learned from SPIDER
-#: and phantoms alone shifted 7 of 120 Tianchi chains where votes rose evenly from 0.25 to 1.75, 4 at a growth of 1.35,
-#: 3 at 1.5 and 1.7; more weight on the lowest landmark alone shifted one more out of fold.
+#: and phantoms alone shift 7 of 120 Tianchi chains at a growth of 1, 2 at 1.35 to 1.7 (Testing/bench/levels.py).
 VOTE_GROWTH = 1.5
 #: Scales tried when millimetres are only assumed.
 FREE_SCALES = tuple(np.geomspace(0.6, 1.6, 11))
@@ -214,7 +213,7 @@ def _inside_and_beyond(xy_mm: Array, log_mass: Array, extent_mm: Array) -> tuple
     The network sees the picture with a dark rim, and where a landmark is cut off it puts it there: evidence for being
     out of view, above where it lies beyond the picture's upper edge and below elsewhere.
     """
-    outside = ~((xy_mm > extent_mm[0]) & (xy_mm < extent_mm[1])).all(-1) & (log_mass < LOG_GIVEN)
+    outside = ~_is_inside(xy_mm, extent_mm) & (log_mass < LOG_GIVEN)
     over = outside & (xy_mm[..., 1] <= extent_mm[0, 1])
     beyond = [np.where(part, np.exp(np.minimum(log_mass, 0)), 0).sum(1) for part in (over, outside & ~over)]
     inside = np.where(outside, LOG_NO_EVIDENCE, np.maximum(log_mass, LOG_NO_EVIDENCE))
@@ -224,11 +223,14 @@ def _inside_and_beyond(xy_mm: Array, log_mass: Array, extent_mm: Array) -> tuple
 def _hidden(xy_mm: Array, step_mm: Array, extent_mm: Array) -> tuple[Array, Array]:
     """(L, K) each: how many landmarks above and below a candidate would be inside the picture, at their usual steps."""
     usual = np.concatenate([np.zeros((1, 2)), np.cumsum(step_mm, 0)])
-    place = xy_mm[:, :, None] + usual - usual[:, None, None]  # (L, K, L, 2)
-    inside = ((place > extent_mm[0]) & (place < extent_mm[1])).all(-1)
+    inside = _is_inside(xy_mm[:, :, None] + usual - usual[:, None, None], extent_mm)  # (L, K, L)
     other = np.arange(len(usual))
     above, below = other < other[:, None], other > other[:, None]
     return (inside & above[:, None]).sum(-1), (inside & below[:, None]).sum(-1)
+
+
+def _is_inside(xy_mm: Array, extent_mm: Array) -> NDArray[np.bool_]:
+    return np.asarray(((xy_mm > extent_mm[0]) & (xy_mm < extent_mm[1])).all(-1))
 
 
 def _best_path(unary: Array, pairwise: Array) -> tuple[NDArray[np.intp], float]:

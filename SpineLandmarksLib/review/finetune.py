@@ -6,12 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 import torch
-from numpy.typing import NDArray
 
-from SpineLandmarksLib.backends import Peaks
 from SpineLandmarksLib.bundle import METADATA, WEIGHTS, Bundle, read_settings
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.model import Architecture, Detector
@@ -70,17 +67,3 @@ def finetune(
         start_from=weights or safetensors.torch.load_file(bundle.folder / WEIGHTS),
         progress=progress,
     )
-
-
-class InMemory:
-    """A backend around a detector that is in no bundle yet."""
-
-    name, batch = "torch", 4
-
-    def __init__(self, detector: Detector, device: str = "cpu") -> None:
-        self.detector, self.device = detector.to(device).eval(), device
-
-    def detect(self, images: NDArray[np.float32]) -> Peaks:
-        with torch.inference_mode():
-            found = self.detector.detect(torch.from_numpy(images).to(self.device))
-        return Peaks(*(part.float().cpu().numpy() for part in found))

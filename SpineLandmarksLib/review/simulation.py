@@ -36,11 +36,12 @@ from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.model import Detector
 from SpineLandmarksLib.predict import Localizer, SliceReading
-from SpineLandmarksLib.review.finetune import RECIPE, InMemory, finetune, finetuning_recipe
+from SpineLandmarksLib.review.finetune import RECIPE, finetune, finetuning_recipe
 from SpineLandmarksLib.review.judge import judge
 from SpineLandmarksLib.review.queue import assess, at_random, look_of, order
 from SpineLandmarksLib.training.dataset import load_image, points_of
 from SpineLandmarksLib.training.evaluate import compare, read_annotated
+from SpineLandmarksLib.training.experiments.locate import InMemory
 from SpineLandmarksLib.training.folds import holdout
 from SpineLandmarksLib.training.metrics import summarize
 from SpineLandmarksLib.training.predictions import Predictions

@@ -9,46 +9,43 @@ where the two are within 8 mm of each other, so that the first alone decides on 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from SpineLandmarksLib.training.dataset import points_of, spacing_of
-from SpineLandmarksLib.training.experiments.results import read_result
+from SpineLandmarksLib.training.experiments.results import pooled, read_result
 from SpineLandmarksLib.training.experiments.study import Study
+from SpineLandmarksLib.training.metrics import summarize
+from SpineLandmarksLib.training.predictions import Predictions
 
 NEAR_MM = 8.0
 
 
 def main(options: argparse.Namespace) -> None:
     study = Study(options.dataset, options.folder, 0.0)
-    names = list(study.annotated)
-    rows = list(study.annotated.values())
-    truth = np.stack([points_of(row, study.schema) for row in rows])
-    spacing = np.array([spacing_of(row) for row in rows])[:, None]
-    found = {key: points_of_row(options.folder / "results" / key, names) for key in options.rows}
-    for count in range(1, len(options.rows) + 1):
-        keys = options.rows[:count]
-        error = np.linalg.norm((mean_of([found[key] for key in keys], spacing) - truth) * spacing, axis=-1)
-        error = np.nan_to_num(error, nan=np.inf)
-        shares = "  ".join(f"SDR@{t} {100 * (error <= t).mean():.1f} %" for t in (2, 4, 8))
-        print(f"{' + '.join(keys)}: median {np.median(error):.2f} mm  {shares}")
+    found = [out_of_fold(study, key) for key in options.rows]
+    for count in range(1, len(found) + 1):
+        overall = summarize(mean_of(found[:count]), bootstrap=0)["overall"]
+        shares = "  ".join(f"SDR@{t} {100 * overall['sdr'][t]['value']:.1f} %" for t in ("2", "4", "8"))
+        print(f"{' + '.join(options.rows[:count])}: median {overall['median_mm']['value']:.2f} mm  {shares}")
 
 
-def points_of_row(folder: Path, names: list[str]) -> NDArray[np.float64]:
-    """(N, L, 2) native pixels of all splits of one row."""
-    points: dict[str, NDArray[np.float64]] = {}
-    for file in sorted(folder.glob("*.points.json")):
-        result = read_result(folder, file.name.removesuffix(".points.json"))
-        points |= result.points if result else {}
-    return np.stack([np.asarray(points[name], dtype=np.float64) for name in names])
+def out_of_fold(study: Study, key: str) -> Predictions:
+    folder = study.folder / "results" / key
+    parts = [file.name.removesuffix(".points.json") for file in sorted(folder.glob("*.points.json"))]
+    results = [result for result in (read_result(folder, part) for part in parts) if result is not None]
+    return pooled(results, study.annotated, study.schema)
 
 
-def mean_of(found: list[NDArray[np.float64]], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
-    first = found[0]
-    near = [np.linalg.norm((each - first) * spacing, axis=-1) < NEAR_MM for each in found]
-    return np.mean([np.where(is_near[..., None], each, first) for each, is_near in zip(found, near, strict=True)], 0)
+def mean_of(found: Sequence[Predictions]) -> Predictions:
+    first, spacing = found[0].predicted_px, found[0].spacing_mm[:, None]
+    moved = []
+    for each in found:
+        near = np.linalg.norm((each.predicted_px - first) * spacing, axis=-1) < NEAR_MM
+        moved.append(np.where(near[..., None], each.predicted_px, first))
+    return replace(found[0], predicted_px=np.mean(moved, 0))
 
 
 if __name__ == "__main__":

@@ -37,12 +37,13 @@ class InMemory:
 
     name, batch = "memory", 4
 
-    def __init__(self, detector: Detector) -> None:
-        self.detector = detector.eval()
+    def __init__(self, detector: Detector, device: str = "cpu") -> None:
+        self.detector, self.device = detector.to(device).eval(), device
 
     def detect(self, images: NDArray[np.float32]) -> Peaks:
         with torch.inference_mode():
-            return Peaks(*(part.float().numpy() for part in self.detector.detect(torch.from_numpy(images))))
+            found = self.detector.detect(torch.from_numpy(images).to(self.device))
+        return Peaks(*(part.float().cpu().numpy() for part in found))
 
 
 def localizer_of(
