@@ -26,6 +26,7 @@ bench: .venv/.complete .venv-bench/.complete
 
 test: .venv-dev/.complete .venv-web/.complete
 	.venv-dev/bin/ruff check .
+	.venv-dev/bin/ruff format --check .
 	.venv-dev/bin/mypy
 	.venv-dev/bin/lint-imports
 	.venv-dev/bin/python -m pytest -q

@@ -9,7 +9,7 @@ FORMAT_NAMES = ("json", "csv", "mrk.json")
 
 
 def spacing(text: str) -> float | tuple[float, float]:
-    """"0.7" or "0.7,0.8" (between columns, between rows)."""
+    """Parse "0.7" or "0.7,0.8" (between columns, between rows)."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
@@ -20,7 +20,7 @@ def spacing(text: str) -> float | tuple[float, float]:
 
 
 def extra(text: str) -> tuple[Path, float | None]:
-    """"folder" or "folder=0.3"."""
+    """Parse "folder" or "folder=0.3"."""
     folder, equals, share = text.rpartition("=")
     if not equals:
         return Path(text), None
@@ -31,7 +31,7 @@ def extra(text: str) -> tuple[Path, float | None]:
 
 
 def fold(text: str) -> tuple[int, int]:
-    """"1/5" to "5/5"."""
+    """Parse "1/5" to "5/5"."""
     number, slash, folds = text.partition("/")
     if slash and number.isdecimal() and folds.isdecimal() and 1 <= int(number) <= int(folds) >= 2:
         return int(number), int(folds)
@@ -54,7 +54,7 @@ def positive(text: str) -> int:
 
 
 def minutes(text: str) -> float:
-    """"2" or "0.5"."""
+    """Parse "2" or "0.5"."""
     try:
         value = float(text)
     except ValueError:
@@ -73,5 +73,5 @@ def formats(text: str) -> tuple[str, ...]:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """"light,torch"."""
+    """Parse "light,torch"."""
     return tuple(part.strip() for part in text.split(",") if part.strip())

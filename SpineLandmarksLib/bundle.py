@@ -1,5 +1,7 @@
 """A model bundle: a MONAI-bundle folder with one set of weights, a graph that reads them, and what they mean.
 
+The folder holds:
+
     configs/metadata.json    MONAI's metadata, and the sha256 of every file below
     configs/detector.json    landmark names, preparation, architecture, chain prior, calibration
     configs/inference.json   how MONAI's ConfigParser builds a localizer from this folder

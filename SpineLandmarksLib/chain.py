@@ -184,13 +184,12 @@ def _solve(unary: Array, pairwise: Array, xy_mm: Array, scale: float) -> Chain:
     share = np.exp(total - _log_sum(total, 1)[:, None])
     share[:, -2:] = share[:, -2:].sum(1, keepdims=True)  # out of view is one answer, above or below
     probability = share[np.arange(len(best)), best]
-    return Chain(_as_choice(best, xy_mm), np.clip(probability, 0, 1), score, _as_choice(runner_up, xy_mm),
-                 runner_up_score, scale)  # fmt: skip
+    return Chain(
+        _as_choice(best, xy_mm), np.clip(probability, 0, 1), score, _as_choice(runner_up, xy_mm), runner_up_score, scale
+    )
 
 
-def _tables(
-    xy_mm: Array, log_mass: Array, prior: ChainPrior, extent_mm: Array, scale: float
-) -> tuple[Array, Array]:
+def _tables(xy_mm: Array, log_mass: Array, prior: ChainPrior, extent_mm: Array, scale: float) -> tuple[Array, Array]:
     """Unary (L, K + 2) and pairwise (L - 1, K + 2, K + 2) scores; the last two states are out of view above, below."""
     count, peaks = log_mass.shape
     above, below = peaks, peaks + 1

@@ -85,8 +85,13 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("predict", help="localize the landmarks of studies and write them to files")
-    p.add_argument("inputs", nargs="+", metavar="INPUT", type=Path,
-                   help="DICOM folder, zip or file, NIfTI, NRRD, MHA/MHD, or a PNG/JPEG/TIFF slice")  # fmt: skip
+    p.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        type=Path,
+        help="DICOM folder, zip or file, NIfTI, NRRD, MHA/MHD, or a PNG/JPEG/TIFF slice",
+    )
     p.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     p.add_argument("--spacing", type=spacing, metavar="MM", help="mm per pixel of a picture; X,Y if they differ")
     p.add_argument("--slice", type=slice_index, default=None, metavar="auto|INDEX", help="slice to use (default auto)")
@@ -141,8 +146,14 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     p = commands.add_parser("train", help="train a recipe on a data set and build a bundle")
     p.add_argument("--recipe", default="default", metavar="NAME_OR_FILE")
     p.add_argument("--data", required=True, type=Path, metavar="DATASET")
-    p.add_argument("--extra", action="append", default=[], type=extra, metavar="DATASET[=SHARE]",
-                   help="more data to learn from, never held out, and its share of all draws")  # fmt: skip
+    p.add_argument(
+        "--extra",
+        action="append",
+        default=[],
+        type=extra,
+        metavar="DATASET[=SHARE]",
+        help="more data to learn from, never held out, and its share of all draws",
+    )
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument("--name", default="bundle", help="name of the bundle, which is written to DIR/NAME")
     p.add_argument("--steps", type=positive, metavar="N", help="instead of the recipe's")
@@ -164,8 +175,12 @@ def _add_holdout(p: argparse.ArgumentParser, text: str) -> None:
 def _add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("calibrate", help="judge all folds together, and fit the doubt of a bundle on them")
     p.add_argument("dataset", type=Path, metavar="DATASET", help="folder with landmarks.json and images/")
-    p.add_argument("--bundles", required=True, metavar="PATTERN",
-                   help="the bundles of `train --fold I/N`, with {fold} for I: runs/fold{fold}/fold{fold}")  # fmt: skip
+    p.add_argument(
+        "--bundles",
+        required=True,
+        metavar="PATTERN",
+        help="the bundles of `train --fold I/N`, with {fold} for I: runs/fold{fold}/fold{fold}",
+    )
     p.add_argument("--folds", type=positive, default=5, metavar="N")
     p.add_argument("--split-seed", type=int, default=0, metavar="SEED", help="which split (default 0)")
     p.add_argument("--into", type=Path, metavar="BUNDLE", help="write the doubt fitted on all folds into this bundle")
@@ -179,10 +194,20 @@ def _add_phantom(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument("--count", type=positive, default=600, metavar="N")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--transitional", type=float, default=0.0, metavar="SHARE",
-                   help="share of spines with a transitional lumbosacral junction")  # fmt: skip
-    p.add_argument("--anomalous", type=float, default=0.0, metavar="SHARE",
-                   help="share of spines with six or four lumbar bodies, named from both ends")  # fmt: skip
+    p.add_argument(
+        "--transitional",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of spines with a transitional lumbosacral junction",
+    )
+    p.add_argument(
+        "--anomalous",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of spines with six or four lumbar bodies, named from both ends",
+    )
     p.set_defaults(run=run_phantom)
 
 
@@ -218,9 +243,11 @@ def _add_experiment(commands: argparse._SubParsersAction[argparse.ArgumentParser
 
 
 def _add_judged(
-    kinds: argparse._SubParsersAction[argparse.ArgumentParser], kind: str, text: str,
+    kinds: argparse._SubParsersAction[argparse.ArgumentParser],
+    kind: str,
+    text: str,
     run: Callable[[argparse.Namespace], int],
-) -> argparse.ArgumentParser:  # fmt: skip
+) -> argparse.ArgumentParser:
     p = kinds.add_parser(kind, help=text)
     p.add_argument("dataset", type=Path, metavar="DATASET", help="folder with landmarks.json and images/")
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
@@ -236,9 +263,16 @@ def run_predict(options: argparse.Namespace) -> int:
 
     with _engine(options) as engine:
         return predict_all(
-            options.inputs, engine, options.output, options.format, options.spacing, options.slice,
-            tree=options.recursive, resume=options.resume, progress=options.progress,
-        )  # fmt: skip
+            options.inputs,
+            engine,
+            options.output,
+            options.format,
+            options.spacing,
+            options.slice,
+            tree=options.recursive,
+            resume=options.resume,
+            progress=options.progress,
+        )
 
 
 def _engine(options: argparse.Namespace) -> AbstractContextManager[Localizer | RayEngine]:
@@ -274,8 +308,9 @@ def run_demo(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.predict import Localizer
     from SpineLandmarksLib.training.demo import demo
 
-    return demo(options.output, Localizer.open(options.bundle, options.backend, options.device), options.seed,
-                options.contrast)  # fmt: skip
+    return demo(
+        options.output, Localizer.open(options.bundle, options.backend, options.device), options.seed, options.contrast
+    )
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
@@ -299,8 +334,9 @@ def run_calibrate(options: argparse.Namespace) -> int:
 def run_phantom(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.training.phantom.dataset import write_phantom_dataset
 
-    folder = write_phantom_dataset(options.output, options.count, options.seed, options.transitional,
-                                   options.anomalous, show_progress)  # fmt: skip
+    folder = write_phantom_dataset(
+        options.output, options.count, options.seed, options.transitional, options.anomalous, show_progress
+    )
     print(f"Written: {folder}")
     return 0
 

@@ -1,5 +1,7 @@
 """The main job: a study in, named points in patient millimetres out.
 
+The steps:
+
     stack  = read_study(path)                    imaging/study.py
     found  = localizer.read_slices(...)          prepare -> network -> chain, each slice on its own: a comb of slices,
                                                  and then the one in the middle of what they show
@@ -152,9 +154,15 @@ class Localizer:
         ]
 
     def read_peaks(
-        self, peaks: Peaks, row: int, pixel_from_slice: Matrix, shape: tuple[int, int], seen: Array,
-        spacing_mm: tuple[float, float] | None, given_xy: Array,
-    ) -> SliceReading:  # fmt: skip
+        self,
+        peaks: Peaks,
+        row: int,
+        pixel_from_slice: Matrix,
+        shape: tuple[int, int],
+        seen: Array,
+        spacing_mm: tuple[float, float] | None,
+        given_xy: Array,
+    ) -> SliceReading:
         """Row `row` of what the network found; `shape` (H, W) and `seen`, as of `shown`, are of its native slice."""
         mm = working_spacing(shape, spacing_mm, self.bundle.preparation)
         slice_from_pixel = np.linalg.inv(pixel_from_slice)
@@ -278,16 +286,22 @@ def odd(reading: SliceReading, calibration: Calibration) -> tuple[str, ...]:
     """What is unusual about the whole picture, in words for people; empty for most."""
     said = []
     if reading.room_mm < SACRUM_MM and (reading.chain.choice >= 0).any():
-        said.append("The sacrum is not in the picture, or hardly: levels are counted from it, so all names may be one "
-                    "or more levels off")  # fmt: skip
+        said.append(
+            "The sacrum is not in the picture, or hardly: levels are counted from it, so all names may be one "
+            "or more levels off"
+        )
     limit, numbering = calibration.anomaly_above, reading.numbering
     if limit is not None and numbering.anomaly > limit:
         bodies = "six" if numbering.six >= numbering.four else "four"
-        said.append(f"There may be {bodies} bodies between T12 and the sacrum, or a transitional vertebra: the upper "
-                    "levels and the sacrum count differently. The names are counted from the sacrum")  # fmt: skip
+        said.append(
+            f"There may be {bodies} bodies between T12 and the sacrum, or a transitional vertebra: the upper "
+            "levels and the sacrum count differently. The names are counted from the sacrum"
+        )
     if calibration.unlike_below is not None and reading.chain.score < calibration.unlike_below:
-        said.append("This image is unlike the lumbar MRI that the model knows: it may show another region, another "
-                    "plane or a mirrored or turned spine. Check every point")  # fmt: skip
+        said.append(
+            "This image is unlike the lumbar MRI that the model knows: it may show another region, another "
+            "plane or a mirrored or turned spine. Check every point"
+        )
     return tuple(said)
 
 

@@ -112,9 +112,9 @@ class ReviewPanel:
 
     def confirm(self) -> None:
         self._do_selected(
-            lambda session, name: session.unconfirm(name)
-            if session[name].status == "confirmed"
-            else session.confirm(name)
+            lambda session, name: (
+                session.unconfirm(name) if session[name].status == "confirmed" else session.confirm(name)
+            )
         )
 
     def place(self) -> None:

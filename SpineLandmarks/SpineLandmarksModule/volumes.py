@@ -21,10 +21,17 @@ from SpineLandmarksLib.review.revision import study_key_of
 
 #: MetaImage's names of the types of voxels.
 ELEMENT_TYPES = {
-    "int8": "MET_CHAR", "uint8": "MET_UCHAR", "int16": "MET_SHORT", "uint16": "MET_USHORT", "int32": "MET_INT",
-    "uint32": "MET_UINT", "int64": "MET_LONG_LONG", "uint64": "MET_ULONG_LONG", "float32": "MET_FLOAT",
+    "int8": "MET_CHAR",
+    "uint8": "MET_UCHAR",
+    "int16": "MET_SHORT",
+    "uint16": "MET_USHORT",
+    "int32": "MET_INT",
+    "uint32": "MET_UINT",
+    "int64": "MET_LONG_LONG",
+    "uint64": "MET_ULONG_LONG",
+    "float32": "MET_FLOAT",
     "float64": "MET_DOUBLE",
-}  # fmt: skip
+}
 #: A picture that was loaded as a volume: Slicer gives it a spacing of 1 and the axes of the scanner.
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
@@ -163,12 +170,18 @@ class Snapshot:
         lps = lps_from_ras(self.matrix)
         spacing = np.linalg.norm(lps[:3, :3], axis=0)
         header = {
-            "ObjectType": "Image", "NDims": 3, "BinaryData": True, "BinaryDataByteOrderMSB": False,
-            "CompressedData": False, "TransformMatrix": _text((lps[:3, :3] / spacing).T.ravel()),
-            "Offset": _text(lps[:3, 3]), "ElementSpacing": _text(spacing),
+            "ObjectType": "Image",
+            "NDims": 3,
+            "BinaryData": True,
+            "BinaryDataByteOrderMSB": False,
+            "CompressedData": False,
+            "TransformMatrix": _text((lps[:3, :3] / spacing).T.ravel()),
+            "Offset": _text(lps[:3, 3]),
+            "ElementSpacing": _text(spacing),
             "DimSize": " ".join(map(str, self.voxels.shape[::-1])),
-            "ElementType": ELEMENT_TYPES[self.voxels.dtype.name], "ElementDataFile": "LOCAL",
-        }  # fmt: skip
+            "ElementType": ELEMENT_TYPES[self.voxels.dtype.name],
+            "ElementDataFile": "LOCAL",
+        }
         with path.open("wb") as file:
             file.write("".join(f"{key} = {value}\n" for key, value in header.items()).encode())
             file.write(memoryview(np.ascontiguousarray(self.voxels)).cast("B"))

@@ -14,8 +14,28 @@ from SpineLandmarksLib.imaging.discover import find_studies
 from SpineLandmarksLib.predict import printable
 
 #: Endings that come off a file's name; a folder keeps its whole name.
-ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgh.gz", ".mgh", ".mgz", ".zip",
-           ".dcm", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")  # fmt: skip
+ENDINGS = (
+    ".nii.gz",
+    ".nii",
+    ".hdr",
+    ".img",
+    ".nrrd",
+    ".nhdr",
+    ".mha",
+    ".mhd",
+    ".mgh.gz",
+    ".mgh",
+    ".mgz",
+    ".zip",
+    ".dcm",
+    ".ima",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".tif",
+    ".tiff",
+    ".bmp",
+)
 FAILED, SUMMARY = "failed", "summary"
 #: Bytes of a stem: with `.overlay.png` and the like it must stay below the 255 that most disks allow.
 MAX_BYTES = 200

@@ -12,8 +12,19 @@ from SpineLandmarksLib.batch.names import SUMMARY
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 
 #: status: `done`, `kept` (done in an earlier run and not changed since) or `failed`. confidence: of the least sure.
-COLUMNS = ("study", "input", "status", "slice_index", "landmarks", "least_sure", "confidence", "needs_review",
-           "warnings", "runtime_s", "error")  # fmt: skip
+COLUMNS = (
+    "study",
+    "input",
+    "status",
+    "slice_index",
+    "landmarks",
+    "least_sure",
+    "confidence",
+    "needs_review",
+    "warnings",
+    "runtime_s",
+    "error",
+)
 
 
 def write_summary(output: Path, rows: list[dict[str, Any]], studies: int, settings: dict[str, Any]) -> None:

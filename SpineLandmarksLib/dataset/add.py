@@ -96,8 +96,10 @@ def _from_row(source: Source, stack: SagittalStack) -> LandmarkSet:
     """Of a row of landmarks.json; names that it lacks were not annotated, so nobody saw them."""
     assert source.annotation is not None
     known = source.annotation.points_xy
-    marks = [Landmark(name, "confirmed", pixel_xy=known[name]) if name in known else Landmark(name, "not_visible")
-             for name in LUMBAR11]  # fmt: skip
+    marks = [
+        Landmark(name, "confirmed", pixel_xy=known[name]) if name in known else Landmark(name, "not_visible")
+        for name in LUMBAR11
+    ]
     return complete(LandmarkSet(tuple(marks)), stack.ras_from_ijk, 0)
 
 

@@ -90,8 +90,11 @@ def rows(compared: Comparison) -> list[dict[str, object]]:
 def table_text(compared: Comparison) -> str:
     """The table for a terminal."""
     header = f"{'':8}{'n':>5}{'mean':>8}{'median':>8}{'p95':>8}   {'AP bias [limits]':24}   {'HF bias [limits]':24}"
-    lines = [f"{compared.annotators[0]} - {compared.annotators[1]}, {len(compared.studies)} studies, {compared.unit}; "
-             f"seen by one only: {compared.only_one}", header]  # fmt: skip
+    lines = [
+        f"{compared.annotators[0]} - {compared.annotators[1]}, {len(compared.studies)} studies, {compared.unit}; "
+        f"seen by one only: {compared.only_one}",
+        header,
+    ]
     for row in rows(compared):
         numbers = "".join(f"{_shown(row[key]):>8}" for key in ("mean", "median", "p95"))
         shown = [[_shown(row[f"{axis} {part}"]) for part in ("bias", "low", "high")] for axis in AXES]
@@ -113,8 +116,9 @@ def plot(compared: Comparison) -> bytes:
         lines = () if limits is None else ((limits.bias, "-"), (limits.low, "--"), (limits.high, "--"))
         for value, style in lines:
             panel.axhline(value, linestyle=style, linewidth=1, color=VERMILION)
-            panel.text(1, value, f"{value:.2f}", transform=panel.get_yaxis_transform(), fontsize=8, ha="right",
-                       va="bottom")  # fmt: skip
+            panel.text(
+                1, value, f"{value:.2f}", transform=panel.get_yaxis_transform(), fontsize=8, ha="right", va="bottom"
+            )
         panel.set(title=title, xlabel=f"mean of both, {compared.unit}")
     panels[0].set_ylabel(f"{compared.annotators[0]} - {compared.annotators[1]}, {compared.unit}")
     content = io.BytesIO()

@@ -47,10 +47,16 @@ def read_annotations(path: Path) -> list[Annotated]:
         return [annotated for file in files for annotated in read_annotations(file)]
     if path.name.endswith(".json") and not path.name.endswith(".mrk.json") and isinstance(load_json(path), list):
         return [
-            Annotated(one.study, one.landmarks, f"tianchi-{one.annotator}" if one.annotator else "tianchi",
-                      one.instance_uid, True, "; ".join(one.mends))
+            Annotated(
+                one.study,
+                one.landmarks,
+                f"tianchi-{one.annotator}" if one.annotator else "tianchi",
+                one.instance_uid,
+                True,
+                "; ".join(one.mends),
+            )
             for one in read_tianchi(path)
-        ]  # fmt: skip
+        ]
     ending = next((ending for ending in ENDINGS if path.name.endswith(ending)), None)
     if ending is None:
         raise FormatError(f"{path}: expected a file that ends in {', '.join(ENDINGS)}; got another")
@@ -58,9 +64,7 @@ def read_annotations(path: Path) -> list[Annotated]:
     return [Annotated(path.name.removesuffix(ending), landmarks, comment=f"from {path.name}")]
 
 
-def match(
-    annotations: Iterable[Annotated], sources: Sequence[Source]
-) -> tuple[dict[str, list[Annotated]], list[str]]:
+def match(annotations: Iterable[Annotated], sources: Sequence[Source]) -> tuple[dict[str, list[Annotated]], list[str]]:
     """The annotations of each source by its key, and a sentence for each annotation without an image, or with several.
 
     An annotation belongs to the source that holds its DICOM instance, else that has its name, else whose name has the

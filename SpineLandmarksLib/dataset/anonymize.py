@@ -26,8 +26,10 @@ from SpineLandmarksLib.imaging.volume import reading
 
 TABLE = "dicomfields_2026c"
 #: What PS3.15 has a file say of itself, from context group 7050.
-_METHODS = (("113100", "DCM", "Basic Application Confidentiality Profile"),
-            ("113105", "DCM", "Clean Descriptors Option"))  # fmt: skip
+_METHODS = (
+    ("113100", "DCM", "Basic Application Confidentiality Profile"),
+    ("113105", "DCM", "Clean Descriptors Option"),
+)
 #: All that may stay of a series description.
 _WORDS = re.compile(
     r"T[12]W?|PD|STIR|TIRM|FLAIR|DIXON|SPACE|VISTA|[TF]SE|FFE|GRE|SE|IR|FS|FATSAT|WATER|FAT|IN|OPP|[WFL]|DWI|ADC|GD|POST|PRE"

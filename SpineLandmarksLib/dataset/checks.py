@@ -30,9 +30,18 @@ STEP_MM = (7.0, 35.0)
 #: Two names on one place, in pixels.
 SAME_PLACE_PX = 1.0
 #: Attributes that name a person. DICOM PS3.15 table E.1-1 has hundreds more, which `dataset anonymize` takes out.
-PERSONAL = ("PatientName", "PatientBirthDate", "OtherPatientNames", "OtherPatientIDs", "PatientAddress",
-            "PatientTelephoneNumbers", "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName",
-            "InstitutionName")  # fmt: skip
+PERSONAL = (
+    "PatientName",
+    "PatientBirthDate",
+    "OtherPatientNames",
+    "OtherPatientIDs",
+    "PatientAddress",
+    "PatientTelephoneNumbers",
+    "ReferringPhysicianName",
+    "PerformingPhysicianName",
+    "OperatorsName",
+    "InstitutionName",
+)
 #: What anonymizers leave behind.
 _NOBODY = ("", "ANONYMIZED", "ANONYMOUS", "ANON", "NONE", "UNKNOWN", "00010101")
 
@@ -78,8 +87,11 @@ def _odd_chain(points: dict[str, PixelXY], study: Study) -> Iterator[str]:
             yield f"{upper} and {lower} lie on one place"
         elif b[1] < a[1]:
             yield f"{lower} lies above {upper}: their names may be swapped"
-    steps = {(one, two): float(np.hypot(*(np.subtract(points[two], points[one]) * mm)))
-             for one, two in pairwise(points) if _are_neighbours(one, two)}  # fmt: skip
+    steps = {
+        (one, two): float(np.hypot(*(np.subtract(points[two], points[one]) * mm)))
+        for one, two in pairwise(points)
+        if _are_neighbours(one, two)
+    }
     middle = float(np.median(list(steps.values()))) if len(steps) > 2 else None
     measured = study.spacing_mm is not None and not study.spacing_is_estimated
     for (one, two), step in steps.items():
@@ -109,8 +121,10 @@ def names_in_headers(source: Path, most: int = 3) -> list[str]:
     for file in _one_file_a_folder(source):
         filled = _filled(file)
         if filled:
-            problems.append(f"DICOM headers are not anonymous ({', '.join(filled)} in {file.parent.name}/). "
-                            "Run: spine-landmarks dataset anonymize")  # fmt: skip
+            problems.append(
+                f"DICOM headers are not anonymous ({', '.join(filled)} in {file.parent.name}/). "
+                "Run: spine-landmarks dataset anonymize"
+            )
     return problems[:most]
 
 

@@ -78,16 +78,21 @@ def add(options: argparse.Namespace) -> int:
             print(f"  {source.key}: {_told(revisions)}")
         for problem in problems:
             print(f"spine-landmarks: {problem}", file=sys.stderr)
-        print(f"{added} studies added, {skipped} were there, {len(problems)} problems. "
-              f"Next: spine-landmarks dataset check {options.dataset}")  # fmt: skip
+        print(
+            f"{added} studies added, {skipped} were there, {len(problems)} problems. "
+            f"Next: spine-landmarks dataset check {options.dataset}"
+        )
     return int(bool(problems))
 
 
 def _told(revisions: list[Revision]) -> str:
     if not revisions:
         return "no landmarks"
-    return "; ".join(f"{sum(not mark.is_absent for mark in one.landmarks)} landmarks by {one.author}"
-                     + (f" ({one.comment})" if one.comment else "") for one in revisions)  # fmt: skip
+    return "; ".join(
+        f"{sum(not mark.is_absent for mark in one.landmarks)} landmarks by {one.author}"
+        + (f" ({one.comment})" if one.comment else "")
+        for one in revisions
+    )
 
 
 def check(options: argparse.Namespace) -> int:
@@ -135,8 +140,10 @@ def split(options: argparse.Namespace) -> int:
     locked = {patients[row] for row in rows}
     lock(options.dataset, sorted(locked), seed=options.seed, locked=now())
     done = sum(study.patient in locked and study.key in signed for study in studies)
-    print(f"Locked {len(locked)} patients with {len(rows)} studies, {done} of them signed off, in "
-          f"{options.dataset / FILE}. No training takes them from now on")  # fmt: skip
+    print(
+        f"Locked {len(locked)} patients with {len(rows)} studies, {done} of them signed off, in "
+        f"{options.dataset / FILE}. No training takes them from now on"
+    )
     return 0
 
 
@@ -184,8 +191,10 @@ def export(options: argparse.Namespace) -> int:
             print(f"Written: {write_training_file(store, revisions)}, {len(revisions)} studies")
         else:
             count = plain_files.export(store, options.output, revisions)
-            print(f"Written to {options.output}: {count} studies with all their revisions, landmarks.json with "
-                  f"{len(revisions)} studies")  # fmt: skip
+            print(
+                f"Written to {options.output}: {count} studies with all their revisions, landmarks.json with "
+                f"{len(revisions)} studies"
+            )
     return 0
 
 
@@ -242,6 +251,17 @@ def _refresh(store: Store) -> None:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "init": init, "add": add, "check": check, "status": status, "diff": diff, "split": split, "sign-off": sign_off,
-    "choose": choose, "export": export, "import": import_, "anonymize": anonymize, "queue": queue, "simulate": simulate,
-}  # fmt: skip
+    "init": init,
+    "add": add,
+    "check": check,
+    "status": status,
+    "diff": diff,
+    "split": split,
+    "sign-off": sign_off,
+    "choose": choose,
+    "export": export,
+    "import": import_,
+    "anonymize": anonymize,
+    "queue": queue,
+    "simulate": simulate,
+}

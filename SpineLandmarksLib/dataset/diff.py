@@ -33,16 +33,21 @@ def compare_annotators(store: Store, one: str, other: str, names: Sequence[str] 
                 pairs.append((study, a, b))
     if not pairs:
         authors = sorted({r.author for study in store.studies() for r in store.history(study.key)})
-        raise DatasetError(f"Expected a study that both {one} and {other} annotated, on the same slice; found none. "
-                           f"Those who annotated: {', '.join(authors) or 'nobody'}")  # fmt: skip
+        raise DatasetError(
+            f"Expected a study that both {one} and {other} annotated, on the same slice; found none. "
+            f"Those who annotated: {', '.join(authors) or 'nobody'}"
+        )
     known = [study for study, _, _ in pairs if study.spacing_mm is not None]
     pairs = pairs if not known else [pair for pair in pairs if pair[0].spacing_mm is not None]
     unit = "pixels" if not known else "estimated mm" if any(s.spacing_is_estimated for s in known) else "mm"
     return Comparison(
-        (one, other), tuple(names), tuple(study.key for study, _, _ in pairs),
+        (one, other),
+        tuple(names),
+        tuple(study.key for study, _, _ in pairs),
         np.stack([_places(study, a, names) for study, a, _ in pairs]),
-        np.stack([_places(study, b, names) for study, _, b in pairs]), unit,
-    )  # fmt: skip
+        np.stack([_places(study, b, names) for study, _, b in pairs]),
+        unit,
+    )
 
 
 def _places(study: Study, revision: Revision, names: Sequence[str]) -> Array:

@@ -115,8 +115,10 @@ def _dicom_studies(headers: Iterable[_Header], secret: str) -> Iterator[Source]:
         path = files[0].path if len(files) == 1 else Path(os.path.commonpath([one.path.parent for one in files]))
         inside = {other for other, those in studies.items() if any(one.path.is_relative_to(path) for one in those)}
         if len(inside) > 1:
-            raise DatasetError(f"Expected one folder for each DICOM study; {path} holds the files of {len(inside)}. "
-                               "Put each study into a folder of its own")  # fmt: skip
+            raise DatasetError(
+                f"Expected one folder for each DICOM study; {path} holds the files of {len(inside)}. "
+                "Put each study into a folder of its own"
+            )
         patient = "p" + pseudonym(secret, files[0].patient or uid)
         yield Source(path, f"{patient}-{pseudonym(secret, uid, 6)}", patient, {one.instance: one.path for one in files})
 

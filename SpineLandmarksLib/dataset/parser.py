@@ -57,14 +57,24 @@ def _add_making(verbs: Parsers[argparse.ArgumentParser]) -> None:
     p.add_argument("--author", default="imported", metavar="NAME", help="who annotated and signed what is there")
     p = _verb(verbs, "add", "add studies: DICOM, NIfTI and picture trees, or another data set")
     p.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder")
-    p.add_argument("--annotations", action="append", default=[], type=Path, metavar="FILE",
-                   help="Tianchi JSON; CSV, markups or results named as their study; a folder of these")  # fmt: skip
+    p.add_argument(
+        "--annotations",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="Tianchi JSON; CSV, markups or results named as their study; a folder of these",
+    )
     p.add_argument("--author", default="imported", metavar="NAME", help="of annotations that do not name theirs")
     p.add_argument("--patient", metavar="REGEX", help="whose first group finds the patient in the path of an image")
     p.add_argument("--spacing", type=spacing, metavar="MM", help="mm per pixel of pictures; X,Y if they differ")
     p.add_argument("--slice", type=slice_index, default=None, metavar="auto|INDEX")
-    p.add_argument("--bundle", default="current", metavar="NAME_OR_DIR",
-                   help="predicts what is not annotated: current, a bundle, or none (default current)")  # fmt: skip
+    p.add_argument(
+        "--bundle",
+        default="current",
+        metavar="NAME_OR_DIR",
+        help="predicts what is not annotated: current, a bundle, or none (default current)",
+    )
 
 
 def _add_looking(verbs: Parsers[argparse.ArgumentParser]) -> None:
@@ -98,8 +108,12 @@ def _add_files(verbs: Parsers[argparse.ArgumentParser]) -> None:
     p = _verb(verbs, "anonymize", "copy DICOM without the patient, geometry and pixels kept", dataset=False)
     p.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
-    p.add_argument("--key", type=Path, metavar="FILE",
-                   help="secret for the new names, to give the same ones again; made when missing")  # fmt: skip
+    p.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        help="secret for the new names, to give the same ones again; made when missing",
+    )
 
 
 def _add_queue(verbs: Parsers[argparse.ArgumentParser]) -> None:

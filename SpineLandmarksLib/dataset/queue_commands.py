@@ -61,8 +61,13 @@ def by_gain(store: Store, waiting: list[Study], localizer: Localizer, count: int
         (reading,) = localizer.read_slices(image[None], study.spacing_mm)
         found.append(assess(study.key, image, reading, localizer))
     names = {study.key for study in waiting}
-    done = [(study, heads[-1]) for study in store.studies() if study.key not in names
-            for heads in [store.heads(study.key)] if heads and _is_decided(heads[-1])]  # fmt: skip
+    done = [
+        (study, heads[-1])
+        for study in store.studies()
+        if study.key not in names
+        for heads in [store.heads(study.key)]
+        if heads and _is_decided(heads[-1])
+    ]
     seen = [look_of(load_image(store.folder / study.image), _points(study, head)) for study, head in done]
     return order(found, seen, count=count)
 

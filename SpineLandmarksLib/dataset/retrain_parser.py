@@ -12,8 +12,9 @@ from SpineLandmarksLib.dataset.parser import Parsers
 
 def add_retrain(commands: Parsers[argparse.ArgumentParser]) -> None:
     text = "fine-tune the model in use on what was signed off, and use the new one if it is no worse"
-    p = commands.add_parser("retrain", help=text, description=f"{text[0].upper()}{text[1:]}. Goes on with what is "
-                            "unfinished.")  # fmt: skip
+    p = commands.add_parser(
+        "retrain", help=text, description=f"{text[0].upper()}{text[1:]}. Goes on with what is unfinished."
+    )
     p.add_argument("dataset", type=Path, metavar="DATASET", help="data-set folder with a locked hold-out")
     p.add_argument("--store", metavar="postgresql://...", help="a database instead of a file in the folder")
     p.add_argument("--by", default=who(), metavar="NAME", help="who asks for it (default: the user's name)")
@@ -30,9 +31,11 @@ def add_retrain(commands: Parsers[argparse.ArgumentParser]) -> None:
 def add_models(commands: Parsers[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("models", help="list, promote or roll back the models of a data set")
     verbs = p.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, text in (("list", "say which models there are, what each learned from, and which is in use"),
-                       ("promote", "put a model in use, whatever its judgement was"),
-                       ("rollback", "go back to the model that was in use before")):  # fmt: skip
+    for name, text in (
+        ("list", "say which models there are, what each learned from, and which is in use"),
+        ("promote", "put a model in use, whatever its judgement was"),
+        ("rollback", "go back to the model that was in use before"),
+    ):
         verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         verb.add_argument("dataset", type=Path, metavar="DATASET", help="data-set folder")
         if name == "promote":

@@ -58,8 +58,9 @@ def _saved_beside(store: Store, folder: Path) -> str:
     if revisions and revisions[0].study not in {study.key for study in store.studies()}:
         image = folder.parent.parent / revisions[0].image.path
         (source,) = find_sources([image], read_folder(store.folder).id)
-        add_source(store, replace(source, key=revisions[0].study), [],
-                   Adding(slice_index=revisions[0].landmarks.slice_index))  # fmt: skip
+        add_source(
+            store, replace(source, key=revisions[0].study), [], Adding(slice_index=revisions[0].landmarks.slice_index)
+        )
     added = sum(not store.save(revision).repeated for revision in revisions)
     return f"{folder.name}: {added} revisions taken in"
 
@@ -70,8 +71,14 @@ def _landmark_files(store: Store, path: Path, author: str) -> Iterator[str]:
         study = store.study(one.study)
         heads = store.heads(study.key)
         told = replace(complete(one.landmarks, study.matrix), input=study.image, series_uid=study.series_uid)
-        revision = Revision(study.key, one.author or author, utc_now(), told, study.reference,
-                            heads[-1].id if heads else None, comment=one.comment)  # fmt: skip
+        revision = Revision(
+            study.key,
+            one.author or author,
+            utc_now(),
+            told,
+            study.reference,
+            heads[-1].id if heads else None,
+            comment=one.comment,
+        )
         saved = store.save(revision)
         yield "; ".join((f"{study.key}: saved as {saved.id}", *saved.notes))
-

@@ -13,8 +13,4 @@ from SpineLandmarksLib.landmarks import LandmarkSet
 
 Writer: TypeAlias = Callable[[LandmarkSet, str | os.PathLike[str]], None]
 
-FORMATS: dict[str, Writer] = {
-    "json": write_json,
-    "csv": write_csv,
-    "mrk.json": write_markups,
-}
+FORMATS: dict[str, Writer] = {"json": write_json, "csv": write_csv, "mrk.json": write_markups}

@@ -31,9 +31,19 @@ from SpineLandmarksLib.geometry import lps_from_ras, ras_from_lps
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 
 COLUMNS = (
-    "label", "r_mm", "a_mm", "s_mm", "pixel_x", "pixel_y", "slice",
-    "spacing_x_mm", "spacing_y_mm", "confidence", "radius95_mm", "status",
-)  # fmt: skip
+    "label",
+    "r_mm",
+    "a_mm",
+    "s_mm",
+    "pixel_x",
+    "pixel_y",
+    "slice",
+    "spacing_x_mm",
+    "spacing_y_mm",
+    "confidence",
+    "radius95_mm",
+    "status",
+)
 System = Literal["RAS", "LPS"]
 _AXES: dict[System, tuple[str, str, str]] = {"RAS": ("r_mm", "a_mm", "s_mm"), "LPS": ("l_mm", "p_mm", "s_mm")}
 _FORMULA_STARTS = ("=", "+", "-", "@")
@@ -189,8 +199,11 @@ def _read_rows(path: str | os.PathLike[str]) -> list[_Row]:
         raise FormatError(f"{name}: expected a comma-separated table; {error}") from error
     header = [cell.strip().lower() for cell in lines[0]] if lines else []
     _check_header(header, name)
-    return [_row(header, cells, f"{name}, row {number}", semicolons)
-            for number, cells in enumerate(lines[1:], start=2) if any(cell.strip() for cell in cells)]  # fmt: skip
+    return [
+        _row(header, cells, f"{name}, row {number}", semicolons)
+        for number, cells in enumerate(lines[1:], start=2)
+        if any(cell.strip() for cell in cells)
+    ]
 
 
 def _check_header(header: Sequence[str], name: str) -> None:

@@ -74,7 +74,9 @@ def read_json(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) ->
 
 
 def from_fields(fields: Fields, schema: Sequence[str] | None = None) -> LandmarkSet:
-    """The contract's object inside another file; without a schema its landmarks are all there are. Raises FormatError.
+    """The contract's object inside another file; without a schema its landmarks are all.
+
+    Raises FormatError.
     """
     landmarks = [read_landmark(item) for item in fields.objects("landmarks")]
     return complete_set(

@@ -143,9 +143,7 @@ def _read_point(item: Fields, system: str) -> Landmark:
     return described_landmark(item.where, item.text("label"), str(item.values.get("description", "")), position)
 
 
-def described_landmark(
-    where: str, label: str, description: str, position_ras_mm: tuple[float, ...] | None
-) -> Landmark:
+def described_landmark(where: str, label: str, description: str, position_ras_mm: tuple[float, ...] | None) -> Landmark:
     """A control point of Slicer as a landmark: its status and doubt are what its description says of them."""
     found = _DESCRIPTION.match(description)
     said: dict[str, Any] = found.groupdict() if found else {}

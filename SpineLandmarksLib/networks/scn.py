@@ -160,9 +160,14 @@ def _concatenating_unet(in_channels: int, filters: int, repeats: int, dropout: f
 def _convolution(in_channels: int, out_channels: int, kernel: int = 3, dropout: float = 0.0) -> Convolution:
     """Convolution, LeakyReLU, dropout; He initialization, no normalization."""
     layer = Convolution(
-        2, in_channels, out_channels, kernel_size=kernel, adn_ordering="AD",
-        act=("leakyrelu", {"negative_slope": SLOPE}), dropout=dropout or None,
-    )  # fmt: skip
+        2,
+        in_channels,
+        out_channels,
+        kernel_size=kernel,
+        adn_ordering="AD",
+        act=("leakyrelu", {"negative_slope": SLOPE}),
+        dropout=dropout or None,
+    )
     nn.init.kaiming_normal_(layer.conv.weight, nonlinearity="relu")
     nn.init.zeros_(layer.conv.bias)
     return layer

@@ -76,18 +76,24 @@ class Xception(nn.Module):
             max(1, round(width * channels)) for channels in (32, 64, 128, 256, 728, 1024, 1536, 2048)
         )
         self.entry = nn.Sequential(
-            nn.Conv2d(in_channels, c32, 3, stride=2, bias=False), nn.BatchNorm2d(c32), nn.ReLU(),
-            nn.Conv2d(c32, c64, 3, bias=False), nn.BatchNorm2d(c64), nn.ReLU(),
+            nn.Conv2d(in_channels, c32, 3, stride=2, bias=False),
+            nn.BatchNorm2d(c32),
+            nn.ReLU(),
+            nn.Conv2d(c32, c64, 3, bias=False),
+            nn.BatchNorm2d(c64),
+            nn.ReLU(),
             ResidualBlock((c64, c128, c128), halves=True, first_relu=False),
             ResidualBlock((c128, c256, c256), halves=True),
             ResidualBlock((c256, c728, c728), halves=True),
-        )  # fmt: skip
+        )
         self.middle = nn.Sequential(*(ResidualBlock((c728,) * 4, halves=False) for _ in range(8)))
         self.exit = nn.Sequential(
             ResidualBlock((c728, c728, c1024), halves=True),
-            SeparableConv2d(c1024, c1536), nn.ReLU(),
-            SeparableConv2d(c1536, c2048), nn.ReLU(),
-        )  # fmt: skip
+            SeparableConv2d(c1024, c1536),
+            nn.ReLU(),
+            SeparableConv2d(c1536, c2048),
+            nn.ReLU(),
+        )
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout))
         self.mean = _head(c2048, landmarks, START_MEAN)
         self.log_sigma = _head(c2048, landmarks, math.log(START_SIGMA))

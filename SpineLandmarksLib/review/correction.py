@@ -20,9 +20,18 @@ from SpineLandmarksLib.landmarks import Landmark
 from SpineLandmarksLib.review.revision import read_time
 
 What = Literal[
-    "move", "place", "mark_not_visible", "confirm", "unconfirm", "shift_chain", "relocalize", "import",
-    "undo", "redo", "comment",
-]  # fmt: skip
+    "move",
+    "place",
+    "mark_not_visible",
+    "confirm",
+    "unconfirm",
+    "shift_chain",
+    "relocalize",
+    "import",
+    "undo",
+    "redo",
+    "comment",
+]
 
 _PARTS = ("before", "after", "original")
 

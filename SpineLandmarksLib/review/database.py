@@ -46,8 +46,13 @@ def open_sqlite(file: Path, read_only: bool = False) -> Engine:
 
     def connect() -> sqlite3.Connection:
         nonlocal mode
-        connection = sqlite3.connect(f"{file.absolute().as_uri()}?{mode}", uri=True, timeout=WAIT_S,
-                                     isolation_level=None, check_same_thread=False)  # fmt: skip
+        connection = sqlite3.connect(
+            f"{file.absolute().as_uri()}?{mode}",
+            uri=True,
+            timeout=WAIT_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
         mode = "mode=rw" if mode == "mode=rwc" else mode  # one that has vanished is not made anew, and empty
         connection.execute("PRAGMA foreign_keys=ON")
         if not read_only:
@@ -88,8 +93,9 @@ def open_postgresql(url: str) -> Engine:
         if address.get_backend_name() != "postgresql":
             raise StoreError(f"Expected postgresql://user@host/database; got {without_password(url)}")
         # A connection that broke in the meantime is replaced before it is used.
-        return create_engine(address.set(drivername="postgresql+psycopg"), pool_pre_ping=True,
-                             connect_args={"connect_timeout": 10})  # fmt: skip
+        return create_engine(
+            address.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args={"connect_timeout": 10}
+        )
     except (ArgumentError, NoSuchModuleError) as error:
         raise StoreError(f"Expected postgresql://user@host/database; got {url.partition(':')[0]}:...") from error
 

@@ -29,8 +29,15 @@ def finetuning_recipe(bundle: Bundle, steps: int | None = None, recipe: str = RE
     base = _in_pixels_of(bundle, load_recipe(recipe))
     steps = steps or base.steps
     architecture = from_dict(Architecture, bundle.architecture, f"architecture of {bundle.name}")
-    return replace(base, architecture=architecture, preparation=bundle.preparation, steps=steps, seed=seed,
-                   warmup=min(base.warmup, steps // 10), ema=min(base.ema, max(0.0, 1 - 8 / steps)))  # fmt: skip
+    return replace(
+        base,
+        architecture=architecture,
+        preparation=bundle.preparation,
+        steps=steps,
+        seed=seed,
+        warmup=min(base.warmup, steps // 10),
+        ema=min(base.ema, max(0.0, 1 - 8 / steps)),
+    )
 
 
 def _in_pixels_of(bundle: Bundle, recipe: Recipe) -> Recipe:

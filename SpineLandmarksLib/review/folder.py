@@ -1,5 +1,7 @@
 """A data-set folder that people annotate: it says who it is and where its store is.
 
+The folder holds:
+
     DATASET/
       dataset.json      {"id", "created", "store": null or "postgresql://user@host/database"}
       store.sqlite      the store, unless it is in PostgreSQL
@@ -43,8 +45,10 @@ class DatasetFolder:
 def init_dataset(folder: Path, url: str | None = None) -> Store:
     """Make a data-set folder with an empty store. Raises DatasetError where there is one already."""
     if (folder / FILE).exists():
-        raise DatasetError(f"Expected a folder that is no data set yet; {folder / FILE} is there. "
-                           f"Add studies to it: spine-landmarks dataset add {folder} INPUT")  # fmt: skip
+        raise DatasetError(
+            f"Expected a folder that is no data set yet; {folder / FILE} is there. "
+            f"Add studies to it: spine-landmarks dataset add {folder} INPUT"
+        )
     try:
         (folder / "images").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -60,8 +64,10 @@ def read_folder(folder: Path) -> DatasetFolder:
     """Raises DatasetError for a folder that nobody made a data set of, FormatError for a damaged file."""
     file = folder / FILE
     if not file.is_file():
-        raise DatasetError(f"Expected a data set with {FILE}; there is none in {folder}. Make one: "
-                           f"spine-landmarks dataset init {folder}")  # fmt: skip
+        raise DatasetError(
+            f"Expected a data set with {FILE}; there is none in {folder}. Make one: "
+            f"spine-landmarks dataset init {folder}"
+        )
     fields = Fields.of(load_json(file), str(file))
     return DatasetFolder(folder, fields.text("id"), fields.text("store") if fields.has("store") else None)
 

@@ -53,12 +53,16 @@ def add_revision(connection: Connection, revision: Revision, where: str) -> Save
 def _notes(revision: Revision, study: Study, fork: Sequence[str]) -> tuple[str, ...]:
     notes = []
     if fork:
-        notes.append(f"Somebody else has saved {study.key} since you began. Both versions are kept "
-                     f"({', '.join((revision.id, *fork))}); one of them has to be chosen")  # fmt: skip
+        notes.append(
+            f"Somebody else has saved {study.key} since you began. Both versions are kept "
+            f"({', '.join((revision.id, *fork))}); one of them has to be chosen"
+        )
     same_file = revision.image.path == study.image and revision.image.sha256 is not None
     if same_file and revision.image.sha256 != study.image_sha256:
-        notes.append(f"The image of {study.key} has changed since it was added. The points are kept; look whether "
-                     "they fit the original")  # fmt: skip
+        notes.append(
+            f"The image of {study.key} has changed since it was added. The points are kept; look whether "
+            "they fit the original"
+        )
     return tuple(notes)
 
 

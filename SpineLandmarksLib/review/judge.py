@@ -89,10 +89,14 @@ def paired_difference(old: Bools, new: Bools, trials: Bools, resampler: GroupBoo
 
 def _decide(sdr4: Difference, shift: Difference, patients: int, margin: float) -> tuple[bool, str]:
     if patients < FEWEST_PATIENTS:
-        return False, (f"the hold-out has {patients} patients; fewer than {FEWEST_PATIENTS} cannot tell. Sign off more "
-                       "studies of locked patients")  # fmt: skip
-    said = (f"SDR@4 {_percent(sdr4)}, level shifts {_percent(shift)}, on {patients} locked patients; a change of up to "
-            f"{100 * margin:g} points counts as none")  # fmt: skip
+        return False, (
+            f"the hold-out has {patients} patients; fewer than {FEWEST_PATIENTS} cannot tell. Sign off more "
+            "studies of locked patients"
+        )
+    said = (
+        f"SDR@4 {_percent(sdr4)}, level shifts {_percent(shift)}, on {patients} locked patients; a change of up to "
+        f"{100 * margin:g} points counts as none"
+    )
     worse = [name for name, loss in (("SDR@4", -sdr4.low), ("the level-shift rate", shift.high)) if loss > margin]
     if worse:
         return False, f"it may be worse at {' and '.join(worse)}: {said}"

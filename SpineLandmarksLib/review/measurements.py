@@ -85,53 +85,83 @@ def write_measurements(measurements: Sequence[Measurement], path: str | os.PathL
 
 def _distances(points: _Points) -> list[Measurement]:
     return [
-        _measurement(f"Distance {one} to {other}", np.linalg.norm(points.step(one, other)), "mm",
-                     f"Straight distance in space between the centres of {one} and {other}.", HERE)
+        _measurement(
+            f"Distance {one} to {other}",
+            np.linalg.norm(points.step(one, other)),
+            "mm",
+            f"Straight distance in space between the centres of {one} and {other}.",
+            HERE,
+        )
         for one, other in zip(points.names, points.names[1:], strict=False)
-    ]  # fmt: skip
+    ]
 
 
 def _disc_to_disc(points: _Points) -> list[Measurement]:
     return [
-        _measurement(f"Disc-to-disc height {above} to {below}", np.linalg.norm(points.step(above, below)), "mm",
-                     f"Straight distance in space between the centres of the discs {above} and {below}: the body "
-                     "between them and half of each disc.", HERE)
+        _measurement(
+            f"Disc-to-disc height {above} to {below}",
+            np.linalg.norm(points.step(above, below)),
+            "mm",
+            f"Straight distance in space between the centres of the discs {above} and {below}: the body "
+            "between them and half of each disc.",
+            HERE,
+        )
         for above, below in zip(points.discs, points.discs[1:], strict=False)
-    ]  # fmt: skip
+    ]
 
 
 def _lordosis(points: _Points) -> list[Measurement]:
     upper = points.step("L1", "L2")
     return [
-        _measurement("Centroid lordosis L1-L2 to L4-L5", _turn(upper, points.step("L4", "L5")), "deg",
-                     "Angle in the sagittal plane between the line through the body centres of L1 and L2 and that "
-                     "through L4 and L5; positive is lordotic.", HARRISON),
-        _measurement("Centroid lordosis L1-L2 to L5-S1", _turn(upper, points.step("L5", "L5-S1")), "deg",
-                     "Angle in the sagittal plane between the line through the body centres of L1 and L2 and that "
-                     "through the body centre of L5 and the disc centre of L5-S1, which stands in for an endplate; "
-                     "positive is lordotic. The lower line is short: 1 mm turns it by about 3 degrees.", CHEN),
-    ]  # fmt: skip
+        _measurement(
+            "Centroid lordosis L1-L2 to L4-L5",
+            _turn(upper, points.step("L4", "L5")),
+            "deg",
+            "Angle in the sagittal plane between the line through the body centres of L1 and L2 and that "
+            "through L4 and L5; positive is lordotic.",
+            HARRISON,
+        ),
+        _measurement(
+            "Centroid lordosis L1-L2 to L5-S1",
+            _turn(upper, points.step("L5", "L5-S1")),
+            "deg",
+            "Angle in the sagittal plane between the line through the body centres of L1 and L2 and that "
+            "through the body centre of L5 and the disc centre of L5-S1, which stands in for an endplate; "
+            "positive is lordotic. The lower line is short: 1 mm turns it by about 3 degrees.",
+            CHEN,
+        ),
+    ]
 
 
 def _segment_angles(points: _Points) -> list[Measurement]:
     triples = zip(points.bodies, points.bodies[1:], points.bodies[2:], strict=False)
     return [
-        _measurement(f"Segment angle {body}", _turn(points.step(above, body), points.step(body, below)), "deg",
-                     f"Angle in the sagittal plane at the centre of {body} between the lines from the centre of "
-                     f"{above} and to that of {below}; positive is lordotic.", HARRISON)
+        _measurement(
+            f"Segment angle {body}",
+            _turn(points.step(above, body), points.step(body, below)),
+            "deg",
+            f"Angle in the sagittal plane at the centre of {body} between the lines from the centre of "
+            f"{above} and to that of {below}; positive is lordotic.",
+            HARRISON,
+        )
         for above, body, below in triples
-    ]  # fmt: skip
+    ]
 
 
 def _offsets(points: _Points) -> list[Measurement]:
     return [
-        _measurement(f"Centre offset {upper} on {lower}", _in_front(points, upper, lower), "mm",
-                     f"How far the centre of {upper} lies in front of the line through the centre of {lower} along "
-                     f"the axis of {lower} (from the disc centre above it to that below it), in the sagittal plane; "
-                     "positive is anterior, as in anterolisthesis. A curved spine has an offset without any slip, so "
-                     "it is for comparing a level with itself over time.", HERE)
+        _measurement(
+            f"Centre offset {upper} on {lower}",
+            _in_front(points, upper, lower),
+            "mm",
+            f"How far the centre of {upper} lies in front of the line through the centre of {lower} along "
+            f"the axis of {lower} (from the disc centre above it to that below it), in the sagittal plane; "
+            "positive is anterior, as in anterolisthesis. A curved spine has an offset without any slip, so "
+            "it is for comparing a level with itself over time.",
+            HERE,
+        )
         for upper, lower in zip(points.bodies, points.bodies[1:], strict=False)
-    ]  # fmt: skip
+    ]
 
 
 def _in_front(points: _Points, upper: str, lower: str) -> float:

@@ -1,5 +1,7 @@
 """The models of a data set: which bundles were retrained on it, which one is in use, and the way back.
 
+They lie in:
+
     DATASET/models/NAME/              a bundle; NAME/retrain.json says what it was trained on and how it was judged
     DATASET/models/in-use.json        [{"name", "time", "by", "why"}]: every change, the last one counts
 """
@@ -75,9 +77,12 @@ def rollback(dataset: Path, by: str) -> str:
 
 
 def next_name(dataset: Path) -> str:
-    """"retrained-001", or the number after the highest that was ever begun."""
-    numbers = [int(folder.name.rpartition("-")[2]) for folder in (dataset / FOLDER).glob("retrained-*")
-               if folder.name.rpartition("-")[2].isdecimal()]  # fmt: skip
+    """Name: "retrained-001", or the number after the highest that was ever begun."""
+    numbers = [
+        int(folder.name.rpartition("-")[2])
+        for folder in (dataset / FOLDER).glob("retrained-*")
+        if folder.name.rpartition("-")[2].isdecimal()
+    ]
     return f"retrained-{max(numbers, default=0) + 1:03d}"
 
 

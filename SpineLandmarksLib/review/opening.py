@@ -27,8 +27,9 @@ def open_store(folder: Path, url: str | None = None, dataset: str = "", read_onl
     """
     where = without_password(url) if url else str(folder / FILE)
     if not url and read_only and not (folder / FILE).is_file():
-        raise StoreError(f"Expected a data set with a store; there is no {where}. Make one: "
-                         "spine-landmarks dataset init")  # fmt: skip
+        raise StoreError(
+            f"Expected a data set with a store; there is no {where}. Make one: spine-landmarks dataset init"
+        )
     engine = open_postgresql(url) if url else open_sqlite(folder / FILE, read_only)
     store = Store(engine, folder, where)
     try:
@@ -89,10 +90,14 @@ def _prepare(connection: Connection, where: str, dataset: str, read_only: bool) 
         t.create(connection, dataset)
     elif version != t.VERSION:
         if read_only and version < t.VERSION:
-            raise StoreError(f"{where} is of version {version} and must be brought to {t.VERSION} before it is read. "
-                             "Open it once from a folder that may be written to")  # fmt: skip
+            raise StoreError(
+                f"{where} is of version {version} and must be brought to {t.VERSION} before it is read. "
+                "Open it once from a folder that may be written to"
+            )
         t.migrate(connection, version, where)
     known = connection.scalar(select(t.properties.c.value).where(t.properties.c.name == "dataset"))
     if dataset and known and known != dataset:
-        raise StoreError(f"Expected the store of this data set ({dataset}); {where} belongs to another one ({known}). "
-                         "Give each data set its own database")  # fmt: skip
+        raise StoreError(
+            f"Expected the store of this data set ({dataset}); {where} belongs to another one ({known}). "
+            "Give each data set its own database"
+        )

@@ -1,5 +1,7 @@
 """Everything that a store knows, as plain files, and back, so that nobody is locked in.
 
+The files:
+
     landmarks.json            what `train` and `evaluate` read: the latest landmarks of the studies, images beside it
     markups/STUDY.mrk.json    the latest landmarks for 3D Slicer
     records/STUDY.json        the study, every revision, sign-off and choice
@@ -91,8 +93,10 @@ def import_record(store: Store, file: Path) -> tuple[str, int]:
     revisions = [Revision.from_json(item.values, item.where) for item in fields.objects("revisions")]
     known = {one.image_sha256: one.key for one in store.studies()}
     if known.get(study.image_sha256, study.key) != study.key:
-        raise StoreError(f"{file}: its image is that of study {known[study.image_sha256]} here. Rename one of the two "
-                         "studies before the revisions are brought together")  # fmt: skip
+        raise StoreError(
+            f"{file}: its image is that of study {known[study.image_sha256]} here. Rename one of the two "
+            "studies before the revisions are brought together"
+        )
     if study.image_sha256 not in known:
         _copy_image(study, file.parent.parent, store.folder)
         store.add_study(study)

@@ -83,9 +83,12 @@ def look_of(image: Image, points_xy: Array) -> Array:
 
 
 def order(
-    waiting: Sequence[Waiting], seen: Sequence[Array], seed: int = 0, random_share: float = RANDOM_SHARE,
+    waiting: Sequence[Waiting],
+    seen: Sequence[Array],
+    seed: int = 0,
+    random_share: float = RANDOM_SHARE,
     count: int | None = None,
-) -> list[Place]:  # fmt: skip
+) -> list[Place]:
     """The first `count` studies (all when left out) in the order of review. seen: looks of what was corrected.
 
     The same input gives the same order, whatever order it comes in.
@@ -133,4 +136,3 @@ def _distance_to_nearest(looks: Array, seen: Sequence[Array]) -> Array:
     if not len(seen) or not len(looks):
         return np.full(len(looks), 2.0)
     return np.asarray(np.linalg.norm(looks[:, None] - np.array(seen)[None], axis=-1).min(axis=1))
-

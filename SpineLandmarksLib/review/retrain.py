@@ -83,8 +83,7 @@ class Round:
         recipe = finetuning_recipe(base, plan.steps)
         rows = rows_of(self.store, plan.revisions)
         self.progress = replace(self.progress, model=plan.model, total=plan.steps)
-        detector = finetune(base, rows, recipe, self.folder, device=self.wish.device, resume=True,
-                            progress=self._step)  # fmt: skip
+        detector = finetune(base, rows, recipe, self.folder, device=self.wish.device, resume=True, progress=self._step)
         self._say(f"Building {plan.model}", plan.steps)
         draft = self.folder / plan.model
         shutil.rmtree(draft, ignore_errors=True)
@@ -140,9 +139,7 @@ class Round:
         return progress
 
 
-def _card(
-    plan: Plan, base: Bundle, recipe: Recipe, held: Mapping[str, str], verdict: Verdict, seconds: float
-) -> str:  # fmt: skip
+def _card(plan: Plan, base: Bundle, recipe: Recipe, held: Mapping[str, str], verdict: Verdict, seconds: float) -> str:
     """What a version knows of itself. seconds: since the round was begun or last gone on with."""
     card = asdict(plan) | {"base_label": base.label, "finished": now(), "recipe": RECIPE, "seed": recipe.seed}
     card |= {"seconds": round(seconds, 1), "judged_on": dict(held), "verdict": verdict.as_json()}

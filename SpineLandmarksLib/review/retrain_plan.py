@@ -72,8 +72,10 @@ def plan_of(store: Store, wish: Wish, folder: Path) -> Plan:
     except (KeyError, TypeError) as error:
         raise FormatError(f"Expected a whole plan in {file}. Begin anew with --restart") from error
     if wish.steps not in (None, plan.steps):
-        raise DatasetError(f"Expected the {plan.steps} steps of the unfinished {plan.model}; got {wish.steps}. "
-                           "Go on without --steps, or begin anew with --restart")  # fmt: skip
+        raise DatasetError(
+            f"Expected the {plan.steps} steps of the unfinished {plan.model}; got {wish.steps}. "
+            "Go on without --steps, or begin anew with --restart"
+        )
     return plan
 
 
@@ -83,8 +85,10 @@ def _new_plan(store: Store, wish: Wish) -> Plan:
     _, lost = judges(store)
     learned, problems = _usable(store, locked=False)
     if not learned:
-        raise DatasetError(f"Expected signed-off studies of patients that are not locked; {store.folder} has none. "
-                           f"Correct some, then: spine-landmarks dataset sign-off {store.folder}")  # fmt: skip
+        raise DatasetError(
+            f"Expected signed-off studies of patients that are not locked; {store.folder} has none. "
+            f"Correct some, then: spine-landmarks dataset sign-off {store.folder}"
+        )
     name = next_name(store.folder)
     return Plan(name, base, wish.by, now(), recipe.steps, wish.margin, learned, (*problems, *lost))
 
@@ -93,9 +97,11 @@ def judges(store: Store) -> tuple[dict[str, str], list[str]]:
     """Signed-off revisions of the locked patients by study, and which cannot be used, and why. DatasetError: none."""
     found, problems = _usable(store, locked=True)
     if not found:
-        raise DatasetError(f"Expected signed-off studies of locked patients to judge the new model on; {store.folder} "
-                           f"has none. Lock some with: spine-landmarks dataset split {store.folder} --holdout "
-                           f"{FEWEST_PATIENTS} (or more), and sign off their landmarks")  # fmt: skip
+        raise DatasetError(
+            f"Expected signed-off studies of locked patients to judge the new model on; {store.folder} "
+            f"has none. Lock some with: spine-landmarks dataset split {store.folder} --holdout "
+            f"{FEWEST_PATIENTS} (or more), and sign off their landmarks"
+        )
     return found, problems
 
 

@@ -58,8 +58,10 @@ class Retraining:
         written, BackendError when the process cannot be started. Every other fault is told by `progress`.
         """
         if not (self.dataset / DATASET_FILE).is_file():
-            raise DatasetError(f"Expected a data set with {DATASET_FILE}; there is none in {self.dataset}. Make one: "
-                               f"spine-landmarks dataset init {self.dataset}")  # fmt: skip
+            raise DatasetError(
+                f"Expected a data set with {DATASET_FILE}; there is none in {self.dataset}. Make one: "
+                f"spine-landmarks dataset init {self.dataset}"
+            )
         if self.progress().state == "running":
             raise DatasetError("Expected no other retraining of this data set; one is running")
         command = [*self._command, "retrain", str(self.dataset), "--by", by, *(["--restart"] if restart else [])]
@@ -72,8 +74,14 @@ class Retraining:
             raise OutputError(f"Could not write {self._log}: {error.strerror}. Nothing was changed") from error
         with log:
             try:
-                self._process = self._spawn(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            **own_group(), env=environment() | environ)  # fmt: skip
+                self._process = self._spawn(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    **own_group(),
+                    env=environment() | environ,
+                )
             except OSError as error:
                 raise BackendError(f"Could not start {command[0]}: {error.strerror}") from error
 

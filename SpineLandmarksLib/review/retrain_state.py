@@ -1,5 +1,7 @@
 """How far a retraining is, in files that every program may read while it runs. Needs neither torch nor a database.
 
+The files:
+
     DATASET/models/retraining.json    a `Progress`: how far it is, or how the last one ended
     DATASET/models/retraining.lock    held by the process that trains; the system lets it go when that process dies
     DATASET/models/retraining.log     what the process said, when a user interface started it
@@ -103,8 +105,9 @@ def the_only_one(dataset: Path) -> Iterator[None]:
         if "locked" not in str(error):
             raise OutputError(f"Could not write in {dataset / MODELS}: {error}") from error
         with contextlib.suppress(OSError, FormatError):
-            raise DatasetError("Expected no other retraining of this data set; one is running. "
-                               f"{read_progress(dataset).text}") from error  # fmt: skip
+            raise DatasetError(
+                f"Expected no other retraining of this data set; one is running. {read_progress(dataset).text}"
+            ) from error
         raise DatasetError("Expected no other retraining of this data set; one is running") from error
     try:
         yield

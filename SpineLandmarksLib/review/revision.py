@@ -135,7 +135,9 @@ def _read(fields: Fields) -> Revision:
 
 
 def require_study_key(key: str) -> str:
-    """`key`, which names a folder; raises LandmarkError for one that is empty, a path, or holds other than A-Za-z0-9._-
+    """`key`, which names a folder.
+
+    Raises LandmarkError for one that is empty, a path, or holds other than A-Za-z0-9._-
     """
     if not _STUDY.fullmatch(key) or key.endswith("."):
         raise LandmarkError(f"Expected a study key of letters, digits, '.', '_' and '-' (at most 100); got {key!r}")
@@ -165,6 +167,7 @@ def read_time(fields: Fields, key: str) -> datetime:
     except ValueError:
         time = datetime.min
     if time.utcoffset() is None:
-        raise FormatError(f"{fields.where}: expected a time such as 2026-01-31T09:30:00+00:00 in '{key}'; "
-                          f"got {fields.text(key)!r}")  # fmt: skip
+        raise FormatError(
+            f"{fields.where}: expected a time such as 2026-01-31T09:30:00+00:00 in '{key}'; got {fields.text(key)!r}"
+        )
     return time

@@ -137,8 +137,13 @@ class ScenePoints:
 
     def _events(self) -> list[tuple[Any, int, Callable[..., None]]]:
         node = self.node
-        finished = (node.PointPositionDefinedEvent, node.PointPositionUndefinedEvent, node.PointPositionMissingEvent,
-                    node.PointRemovedEvent, node.PointAddedEvent)  # fmt: skip
+        finished = (
+            node.PointPositionDefinedEvent,
+            node.PointPositionUndefinedEvent,
+            node.PointPositionMissingEvent,
+            node.PointRemovedEvent,
+            node.PointAddedEvent,
+        )
         return [
             (node, node.PointStartInteractionEvent, lambda *_: self._drag(True)),
             (node, node.PointEndInteractionEvent, lambda *_: self._drag(False)),

@@ -74,9 +74,7 @@ class Session(Recording):
         if self[name].status != "confirmed":
             raise LandmarkError(f"Expected a confirmed landmark; {name} is {self[name].status}. Nothing to take back")
         before = self._journal.before_confirmation(name)
-        return self._change(
-            "unconfirm", [replace(self[name], status=before.status, needs_review=before.needs_review)]
-        )
+        return self._change("unconfirm", [replace(self[name], status=before.status, needs_review=before.needs_review)])
 
     def shift_chain(self, levels: int, including_confirmed: bool = False) -> Correction | None:
         """Move all names `levels` towards the head (+1: the body called L2 is now L3) or the foot (-1); see `shift`."""

@@ -115,9 +115,14 @@ class Simulation:
     """rows: every annotated study of one slice each. say: told what is being done."""
 
     def __init__(
-        self, settings: Settings, folder: Path, rows: Sequence[Annotation], bundle: Bundle, device: str = "cpu",
+        self,
+        settings: Settings,
+        folder: Path,
+        rows: Sequence[Annotation],
+        bundle: Bundle,
+        device: str = "cpu",
         say: Callable[[str], None] = print,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.settings, self.folder, self.bundle, self.device, self.say = settings, folder, bundle, device, say
         learn, held = holdout([row.group for row in rows], settings.holdout, 0)
         self.pool = {row.image.stem: row for row in (rows[i] for i in learn)}
@@ -144,8 +149,20 @@ class Simulation:
 
     def _judge_base(self) -> None:
         found = _shares(self._reader(self.bundle.folder / WEIGHTS).compare(self.judges))
-        base = Round(0, "base", (), 0.0, True, "", found["mre"], found["sdr2"], found["sdr4"], found["shift"],
-                     found["mre"], found["sdr4"])  # fmt: skip
+        base = Round(
+            0,
+            "base",
+            (),
+            0.0,
+            True,
+            "",
+            found["mre"],
+            found["sdr2"],
+            found["sdr4"],
+            found["shift"],
+            found["mre"],
+            found["sdr4"],
+        )
         _write(base, self.folder / "base")
 
     def _rounds(self) -> Iterator[tuple[int, str, int, Path, Path]]:
@@ -171,8 +188,14 @@ class Simulation:
         corrected = (*done, *chosen)
         recipe = finetuning_recipe(self.bundle, self.settings.steps, self.settings.recipe, seed)
         started = time.monotonic()
-        detector = finetune(self.bundle, [self.pool[key] for key in corrected], recipe, folder / "run",
-                            weights=_read(weights), device=self.device)  # fmt: skip
+        detector = finetune(
+            self.bundle,
+            [self.pool[key] for key in corrected],
+            recipe,
+            folder / "run",
+            weights=_read(weights),
+            device=self.device,
+        )
         train_s = time.monotonic() - started
         state = {name: value.contiguous() for name, value in detector.state_dict().items()}
         safetensors.torch.save_file(state, folder / CANDIDATE)
@@ -182,8 +205,22 @@ class Simulation:
         shutil.copyfile(folder / CANDIDATE if verdict.promoted else weights, folder / USED)
         (folder / CANDIDATE).unlink()
         shutil.rmtree(folder / "run")
-        round_ = Round(seed, strategy, corrected, spent, verdict.promoted, verdict.why, used["mre"], used["sdr2"],
-                       used["sdr4"], used["shift"], candidate["mre"], candidate["sdr4"], train_s, reasons)  # fmt: skip
+        round_ = Round(
+            seed,
+            strategy,
+            corrected,
+            spent,
+            verdict.promoted,
+            verdict.why,
+            used["mre"],
+            used["sdr2"],
+            used["sdr4"],
+            used["shift"],
+            candidate["mre"],
+            candidate["sdr4"],
+            train_s,
+            reasons,
+        )
         _write(round_, folder)
         mre = "unknown" if used["mre"] is None else f"{used['mre']:.2f} mm"
         found = f"MRE {mre}, SDR@4 {100 * used['sdr4']:.1f} %"
@@ -196,10 +233,14 @@ class Simulation:
         if strategy != "queue":
             return [place.key for place in at_random(left, 1000 * seed + len(done))[:count]], {}
         readings = model.read([self.pool[key] for key in left])
-        waiting = [assess(key, load_image(self.pool[key].image), reading, model.localizer)
-                   for key, reading in zip(left, readings, strict=True)]  # fmt: skip
-        seen = [look_of(load_image(row.image), points_of(row, self.bundle.landmarks))
-                for row in (self.pool[key] for key in done)]  # fmt: skip
+        waiting = [
+            assess(key, load_image(self.pool[key].image), reading, model.localizer)
+            for key, reading in zip(left, readings, strict=True)
+        ]
+        seen = [
+            look_of(load_image(row.image), points_of(row, self.bundle.landmarks))
+            for row in (self.pool[key] for key in done)
+        ]
         places = order(waiting, seen, seed, count=count)
         reasons = [place.reason for place in places]
         return [place.key for place in places], {reason: reasons.count(reason) for reason in sorted(set(reasons))}
@@ -240,11 +281,14 @@ def _write(round_: Round, folder: Path) -> None:
 
 def _shares(predictions: Predictions) -> dict[str, Any]:
     overall: dict[str, Any] = summarize(predictions, bootstrap=0)["overall"]
-    return {"mre": overall["mre_mm"]["value"], "sdr2": overall["sdr"]["2"]["value"],
-            "sdr4": overall["sdr"]["4"]["value"], "shift": overall["level_shift_rate"]["value"] or 0.0}  # fmt: skip
+    return {
+        "mre": overall["mre_mm"]["value"],
+        "sdr2": overall["sdr"]["2"]["value"],
+        "sdr4": overall["sdr"]["4"]["value"],
+        "shift": overall["level_shift_rate"]["value"] or 0.0,
+    }
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
     weights: dict[str, torch.Tensor] = safetensors.torch.load_file(path)
     return weights
-

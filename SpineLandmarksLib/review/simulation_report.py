@@ -25,8 +25,10 @@ def series(rounds: Sequence[Round], strategy: str) -> dict[int, list[Round]]:
 
 def table(rounds: Sequence[Round], settings: Settings) -> str:
     """Mean and range over the seeds of the model in use, for each number of corrected studies and strategy."""
-    lines = ["| corrected | order | seeds | minutes | MRE, mm | SDR@2, % | SDR@4, % | level shifts, % | promoted |",
-             "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| corrected | order | seeds | minutes | MRE, mm | SDR@2, % | SDR@4, % | level shifts, % | promoted |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for count in (0, *range(settings.start, settings.until + 1, settings.step)):
         for strategy in STRATEGIES if count > settings.start else ("start",):
             those = series(rounds, strategy).get(count, [])
@@ -45,8 +47,9 @@ def paired(rounds: Sequence[Round]) -> list[tuple[int, int, float, float, float]
     found = []
     queue, by_chance = (series([one for one in rounds if one.strategy in STRATEGIES], name) for name in STRATEGIES)
     for count in sorted(set(queue) & set(by_chance)):
-        one, other = ({each.seed: each.mre_mm for each in those[count] if each.mre_mm is not None}
-                      for those in (queue, by_chance))  # fmt: skip
+        one, other = (
+            {each.seed: each.mre_mm for each in those[count] if each.mre_mm is not None} for those in (queue, by_chance)
+        )
         change = np.array([one[seed] - other[seed] for seed in sorted(set(one) & set(other))])
         if len(change):
             wide = float("nan")
@@ -80,8 +83,10 @@ def gains(rounds: Sequence[Round], settings: Settings) -> str:
         pairs = np.array([pair for pair in known if None not in pair], dtype=np.float64)
         if len(pairs):
             fell = int((pairs[:, 1] < pairs[:, 0]).sum())
-            said.append(f"by {strategy} {pairs[:, 0].mean():.2f} -> {pairs[:, 1].mean():.2f} mm (falls in {fell} of "
-                        f"{len(pairs)} seeds)")  # fmt: skip
+            said.append(
+                f"by {strategy} {pairs[:, 0].mean():.2f} -> {pairs[:, 1].mean():.2f} mm (falls in {fell} of "
+                f"{len(pairs)} seeds)"
+            )
     if not said:
         return f"No order was played from {first} to {last} corrected studies yet."
     return f"From {first} to {last} corrected studies the MRE of the model in use goes, {' and '.join(said)}."
@@ -101,8 +106,14 @@ def plot(rounds: Sequence[Round]) -> bytes:
             middle = [each.mean() for each in values]
             for column, x in enumerate((list(counts), minutes)):
                 panels[row, column].plot(x, middle, "o-", color=_COLOURS[strategy], label=strategy, markersize=4)
-                panels[row, column].fill_between(x, [v.min() for v in values], [v.max() for v in values],
-                                                 color=_COLOURS[strategy], alpha=0.15, linewidth=0)  # fmt: skip
+                panels[row, column].fill_between(
+                    x,
+                    [v.min() for v in values],
+                    [v.max() for v in values],
+                    color=_COLOURS[strategy],
+                    alpha=0.15,
+                    linewidth=0,
+                )
     panels[0, 0].set_ylabel("MRE, mm")
     panels[1, 0].set_ylabel("SDR@4, %")
     panels[1, 0].set_xlabel("corrected studies")
@@ -121,9 +132,17 @@ def _row(count: int, strategy: str, those: Sequence[Round]) -> str:
 
     promoted = f"{sum(one.promoted for one in those)} of {len(those)}" if count else "-"
     name = "-" if not count else "random" if strategy == "start" else strategy
-    cells = (count, name, len(those), shown("seconds", 1 / 60, 0),
-             shown("mre_mm", 1, 2), shown("sdr2", 100, 1), shown("sdr4", 100, 1), shown("level_shift", 100, 1),
-             promoted)  # fmt: skip
+    cells = (
+        count,
+        name,
+        len(those),
+        shown("seconds", 1 / 60, 0),
+        shown("mre_mm", 1, 2),
+        shown("sdr2", 100, 1),
+        shown("sdr4", 100, 1),
+        shown("level_shift", 100, 1),
+        promoted,
+    )
     return f"| {' | '.join(map(str, cells))} |"
 
 

@@ -94,9 +94,14 @@ class Store:
                 return add_revision(connection, revision, self.where)
         except StoreError as error:
             file = set_aside(revision, self.folder)
-            kept = "It could not be written to any file either: keep this window open" if file is None else (
-                f"Nothing is lost: the correction lies in {file}. Go on with: spine-landmarks dataset import "
-                f"{self.folder} {file}")  # fmt: skip
+            kept = (
+                "It could not be written to any file either: keep this window open"
+                if file is None
+                else (
+                    f"Nothing is lost: the correction lies in {file}. Go on with: spine-landmarks dataset import "
+                    f"{self.folder} {file}"
+                )
+            )
             raise StoreError(f"{error}. {kept}") from error
 
     def history(self, study: str) -> list[Revision]:
@@ -120,8 +125,10 @@ class Store:
         heads = self.heads(study)
         if len(heads) > 1:
             ends = ", ".join(f"{one.id} by {one.author}" for one in heads)
-            raise StoreError(f"Expected one latest state of {study}; it has {len(heads)}: {ends}. Choose one with: "
-                             f"spine-landmarks dataset choose {self.folder} {study} ID")  # fmt: skip
+            raise StoreError(
+                f"Expected one latest state of {study}; it has {len(heads)}: {ends}. Choose one with: "
+                f"spine-landmarks dataset choose {self.folder} {study} ID"
+            )
         return heads[0] if heads else None
 
     def forks(self) -> dict[str, list[Revision]]:
@@ -149,14 +156,18 @@ class Store:
         found = self.revision(revision)
         undecided = [mark.name for mark in found.landmarks if mark.status in UNREVIEWED]
         if undecided:
-            raise StoreError(f"{found.study}: expected each landmark confirmed, corrected or marked as not visible; "
-                             f"still as predicted: {', '.join(undecided)}")  # fmt: skip
+            raise StoreError(
+                f"{found.study}: expected each landmark confirmed, corrected or marked as not visible; "
+                f"still as predicted: {', '.join(undecided)}"
+            )
         with self.transaction() as connection:
             lock_study(connection, found.study, self.where)
             heads = heads_of(connection, found.study)
             if heads != [revision]:
-                raise StoreError(f"{found.study}: expected the latest revision, with no other beside it; the latest: "
-                                 f"{', '.join(heads)}; got {revision}")  # fmt: skip
+                raise StoreError(
+                    f"{found.study}: expected the latest revision, with no other beside it; the latest: "
+                    f"{', '.join(heads)}; got {revision}"
+                )
             if connection.scalar(select(t.sign_offs.c.author).where(t.sign_offs.c.revision == revision)) is None:
                 connection.execute(insert(t.sign_offs).values(revision=revision, author=author, time=now()))
 

@@ -106,6 +106,8 @@ def _problem(study: Study, folder: Path, kind: str, name: str, sha256: str) -> s
     if not path.exists():
         return f"{study.key}: the {kind} {name} is not there. Put it back; its landmarks are kept"
     if sha256 and path.is_file() and sha256_of(path) != sha256:
-        return (f"{study.key}: the {kind} {name} has changed since it was annotated. "
-                "Restore it from a copy, or look whether the points still fit")  # fmt: skip
+        return (
+            f"{study.key}: the {kind} {name} has changed since it was annotated. "
+            "Restore it from a copy, or look whether the points still fit"
+        )
     return None

@@ -32,19 +32,22 @@ VERSION = 2
 TABLES = MetaData()
 
 properties = Table(
-    "properties", TABLES,
+    "properties",
+    TABLES,
     Column("name", String(50), primary_key=True),  # "version", "dataset"
     Column("value", Text, nullable=False),
-)  # fmt: skip
+)
 studies = Table(
-    "studies", TABLES,
+    "studies",
+    TABLES,
     Column("key", String(100), primary_key=True),
     Column("patient", Text, nullable=False),
     Column("image_sha256", String(64), nullable=False, index=True),
     Column("content", Text, nullable=False),  # JSON of `study.Study`
-)  # fmt: skip
+)
 revisions = Table(
-    "revisions", TABLES,
+    "revisions",
+    TABLES,
     Column("number", Integer, primary_key=True, autoincrement=True),  # the order in which they came
     Column("id", String(16), nullable=False, unique=True),
     Column("study", ForeignKey("studies.key"), nullable=False, index=True),
@@ -54,26 +57,29 @@ revisions = Table(
     Column("source_model", Text),
     Column("seconds_spent", Float, nullable=False),
     Column("content", Text, nullable=False),  # JSON of `revision.Revision`, with the status of each point
-)  # fmt: skip
+)
 assignments = Table(
-    "assignments", TABLES,
+    "assignments",
+    TABLES,
     Column("study", ForeignKey("studies.key"), primary_key=True),
     Column("annotator", Text, nullable=False),
     Column("time", String(40), nullable=False),
-)  # fmt: skip
+)
 sign_offs = Table(
-    "sign_offs", TABLES,
+    "sign_offs",
+    TABLES,
     Column("revision", ForeignKey("revisions.id"), primary_key=True),
     Column("author", Text, nullable=False),
     Column("time", String(40), nullable=False),
-)  # fmt: skip
+)
 choices = Table(
-    "choices", TABLES,
+    "choices",
+    TABLES,
     Column("dropped", ForeignKey("revisions.id"), primary_key=True),
     Column("kept", ForeignKey("revisions.id"), nullable=False),
     Column("author", Text, nullable=False),
     Column("time", String(40), nullable=False),
-)  # fmt: skip
+)
 
 
 def _add_choices(connection: Connection) -> None:

@@ -193,7 +193,7 @@ def _blur(image: Tensor, g: torch.Generator, radius: int = 3) -> Tensor:
     """Gaussian blur of 0.3 to 1.5 pixels, its own for each image."""
     count = len(image)
     sigma = _uniform(g, (count, 1), 0.3, 1.5)
-    kernel = torch.exp(-torch.arange(-radius, radius + 1).float()[None] ** 2 / (2 * sigma**2))
+    kernel = torch.exp(-(torch.arange(-radius, radius + 1).float()[None] ** 2) / (2 * sigma**2))
     kernel = kernel / kernel.sum(1, keepdim=True)
     flat = F.pad(image.transpose(0, 1), [radius] * 4, mode="replicate")
     flat = F.conv2d(flat, kernel[:, None, None, :], groups=count)

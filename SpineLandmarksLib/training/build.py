@@ -128,20 +128,24 @@ def _changed(localizer: Localizer, annotations: Sequence[Annotation]) -> list[He
             (reading,) = localizer.read_slices(view.image[None], view.told_mm)
             error = np.linalg.norm((reading.xy - view.points_xy) * view.spacing_mm, axis=-1)[view.inside]
             unknown = np.full((1, len(reading.xy)), np.nan)
-            found.append(HeldOut(
-                probability=reading.chain.probability[None], variance_mm2=unknown, error_mm=unknown,
-                level_right=np.zeros(unknown.shape, dtype=np.bool_),
-                chain_right=np.array([len(error) > 0 and np.median(np.nan_to_num(error, nan=np.inf)) < NEAR_MM]),
-                signs=reading.signs[None], anomaly=np.array([reading.numbering.anomaly]), changed=np.array([True]),
-            ))  # fmt: skip
+            found.append(
+                HeldOut(
+                    probability=reading.chain.probability[None],
+                    variance_mm2=unknown,
+                    error_mm=unknown,
+                    level_right=np.zeros(unknown.shape, dtype=np.bool_),
+                    chain_right=np.array([len(error) > 0 and np.median(np.nan_to_num(error, nan=np.inf)) < NEAR_MM]),
+                    signs=reading.signs[None],
+                    anomaly=np.array([reading.numbering.anomaly]),
+                    changed=np.array([True]),
+                )
+            )
     return found
 
 
 def with_calibration(bundle: Bundle, calibration: Calibration) -> Bundle:
     """The same bundle with another calibration, written and loaded back."""
-    write_settings(
-        bundle.folder, bundle.landmarks, bundle.preparation, bundle.architecture, bundle.prior, calibration
-    )
+    write_settings(bundle.folder, bundle.landmarks, bundle.preparation, bundle.architecture, bundle.prior, calibration)
     seal(bundle.folder, read_settings(bundle.folder / METADATA))
     return load_bundle(bundle.folder)
 
@@ -169,16 +173,25 @@ def metadata(
         "network_data_format": {
             "inputs": {
                 "image": {
-                    "type": "image", "format": "magnitude", "modality": "MR", "num_channels": 1,
-                    "spatial_shape": [f"{recipe.preparation.multiple}*n"] * 2, "dtype": "float32",
-                    "value_range": [], "is_patch_data": False, "channel_def": {"0": "image"},
+                    "type": "image",
+                    "format": "magnitude",
+                    "modality": "MR",
+                    "num_channels": 1,
+                    "spatial_shape": [f"{recipe.preparation.multiple}*n"] * 2,
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": False,
+                    "channel_def": {"0": "image"},
                 }
             },
             "outputs": {
                 "candidates": {
-                    "type": "landmarks", "format": "xy, log_mass, covariance", "num_channels": len(schema),
-                    "dtype": "float32", "channel_def": {str(i): name for i, name in enumerate(schema)},
+                    "type": "landmarks",
+                    "format": "xy, log_mass, covariance",
+                    "num_channels": len(schema),
+                    "dtype": "float32",
+                    "channel_def": {str(i): name for i, name in enumerate(schema)},
                 }
             },
         },
-    }  # fmt: skip
+    }

@@ -98,10 +98,18 @@ def calibrate_command(options: argparse.Namespace) -> int:
     words = f"{len(rows)} slices of {options.dataset.name}, {options.folds} folds, split seed {options.split_seed}"
     predictions, calibration = crossfit(folds, words)
     notes = [f"Data: {words}; each fold's doubt was fitted on the others"]
-    summary = summarize(predictions) | {"bundle": f"{options.folds} folds of {Path(options.bundles).name}",
-                                        "notes": notes}  # fmt: skip
-    write_report(predictions, summary, lambda row: load_image(rows[row].image), options.output,
-                 f"{len(rows)} slices, each judged out of its fold", notes=notes)  # fmt: skip
+    summary = summarize(predictions) | {
+        "bundle": f"{options.folds} folds of {Path(options.bundles).name}",
+        "notes": notes,
+    }
+    write_report(
+        predictions,
+        summary,
+        lambda row: load_image(rows[row].image),
+        options.output,
+        f"{len(rows)} slices, each judged out of its fold",
+        notes=notes,
+    )
     if options.document:
         write_section(options.document, "doubt", as_markdown(summary, words))
     print(f"{headline(summary)}\n{operating_point(summary)}")

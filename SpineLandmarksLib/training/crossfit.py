@@ -80,6 +80,7 @@ def operating_point(summary: dict[str, Any]) -> str:
 
 def as_markdown(summary: dict[str, Any], words: str) -> str:
     """The operating point, how right each confidence is, and how much of the truth each landmark's radius holds."""
+
     def percent(estimate: dict[str, float | None]) -> str:
         return table.estimate(estimate, table.percent)
 
@@ -89,12 +90,18 @@ def as_markdown(summary: dict[str, Any], words: str) -> str:
         [f"{b['low']:.1f}-{b['high']:.1f}", str(b["n"]), f"{b['mean_confidence']:.3f}", f"{b['fraction_right']:.3f}"]
         for b in calibration["confidence_bins"]
     ]
-    held = [[name, percent(row["radius95_coverage"]), percent(row["sdr"]["8"])]
-            for name, row in summary["per_landmark"].items()]  # fmt: skip
-    return "\n\n".join([
-        f"{words}; each fold's doubt fitted on the others. {operating_point(summary)}. Expected calibration error of "
-        f"the confidence: {'unknown' if error is None else f'{error:.3f}'}. In brackets: 95 % intervals that resample "
-        "patients.",
-        table.markdown(["confidence", "points", "mean confidence", "share on the right level"], bins),
-        table.markdown(["landmark", "truth in the 95 % radius, %", "SDR@8, %"], held),
-    ])  # fmt: skip
+    held = [
+        [name, percent(row["radius95_coverage"]), percent(row["sdr"]["8"])]
+        for name, row in summary["per_landmark"].items()
+    ]
+    return "\n\n".join(
+        [
+            f"{words}; each fold's doubt fitted on the others. {operating_point(summary)}. Expected calibration "
+            "error of "
+            f"the confidence: {'unknown' if error is None else f'{error:.3f}'}. In brackets: 95 % intervals "
+            "that resample "
+            "patients.",
+            table.markdown(["confidence", "points", "mean confidence", "share on the right level"], bins),
+            table.markdown(["landmark", "truth in the 95 % radius, %", "SDR@8, %"], held),
+        ]
+    )

@@ -30,9 +30,7 @@ def read_annotated(
     return readings
 
 
-def compare(
-    localizer: Localizer, annotations: Sequence[Annotation], readings: Sequence[SliceReading]
-) -> Predictions:
+def compare(localizer: Localizer, annotations: Sequence[Annotation], readings: Sequence[SliceReading]) -> Predictions:
     """The readings beside the annotations."""
     bundle = localizer.bundle
     truth = np.stack([points_of(annotation, bundle.landmarks) for annotation in annotations])
@@ -59,7 +57,7 @@ def compare(
 
 
 def millimetres_of(annotations: Sequence[Annotation]) -> Millimetres:
-    """"measured" only when every spacing was."""
+    """Say "measured" only when every spacing was."""
     measured = all(row.spacing_mm is not None and not row.spacing_is_estimated for row in annotations)
     return "measured" if measured else "estimated"
 

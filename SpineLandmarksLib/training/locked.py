@@ -1,5 +1,7 @@
 """The locked hold-out of a data set: patients that no training may see, to judge every later model on.
 
+It is a file:
+
     DATASET/holdout.json    {"patients": [...], "seed": 0, "locked": "2026-01-31T12:00:00+00:00", "by": "..."}
 """
 
@@ -30,8 +32,10 @@ def lock(folder: Path, patients: Sequence[str], **said: Any) -> None:
     """Lock patients once and for all. Raises DatasetError where a hold-out is locked already."""
     if (folder / FILE).exists():
         count = len(locked_patients(folder))
-        raise DatasetError(f"Expected a data set without a hold-out; {folder / FILE} locks {count} patients already. "
-                           "A hold-out must not change: earlier models were judged on it")  # fmt: skip
+        raise DatasetError(
+            f"Expected a data set without a hold-out; {folder / FILE} locks {count} patients already. "
+            "A hold-out must not change: earlier models were judged on it"
+        )
     write_text_atomically(folder / FILE, json.dumps({"patients": sorted(patients), **said}, indent=1) + "\n")
 
 
@@ -48,8 +52,10 @@ def only_locked(rows: Sequence[Annotation], folder: Path) -> list[Annotation]:
     locked = locked_patients(folder)
     found = [row for row in rows if row.group in locked]
     if not found:
-        raise DatasetError(f"Expected annotated slices of locked patients in {folder}; got none of {len(locked)}. "
-                           "Lock some with: spine-landmarks dataset split, and sign off their landmarks")  # fmt: skip
+        raise DatasetError(
+            f"Expected annotated slices of locked patients in {folder}; got none of {len(locked)}. "
+            "Lock some with: spine-landmarks dataset split, and sign off their landmarks"
+        )
     return found
 
 
@@ -58,5 +64,7 @@ def refuse_locked(rows: Sequence[Annotation]) -> None:
     locks = {folder: locked_patients(folder) for row in rows for folder in row.image.parents[:2]}
     found = {row.group for row in rows if any(row.group in locks[folder] for folder in row.image.parents[:2])}
     if found:
-        raise DatasetError(f"Expected nothing of the locked hold-out to learn from; got {len(found)} of its patients: "
-                           f"{', '.join(sorted(found)[:5])}")  # fmt: skip
+        raise DatasetError(
+            f"Expected nothing of the locked hold-out to learn from; got {len(found)} of its patients: "
+            f"{', '.join(sorted(found)[:5])}"
+        )

@@ -38,7 +38,7 @@ DEFINITIONS = {
     "point that are flagged",
     "interval": "95 % percentile bootstrap over groups (patients or studies); where all or none succeeded, the exact "
     "binomial limit with each group as one trial; null with fewer than two groups",
-}  # fmt: skip
+}
 
 
 def summarize(predictions: Predictions, *, bootstrap: int = 2000, seed: int = 0) -> dict[str, Any]:
@@ -157,18 +157,22 @@ def _cases(predictions: Predictions) -> list[dict[str, Any]]:
     for row, image in enumerate(predictions.image_names):
         error = predictions.error_mm[row]
         seen = error[predictions.counted[row]]
-        cases.append({
-            "image": image,
-            "group": str(predictions.groups[row]),
-            "mean_mm": float(seen.mean()) if len(seen) else None,
-            "max_mm": float(seen.max()) if len(seen) else None,
-            "n_failed": int(failed[row].sum()),
-            "missed": [name for name, missed in zip(predictions.names, predictions.missed[row], strict=True) if missed],
-            "level_shifts": int(moved[row].sum()),
-            "chain_shift": int(steps[row]),
-            "error_mm": {
-                name: float(value) if np.isfinite(value) else None
-                for name, value in zip(predictions.names, error, strict=True)
-            },
-        })  # fmt: skip
+        cases.append(
+            {
+                "image": image,
+                "group": str(predictions.groups[row]),
+                "mean_mm": float(seen.mean()) if len(seen) else None,
+                "max_mm": float(seen.max()) if len(seen) else None,
+                "n_failed": int(failed[row].sum()),
+                "missed": [
+                    name for name, missed in zip(predictions.names, predictions.missed[row], strict=True) if missed
+                ],
+                "level_shifts": int(moved[row].sum()),
+                "chain_shift": int(steps[row]),
+                "error_mm": {
+                    name: float(value) if np.isfinite(value) else None
+                    for name, value in zip(predictions.names, error, strict=True)
+                },
+            }
+        )
     return cases

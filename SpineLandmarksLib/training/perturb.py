@@ -186,4 +186,4 @@ PERTURBATIONS = (
     Perturbation("metal", implant, (8.0, 14.0, 20.0), "radius {:g} mm"),
     Perturbation("wrong spacing", misstate, (0.1, 0.25, 0.5), "off by {:.0%}"),
     Perturbation("unknown spacing", lambda v, _, __: replace(v, told_mm=None)),
-)  # fmt: skip
+)

@@ -19,9 +19,13 @@ from SpineLandmarksLib.training.predictions import Predictions
 BLUE, SKY, GREEN, ORANGE, VERMILION, GREY = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#666666"
 #: Names are drawn as they are, "$" included; letters become paths, so that the SVG needs no font.
 STYLE = {
-    "text.parse_math": False, "svg.fonttype": "path", "svg.hashsalt": "report", "font.size": 9,
-    "axes.spines.top": False, "axes.spines.right": False,
-}  # fmt: skip
+    "text.parse_math": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "report",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 #: Width and height of a case's picture in inches; the crop has the same proportions.
 PICTURE_INCHES = (3.3, 4.4)
 MARGIN_MM = 22.0
@@ -125,9 +129,13 @@ def case_picture(image: NDArray[Any], predictions: Predictions, row: int) -> byt
 
 _LINE = {"color": "black", "linewidth": 0.9}
 _BOX: dict[str, Any] = {
-    "showfliers": False, "boxprops": _LINE, "whiskerprops": _LINE, "capprops": _LINE,
-    "medianprops": {"color": VERMILION, "linewidth": 1.6}, "manage_ticks": False,
-}  # fmt: skip
+    "showfliers": False,
+    "boxprops": _LINE,
+    "whiskerprops": _LINE,
+    "capprops": _LINE,
+    "medianprops": {"color": VERMILION, "linewidth": 1.6},
+    "manage_ticks": False,
+}
 
 
 def _label_points(axes: Any, predictions: Predictions, row: int) -> None:
@@ -144,9 +152,16 @@ def _label_points(axes: Any, predictions: Predictions, row: int) -> None:
         bad = missed or error > WHOLLY_RIGHT_MM
         text = f"{predictions.names[column]}  {'missed' if missed else f'{error:.1f}'}"
         axes.text(
-            x, truth[column, 1], text, fontsize=9, va="center", color=ORANGE if bad else "white", clip_on=True,
-            fontweight="bold" if bad else "normal", path_effects=[withStroke(linewidth=1.8, foreground="black")],
-        )  # fmt: skip
+            x,
+            truth[column, 1],
+            text,
+            fontsize=9,
+            va="center",
+            color=ORANGE if bad else "white",
+            clip_on=True,
+            fontweight="bold" if bad else "normal",
+            path_effects=[withStroke(linewidth=1.8, foreground="black")],
+        )
 
 
 def _crop(image: NDArray[Any], predictions: Predictions, row: int) -> tuple[float, float, float, float]:

@@ -76,10 +76,16 @@ class Predictions:
     def _check_shapes(self) -> None:
         n, count = len(self.image_names), len(self.names)
         expected = {
-            "truth_px": (n, count, 2), "predicted_px": (n, count, 2), "valid": (n, count), "found": (n, count),
-            "spacing_mm": (n, 2), "confidence": (n, count), "radius95_mm": (n, count), "groups": (n,),
+            "truth_px": (n, count, 2),
+            "predicted_px": (n, count, 2),
+            "valid": (n, count),
+            "found": (n, count),
+            "spacing_mm": (n, 2),
+            "confidence": (n, count),
+            "radius95_mm": (n, count),
+            "groups": (n,),
             "needs_review": (n, count),
-        }  # fmt: skip
+        }
         for field, shape in expected.items():
             came = getattr(self, field).shape
             if came != shape:
@@ -158,12 +164,19 @@ class Predictions:
         """The same landmarks on the chosen images, in that order."""
         index = np.asarray(rows, dtype=np.intp)
         return Predictions(
-            self.truth_px[index], self.predicted_px[index], self.valid[index], self.found[index],
-            self.spacing_mm[index], self.confidence[index], self.radius95_mm[index], self.groups[index],
-            self.names, tuple(self.image_names[row] for row in index), self.millimetres,
+            self.truth_px[index],
+            self.predicted_px[index],
+            self.valid[index],
+            self.found[index],
+            self.spacing_mm[index],
+            self.confidence[index],
+            self.radius95_mm[index],
+            self.groups[index],
+            self.names,
+            tuple(self.image_names[row] for row in index),
+            self.millimetres,
             None if self.needs_review is None else self.needs_review[index],
-        )  # fmt: skip
-
+        )
 
     @staticmethod
     def join(parts: Sequence[Predictions]) -> Predictions:
@@ -172,8 +185,17 @@ class Predictions:
         if len(kinds) != 1:
             raise LandmarkError(f"Expected sets of the same landmarks in the same unit; got {len(kinds)} kinds")
         ((names, millimetres),) = kinds
-        arrays = ("truth_px", "predicted_px", "valid", "found", "spacing_mm", "confidence", "radius95_mm", "groups",
-                  "needs_review")  # fmt: skip
+        arrays = (
+            "truth_px",
+            "predicted_px",
+            "valid",
+            "found",
+            "spacing_mm",
+            "confidence",
+            "radius95_mm",
+            "groups",
+            "needs_review",
+        )
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
         images = tuple(image for part in parts for image in part.image_names)
         return Predictions(**joined, names=names, image_names=images, millimetres=millimetres)

@@ -112,9 +112,15 @@ def train(
 
 
 def run_steps(
-    recipe: Recipe, cases: Cases, t: Trainee, losses: nn.Module, checkpoint: Path | None, device: str, world: int,
+    recipe: Recipe,
+    cases: Cases,
+    t: Trainee,
+    losses: nn.Module,
+    checkpoint: Path | None,
+    device: str,
+    world: int,
     progress: Callable[[int, int], None] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Step until `recipe.steps`; `checkpoint` is None on every process but the first."""
     from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
@@ -251,8 +257,10 @@ def finite(parts: dict[str, Tensor], recipe: Recipe, step: int) -> dict[str, flo
     """The parts of the loss as numbers; RecipeError, before a checkpoint is spoiled, when one is none."""
     values = {name: float(value) for name, value in parts.items()}
     if not all(math.isfinite(value) for value in values.values()):
-        raise RecipeError(f"Recipe {recipe.name}: expected a finite loss at step {step}; got {values}. "
-                          "Try a lower learning_rate or a longer warmup")  # fmt: skip
+        raise RecipeError(
+            f"Recipe {recipe.name}: expected a finite loss at step {step}; got {values}. "
+            "Try a lower learning_rate or a longer warmup"
+        )
     return values
 
 

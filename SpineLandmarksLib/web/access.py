@@ -26,8 +26,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "SAMEORIGIN",
     "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
-                               "connect-src 'self' ws: wss:; frame-ancestors 'self'; form-action 'self'",
-}  # fmt: skip
+    "connect-src 'self' ws: wss:; frame-ancestors 'self'; form-action 'self'",
+}
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,9 @@ class Access:
             return Verdict(is_new=True)
         if self._is_key(cookies.get(self.cookie(_port(host, self.is_tls)))):
             return Verdict()
-        return Verdict("Expected the key of this start. Open the whole address that the terminal shows; "
-                       "each start has a new one")  # fmt: skip
+        return Verdict(
+            "Expected the key of this start. Open the whole address that the terminal shows; each start has a new one"
+        )
 
     def _is_key(self, text: str | None) -> bool:
         return text is not None and secrets.compare_digest(text.encode(), self.key.encode())
@@ -86,9 +87,11 @@ def check_exposure(host: str, certificate: Path | None, key: Path | None, withou
         if file is not None and not file.is_file():
             raise AccessError(f"Expected a PEM file at {file}; there is none")
     if not is_loopback(host) and certificate is None and not without_tls:
-        raise AccessError(f"Expected --tls-cert and --tls-key for --host {host}, which other computers reach: without "
-                          "them anybody on the way can read the images and the key. Behind a proxy that adds TLS, say "
-                          "--without-tls")  # fmt: skip
+        raise AccessError(
+            f"Expected --tls-cert and --tls-key for --host {host}, which other computers reach: without "
+            "them anybody on the way can read the images and the key. Behind a proxy that adds TLS, say "
+            "--without-tls"
+        )
 
 
 def is_loopback(host: str) -> bool:

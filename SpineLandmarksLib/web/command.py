@@ -45,8 +45,12 @@ def review(options: argparse.Namespace) -> int:
             reviewer = Reviewer(store, localizing, access, options.locked, options.demo, options.store, order)
             if options.annotator or options.demo:
                 reviewer.desk.begin(options.annotator or "Demo")
-            reviewer.run(options.port, certificate, options.max_upload * 2**20,
-                         lambda port: _tell(access.address(port), options.no_browser))  # fmt: skip
+            reviewer.run(
+                options.port,
+                certificate,
+                options.max_upload * 2**20,
+                lambda port: _tell(access.address(port), options.no_browser),
+            )
         finally:
             store.close()
     return 0
@@ -62,8 +66,10 @@ def _folder(options: argparse.Namespace) -> Iterator[Path]:
 
 
 def _tell(address: str, only: bool) -> None:
-    print(f"Open {address}\nThe key in it is good until this program ends (Ctrl-C). Every correction is saved at once.",
-          flush=True)  # fmt: skip
+    print(
+        f"Open {address}\nThe key in it is good until this program ends (Ctrl-C). Every correction is saved at once.",
+        flush=True,
+    )
     has_screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
     if has_screen and not only:  # without one, a browser for terminals would take this one over
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

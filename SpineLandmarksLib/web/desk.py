@@ -161,8 +161,10 @@ class Desk:
         session = self._open_session()
         undecided = [mark.name for mark in session.current if mark.status in UNREVIEWED]
         if undecided:
-            raise LandmarkError("Expected each landmark confirmed, corrected or marked as not visible; still to "
-                                f"decide: {', '.join(undecided)}")  # fmt: skip
+            raise LandmarkError(
+                "Expected each landmark confirmed, corrected or marked as not visible; still to "
+                f"decide: {', '.join(undecided)}"
+            )
         if not session.events and session.parent is None:
             raise LandmarkError("Expected landmarks to sign off; nothing was done yet")
         self._to_sign = session
@@ -191,8 +193,10 @@ class Desk:
         if self.localizing.job is not None:
             raise LandmarkError("Expected one study at a time for the model; it is still at work. Wait, or cancel it")
         if opened.path is None:
-            raise LandmarkError("Expected the image as it was annotated, to run the model on; it has changed or is not "
-                                "there. The points can be corrected by hand")  # fmt: skip
+            raise LandmarkError(
+                "Expected the image as it was annotated, to run the model on; it has changed or is not "
+                "there. The points can be corrected by hand"
+            )
         self.localizing.start(opened, session.given() if is_again else None)
 
     def _take_end(self, end: End) -> None:
@@ -270,8 +274,11 @@ class Desk:
         if key is None:
             self._is_taking = False
             if self.listing.rows:
-                self._say("No other study waits for you" if self.opened else "No study waits: all are signed off, or "
-                          "with others")  # fmt: skip
+                self._say(
+                    "No other study waits for you"
+                    if self.opened
+                    else "No study waits: all are signed off, or with others"
+                )
             return
         self._waiting.append((self.reader.read(key), self._read))
         self._reading = key

@@ -70,8 +70,10 @@ def open_study(store: Store, key: str, annotator: str) -> Opened:
     """Read a study. Raises InputError, FormatError and StoreError in plain words; nothing is changed."""
     study = store.study(key)
     if study.matrix is None:
-        raise InputError(f"Expected a study with known millimetres; {key} has none. Add it again with its spacing: "
-                         "spine-landmarks dataset add --spacing MM")  # fmt: skip
+        raise InputError(
+            f"Expected a study with known millimetres; {key} has none. Add it again with its spacing: "
+            "spine-landmarks dataset add --spacing MM"
+        )
     problems = tuple(image_problems(study, store.folder))
     stack, path, notes = _image(study, store.folder, bool(problems))
     revision, more = _latest(store, study, annotator)
@@ -82,8 +84,16 @@ def open_study(store: Store, key: str, annotator: str) -> Opened:
         landmarks = complete(told, study.matrix)
     frame = ImageFrame.of(stack)
     assert frame is not None
-    return Opened(study, stack, frame, path, landmarks, revision.id if revision else None, (*problems, *notes, *more),
-                  store.folder / SESSIONS / f"{key}.json")  # fmt: skip
+    return Opened(
+        study,
+        stack,
+        frame,
+        path,
+        landmarks,
+        revision.id if revision else None,
+        (*problems, *notes, *more),
+        store.folder / SESSIONS / f"{key}.json",
+    )
 
 
 def _image(study: Study, folder: Path, is_doubtful: bool) -> tuple[SagittalStack, Path | None, tuple[str, ...]]:
@@ -128,8 +138,10 @@ def _latest(store: Store, study: Study, annotator: str) -> tuple[Revision | None
     mine = [head for head in heads if head.author == annotator]
     chosen = (mine or heads)[-1]
     others = ", ".join(f"{head.id} by {head.author}" for head in heads if head is not chosen)
-    return chosen, (f"There is more than one version of this study. This is {chosen.id} by {chosen.author}; also kept: "
-                    f"{others}. One of them has to be chosen: spine-landmarks dataset choose",)  # fmt: skip
+    return chosen, (
+        f"There is more than one version of this study. This is {chosen.id} by {chosen.author}; also kept: "
+        f"{others}. One of them has to be chosen: spine-landmarks dataset choose",
+    )
 
 
 class Reader:

@@ -57,30 +57,55 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
             html.Span("{{ annotator }}")
         with html.Div(classes="progress"):
             html.Div("{{ done_count }} of {{ study_count }} signed off")
-            v.VProgressLinear(model_value=("study_count ? 100 * done_count / study_count : 0",), color="#69c17d",
-                              height=6, rounded=True)  # fmt: skip
+            v.VProgressLinear(
+                model_value=("study_count ? 100 * done_count / study_count : 0",),
+                color="#69c17d",
+                height=6,
+                rounded=True,
+            )
         with html.Div(classes="studies"):
-            html.Div("Making the studies of the demo. The first comes in some seconds", classes="quiet",
-                     v_if=("!study_count && is_demo",))  # fmt: skip
-            html.Div("No studies yet. Add one below, or with: spine-landmarks dataset add", classes="quiet",
-                     v_if=("!study_count && !is_demo",))  # fmt: skip
-            with html.Div(v_for="study in studies", key="study.key", click=(handlers["open"], "[study.key]"),
-                          classes=("['study', study.state, study.current ? 'current' : '']",)):
+            html.Div(
+                "Making the studies of the demo. The first comes in some seconds",
+                classes="quiet",
+                v_if=("!study_count && is_demo",),
+            )
+            html.Div(
+                "No studies yet. Add one below, or with: spine-landmarks dataset add",
+                classes="quiet",
+                v_if=("!study_count && !is_demo",),
+            )
+            with html.Div(
+                v_for="study in studies",
+                key="study.key",
+                click=(handlers["open"], "[study.key]"),
+                classes=("['study', study.state, study.current ? 'current' : '']",),
+            ):
                 html.Span("{{ study.key }}", classes="key")
                 html.Span("{{ study.current && study.state === 'mine' ? 'open' : study.words }}", classes="words")
         with html.Div(v_if=("done_count || retrain_text",), classes="retrain"):
-            v.VBtn("{{ retrain_label }}", size="small", variant="tonal", prepend_icon="mdi-school-outline",
-                   click=(handlers["do"], "['retrain']"), classes="do-retrain",
-                   title="Train the model on what is signed off; used only if it is no worse")  # fmt: skip
+            v.VBtn(
+                "{{ retrain_label }}",
+                size="small",
+                variant="tonal",
+                prepend_icon="mdi-school-outline",
+                click=(handlers["do"], "['retrain']"),
+                classes="do-retrain",
+                title="Train the model on what is signed off; used only if it is no worse",
+            )
             v.VProgressLinear(model_value=("retrain_share",), v_if=("retrain_runs",), color="#8ab4f8", height=4)
             html.Div("{{ retrain_text }}", v_if=("retrain_text",), classes="quiet")
-        form = html.Form(action="upload", method="post", enctype="multipart/form-data", target="uploading",
-                         classes="upload")  # fmt: skip
+        form = html.Form(
+            action="upload", method="post", enctype="multipart/form-data", target="uploading", classes="upload"
+        )
         with form, html.Label(classes="file"):
             v.VIcon("mdi-upload", size="small")
             html.Span("{{ upload_text || 'Add a study: DICOM zip or NIfTI' }}")
-            html.Input(type="file", name="study", accept=".zip,.nii,.nii.gz,.gz",
-                       change="$event.target.form.submit(); $event.target.value = ''")  # fmt: skip
+            html.Input(
+                type="file",
+                name="study",
+                accept=".zip,.nii,.nii.gz,.gz",
+                change="$event.target.form.submit(); $event.target.value = ''",
+            )
         html.Iframe(name="uploading", style="display: none")
 
 
@@ -88,16 +113,40 @@ def _middle(page: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) 
     with html.Div(classes="middle"):
         with html.Div(classes="bar"):
             html.Span("{{ study_key || 'No study is open' }}", classes="title")
-            html.Span("slice {{ slice_index }} (0 to {{ slice_count - 1 }})", v_if=("slice_count > 1",),
-                      classes="quiet")  # fmt: skip
-            v.VSlider(v_if=("slice_count > 1",), v_model=("slice_index", 0), min=0, max=("slice_count - 1",), step=1,
-                      hide_details=True, density="compact", classes="slider", color="#8ab4f8")  # fmt: skip
+            html.Span(
+                "slice {{ slice_index }} (0 to {{ slice_count - 1 }})", v_if=("slice_count > 1",), classes="quiet"
+            )
+            v.VSlider(
+                v_if=("slice_count > 1",),
+                v_model=("slice_index", 0),
+                min=0,
+                max=("slice_count - 1",),
+                step=1,
+                hide_details=True,
+                density="compact",
+                classes="slider",
+                color="#8ab4f8",
+            )
             html.Span("black to white", v_if=("study_key",), classes="quiet")
-            v.VRangeSlider(v_if=("study_key",), v_model=("grey_window", [0, 1]), min=("grey_least",),
-                           max=("grey_most",), step=("(grey_most - grey_least) / 200",), hide_details=True,
-                           density="compact", classes="slider", color="#8ab4f8", strict=True)  # fmt: skip
-            v.VBtn(icon="mdi-contrast-box", size="small", variant=("mode === 'window' ? 'tonal' : 'text'",),
-                   title="Brightness with the mouse (W)", click=(handlers["do"], "['window']"))  # fmt: skip
+            v.VRangeSlider(
+                v_if=("study_key",),
+                v_model=("grey_window", [0, 1]),
+                min=("grey_least",),
+                max=("grey_most",),
+                step=("(grey_most - grey_least) / 200",),
+                hide_details=True,
+                density="compact",
+                classes="slider",
+                color="#8ab4f8",
+                strict=True,
+            )
+            v.VBtn(
+                icon="mdi-contrast-box",
+                size="small",
+                variant=("mode === 'window' ? 'tonal' : 'text'",),
+                title="Brightness with the mouse (W)",
+                click=(handlers["do"], "['window']"),
+            )
             for action, icon, tip in VIEW_BUTTONS:
                 v.VBtn(icon=icon, size="small", variant="text", title=tip, click=(handlers["do"], f"['{action}']"))
         with html.Div(classes="views"):
@@ -116,10 +165,17 @@ def _middle(page: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) 
 def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
     with html.Div(classes="right"):
         with html.Div(classes="bar"):
-            v.VBtn("{{ model ? 'Localize anew' : 'Localize' }}", size="small", disabled=("!can.localize",),
-                   color=("model ? undefined : '#8ab4f8'",), variant=("model ? 'tonal' : 'flat'",),
-                   prepend_icon="mdi-auto-fix", click=(handlers["do"], "['localize']"),
-                   title="Let the model find all landmarks", classes="localize")  # fmt: skip
+            v.VBtn(
+                "{{ model ? 'Localize anew' : 'Localize' }}",
+                size="small",
+                disabled=("!can.localize",),
+                color=("model ? undefined : '#8ab4f8'",),
+                variant=("model ? 'tonal' : 'flat'",),
+                prepend_icon="mdi-auto-fix",
+                click=(handlers["do"], "['localize']"),
+                title="Let the model find all landmarks",
+                classes="localize",
+            )
             html.Span("{{ to_review ? to_review + ' to look at' : 'all looked at' }}", v_if=("model",), classes="quiet")
             html.Div(classes="grow")
             html.Span("{{ save_text }}", classes=("['save', save_kind]",), v_show=("save_kind !== 'failed'",))
@@ -133,23 +189,58 @@ def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
         with html.Div(classes="buttons"):
             for action, words, icon, tip in LANDMARK_BUTTONS:
                 text = words if isinstance(words, str) else f"{{{{ {words[0]} }}}}"
-                v.VBtn(text, size="small", variant="tonal", prepend_icon=icon, disabled=(f"!can.{action}",), title=tip,
-                       click=(handlers["do"], f"['{action}']"), classes=f"do-{action}")  # fmt: skip
-        v.VTextarea(label="Comment", v_model=("comment", ""), rows=2, density="compact", hide_details=True,
-                    blur=(handlers["comment"], "[comment]"), disabled=("!study_key",), variant="outlined",
-                    classes="comment")  # fmt: skip
+                v.VBtn(
+                    text,
+                    size="small",
+                    variant="tonal",
+                    prepend_icon=icon,
+                    disabled=(f"!can.{action}",),
+                    title=tip,
+                    click=(handlers["do"], f"['{action}']"),
+                    classes=f"do-{action}",
+                )
+        v.VTextarea(
+            label="Comment",
+            v_model=("comment", ""),
+            rows=2,
+            density="compact",
+            hide_details=True,
+            blur=(handlers["comment"], "[comment]"),
+            disabled=("!study_key",),
+            variant="outlined",
+            classes="comment",
+        )
         html.Div(classes="grow")
         with html.Div(classes="bar"):
-            v.VBtn("CSV", size="small", variant="tonal", prepend_icon="mdi-download", disabled=("!study_key",),
-                   click="utils.download(study_key + '.csv', trigger('csv'), 'text/csv')", classes="csv",
-                   title="Landmarks of this study as a table")  # fmt: skip
+            v.VBtn(
+                "CSV",
+                size="small",
+                variant="tonal",
+                prepend_icon="mdi-download",
+                disabled=("!study_key",),
+                click="utils.download(study_key + '.csv', trigger('csv'), 'text/csv')",
+                classes="csv",
+                title="Landmarks of this study as a table",
+            )
             v.VBtn("Keys", size="small", variant="text", prepend_icon="mdi-keyboard-outline", click="help = true")
         with html.Div(classes="bar last"):
-            v.VBtn("Skip", variant="tonal", click=(handlers["do"], "['skip']"), disabled=("!can.skip",),
-                   title="Leave this study, go to the next; what was done is kept", classes="do-skip")  # fmt: skip
-            v.VBtn("Sign off, next", color="#69c17d", click=(handlers["do"], "['sign_off']"), classes="do-sign_off",
-                   disabled=("!can.sign_off",), prepend_icon="mdi-check-decagram",
-                   title="Every landmark is decided: this study is right (Shift+S)")  # fmt: skip
+            v.VBtn(
+                "Skip",
+                variant="tonal",
+                click=(handlers["do"], "['skip']"),
+                disabled=("!can.skip",),
+                title="Leave this study, go to the next; what was done is kept",
+                classes="do-skip",
+            )
+            v.VBtn(
+                "Sign off, next",
+                color="#69c17d",
+                click=(handlers["do"], "['sign_off']"),
+                classes="do-sign_off",
+                disabled=("!can.sign_off",),
+                prepend_icon="mdi-check-decagram",
+                title="Every landmark is decided: this study is right (Shift+S)",
+            )
 
 
 def _table(handlers: Mapping[str, Callable[..., Any]]) -> None:
@@ -157,17 +248,26 @@ def _table(handlers: Mapping[str, Callable[..., Any]]) -> None:
         with html.Thead(), html.Tr():
             for head in ("Landmark", "Status", "Sure", "R", "A", "S", "Slice"):
                 html.Th(head)
-        with html.Tbody(), html.Tr(
-            v_for="row in rows", key="row.name", click=(handlers["select"], "[row.name]"),
-            classes=("[row.status, row.selected ? 'selected' : '', row.stressed ? 'stressed' : '']",),
-        ):  # fmt: skip
+        with (
+            html.Tbody(),
+            html.Tr(
+                v_for="row in rows",
+                key="row.name",
+                click=(handlers["select"], "[row.name]"),
+                classes=("[row.status, row.selected ? 'selected' : '', row.stressed ? 'stressed' : '']",),
+            ),
+        ):
             html.Td("{{ row.name }}", classes="name")
             with html.Td(classes="status"):
                 html.Span(classes=("['dot', row.status]",))
                 html.Span("{{ row.words }}")
             with html.Td(classes="sure"):
-                html.Span("{{ row.sure }}", v_if=("row.sure",), style=("{background: row.colour}",),
-                          title="Probability that the level is right")  # fmt: skip
+                html.Span(
+                    "{{ row.sure }}",
+                    v_if=("row.sure",),
+                    style=("{background: row.colour}",),
+                    title="Probability that the level is right",
+                )
             for axis in "ras":
                 html.Td(f"{{{{ row.{axis} }}}}", classes="number")
             html.Td("{{ row.slice }}", classes="number")
@@ -177,11 +277,22 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
     with v.VDialog(model_value=("!annotator",), persistent=True, max_width=420), v.VCard(title="Who annotates?"):
         with v.VCardText():
             html.P("Your name is kept with each correction, and no study is given to two people.")
-            v.VTextField(label="Your name", v_model=("name_field", ""), autofocus=True, classes="name-field",
-                         keyup="$event.key === 'Enter' && trigger('begin', [name_field])")  # fmt: skip
+            v.VTextField(
+                label="Your name",
+                v_model=("name_field", ""),
+                autofocus=True,
+                classes="name-field",
+                keyup="$event.key === 'Enter' && trigger('begin', [name_field])",
+            )
         with v.VCardActions():
-            v.VBtn("Begin", color="#8ab4f8", variant="flat", disabled=("!name_field.trim()",), classes="begin",
-                   click=(handlers["begin"], "[name_field]"))  # fmt: skip
+            v.VBtn(
+                "Begin",
+                color="#8ab4f8",
+                variant="flat",
+                disabled=("!name_field.trim()",),
+                classes="begin",
+                click=(handlers["begin"], "[name_field]"),
+            )
     with v.VDialog(model_value=("!!question",), persistent=True, max_width=480), v.VCard(title="One question"):
         v.VCardText("{{ question }}")
         with v.VCardActions():

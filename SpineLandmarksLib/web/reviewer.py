@@ -43,9 +43,16 @@ class Reviewer:
     when not where the folder says. order: of review.
     """
 
-    def __init__(self, store: Store, localizing: Localizing, access: Access, locked: bool = False,
-                 is_demo: bool = False, database: str | None = None,
-                 order: Future[list[str]] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        store: Store,
+        localizing: Localizing,
+        access: Access,
+        locked: bool = False,
+        is_demo: bool = False,
+        database: str | None = None,
+        order: Future[list[str]] | None = None,
+    ) -> None:
         self.server = get_server("spine-landmarks", client_type="vue3")
         self.state = self.server.state
         self._says: list[tuple[int, float, Said]] = []
@@ -58,13 +65,31 @@ class Reviewer:
         self.scene = Scene(self.server, self._touch, lambda text: self.say(Said(text, "error")), self._touch)
         self.actions = Actions(self.desk, self.scene, self._ask)
         self.learning = Learning(Retraining(store.folder, database), localizing)
-        self.state.update({"is_demo": is_demo, "comment": "", "name_field": "", "help": False, "upload_text": "",
-                           "slice_index": 0, "grey_window": [0, 1]})  # fmt: skip
+        self.state.update(
+            {
+                "is_demo": is_demo,
+                "comment": "",
+                "name_field": "",
+                "help": False,
+                "upload_text": "",
+                "slice_index": 0,
+                "grey_window": [0, 1],
+            }
+        )
         self._push()
-        page.build(self.server, self.scene.layout, {
-            "do": self.do, "select": self._select, "open": self._open_key, "begin": self._begin,
-            "comment": self._comment, "answer": self._answer, "dismiss": self._dismiss,
-        })  # fmt: skip
+        page.build(
+            self.server,
+            self.scene.layout,
+            {
+                "do": self.do,
+                "select": self._select,
+                "open": self._open_key,
+                "begin": self._begin,
+                "comment": self._comment,
+                "answer": self._answer,
+                "dismiss": self._dismiss,
+            },
+        )
         self.server.trigger("key")(self._key)
         self.server.trigger("begin")(self._begin)
         self.server.trigger("csv")(self._csv)
@@ -72,8 +97,9 @@ class Reviewer:
         self.state.change("grey_window")(self._on_window)
         self.server.add_protocol_to_configure(lambda root: root.registerLinkProtocol(_Leaving(self._left)))
 
-    def run(self, port: int, certificate: tuple[Path, Path] | None, max_upload: int,
-            on_ready: Callable[[int], None]) -> None:  # fmt: skip
+    def run(
+        self, port: int, certificate: tuple[Path, Path] | None, max_upload: int, on_ready: Callable[[int], None]
+    ) -> None:
         """Serve until interrupted. port: 0 for one that is free. on_ready: called with the port."""
         controller, cli = self.server.controller, self.server.cli
         os.environ["TRAME_ARGS"] = "--server"  # trame would read our own command line as its
@@ -83,8 +109,9 @@ class Reviewer:
 
         def bind(wslink: Any) -> None:
             server.guard(wslink.app, self.access)
-            server.add_upload(wslink.app, self.desk.store.folder, max_upload, self._uploaded, self._upload_refused,
-                              self._uploading)  # fmt: skip
+            server.add_upload(
+                wslink.app, self.desk.store.folder, max_upload, self._uploaded, self._upload_refused, self._uploading
+            )
 
         def ready(**_: Any) -> None:
             loop = asyncio.get_running_loop()
@@ -96,8 +123,14 @@ class Reviewer:
         controller.on_server_bind.add(bind)
         controller.on_server_ready.add(ready)
         try:
-            self.server.start(port=port, host=self.access.host, open_browser=False, show_connection_info=False,
-                              disable_logging=True, timeout=0)  # fmt: skip
+            self.server.start(
+                port=port,
+                host=self.access.host,
+                open_browser=False,
+                show_connection_info=False,
+                disable_logging=True,
+                timeout=0,
+            )
         finally:
             self.desk.close()
 

@@ -45,11 +45,7 @@ class Scene:
     """
 
     def __init__(
-        self,
-        server: Any,
-        on_change: Callable[[], None],
-        on_refused: Callable[[str], None],
-        on_view: Callable[[], None],
+        self, server: Any, on_change: Callable[[], None], on_refused: Callable[[str], None], on_view: Callable[[], None]
     ) -> None:
         vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_ERROR)  # it warns of how trame uses it
         self._app = SlicerApp()
@@ -60,9 +56,12 @@ class Scene:
         self.points: ScenePoints | None = None
         self.grey: tuple[float, float] = (0.0, 1.0)
         register_rca_factories(
-            self._app.view_manager, server, slice_view_ui_f=lambda *_: None, three_d_view_ui_f=lambda *_: None,
+            self._app.view_manager,
+            server,
+            slice_view_ui_f=lambda *_: None,
+            three_d_view_ui_f=lambda *_: None,
             interactive_quality=70,
-        )  # fmt: skip
+        )
         sagittal = ViewLayoutDefinition.sagittal_view(SAGITTAL)
         coronal = ViewLayoutDefinition.coronal_view(CORONAL)
         self.layout = LayoutManager(self._app.scene, self._app.view_manager, server)

@@ -69,8 +69,10 @@ def add_upload(
 
 async def _receive(request: web.Request, folder: Path, max_bytes: int, on_progress: Callable[[int], None]) -> Path:
     if request.content_length is not None and request.content_length > max_bytes + 4096:
-        raise AccessError(f"Expected a file of at most {max_bytes / 2**20:.0f} MiB; this one has "
-                          f"{request.content_length / 2**20:.0f} MiB")  # fmt: skip
+        raise AccessError(
+            f"Expected a file of at most {max_bytes / 2**20:.0f} MiB; this one has "
+            f"{request.content_length / 2**20:.0f} MiB"
+        )
     part: Any = None
     if request.content_type == "multipart/form-data":
         part = await (await request.multipart()).next()

@@ -52,13 +52,17 @@ def _landmark(mark: Landmark, frame: ImageFrame | None, is_selected: bool, is_kn
         "words": "not placed" if nothing_said else words,
         "sure": sure,
         "colour": colour(mark.confidence) or "transparent",
-        "r": r, "a": a, "s": s, "slice": on,
+        "r": r,
+        "a": a,
+        "s": s,
+        "slice": on,
         "stressed": bool(mark.needs_review) and is_known,
         "selected": is_selected,
-    }  # fmt: skip
+    }
 
 
 def _studies(desk: Desk) -> list[dict[str, Any]]:
     key = desk.opened.study.key if desk.opened else None
-    return [{"key": row.key, "state": row.state, "words": row.words, "current": row.key == key}
-            for row in desk.listing.rows]  # fmt: skip
+    return [
+        {"key": row.key, "state": row.state, "words": row.words, "current": row.key == key} for row in desk.listing.rows
+    ]

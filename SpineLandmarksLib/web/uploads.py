@@ -48,9 +48,11 @@ class Incoming:
             raise AccessError(f"Expected a {self.ending} file; what came is something else, whatever its name says")
         self.received += len(block)
         if self.received > self.max_bytes:
-            raise AccessError(f"Expected a file of at most {self.max_bytes / 2**20:.0f} MiB; this one is larger. "
-                              "Start the reviewer with a larger --max-upload, or add the study with: "
-                              "spine-landmarks dataset add")  # fmt: skip
+            raise AccessError(
+                f"Expected a file of at most {self.max_bytes / 2**20:.0f} MiB; this one is larger. "
+                "Start the reviewer with a larger --max-upload, or add the study with: "
+                "spine-landmarks dataset add"
+            )
         self._file.write(block)
 
     def finish(self) -> Path:

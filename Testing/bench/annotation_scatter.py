@@ -62,8 +62,10 @@ def main(folders: list[Path]) -> None:
         left, gain = residuals(*spines(folder))
         spread = np.sqrt((left**2).mean((0, 1)))
         most = np.sqrt((left**2).mean(0) / gain).mean(0)
-        print(f"{folder.name:12s} {len(left)} slices: residual across the spine {spread[0]:.2f} mm, along it "
-              f"{spread[1]:.2f} mm; scatter of one click at most {most[0]:.2f} and {most[1]:.2f} mm")  # fmt: skip
+        print(
+            f"{folder.name:12s} {len(left)} slices: residual across the spine {spread[0]:.2f} mm, along it "
+            f"{spread[1]:.2f} mm; scatter of one click at most {most[0]:.2f} and {most[1]:.2f} mm"
+        )
 
 
 if __name__ == "__main__":

@@ -56,8 +56,10 @@ def timed(tree: Path, output: Path, bundle: str, workers: int) -> float:
     rows = json.loads((output / "summary.json").read_text())["rows"]
     alone = sum(row["runtime_s"] for row in rows) / len(rows)
     assert status == 0
-    print(f"{workers} workers: {done - ready:.1f} s, {(done - ready) / len(rows) * 1000:.0f} ms a study (of them "
-          f"{alone * 1000:.0f} ms for an actor to localize it), after {ready - begun:.1f} s for starting")  # fmt: skip
+    print(
+        f"{workers} workers: {done - ready:.1f} s, {(done - ready) / len(rows) * 1000:.0f} ms a study (of them "
+        f"{alone * 1000:.0f} ms for an actor to localize it), after {ready - begun:.1f} s for starting"
+    )
     return done - ready
 
 

@@ -1,5 +1,7 @@
 """How far in front of the line between its two bodies each disc is annotated: what data sets mean by a disc's centre.
 
+To run it:
+
     python Testing/bench/disc_positions.py ../shared/data/tianchi150 ../shared/data/spider
 """
 

@@ -56,8 +56,16 @@ def main(options: argparse.Namespace) -> None:
     for entry in ENTRIES:
         fitted = trained(entry, learn, options.output, options.minutes, options.channels)
         parameters = sum(p.numel() for p in fitted.detector.parameters())
-        facts.append([entry.network, entry.recipe, f"{parameters / 1e6:.1f}", str(fitted.batch), str(fitted.steps),
-                      f"{fitted.seconds / 60:.1f}"])  # fmt: skip
+        facts.append(
+            [
+                entry.network,
+                entry.recipe,
+                f"{parameters / 1e6:.1f}",
+                str(fitted.batch),
+                str(fitted.steps),
+                f"{fitted.seconds / 60:.1f}",
+            ]
+        )
         for decoder in DECODERS:
             overall = summarize(compare(judge, points(decoder, fitted.detector, learn, judge)))["overall"]
             lines.append([entry.network, entry.recipe, decoder, *figures(overall)])
@@ -87,10 +95,18 @@ def compare(judge: Sequence[Annotation], found: Sequence[Points]) -> Predictions
     truth, predicted = np.stack([points_of(row, LUMBAR11) for row in judge]), np.stack(found)
     unstated = np.full(truth.shape[:2], np.nan)
     return Predictions(
-        truth, predicted, np.isfinite(truth).all(-1), np.isfinite(predicted).all(-1),
-        np.array([spacing_of(row) or (np.nan, np.nan) for row in judge]), unstated, unstated,
-        np.array([row.group for row in judge]), LUMBAR11, tuple(row.image.name for row in judge), millimetres_of(judge),
-    )  # fmt: skip
+        truth,
+        predicted,
+        np.isfinite(truth).all(-1),
+        np.isfinite(predicted).all(-1),
+        np.array([spacing_of(row) or (np.nan, np.nan) for row in judge]),
+        unstated,
+        unstated,
+        np.array([row.group for row in judge]),
+        LUMBAR11,
+        tuple(row.image.name for row in judge),
+        millimetres_of(judge),
+    )
 
 
 def figures(overall: dict[str, Any]) -> list[str]:
@@ -100,18 +116,39 @@ def figures(overall: dict[str, Any]) -> list[str]:
 
 def report(lines: list[list[str]], facts: list[list[str]], data: str, options: argparse.Namespace) -> str:
     narrow = "" if options.channels == 128 else f", with {options.channels} filters where it is published with 128"
-    return "\n\n".join([
-        f"landmarker 0.4.1 beside this project on {data}. Every network sees {SIDE} x {SIDE} pixels of {SPACING_MM} mm "
-        f"(landmarker's example: 512 x 512); its network{narrow or ' is as published'}. {options.minutes:g} minutes of "
-        f"training each on {torch.get_num_threads()} CPU threads, where its example trains for up to 1000 rounds: this "
-        "compares what the same minutes buy, not what either ends at. Distances in estimated mm; in brackets 95 % "
-        "intervals that resample patients; – where every point was called out of view.",
-        markdown(["network", "recipe", "decoder", "MRE, mm", "median, mm", "SDR@2, %", "SDR@4, %", "SDR@8, %",
-                  "level shift, %"], lines),
-        markdown(["network", "recipe", "parameters, M", "batch", "steps", "minutes"], facts),
-        "What to know of landmarker, measured (`Testing/bench/landmarker_traps.py`):",
-        "\n".join(f"- {line}" for line in traps()),
-    ]) + "\n"  # fmt: skip
+    return (
+        "\n\n".join(
+            [
+                f"landmarker 0.4.1 beside this project on {data}. Every network sees {SIDE} x {SIDE} pixels of "
+                f"{SPACING_MM} mm "
+                f"(landmarker's example: 512 x 512); its network{narrow or ' is as published'}. "
+                f"{options.minutes:g} minutes of "
+                f"training each on {torch.get_num_threads()} CPU threads, where its example trains for up to "
+                "1000 rounds: this "
+                "compares what the same minutes buy, not what either ends at. Distances in estimated mm; in "
+                "brackets 95 % "
+                "intervals that resample patients; – where every point was called out of view.",
+                markdown(
+                    [
+                        "network",
+                        "recipe",
+                        "decoder",
+                        "MRE, mm",
+                        "median, mm",
+                        "SDR@2, %",
+                        "SDR@4, %",
+                        "SDR@8, %",
+                        "level shift, %",
+                    ],
+                    lines,
+                ),
+                markdown(["network", "recipe", "parameters, M", "batch", "steps", "minutes"], facts),
+                "What to know of landmarker, measured (`Testing/bench/landmarker_traps.py`):",
+                "\n".join(f"- {line}" for line in traps()),
+            ]
+        )
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The networks and the two recipes of landmarker_side_by_side.py, each trained for the same minutes.
 
+To run it:
+
     theirs   the example of landmarker 0.4.1 for cephalograms: its data set, MONAI transforms, learned Gaussian targets,
              L2 loss, Nesterov SGD 1e-6, batch 1; without early stopping, so that the minutes are what ends it
     ours     recipe "default", lengths in pixels halved with the resolution, by this project's trainer
@@ -84,10 +86,15 @@ def detector_of(entry: Entry, channels: int) -> Detector:
     """A network with the loss of its recipe, so that the decoders know how to read it."""
     unet = {**(load_recipe("default").architecture.heatmap or {}), "stride": 1}
     theirs = entry.recipe == "theirs"
-    detector = Detector(Architecture(
-        heatmap=unet, stride=1, heatmap_loss="mean_squared_error" if theirs else "softmax_cross_entropy",
-        peak_radius=8 if theirs else 3,
-    ), len(LUMBAR11))  # fmt: skip
+    detector = Detector(
+        Architecture(
+            heatmap=unet,
+            stride=1,
+            heatmap_loss="mean_squared_error" if theirs else "softmax_cross_entropy",
+            peak_radius=8 if theirs else 3,
+        ),
+        len(LUMBAR11),
+    )
     if entry.network == "theirs":
         detector.heatmap_net = OriginalSpatialConfigurationNet(
             1, len(LUMBAR11), la_channels=channels, sp_channels=channels
@@ -110,8 +117,14 @@ def fit_ours(detector: Detector, learn: Sequence[Annotation], folder: Path, budg
     """Recipe "default", lengths in pixels halved with the resolution; as many steps as the seconds are enough for."""
     full = load_recipe("default")
     geometry = replace(full.geometry, shift_xy=(15.0, 22.0), elastic_px=2.0)
-    recipe = replace(full, architecture=detector.architecture, preparation=PREPARATION, crop=(SIDE, SIDE),
-                     sigma_px=full.sigma_px / 2, geometry=geometry)  # fmt: skip
+    recipe = replace(
+        full,
+        architecture=detector.architecture,
+        preparation=PREPARATION,
+        crop=(SIDE, SIDE),
+        sigma_px=full.sigma_px / 2,
+        geometry=geometry,
+    )
     cases = load_cases(learn, LUMBAR11, PREPARATION)
     recipe = shortened(recipe, steps_for(budget_s, recipe, detector, cases, folder))
     trainee = make_trainee(recipe, detector, len(LUMBAR11), 0, "cpu")
@@ -150,8 +163,10 @@ def fit_theirs(detector: Detector, learn: Sequence[Annotation], folder: Path, bu
     )
     optimizer = torch.optim.SGD(
         [{"params": detector.parameters(), "weight_decay": 1e-3}, {"params": [generator.sigmas, generator.rotation]}],
-        lr=1e-6, momentum=0.99, nesterov=True,
-    )  # fmt: skip
+        lr=1e-6,
+        momentum=0.99,
+        nesterov=True,
+    )
     loss, batches = GaussianHeatmapL2Loss(alpha=5), for_ever(DataLoader(their_dataset(learn), 1, shuffle=True))
     parts = {"detector": detector, "generator": generator, "optimizer": optimizer}
     detector.train()
@@ -176,16 +191,24 @@ def fit_theirs(detector: Detector, learn: Sequence[Annotation], folder: Path, bu
 def their_dataset(learn: Sequence[Annotation]) -> LandmarkDataset:
     """Prepared slices in their data set with the transforms of their example; landmarks are (y, x)."""
     key = ("image",)
-    transforms = Compose([
-        ScaleIntensityd(key),
-        RandGaussianNoised(key, prob=0.2, mean=0, std=0.1),
-        RandScaleIntensityd(key, factors=0.25, prob=0.2),
-        RandAdjustContrastd(key, prob=0.2, gamma=(0.5, 4.5)),
-        RandHistogramShiftd(key, prob=0.2),
-        ScaleIntensityd(key),
-        RandAffined(key, prob=1, rotate_range=(-np.pi / 12, np.pi / 12), translate_range=(-10, 10),
-                    scale_range=(-0.1, 0.1), shear_range=(-0.1, 0.1)),
-    ]).set_random_state(0)  # fmt: skip
+    transforms = Compose(
+        [
+            ScaleIntensityd(key),
+            RandGaussianNoised(key, prob=0.2, mean=0, std=0.1),
+            RandScaleIntensityd(key, factors=0.25, prob=0.2),
+            RandAdjustContrastd(key, prob=0.2, gamma=(0.5, 4.5)),
+            RandHistogramShiftd(key, prob=0.2),
+            ScaleIntensityd(key),
+            RandAffined(
+                key,
+                prob=1,
+                rotate_range=(-np.pi / 12, np.pi / 12),
+                translate_range=(-10, 10),
+                scale_range=(-0.1, 0.1),
+                shear_range=(-0.1, 0.1),
+            ),
+        ]
+    ).set_random_state(0)
     prepared = [prepare_slice(load_image(row.image), spacing_of(row), PREPARATION) for row in learn]
     landmarks = [
         apply(matrix, points_of(row, LUMBAR11))[:, ::-1] for row, (_, matrix) in zip(learn, prepared, strict=True)
@@ -200,9 +223,12 @@ def for_ever(loader: DataLoader[Any]) -> Iterator[Any]:
 
 
 def run(
-    folder: Path, advance: Callable[[], None], state: Callable[[], Any], load: Callable[[Any], None],
+    folder: Path,
+    advance: Callable[[], None],
+    state: Callable[[], Any],
+    load: Callable[[Any], None],
     is_done: Callable[[int, float], bool],
-) -> tuple[int, float]:  # fmt: skip
+) -> tuple[int, float]:
     """Advance until done, with a checkpoint a minute; returns steps and seconds, those before a kill included."""
     path, steps, used = folder / "checkpoint.pt", 0, 0.0
     if path.is_file():

@@ -24,8 +24,21 @@ from SpineLandmarksLib.training.phantom.phantom import make_phantom
 def main(count: int = 500, bundle: str = DEFAULT) -> None:
     with tempfile.TemporaryDirectory() as name:
         tree, output = make_tree(Path(name) / "tree", count), Path(name) / "out"
-        command = [sys.executable, "-m", "SpineLandmarksLib", "predict", str(tree), "--recursive", "--spacing", "0.55",
-                   "--output", str(output), "--bundle", bundle, "--resume"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "SpineLandmarksLib",
+            "predict",
+            str(tree),
+            "--recursive",
+            "--spacing",
+            "0.55",
+            "--output",
+            str(output),
+            "--bundle",
+            bundle,
+            "--resume",
+        ]
         watch(command, output / "studies.jsonl", count)
         begun = time.perf_counter()
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -45,8 +45,19 @@ def main(options: argparse.Namespace) -> None:
     text = (
         f"Bundle {bundle.label}; points in native pixels and confidence against torch in float32, share of all points "
         f"within 2, 4 and 8 mm of the annotation. A graph may be {MOST_PX} px and {MOST_CONFIDENCE} off.\n\n"
-    ) + markdown(["slices", "runtime", "points, px: median", "95 %", "most", "confidence: most", "out of view by one "
-                  "alone", *(f"SDR@{t:g}, %" for t in THRESHOLDS_MM)], body)  # fmt: skip
+    ) + markdown(
+        [
+            "slices",
+            "runtime",
+            "points, px: median",
+            "95 %",
+            "most",
+            "confidence: most",
+            "out of view by one alone",
+            *(f"SDR@{t:g}, %" for t in THRESHOLDS_MM),
+        ],
+        body,
+    )
     print(text)
     if options.document:
         write_section(options.document, "parity", text)
@@ -78,9 +89,13 @@ def figures(
     lone = int((np.isnan(xy[..., 0]) != np.isnan(ours[..., 0])).sum())
     sure = np.abs(confidences(found) - confidences(reference))
     return [
-        f"{np.nanmedian(apart):.4f}", f"{np.nanquantile(apart, 0.95):.4f}", f"{np.nanmax(apart):.4f}",
-        f"{np.nanmax(sure):.4f}", str(lone), *within(rows, xy, bundle),
-    ]  # fmt: skip
+        f"{np.nanmedian(apart):.4f}",
+        f"{np.nanquantile(apart, 0.95):.4f}",
+        f"{np.nanmax(apart):.4f}",
+        f"{np.nanmax(sure):.4f}",
+        str(lone),
+        *within(rows, xy, bundle),
+    ]
 
 
 def points(found: Sequence[LandmarkSet]) -> np.ndarray:

@@ -44,10 +44,13 @@ def main(options: argparse.Namespace) -> None:
             errors[name] += [float(np.linalg.norm(np.subtract(found[body], truth[body]))) for body in truth]
         print(stack.source, len(stack), {name: f"{np.mean(errors[name][-5:]):.1f} mm" for name in searches}, flush=True)
     body = [
-        [name, f"{np.mean(tried[name]):.1f}", *(f"{value:.2f}" for value in (
-            np.mean(errors[name]), np.quantile(errors[name], 0.95), max(errors[name])))]
+        [
+            name,
+            f"{np.mean(tried[name]):.1f}",
+            *(f"{value:.2f}" for value in (np.mean(errors[name]), np.quantile(errors[name], 0.95), max(errors[name]))),
+        ]
         for name in searches
-    ]  # fmt: skip
+    ]
     text = (
         f"{localizer.bundle.label} on {len(tried['4 mm apart'])} stacks: {len(CUTS_MM)} lateral cuts of each of the "
         f"volumes, {len(errors['4 mm apart'])} bodies in all; slices within {REACH_MM:g} mm of the middle.\n\n"

@@ -134,9 +134,13 @@ def judge(options: argparse.Namespace, told: list[str]) -> dict[str, Any]:
     ends = len(store.heads(STUDY))
     store.close()
     return {
-        "acknowledged": len(saves), "kept": len(kept), "lost": sum(save[0] not in kept for save in saves),
-        "ends": ends, "errors": [line for line in told if line.startswith("error")], "complaints": complaints,
-    }  # fmt: skip
+        "acknowledged": len(saves),
+        "kept": len(kept),
+        "lost": sum(save[0] not in kept for save in saves),
+        "ends": ends,
+        "errors": [line for line in told if line.startswith("error")],
+        "complaints": complaints,
+    }
 
 
 if __name__ == "__main__":

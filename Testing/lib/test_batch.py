@@ -72,9 +72,12 @@ def test_failures_of_an_earlier_run_do_not_stay_behind(
 
 
 def test_a_fault_of_the_program_is_one_entry_with_its_details(
-    three_inputs: list[Path], a_localizer: Localizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    three_inputs: list[Path],
+    a_localizer: Localizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     def faulty(path: Path, *rest: object) -> object:
         if path.stem == "one":
             raise ZeroDivisionError("division\nby zero")
@@ -91,9 +94,12 @@ def test_a_fault_of_the_program_is_one_entry_with_its_details(
 
 
 def test_too_little_memory_is_said_in_words(
-    three_inputs: list[Path], a_localizer: Localizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    three_inputs: list[Path],
+    a_localizer: Localizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     def starved(*_: object) -> None:
         raise MemoryError
 

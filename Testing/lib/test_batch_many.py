@@ -64,8 +64,12 @@ def read(a_tree: Path, a_localizer: Localizer, out: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(local, "read_study", noted)
 
-    def go(localizer: Localizer = a_localizer, spacing_mm: float = 3.1, formats: tuple[str, ...] = ("json",),
-            resume: bool = True) -> list[str]:  # fmt: skip
+    def go(
+        localizer: Localizer = a_localizer,
+        spacing_mm: float = 3.1,
+        formats: tuple[str, ...] = ("json",),
+        resume: bool = True,
+    ) -> list[str]:
         names.clear()
         predict_all([a_tree], localizer, out, formats, spacing_mm, tree=True, resume=resume)
         return list(names)
@@ -133,9 +137,7 @@ def test_a_study_that_fails_leaves_no_result_of_an_earlier_run_that_looks_curren
     earlier = (out / "b_1.csv").read_text()
     (a_tree / "b" / "1.png").write_text("damaged since")
     read(formats=("json",))
-    assert {path.name for path in out.glob("b_1.*")} == {
-        "b_1.json.stale", "b_1.csv.stale", "b_1.overlay.png.stale",
-    }  # fmt: skip
+    assert {path.name for path in out.glob("b_1.*")} == {"b_1.json.stale", "b_1.csv.stale", "b_1.overlay.png.stale"}
     assert (out / "b_1.csv.stale").read_text() == earlier
     shutil.copy(a_picture, a_tree / "b" / "1.png")
     read(formats=("json", "csv"))
@@ -210,8 +212,18 @@ def test_a_run_that_is_killed_is_gone_on_with_and_nothing_is_lost_or_done_twice(
     for number in range(6):
         (tmp_path / "tree" / f"p{number}").mkdir(parents=True)
         shutil.copy(a_picture, tmp_path / "tree" / f"p{number}" / "s.png")
-    command = ["predict", str(tmp_path / "tree"), "--recursive", "--output", str(out), "--spacing", "3.1", "--resume",
-               "--bundle", str(a_small_bundle.folder)]  # fmt: skip
+    command = [
+        "predict",
+        str(tmp_path / "tree"),
+        "--recursive",
+        "--output",
+        str(out),
+        "--spacing",
+        "3.1",
+        "--resume",
+        "--bundle",
+        str(a_small_bundle.folder),
+    ]
     ledger = out / "studies.jsonl"
     with subprocess.Popen([sys.executable, "-c", SLOW, "0.3", *command], stderr=subprocess.PIPE) as killed:
         deadline = time.monotonic() + PATIENCE_S
@@ -361,16 +373,30 @@ def test_a_volume_that_does_not_fit_into_memory_is_said_to_and_the_next_one_is_d
     with (tmp_path / "huge.nii").open("wb") as stream:
         header.write_to(stream)
         stream.truncate(352 + 2 * 800**3)
-    arguments = ["predict", str(tmp_path / "huge.nii"), str(a_picture), "--spacing", "3.1", "--output", str(out),
-                 "--bundle", str(a_small_bundle.folder)]  # fmt: skip
+    arguments = [
+        "predict",
+        str(tmp_path / "huge.nii"),
+        str(a_picture),
+        "--spacing",
+        "3.1",
+        "--output",
+        str(out),
+        "--bundle",
+        str(a_small_bundle.folder),
+    ]
     code = f"""
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9, 2 * 10**9))
 from SpineLandmarksLib import cli
 sys.exit(cli.main({arguments!r}))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
-                          env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
     assert done.stderr.splitlines() == [
         f"spine-landmarks: {tmp_path / 'huge.nii'}: Expected a NIfTI file that fits into memory; got huge.nii"
     ]
@@ -382,8 +408,12 @@ def test_the_summary_has_a_row_for_each_study(read: Counted, a_tree: Path, out: 
     read()
     content = summary(out)
     assert {key: content[key] for key in ("studies", "done", "kept", "failed", "not_reached")} == {
-        "studies": 4, "done": 3, "kept": 0, "failed": 1, "not_reached": 0,
-    }  # fmt: skip
+        "studies": 4,
+        "done": 3,
+        "kept": 0,
+        "failed": 1,
+        "not_reached": 0,
+    }
     assert content["settings"]["bundle"] == "memory@1"
     result = json.loads((out / "b_1.json").read_text())
     row = content["rows"][2]

@@ -28,10 +28,15 @@ def a_row(milliseconds: float, flops: float | None = None, share: float | None =
     seconds = milliseconds / 1e3
     stages = {"prepare": 0.05 * seconds, "network": 0.9 * seconds, "decode": 0.0, "finish": 0.05 * seconds}
     return {
-        "points": [[[10.0, 20.0]] * 11], "latency_s": [seconds] * 5, "stages_s": stages, "flops": flops,
-        "throughput": {"1": 1 / seconds, "8": 1 / seconds, "32": None}, "model_bytes": 2**20, "decode_share": share,
+        "points": [[[10.0, 20.0]] * 11],
+        "latency_s": [seconds] * 5,
+        "stages_s": stages,
+        "flops": flops,
+        "throughput": {"1": 1 / seconds, "8": 1 / seconds, "32": None},
+        "model_bytes": 2**20,
+        "decode_share": share,
         "volume": {"localize_s": 10 * seconds, "network_s": 9 * seconds},
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -90,8 +95,16 @@ def test_the_light_contestant_is_measured_whole(
     a_small_bundle: Bundle, a_phantom_study: Path, a_phantom: Any, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "slices.npy", a_phantom.voxels)
-    job = {"name": "light", "bundle": str(a_small_bundle.folder), "slices": str(tmp_path / "slices.npy"), "runs": 3,
-           "spacing_mm": [3.1, 3.1], "volume": str(a_phantom_study), "seconds": 0.3, "limit": 9}  # fmt: skip
+    job = {
+        "name": "light",
+        "bundle": str(a_small_bundle.folder),
+        "slices": str(tmp_path / "slices.npy"),
+        "runs": 3,
+        "spacing_mm": [3.1, 3.1],
+        "volume": str(a_phantom_study),
+        "seconds": 0.3,
+        "limit": 9,
+    }
     assert child.main({**job, "measure": False}) == {}
     found = child.main({**job, "measure": True})
     assert np.shape(found["points"]) == (1, 11, 2)

@@ -150,15 +150,21 @@ def test_an_unknown_bundle_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_without_the_training_extra_a_line_says_what_to_install(
-    command: str, a_small_bundle: Bundle, a_phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    a_small_bundle: Bundle,
+    a_phantom_dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     needed = {"train": "safetensors", "evaluate": "matplotlib"}[command]
     for name in [name for name in sys.modules if name.partition(".")[0] == needed]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, needed, None)
-    data = {"train": ["--data", str(a_phantom_dataset)],
-            "evaluate": [str(a_phantom_dataset), "--bundle", str(a_small_bundle.folder)]}[command]  # fmt: skip
+    data = {
+        "train": ["--data", str(a_phantom_dataset)],
+        "evaluate": [str(a_phantom_dataset), "--bundle", str(a_small_bundle.folder)],
+    }[command]
     assert main([command, *data, "--output", str(tmp_path)]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith(f"spine-landmarks: this command needs {needed}")

@@ -83,9 +83,13 @@ def ledger(out: Path) -> list[dict[str, Any]]:
 
 
 def test_a_node_that_is_killed_in_mid_run_costs_no_study_and_none_is_recorded_twice(
-    two_nodes: Any, a_tree: Path, a_small_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    two_nodes: Any,
+    a_tree: Path,
+    a_small_bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     out, log, bundle = tmp_path / "out", tmp_path / "log", str(a_small_bundle.folder)
     monkeypatch.setattr(engine, "Actor", slow_actor(log))
 
@@ -131,8 +135,18 @@ def test_ctrl_c_ends_the_cluster_that_was_started_and_the_run_can_be_gone_on_wit
     if os.name == "nt":
         pytest.skip("Windows has no process groups to interrupt")
     out = tmp_path / "out"
-    arguments = ["predict", str(a_tree), "--recursive", "--output", str(out), "--spacing", "3.1", "--resume",
-                 "--bundle", str(a_small_bundle.folder)]  # fmt: skip
+    arguments = [
+        "predict",
+        str(a_tree),
+        "--recursive",
+        "--output",
+        str(out),
+        "--spacing",
+        "3.1",
+        "--resume",
+        "--bundle",
+        str(a_small_bundle.folder),
+    ]
     code = f"""
 import sys, time
 from pathlib import Path

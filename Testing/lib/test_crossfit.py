@@ -35,8 +35,25 @@ def test_all_slices_are_judged_once_and_the_doubt_goes_into_the_bundle(
     shipped = two_trainings / "shipped"
     shutil.copytree(a_small_bundle.folder, shipped)
     pattern, output = two_trainings / "fold{fold}" / "small", two_trainings / "out"
-    assert main(["calibrate", str(a_phantom_dataset), "--bundles", str(pattern), "--folds", "2", "--into", str(shipped),
-                 "--output", str(output), "--document", str(output / "figures.md")]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "calibrate",
+                str(a_phantom_dataset),
+                "--bundles",
+                str(pattern),
+                "--folds",
+                "2",
+                "--into",
+                str(shipped),
+                "--output",
+                str(output),
+                "--document",
+                str(output / "figures.md"),
+            ]
+        )
+        == 0
+    )
     assert "| L5-S1 |" in (output / "figures.md").read_text()
     assert "needs_review flags" in capsys.readouterr().out
     summary = json.loads((output / "metrics.json").read_text())
@@ -52,8 +69,21 @@ def test_a_bundle_of_another_fold_is_refused(
     (two_trainings / "fold1").rename(two_trainings / "fold0")
     (two_trainings / "fold2").rename(two_trainings / "fold1")
     (two_trainings / "fold0").rename(two_trainings / "fold2")
-    assert main(["calibrate", str(a_phantom_dataset), "--bundles", str(two_trainings / "fold{fold}" / "small"),
-                 "--folds", "2", "--output", str(two_trainings / "out")]) == 2  # fmt: skip
+    assert (
+        main(
+            [
+                "calibrate",
+                str(a_phantom_dataset),
+                "--bundles",
+                str(two_trainings / "fold{fold}" / "small"),
+                "--folds",
+                "2",
+                "--output",
+                str(two_trainings / "out"),
+            ]
+        )
+        == 2
+    )
     assert "to be trained with fold 1 of 2" in capsys.readouterr().err
     assert not (two_trainings / "out").exists()
 
@@ -63,12 +93,38 @@ def test_weights_that_never_saw_the_data_set_may_judge_all_of_it(
 ) -> None:
     run = {"split": "all slices", "data": "another", "extra": {"more": None}}
     (two_trainings / "fold1" / "run.json").write_text(json.dumps(run))
-    assert main(["calibrate", str(a_phantom_dataset), "--bundles", str(two_trainings / "fold1" / "small"),
-                 "--folds", "2", "--output", str(two_trainings / "out")]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "calibrate",
+                str(a_phantom_dataset),
+                "--bundles",
+                str(two_trainings / "fold1" / "small"),
+                "--folds",
+                "2",
+                "--output",
+                str(two_trainings / "out"),
+            ]
+        )
+        == 0
+    )
     run["extra"] = {str(a_phantom_dataset): 0.3}
     (two_trainings / "fold1" / "run.json").write_text(json.dumps(run))
-    assert main(["calibrate", str(a_phantom_dataset), "--bundles", str(two_trainings / "fold1" / "small"),
-                 "--folds", "2", "--output", str(two_trainings / "out")]) == 2  # fmt: skip
+    assert (
+        main(
+            [
+                "calibrate",
+                str(a_phantom_dataset),
+                "--bundles",
+                str(two_trainings / "fold1" / "small"),
+                "--folds",
+                "2",
+                "--output",
+                str(two_trainings / "out"),
+            ]
+        )
+        == 2
+    )
 
 
 def test_the_doubt_that_judges_a_fold_is_fitted_on_the_others(

@@ -84,8 +84,12 @@ def a_spine(**moved: tuple[float, float]) -> LandmarkSet:
     places = {name: (100.0, 20.0 + 20 * row) for row, name in enumerate(LUMBAR11)} | {
         name.replace("_", "-"): xy for name, xy in moved.items()
     }
-    return LandmarkSet(tuple(Landmark(name, "confirmed", pixel_xy=xy) if xy else Landmark(name, "not_visible")
-                             for name, xy in places.items()))  # fmt: skip
+    return LandmarkSet(
+        tuple(
+            Landmark(name, "confirmed", pixel_xy=xy) if xy else Landmark(name, "not_visible")
+            for name, xy in places.items()
+        )
+    )
 
 
 def a_slice(path: Path, seed: int = 0) -> Path:
@@ -128,8 +132,9 @@ def test_pictures_are_added_with_the_csv_and_markups_named_like_them(
     # A picture's own frame: A = -x, S = -y, in mm of 0.5 per pixel.
     marks = tuple(Landmark(m.name, "corrected", (0.0, -m.pixel_xy[0] / 2, -m.pixel_xy[1] / 2)) for m in a_spine())
     write_markups(LandmarkSet(marks), tmp_path / "notes" / "two.mrk.json")
-    said = run("add", a_dataset, tmp_path / "in", "--annotations", tmp_path / "notes", "--spacing", 0.5,
-               "--author", "Bo")  # fmt: skip
+    said = run(
+        "add", a_dataset, tmp_path / "in", "--annotations", tmp_path / "notes", "--spacing", 0.5, "--author", "Bo"
+    )
     assert "one: 10 landmarks by Bo" in said
     store = opened()
     one, two = store.head("one"), store.head("two")
@@ -239,9 +244,14 @@ def test_published_annotations_find_their_dicom_slice_and_turn_with_it(
     (tmp_path / "tree").mkdir()
     stored = mirrored(sorted(series.glob("*"))[2], tmp_path / "tree" / "image7.dcm")
     shutil.copy(sorted(series.glob("*"))[3], tmp_path / "tree" / "image8.dcm")  # of the same study, not annotated
-    points = [{"coord": [stored.Columns - 1 - float(x), float(y)], "zIndex": 7,
-               "tag": {"identification": name, "disc" if "-" in name else "vertebra": "v1"}}
-              for name, (x, y) in zip(LUMBAR11, truth_xy, strict=True)]  # fmt: skip
+    points = [
+        {
+            "coord": [stored.Columns - 1 - float(x), float(y)],
+            "zIndex": 7,
+            "tag": {"identification": name, "disc" if "-" in name else "vertebra": "v1"},
+        }
+        for name, (x, y) in zip(LUMBAR11, truth_xy, strict=True)
+    ]
     annotation = [{"annotator": 54, "data": {"point": points}}]
     image = {"seriesUid": "1", "instanceUid": stored.SOPInstanceUID, "annotation": annotation}
     (tmp_path / "train.json").write_text(json.dumps([{"studyUid": "9", "data": [image]}]))
@@ -387,8 +397,9 @@ def test_what_slicer_saved_beside_the_store_is_read_in(
     save_to_training_set(mine, a_dataset)
     assert opened().history("one") == [mine]  # by opening
     marks = tuple(Landmark(mark.name, "not_visible") for mark in a_spine())
-    new = Revision("knee-7", "Ann", utc_now(), LandmarkSet(marks, slice_index=4),
-                   type(a_study.reference)(str(a_phantom_study)))  # fmt: skip
+    new = Revision(
+        "knee-7", "Ann", utc_now(), LandmarkSet(marks, slice_index=4), type(a_study.reference)(str(a_phantom_study))
+    )
     save_to_training_set(new, a_dataset)
     assert opened().forks() == {}
     assert "knee-7: 1 revisions taken in" in run("import", a_dataset, a_dataset / "revisions")

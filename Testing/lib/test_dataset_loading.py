@@ -177,8 +177,9 @@ def test_a_longer_phantom_data_set_begins_with_the_shorter_one(a_phantom_dataset
 def test_upper_names_are_counted_from_t12_and_lower_ones_from_the_sacrum(bodies: int, own: dict[str, str]) -> None:
     from SpineLandmarksLib.training.phantom.dataset import from_both_ends
 
-    points = {mark.name: mark.pixel_xy for mark in make_phantom(3, slices=1, lumbar_bodies=bodies).landmarks
-              if mark.pixel_xy}  # fmt: skip
+    points = {
+        mark.name: mark.pixel_xy for mark in make_phantom(3, slices=1, lumbar_bodies=bodies).landmarks if mark.pixel_xy
+    }
     named = from_both_ends(points, bodies)
     upper = {name: name for name in LUMBAR11[: 7 if bodies == 5 else 4]}
     assert named == {name: points[there] for name, there in (upper | own).items()}

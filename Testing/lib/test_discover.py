@@ -42,11 +42,15 @@ def found(root: Path, **options: object) -> list[str]:
 
 def test_series_folders_of_one_study_are_one_study_and_a_patient_may_have_several(tmp_path: Path) -> None:
     for name, study in [
-        ("anna/2020/t1/1", "1.1"), ("anna/2020/t1/2", "1.1"), ("anna/2020/t2/1", "1.1"), ("anna/2020/scout/x/1", "1.1"),
+        ("anna/2020/t1/1", "1.1"),
+        ("anna/2020/t1/2", "1.1"),
+        ("anna/2020/t2/1", "1.1"),
+        ("anna/2020/scout/x/1", "1.1"),
         ("anna/2023/t2/1.dcm", "1.2"),
-        ("ben/t1/1", "2.1"), ("ben/t2/1", "2.1"),
+        ("ben/t1/1", "2.1"),
+        ("ben/t2/1", "2.1"),
         ("carl/1", "3.1"),
-    ]:  # fmt: skip
+    ]:
         put_dicom(tmp_path / name, study)
     assert found(tmp_path) == ["anna/2020", "anna/2023/t2", "ben", "carl"]
 

@@ -71,8 +71,10 @@ def test_the_command_writes_metrics_and_report_and_says_the_headline(
 
 
 def test_a_headline_of_nothing_found_has_no_millimetres() -> None:
-    summary = {"bundle": "b@1", "overall": {"median_mm": {"value": None}, "mre_mm": {"value": None},
-                                            "sdr": {"8": {"value": 0.0}}}}  # fmt: skip
+    summary = {
+        "bundle": "b@1",
+        "overall": {"median_mm": {"value": None}, "mre_mm": {"value": None}, "sdr": {"8": {"value": 0.0}}},
+    }
     assert headline(summary) == "b@1: median unknown  MRE unknown  SDR@8 0.0 %"
 
 
@@ -91,8 +93,10 @@ def test_train_leaves_out_whom_evaluate_judges(a_phantom_dataset: Path) -> None:
     assert {row.group for row in learn}.isdisjoint(row.group for row in judge)
     assert len(learn) + len(judge) == 4
     # Some other seed leaves out others.
-    others = [options("evaluate", str(a_phantom_dataset), "--holdout", "2", "--output", "o", "--split-seed", str(n))
-              for n in range(10)]  # fmt: skip
+    others = [
+        options("evaluate", str(a_phantom_dataset), "--holdout", "2", "--output", "o", "--split-seed", str(n))
+        for n in range(10)
+    ]
     groups = {tuple(row.group for row in split_dataset(other, other.dataset, LUMBAR11)[1]) for other in others}
     assert len(groups) > 1
 

@@ -60,12 +60,18 @@ TINY = {
         tiny("seed-direct-small", direct=XCEPTION, direct_loss="mse", preparation=SQUEEZED, ema=0.0),
         tiny("seed-unet-small", UNET, "binary_cross_entropy", preparation=SQUEEZED, ema=0.0),
         tiny("scn-small", {"network": "scn_later", "filters": 4}),
-        tiny("scn-original-small", {"network": "scn_original", "filters": 4}, optimizer="nesterov", learned_sigma=True,
-             learning_rate=1e-6, ema=0.0),
+        tiny(
+            "scn-original-small",
+            {"network": "scn_original", "filters": 4},
+            optimizer="nesterov",
+            learned_sigma=True,
+            learning_rate=1e-6,
+            ema=0.0,
+        ),
         tiny("small", UNET, "softmax_cross_entropy"),
         tiny("default", UNET, "softmax_cross_entropy"),
     )
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +121,17 @@ def test_every_row_judges_every_slice_once_and_products_use_the_networks_that_ar
 ) -> None:
     lines = run_folds(a_study, seed_rows(), 2)
     assert [line.row.key for line in lines] == [
-        "mean-place", "direct", "unet", "unet-chain", "product-fixed", "product-learned", "scn-original", "scn-later",
-        "small", "default",
-    ]  # fmt: skip
+        "mean-place",
+        "direct",
+        "unet",
+        "unet-chain",
+        "product-fixed",
+        "product-learned",
+        "scn-original",
+        "scn-later",
+        "small",
+        "default",
+    ]
     assert sorted(watched.trained) == sorted([*TINY] * 2)
     for line in lines:
         assert line.predictions.image_names == tuple(a_study.annotated)
@@ -207,9 +221,7 @@ def arguments(a_study: Study, kind: str) -> argparse.Namespace:
     return argparse.Namespace(output=a_study.folder, kind=kind, document=None)
 
 
-def test_the_steps_are_those_that_the_minutes_are_enough_for(
-    a_study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_steps_are_those_that_the_minutes_are_enough_for(a_study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """2 minutes at 0.25 s a step are 480 steps, on every fold."""
     monkeypatch.setattr(budget, "seconds_per_step", lambda *_: 0.25)
     assert budget.steps_within(2.0, TINY["default"], None, 11, "cpu") == 480
@@ -284,8 +296,7 @@ def test_more_patients_hold_all_patients_of_fewer(a_study: Study) -> None:
 
 def test_a_curve_has_each_row_at_each_size_on_the_same_patients(a_study: Study, watched: Watched) -> None:
     points = run_curve(a_study, chosen(CURVE_ROWS, ("default", "unet")), 2, (1, 4, 100))
-    assert [(size, line.row.key) for size, line in points] == [
-        (1, "default"), (4, "default"), (1, "unet"), (4, "unet")]  # fmt: skip
+    assert [(size, line.row.key) for size, line in points] == [(1, "default"), (4, "default"), (1, "unet"), (4, "unet")]
     assert [len(groups) for groups in watched.learned] == [1, 4, 1, 4]
     assert len({line.predictions.image_names for _, line in points}) == 1
     drawn = curve_plot([(size, line.row.title, summarize(line.predictions)["overall"]) for size, line in points])
@@ -310,8 +321,10 @@ def test_an_ablation_changes_one_part_at_a_time(
     assert lines["lone-peaks"].predictions.found.all()
     both = {row.group for folder in (a_phantom_dataset, a_study.data) for row in load_annotations([folder], LUMBAR11)}
     judged = set(lines["reference"].predictions.groups)
-    sizes = [json.loads((a_study.folder / "networks" / key / "holdout" / "run.json").read_text())["cases"]
-             for key in ("reference", name, "data-alone")]  # fmt: skip
+    sizes = [
+        json.loads((a_study.folder / "networks" / key / "holdout" / "run.json").read_text())["cases"]
+        for key in ("reference", name, "data-alone")
+    ]
     assert sizes == [12, 8, 4]
     assert len(judged & both) == 2
 
@@ -326,8 +339,16 @@ def test_a_change_of_a_recipe_leaves_the_rest_as_it_was() -> None:
     assert fused.architecture.heatmap == recipe.architecture.heatmap
     assert Detector(fused.architecture, 11).fusion.raw_sigma.requires_grad
     for row in ablation_rows("default", [], None):
-        assert row.key in {"reference", "lone-peaks", "binary-cross-entropy", "no-intensity", "plain-geometry",
-                           "no-geometry", "fused-product", "no-average"}  # fmt: skip
+        assert row.key in {
+            "reference",
+            "lone-peaks",
+            "binary-cross-entropy",
+            "no-intensity",
+            "plain-geometry",
+            "no-geometry",
+            "fused-product",
+            "no-average",
+        }
 
 
 @pytest.fixture
@@ -335,8 +356,14 @@ def a_fold_bundle(a_small_bundle: Bundle, a_study: Study, tmp_path: Path) -> Cal
     """Puts the small bundle where a training of fold 1 would have left it, with the run.json it is given."""
 
     def write(**said) -> str:
-        run = {"data": str(a_study.data), "split": "fold 1 of 2 of 6 patients, split seed 0", "extra": {},
-               "started_from": "open@1", "recipe": to_dict(TINY["default"]), **said}  # fmt: skip
+        run = {
+            "data": str(a_study.data),
+            "split": "fold 1 of 2 of 6 patients, split seed 0",
+            "extra": {},
+            "started_from": "open@1",
+            "recipe": to_dict(TINY["default"]),
+            **said,
+        }
         shutil.copytree(a_small_bundle.folder, tmp_path / "run1" / "fold1", dirs_exist_ok=True)
         (tmp_path / "run1" / "run.json").write_text(json.dumps(run))
         return str(tmp_path / "run{fold}" / "fold{fold}")
@@ -388,12 +415,15 @@ def test_minutes_are_read_from_the_events_of_every_start(tmp_path: Path) -> None
 
 
 OVERALL = {
-    "mre_mm": {"value": 1.523, "low": 1.4, "high": 1.66}, "median_mm": {"value": 1.2, "low": None, "high": None},
-    "sdr": {t: {"value": v, "low": 0.5, "high": 1.0} for t, v in
-            (("2", 0.8), ("2.5", 0.85), ("3", 0.9), ("4", 0.97), ("6", 0.98), ("8", 0.9996))},
+    "mre_mm": {"value": 1.523, "low": 1.4, "high": 1.66},
+    "median_mm": {"value": 1.2, "low": None, "high": None},
+    "sdr": {
+        t: {"value": v, "low": 0.5, "high": 1.0}
+        for t, v in (("2", 0.8), ("2.5", 0.85), ("3", 0.9), ("4", 0.97), ("6", 0.98), ("8", 0.9996))
+    },
     "level_shift_rate": {"value": 0.0002, "low": 0.0, "high": 0.001},
     "images_within_8_mm": {"value": 1.0, "low": 0.9, "high": 1.0},
-}  # fmt: skip
+}
 TWO = (
     Training("u", "256 x 256 squeezed", "adam 0.001 cosine", 4, 300, 1.0, 2_000_000),
     Training("d", "160 x 160 squeezed", "adam 0.001 cosine", 8, 200, 1.25, 20_500_000),
@@ -473,11 +503,22 @@ def test_all_experiments_may_share_one_folder(
     assert main(["experiment", "ablation", *common, "--rows", "reference", "--holdout", "2"]) == 0
     text = page.read_text("utf-8")
     assert [line for line in text.splitlines() if line.endswith(":begin -->")] == [
-        "<!-- seeds:begin -->", "<!-- curve:begin -->", "<!-- ablation:begin -->"]  # fmt: skip
+        "<!-- seeds:begin -->",
+        "<!-- curve:begin -->",
+        "<!-- ablation:begin -->",
+    ]
     assert text.count("| our default, 3 |") == 2
     assert (page.parent / "images" / "learning-curve.svg").is_file()
     assert "(images/learning-curve.svg)" in text
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "seeds", "seeds.json", "seeds.md", "curve", "curve.json", "curve.md", "images", "ablation", "ablation.json",
+        "seeds",
+        "seeds.json",
+        "seeds.md",
+        "curve",
+        "curve.json",
+        "curve.md",
+        "images",
+        "ablation",
+        "ablation.json",
         "ablation.md",
-    }  # fmt: skip
+    }

@@ -20,9 +20,7 @@ SEED = Architecture(
     heatmap_loss="binary_cross_entropy",
     direct_size=96,
 )
-SCN = Architecture(
-    heatmap={"network": "scn_later", "filters": 4}, heatmap_loss="mean_squared_error", peak_radius=8
-)
+SCN = Architecture(heatmap={"network": "scn_later", "filters": 4}, heatmap_loss="mean_squared_error", peak_radius=8)
 
 
 @pytest.mark.parametrize("architecture", [SEED, SCN], ids=["seed", "scn"])

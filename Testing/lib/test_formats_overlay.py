@@ -104,10 +104,7 @@ def test_labels_of_close_points_do_not_lie_on_each_other() -> None:
     assert rows == [70.0, 10.0, 30.0, 50.0]
 
 
-@pytest.mark.parametrize(
-    ("confidence", "colour"),
-    [(1.0, 0), (0.9, 0), (0.89, 1), (0.5, 1), (0.49, 2), (0.0, 2)],
-)
+@pytest.mark.parametrize(("confidence", "colour"), [(1.0, 0), (0.9, 0), (0.89, 1), (0.5, 1), (0.49, 2), (0.0, 2)])
 def test_the_colour_says_the_confidence(confidence: float, colour: int) -> None:
     landmark = Landmark("L1", pixel_xy=(1.0, 1.0), confidence=confidence)
     assert overlay._colour(landmark) == overlay_caption.SCALE[colour][1]

@@ -133,18 +133,35 @@ def test_the_json_contract_is_kept_to_the_letter(a_result: LandmarkSet, tmp_path
     write_json(a_result, tmp_path / "a.json")
     content = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert list(content) == [
-        "input", "series_uid", "slice_index", "spacing_mm", "bundle", "runtime_s", "warnings", "landmarks",
+        "input",
+        "series_uid",
+        "slice_index",
+        "spacing_mm",
+        "bundle",
+        "runtime_s",
+        "warnings",
+        "landmarks",
         "needs_review",
-    ]  # fmt: skip
+    ]
     assert content["landmarks"][0] == {
-        "name": "T12-L1", "status": "out_of_view", "position_ras_mm": None, "pixel_xy": None, "confidence": None,
-        "radius95_mm": None, "needs_review": None,
-    }  # fmt: skip
+        "name": "T12-L1",
+        "status": "out_of_view",
+        "position_ras_mm": None,
+        "pixel_xy": None,
+        "confidence": None,
+        "radius95_mm": None,
+        "needs_review": None,
+    }
     # Pixel (20, 40) of slice 3: R = 10 + 0.3*20 + 3.2*3, A = 20 - 0.4*20 + 2.4*3, S = 30 - 0.8*40.
     assert content["landmarks"][1] == {
-        "name": "L1", "status": "predicted", "position_ras_mm": [25.6, 19.2, -2.0], "pixel_xy": [20.0, 40.0],
-        "confidence": 0.97, "radius95_mm": 3.1, "needs_review": None,
-    }  # fmt: skip
+        "name": "L1",
+        "status": "predicted",
+        "position_ras_mm": [25.6, 19.2, -2.0],
+        "pixel_xy": [20.0, 40.0],
+        "confidence": 0.97,
+        "radius95_mm": 3.1,
+        "needs_review": None,
+    }
     assert content["runtime_s"] == 0.412
     assert "é" in content["input"]
 
@@ -156,9 +173,7 @@ def test_the_csv_says_its_frame_in_its_columns(a_result: LandmarkSet, tmp_path: 
         "label,r_mm,a_mm,s_mm,pixel_x,pixel_y,slice,spacing_x_mm,spacing_y_mm,confidence,radius95_mm,status"
     )
     assert text.splitlines()[1] == "T12-L1,,,,,,3,0.500000,0.800000,,,out_of_view"
-    assert text.splitlines()[2] == (
-        "L1,25.600,19.200,-2.000,20.000,40.000,3,0.500000,0.800000,0.9700,3.100,predicted"
-    )
+    assert text.splitlines()[2] == ("L1,25.600,19.200,-2.000,20.000,40.000,3,0.500000,0.800000,0.9700,3.100,predicted")
     assert "\r" not in text
 
 

@@ -129,8 +129,11 @@ def test_what_slicer_saves_is_read_back_in_either_frame(
     back = read_markups(tmp_path / "theirs.mrk.json")
     for landmark, expected in zip(back, a_result, strict=True):
         assert (landmark.name, landmark.status, landmark.confidence, landmark.radius95_mm) == (
-            expected.name, expected.status, expected.confidence, expected.radius95_mm,
-        )  # fmt: skip
+            expected.name,
+            expected.status,
+            expected.confidence,
+            expected.radius95_mm,
+        )
         if expected.position_ras_mm is not None:
             np.testing.assert_allclose(landmark.position_ras_mm or (), expected.position_ras_mm, atol=1e-6, rtol=0)
 
@@ -150,9 +153,7 @@ def test_points_that_a_person_placed_in_slicer_are_corrected_ones(
     assert back["L5"].status == "not_visible"
 
 
-def test_a_point_moved_in_slicer_comes_back_moved(
-    markups_logic: Any, a_result: LandmarkSet, tmp_path: Path
-) -> None:
+def test_a_point_moved_in_slicer_comes_back_moved(markups_logic: Any, a_result: LandmarkSet, tmp_path: Path) -> None:
     write_markups(a_result, tmp_path / "a.mrk.json")
     node = load(markups_logic, tmp_path / "a.mrk.json")
     node.SetNthControlPointPositionWorld(5, -7.25, 8.5, 9.75)

@@ -137,8 +137,7 @@ def test_the_few_points_beyond_the_volume_are_out_of_view(a_set: LandmarkSet, tm
 
 
 @pytest.mark.parametrize(
-    ("system", "expected"),
-    [("RAS", (1, 2, 3)), ("0", (1, 2, 3)), ("LPS", (-1, -2, 3)), ("1", (-1, -2, 3))],
+    ("system", "expected"), [("RAS", (1, 2, 3)), ("0", (1, 2, 3)), ("LPS", (-1, -2, 3)), ("1", (-1, -2, 3))]
 )
 def test_each_way_to_name_the_frame_of_an_fcsv_is_understood(
     tmp_path: Path, system: str, expected: tuple[float, ...]
@@ -173,9 +172,7 @@ LINE = "1,1,2,3,0,0,0,1,1,1,0,L1,,"
         ("RAS", f"{LINE}\n{LINE}", "L1 more than once"),
     ],
 )
-def test_an_fcsv_that_breaks_its_format_says_where(
-    tmp_path: Path, system: str | None, line: str, message: str
-) -> None:
+def test_an_fcsv_that_breaks_its_format_says_where(tmp_path: Path, system: str | None, line: str, message: str) -> None:
     with pytest.raises(FormatError, match=message):
         read_fcsv(an_fcsv(tmp_path / "a.fcsv", line, system=system))
 

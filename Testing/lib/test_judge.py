@@ -21,10 +21,17 @@ def spines(patients: int, images_each: int = 1) -> Predictions:
     truth[..., 0], truth[..., 1] = 100.0, 30 + 15.0 * np.arange(11)
     yes = np.ones((count, 11), dtype=np.bool_)
     return Predictions(
-        truth, truth, yes, yes, np.ones((count, 2)), np.full((count, 11), 0.9), np.full((count, 11), 3.0),
-        np.array([f"patient{row // images_each}" for row in range(count)]), LUMBAR11,
+        truth,
+        truth,
+        yes,
+        yes,
+        np.ones((count, 2)),
+        np.full((count, 11), 0.9),
+        np.full((count, 11), 3.0),
+        np.array([f"patient{row // images_each}" for row in range(count)]),
+        LUMBAR11,
         tuple(f"image{row}" for row in range(count)),
-    )  # fmt: skip
+    )
 
 
 def off(predictions: Predictions, rows: list[int], mm: float, columns: int = 11) -> Predictions:
@@ -90,9 +97,7 @@ def test_images_of_one_patient_are_drawn_together() -> None:
     """Five bad images of one patient leave the interval wider than five of five patients."""
     new = off(spines(12, images_each=5), [0, 1, 2, 3, 4], 5.0)
     apart = replace(new, groups=np.array([f"patient{row}" for row in range(60)]))
-    together, spread = (
-        judge(replace(spines(12, 5), groups=one.groups), one).sdr4.low for one in (new, apart)
-    )  # fmt: skip
+    together, spread = (judge(replace(spines(12, 5), groups=one.groups), one).sdr4.low for one in (new, apart))
     assert together < spread < 0
     # Drawn 12 times of 12, one patient comes three times or more in 1 of 13 draws, four times or more in 1 of 60.
     assert together == pytest.approx(-3 / 12)

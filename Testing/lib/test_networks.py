@@ -12,12 +12,7 @@ pytest.importorskip("monai", reason="the networks need the 'train' extra")
 
 from torch import nn  # noqa: E402
 
-from SpineLandmarksLib.networks.scn import (  # noqa: E402
-    LearnedSigma,
-    SpatialConfigurationNet,
-    scn_later,
-    scn_original,
-)
+from SpineLandmarksLib.networks.scn import LearnedSigma, SpatialConfigurationNet, scn_later, scn_original  # noqa: E402
 from SpineLandmarksLib.networks.xception import ResidualBlock, SeparableConv2d, Xception  # noqa: E402
 
 LANDMARKS = 5

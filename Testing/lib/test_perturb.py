@@ -8,10 +8,27 @@ import pytest
 from SpineLandmarksLib.training.perturb import PERTURBATIONS, Perturbation, View, coarsen, crop, flip, rotate
 
 BY_NAME = {each.name: each for each in PERTURBATIONS}
-MOVES_PIXELS = ("rotation", "quarter turn", "front for back", "crop at the top", "crop at the bottom",
-                "crop at both sides", "larger pixels", "thick rows")  # fmt: skip
-CHANGES_VALUES = ("inverted contrast", "gamma", "random contrast curve", "Gaussian noise", "Rician noise", "bias field",
-                  "blur", "ghosts", "metal")  # fmt: skip
+MOVES_PIXELS = (
+    "rotation",
+    "quarter turn",
+    "front for back",
+    "crop at the top",
+    "crop at the bottom",
+    "crop at both sides",
+    "larger pixels",
+    "thick rows",
+)
+CHANGES_VALUES = (
+    "inverted contrast",
+    "gamma",
+    "random contrast curve",
+    "Gaussian noise",
+    "Rician noise",
+    "bias field",
+    "blur",
+    "ghosts",
+    "metal",
+)
 CHANGES_SPACING = ("wrong spacing", "unknown spacing")
 
 

@@ -116,11 +116,7 @@ def test_contrast_changes_brightness_but_neither_anatomy_nor_truth() -> None:
 
 @pytest.mark.parametrize(
     ("bodies", "missing", "further"),
-    [
-        (4, ("L4-L5", "L5", "L5-S1"), ("L4-S1",)),
-        (5, (), ()),
-        (6, ("L5-S1",), ("L5-L6", "L6", "L6-S1")),
-    ],
+    [(4, ("L4-L5", "L5", "L5-S1"), ("L4-S1",)), (5, (), ()), (6, ("L5-S1",), ("L5-L6", "L6", "L6-S1"))],
 )
 def test_a_count_of_lumbar_bodies_decides_which_names_exist(
     bodies: int, missing: tuple[str, ...], further: tuple[str, ...]

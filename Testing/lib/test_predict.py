@@ -140,12 +140,26 @@ def test_the_json_has_the_fields_of_the_contract(
     FORMATS["json"](found, tmp_path / "found.json")
     written = json.loads((tmp_path / "found.json").read_text())
     assert list(written) == [
-        "input", "series_uid", "slice_index", "spacing_mm", "bundle", "runtime_s", "warnings", "landmarks",
+        "input",
+        "series_uid",
+        "slice_index",
+        "spacing_mm",
+        "bundle",
+        "runtime_s",
+        "warnings",
+        "landmarks",
         "needs_review",
-    ]  # fmt: skip
+    ]
     for mark in written["landmarks"]:
-        assert list(mark) == ["name", "status", "position_ras_mm", "pixel_xy", "confidence", "radius95_mm",
-                              "needs_review"]  # fmt: skip
+        assert list(mark) == [
+            "name",
+            "status",
+            "position_ras_mm",
+            "pixel_xy",
+            "confidence",
+            "radius95_mm",
+            "needs_review",
+        ]
     assert [mark["name"] for mark in written["landmarks"]] == list(LUMBAR11)
     first, last = written["landmarks"][0], written["landmarks"][-1]
     assert (first["status"], first["position_ras_mm"], first["pixel_xy"]) == ("out_of_view", None, None)
@@ -174,9 +188,7 @@ def test_what_the_calibration_calls_unlike_is_warned_of_and_needs_review(
     assert (found.needs_review, found["L3"].needs_review) == (True, False)
 
 
-def test_a_body_more_or_less_is_warned_of(
-    a_bundle_in_memory: Bundle, an_oracle: Any, a_phantom_study: Path
-) -> None:
+def test_a_body_more_or_less_is_warned_of(a_bundle_in_memory: Bundle, an_oracle: Any, a_phantom_study: Path) -> None:
     limit = replace(a_bundle_in_memory, calibration=replace(a_bundle_in_memory.calibration, anomaly_above=-1.0))
     _, found = predict(a_phantom_study, Localizer(limit, an_oracle))
     assert any(warning.startswith("There may be six bodies") for warning in found.warnings)
@@ -290,9 +302,7 @@ def test_progress_is_told_and_can_end_the_work(a_localizer: Localizer, an_oracle
 
 
 @pytest.mark.parametrize("seed", [1, 7, 23])
-def test_the_demo_spine_is_found_through_dicom(
-    the_shipped_localizer: Localizer, tmp_path: Path, seed: int
-) -> None:
+def test_the_demo_spine_is_found_through_dicom(the_shipped_localizer: Localizer, tmp_path: Path, seed: int) -> None:
     phantom = make_phantom(seed, contrast="T2")
     study = write_dicom_series(phantom, tmp_path / "dicom", description="SAG T2")
     _, found = predict(study, the_shipped_localizer)

@@ -127,10 +127,20 @@ def test_an_unknown_setting_is_told_with_its_place_and_the_known_ones():
 
 @pytest.mark.parametrize(
     "values",
-    [{"count": 1.5}, {"count": True}, {"flag": 1}, {"word": 3}, {"inner": None}, {"any_length": "12"},
-     {"any_length": [1, "x"]}, {"maybe": 3}, {"inner": {"pair": [1, 2, 3]}}, {"inner": {"share": float("inf")}},
-     {"inner": {"share": None}}],
-)  # fmt: skip
+    [
+        {"count": 1.5},
+        {"count": True},
+        {"flag": 1},
+        {"word": 3},
+        {"inner": None},
+        {"any_length": "12"},
+        {"any_length": [1, "x"]},
+        {"maybe": 3},
+        {"inner": {"pair": [1, 2, 3]}},
+        {"inner": {"share": float("inf")}},
+        {"inner": {"share": None}},
+    ],
+)
 def test_a_setting_of_the_wrong_kind_is_refused(values):
     with pytest.raises(RecipeError, match=r"here, .*expected"):
         from_dict(Outer, values, "here")

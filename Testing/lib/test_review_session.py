@@ -235,7 +235,7 @@ REFUSED: dict[str, Callable[[Session], Any]] = {
     "expected the landmarks T12-L1": lambda s: s.merge_relocalized(LandmarkSet((Landmark("L1"),))),
     "Expected the landmarks T12-L1": lambda s: s.import_points(LandmarkSet((Landmark("L1"),))),
     "one of T12-L1": lambda s: s.next_doubtful("L6"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", REFUSED)
@@ -325,8 +325,10 @@ def test_a_record_says_who_when_what_how_long_and_from_where_to_where(a_session:
     assert correction.when == START + timedelta(seconds=20)  # the clock was looked at when the session began
     (change,) = correction.changes
     assert (change.before, change.after, change.original) == (
-        a_session.original["L3"], a_session["L3"], a_session.original["L3"],
-    )  # fmt: skip
+        a_session.original["L3"],
+        a_session["L3"],
+        a_session.original["L3"],
+    )
     a_session.author = "B. Reader"
     again = a_session.move("L3", at(91, 116))
     assert again is not None
@@ -386,9 +388,13 @@ def test_undo_and_redo_are_records_too_and_a_new_step_ends_redo(a_session: Sessi
     assert not a_session.can_redo()
     assert a_session.redo() is None
     assert [(event.what, event.note) for event in a_session.events] == [
-        ("confirm", ""), ("shift_chain", "1 towards the head"), ("undo", "shift_chain"), ("undo", "confirm"),
-        ("redo", "confirm"), ("mark_not_visible", ""),
-    ]  # fmt: skip
+        ("confirm", ""),
+        ("shift_chain", "1 towards the head"),
+        ("undo", "shift_chain"),
+        ("undo", "confirm"),
+        ("redo", "confirm"),
+        ("mark_not_visible", ""),
+    ]
 
 
 def test_a_comment_is_recorded_and_undo_passes_it_by(a_session: Session) -> None:
@@ -547,8 +553,21 @@ def test_a_record_whose_parts_are_of_different_landmarks_is_refused(a_session: S
 
 def test_the_session_needs_neither_torch_nor_any_reader_nor_a_database() -> None:
     review = ["session", "session_file", "training_set", "measurements", "import_file", "revision", "frame"]
-    heavy = ["torch", "monai", "matplotlib", "SimpleITK", "nibabel", "pydicom", "PIL", "onnxruntime", "sqlalchemy",
-             "scipy", "vtk", "slicer", "qt"]  # fmt: skip
+    heavy = [
+        "torch",
+        "monai",
+        "matplotlib",
+        "SimpleITK",
+        "nibabel",
+        "pydicom",
+        "PIL",
+        "onnxruntime",
+        "sqlalchemy",
+        "scipy",
+        "vtk",
+        "slicer",
+        "qt",
+    ]
     modules = ", ".join(f"SpineLandmarksLib.review.{name}" for name in review)
     code = f"import sys, {modules}; print(*[name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -30,8 +30,10 @@ def annotation(name):
 
 
 def found(*xy, warnings=(), review=False):
-    marks = [Landmark(n, "out_of_view") if p is None else Landmark(n, "predicted", None, p)
-             for n, p in zip(NAMES, xy, strict=True)]  # fmt: skip
+    marks = [
+        Landmark(n, "out_of_view") if p is None else Landmark(n, "predicted", None, p)
+        for n, p in zip(NAMES, xy, strict=True)
+    ]
     return LandmarkSet(tuple(marks), warnings=warnings, needs_review=review)
 
 
@@ -49,16 +51,30 @@ def values(*sets, views):
 
 def test_a_point_outside_the_picture_is_right_when_called_out_of_view(a_view: View) -> None:
     right = values(found((50, 20), (50, 50), (50, 80), None), views=[a_view])
-    assert right == {"sdr_4": 1.0, "sdr_8": 1.0, "level_shift": 0.0, "outside": 0.25, "out_of_view": 0.25,
-                     "warned": 0.0, "review": 0.0, "silent": 0.0}  # fmt: skip
+    assert right == {
+        "sdr_4": 1.0,
+        "sdr_8": 1.0,
+        "level_shift": 0.0,
+        "outside": 0.25,
+        "out_of_view": 0.25,
+        "warned": 0.0,
+        "review": 0.0,
+        "silent": 0.0,
+    }
 
 
 def test_a_point_outside_the_picture_that_is_put_inside_is_wrong(a_view: View) -> None:
     """The last point is put 15 mm from its truth and 14.5 from that of the one above: a level shift."""
     assert values(found((50, 20), (50, 50), (50, 80), (50, 94.5)), views=[a_view]) == {
-        "sdr_4": 0.75, "sdr_8": 0.75, "level_shift": 0.25, "outside": 0.25, "out_of_view": 0.0,
-        "warned": 0.0, "review": 0.0, "silent": 1.0,
-    }  # fmt: skip
+        "sdr_4": 0.75,
+        "sdr_8": 0.75,
+        "level_shift": 0.25,
+        "outside": 0.25,
+        "out_of_view": 0.0,
+        "warned": 0.0,
+        "review": 0.0,
+        "silent": 1.0,
+    }
 
 
 def test_a_point_inside_the_picture_that_is_called_out_of_view_is_wrong(a_view: View) -> None:
@@ -77,15 +93,21 @@ def test_an_image_is_silent_when_it_is_wrong_and_not_flagged(a_view: View) -> No
     """Of eight: wrong; wrong with a warning only (two are silent); wrong, warned of and flagged; the rest is right."""
     right, wrong = ((50, 20), (50, 50), (50, 80), None), ((50, 20), (50, 80), (50, 80), None)
     told = ("Out of view: L2-L3",)
-    sets = [found(*wrong), found(*wrong, warnings=told), found(*wrong, warnings=told, review=True),
-            found(*right, warnings=told), *(found(*right) for _ in range(4))]  # fmt: skip
+    sets = [
+        found(*wrong),
+        found(*wrong, warnings=told),
+        found(*wrong, warnings=told, review=True),
+        found(*right, warnings=told),
+        *(found(*right) for _ in range(4)),
+    ]
     got = values(*sets, views=[a_view] * 8)
     assert (got["warned"], got["review"], got["silent"]) == (3 / 8, 1 / 8, 2 / 8)
 
 
 def test_a_slice_is_told_its_spacing_and_read_without_warnings(a_phantom_dataset: Path) -> None:
-    row = load_annotations([a_phantom_dataset], ("T12-L1", "L1", "L1-L2", "L2", "L2-L3", "L3", "L3-L4", "L4", "L4-L5",
-                                                 "L5", "L5-S1"))[0]  # fmt: skip
+    row = load_annotations(
+        [a_phantom_dataset], ("T12-L1", "L1", "L1-L2", "L2", "L2-L3", "L3", "L3-L4", "L4", "L4-L5", "L5", "L5-S1")
+    )[0]
     view = view_of(row, ("L3", "L1"))
     assert view.told_mm == view.spacing_mm == row.spacing_mm
     assert view.points_xy.tolist() == [list(row.points_xy["L3"]), list(row.points_xy["L1"])]
@@ -107,9 +129,12 @@ def test_every_condition_has_its_row_after_the_slices_as_they_are(
     seen = []
     table = robustness(a_localizer, rows, lambda done, total: seen.append((done, total)))
     assert [(row["perturbation"], row["strength"]) for row in table] == [
-        ("none", ""), ("front for back", ""), ("wrong spacing", "off by 10%"), ("wrong spacing", "off by 25%"),
+        ("none", ""),
+        ("front for back", ""),
+        ("wrong spacing", "off by 10%"),
+        ("wrong spacing", "off by 25%"),
         ("wrong spacing", "off by 50%"),
-    ]  # fmt: skip
+    ]
     assert seen == [(n, 5) for n in range(1, 6)]
     assert table == robustness(a_localizer, rows)
 
@@ -133,10 +158,18 @@ def test_an_untold_spacing_hides_no_point_and_a_flip_fools_one_that_knows_the_an
 
 def test_the_table_has_a_line_a_condition_and_says_what_it_stands_on() -> None:
     known, unknown = {"value": 0.9667, "low": 0.9, "high": 1.0}, {"value": None, "low": None, "high": None}
-    rows = [{"perturbation": "blur", "strength": "sigma 1 mm", **{figure: known for figure in FIGURES}},
-            {"perturbation": "x", "strength": "", **{figure: unknown for figure in FIGURES}}]
-    about = {"bundle": "b@1", "data": "d", "images": 30, "split": "all slices", "millimetres": "estimated",
-             "definitions": {"warned": "somebody is told"}}  # fmt: skip
+    rows = [
+        {"perturbation": "blur", "strength": "sigma 1 mm", **{figure: known for figure in FIGURES}},
+        {"perturbation": "x", "strength": "", **{figure: unknown for figure in FIGURES}},
+    ]
+    about = {
+        "bundle": "b@1",
+        "data": "d",
+        "images": 30,
+        "split": "all slices",
+        "millimetres": "estimated",
+        "definitions": {"warned": "somebody is told"},
+    }
     text = as_markdown(rows, about)
     assert "| blur | sigma 1 mm | 96.7 | 96.7 | 96.7 | 96.7 | 96.7 | 96.7 | 96.7 | 96.7 |" in text
     assert "| x |  | - | - | - | - | - | - | - | - |" in text
@@ -146,9 +179,12 @@ def test_the_table_has_a_line_a_condition_and_says_what_it_stands_on() -> None:
 
 
 def test_the_command_writes_its_files_and_its_section(
-    a_small_bundle: Bundle, a_phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    a_small_bundle: Bundle,
+    a_phantom_dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(module, "PERTURBATIONS", TWO_WAYS[:1])
     document = tmp_path / "benchmarks.md"
     document.write_text("# Benchmarks\n")

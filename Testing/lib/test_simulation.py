@@ -28,8 +28,23 @@ def seven_spines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def simulate(data: Path, bundle: Bundle, output: Path, minutes: float = 10, steps: int = 1, *more: str) -> int:
     numbers = {"start": 2, "step": 2, "until": 4, "seeds": 1, "steps": steps, "holdout": 2}
     arguments = [f"--{name}={value}" for name, value in numbers.items()]
-    return main(["dataset", "simulate", str(data), "--bundle", str(bundle.folder), "--output", str(output),
-                 "--minutes", str(minutes), "--device", "cpu", *arguments, *more])  # fmt: skip
+    return main(
+        [
+            "dataset",
+            "simulate",
+            str(data),
+            "--bundle",
+            str(bundle.folder),
+            "--output",
+            str(output),
+            "--minutes",
+            str(minutes),
+            "--device",
+            "cpu",
+            *arguments,
+            *more,
+        ]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +115,11 @@ def three_seeds() -> list[Round]:
     """Queue minus random at 30 studies: -0.1, -0.2 and -0.3 mm."""
     rounds = [a_round(0, "base", 0, 5.0)]
     for seed in range(3):
-        rounds += [a_round(seed, "start", 15, 4.0), a_round(seed, "random", 30, 3.0),
-                   a_round(seed, "queue", 30, 2.9 - seed / 10)]  # fmt: skip
+        rounds += [
+            a_round(seed, "start", 15, 4.0),
+            a_round(seed, "random", 30, 3.0),
+            a_round(seed, "queue", 30, 2.9 - seed / 10),
+        ]
     return rounds
 
 
@@ -111,8 +129,12 @@ def test_orders_are_compared_within_each_seed(three_seeds: list[Round]) -> None:
     # Standard deviation 0.1 over three seeds; Student's t of 2 degrees of freedom is 4.303.
     assert (mean, low, high) == pytest.approx((-0.2, -0.2 - 0.2484, -0.2 + 0.2484), abs=1e-3)
     assert verdict(three_seeds).endswith("the queue is not shown to beat a random order.")
-    assert verdict([*three_seeds, *(a_round(seed, *rest) for seed in range(3, 9) for rest in (
-        ("random", 30, 3.0), ("queue", 30, 2.8)))]).endswith("the queue is better.")  # fmt: skip
+    assert verdict(
+        [
+            *three_seeds,
+            *(a_round(seed, *rest) for seed in range(3, 9) for rest in (("random", 30, 3.0), ("queue", 30, 2.8))),
+        ]
+    ).endswith("the queue is better.")
     assert verdict(three_seeds[:4]).endswith("-0.10 mm of MRE over 1 seeds: one seed cannot tell.")
     assert verdict(three_seeds[:1]) == "No round was played by both orders yet."
 
@@ -130,8 +152,11 @@ def test_the_gain_from_the_first_to_the_last_round_is_told(three_seeds: list[Rou
 def test_the_table_has_mean_and_range_over_the_seeds(three_seeds: list[Round]) -> None:
     lines = table(three_seeds, Settings("data", "bundle", until=30, seeds=3)).splitlines()
     assert [line.split("|")[1:4] for line in lines[2:]] == [
-        [" 0 ", " - ", " 1 "], [" 15 ", " random ", " 3 "], [" 30 ", " queue ", " 3 "], [" 30 ", " random ", " 3 "],
-    ]  # fmt: skip
+        [" 0 ", " - ", " 1 "],
+        [" 15 ", " random ", " 3 "],
+        [" 30 ", " queue ", " 3 "],
+        [" 30 ", " random ", " 3 "],
+    ]
     assert "| 2.80 (2.70 to 2.90) |" in lines[4]
     assert sorted(series(three_seeds, "random")) == [0, 15, 30]
 

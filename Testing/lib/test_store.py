@@ -54,20 +54,48 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        made = self._run("initdb", "-D", str(self.folder / "data"), "-U", "tester", "-A", "trust", "--no-sync",
-                         "--no-locale", "-E", "UTF8")  # fmt: skip
+        made = self._run(
+            "initdb",
+            "-D",
+            str(self.folder / "data"),
+            "-U",
+            "tester",
+            "-A",
+            "trust",
+            "--no-sync",
+            "--no-locale",
+            "-E",
+            "UTF8",
+        )
         assert made.wait() == 0, made.stdout.read()
         made.stdout.close()
         self.start()
 
     def _run(self, program: str, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([self.programs / program, *arguments], user=self.user, cwd=self.folder, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+        return subprocess.Popen(
+            [self.programs / program, *arguments],
+            user=self.user,
+            cwd=self.folder,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
 
     def start(self) -> None:
         log = (self.folder / "log").open("w")
-        command = [self.programs / "postgres", "-D", self.folder / "data", "-h", "127.0.0.1", "-p", str(self.port),
-                   "-k", self.folder, "-c", "fsync=off"]  # fmt: skip
+        command = [
+            self.programs / "postgres",
+            "-D",
+            self.folder / "data",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-k",
+            self.folder,
+            "-c",
+            "fsync=off",
+        ]
         self.process = subprocess.Popen(command, user=self.user, cwd=self.folder, stdout=log, stderr=log)
         log.close()
         for _ in range(300):
@@ -140,10 +168,21 @@ def add_study(store: Store, key: str = "case-1", grey: int = 7) -> Study:
 
 def revision(study: Study, author: str = "Ann", parent: str | None = None, seconds: float = 0.0, **fields) -> Revision:
     """L3 at column 10, row 20; the rest not visible. With 2 x 3 mm pixels of a picture that is A -20, S -60."""
-    points = [Landmark(name, "confirmed", (0.0, -20.0, -60.0), (10.0, 20.0)) if name == "L3" else
-              Landmark(name, "not_visible") for name in LUMBAR11]  # fmt: skip
-    return Revision(study.key, author, NOON, LandmarkSet(tuple(points), input="case", slice_index=0, **fields),
-                    study.reference, parent, seconds)  # fmt: skip
+    points = [
+        Landmark(name, "confirmed", (0.0, -20.0, -60.0), (10.0, 20.0))
+        if name == "L3"
+        else Landmark(name, "not_visible")
+        for name in LUMBAR11
+    ]
+    return Revision(
+        study.key,
+        author,
+        NOON,
+        LandmarkSet(tuple(points), input="case", slice_index=0, **fields),
+        study.reference,
+        parent,
+        seconds,
+    )
 
 
 @pytest.fixture
@@ -369,11 +408,14 @@ def a_store_of_version_1(tmp_path: Path) -> tuple[Path, list[Revision]]:
     ends = [revision(study, author) for author in ("Ann", "Bo")]
     connection = sqlite3.connect(tmp_path / FILE)
     connection.executescript(V1)
-    connection.execute("INSERT INTO studies VALUES (?, ?, ?, ?)",
-                       ("case-1", "p1", "0" * 64, json.dumps(study.as_json())))  # fmt: skip
+    connection.execute(
+        "INSERT INTO studies VALUES (?, ?, ?, ?)", ("case-1", "p1", "0" * 64, json.dumps(study.as_json()))
+    )
     for one in ends:
-        connection.execute("INSERT INTO revisions VALUES (NULL, ?, 'case-1', NULL, ?, ?, NULL, 0, ?)",
-                           (one.id, one.author, one.time.isoformat(), json.dumps(one.as_json())))  # fmt: skip
+        connection.execute(
+            "INSERT INTO revisions VALUES (NULL, ?, 'case-1', NULL, ?, ?, NULL, 0, ?)",
+            (one.id, one.author, one.time.isoformat(), json.dumps(one.as_json())),
+        )
     connection.commit()
     connection.close()
     return tmp_path, ends
@@ -468,8 +510,9 @@ def test_a_folder_that_may_only_be_read_shows_what_it_holds_and_refuses_to_write
     store = open_store(folder)
     store.save(revision(add_study(store)))
     store.close()
-    done = subprocess.run([sys.executable, "-c", READ_ONLY, str(folder)], cwd=ROOT, text=True, capture_output=True,
-                          check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ONLY, str(folder)], cwd=ROOT, text=True, capture_output=True, check=False
+    )
     folder.chmod(0o755)
     shutil.rmtree(folder)
     assert done.returncode == 0, done.stderr

@@ -35,8 +35,13 @@ def found(*xy: tuple[float, float] | None, warnings: tuple[str, ...] = (), revie
 def test_right_is_near_in_the_picture_and_absent_beyond_it(a_view: View) -> None:
     right = ((51, 23), (50, 40), (50, 60), None)  # 2 (1, 3) pixels: 6.3 mm
     assert figures([a_view], [found(*right)]) == {
-        "n": 1, "right": 1.0, "warned": 0.0, "silent": 0.0, "invented": 0.0, "dropped": 0.0
-    }  # fmt: skip
+        "n": 1,
+        "right": 1.0,
+        "warned": 0.0,
+        "silent": 0.0,
+        "invented": 0.0,
+        "dropped": 0.0,
+    }
     both = figures([a_view, a_view], [found(*right[:3], (50, 90)), found(None, None, *right[2:])])
     assert (both["invented"], both["dropped"]) == (1 / 2, 2 / 6)
     for wrong in (((50, 25), *right[1:]), (*right[:3], (50, 90)), (None, *right[1:])):
@@ -82,8 +87,22 @@ def test_the_command_writes_its_files_and_its_section(
     monkeypatch.setattr(module, "MADE_UP", 1)
     monkeypatch.setattr(module, "made_up", lambda: {"uniform noise": made_up()["uniform noise"]})
     document = tmp_path / "figures.md"
-    assert main(["experiment", "strange", str(a_phantom_dataset), "--bundle", str(a_small_bundle.folder), "--output",
-                 str(tmp_path / "out"), "--document", str(document)]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "experiment",
+                "strange",
+                str(a_phantom_dataset),
+                "--bundle",
+                str(a_small_bundle.folder),
+                "--output",
+                str(tmp_path / "out"),
+                "--document",
+                str(document),
+            ]
+        )
+        == 0
+    )
     rows = {row["picture"]: row for row in json.loads((tmp_path / "out" / "strange.json").read_text())["rows"]}
     assert rows["as it is"]["n"] == 4
     assert rows["uniform noise"]["n"] == 1

@@ -178,26 +178,38 @@ def test_a_loss_that_is_no_number_stops_the_run_and_spares_the_checkpoint(
 XCEPTION = {"network": "xception", "width": 0.125}
 PATHS = {
     "the paper's": (
-        Architecture({"network": "unet", "filters": [8, 16, 16], "stride": 1}, XCEPTION, {"sigma_px": 12.0},
-                     "binary_cross_entropy", 1, 64),
-        {"direct_loss": "mse"}, {"heatmap", "direct"},
+        Architecture(
+            {"network": "unet", "filters": [8, 16, 16], "stride": 1},
+            XCEPTION,
+            {"sigma_px": 12.0},
+            "binary_cross_entropy",
+            1,
+            64,
+        ),
+        {"direct_loss": "mse"},
+        {"heatmap", "direct"},
     ),
     "a learned fusion": (
         Architecture(TINY, XCEPTION, {"learned": True, "use_spread": True}, stride=2, direct_size=64),
-        {"fusion_weight": 0.5}, {"heatmap", "direct", "fusion"},
+        {"fusion_weight": 0.5},
+        {"heatmap", "direct", "fusion"},
     ),
     "direct regression alone": (
-        Architecture(None, XCEPTION, stride=2, direct_size=64), {"direct_weight": 2.0}, {"direct"},
+        Architecture(None, XCEPTION, stride=2, direct_size=64),
+        {"direct_weight": 2.0},
+        {"direct"},
     ),
     "SCN with learned sigma": (
         Architecture({"network": "scn_original", "filters": 4}, heatmap_loss="mean_squared_error", stride=1),
-        {"learned_sigma": True, "optimizer": "nesterov", "learning_rate": 1e-6}, {"heatmap"},
+        {"learned_sigma": True, "optimizer": "nesterov", "learning_rate": 1e-6},
+        {"heatmap"},
     ),
     "SCN fused": (
         Architecture({"network": "scn_later", "filters": 4}, XCEPTION, {"learned": True}, "mean_squared_error", 1, 64),
-        {"fusion_weight": 1.0, "optimizer": "adam", "precision": "bf16"}, {"heatmap", "direct", "fusion"},
+        {"fusion_weight": 1.0, "optimizer": "adam", "precision": "bf16"},
+        {"heatmap", "direct", "fusion"},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -221,8 +233,11 @@ def test_every_loss_is_finite_and_reaches_its_weights(
     after = dict(losses.named_parameters())
     assert all(torch.isfinite(value).all() for value in after.values())
     if known == "all":
-        moved = {name.split(".")[0] if "detector" not in name else name.split(".")[1]
-                 for name, value in before.items() if not torch.equal(value, after[name])}  # fmt: skip
+        moved = {
+            name.split(".")[0] if "detector" not in name else name.split(".")[1]
+            for name, value in before.items()
+            if not torch.equal(value, after[name])
+        }
         expected = {"heatmap_net"} if "heatmap" in parts else set()
         expected |= {"direct_net"} if "direct" in parts else set()
         expected |= {"fusion"} if "fusion" in parts else set()
@@ -259,9 +274,14 @@ def test_data_that_cannot_make_a_prior_are_refused_before_training(a_phantom_dat
 def a_recipe_file(tmp_path: Path) -> Path:
     settings = {
         "architecture": {"heatmap": TINY, "direct": XCEPTION, "stride": 2, "direct_size": 64},
-        "preparation": {"spacing_mm": 4.0, "multiple": 8}, "crop": [64, 64], "steps": 2, "batch": 4, "warmup": 0,
-        "direct_loss": "mse", "ema": 0.5,
-    }  # fmt: skip
+        "preparation": {"spacing_mm": 4.0, "multiple": 8},
+        "crop": [64, 64],
+        "steps": 2,
+        "batch": 4,
+        "warmup": 0,
+        "direct_loss": "mse",
+        "ema": 0.5,
+    }
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(settings))
     return path
@@ -280,10 +300,26 @@ def test_a_resumed_command_with_a_damaged_checkpoint_is_one_line(
 def test_two_processes_train_one_bundle(a_recipe_file: Path, a_phantom_dataset: Path, tmp_path: Path) -> None:
     """The one test of several processes; `mse` leaves the head of spreads without a gradient, which DDP must bear."""
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
-        "SpineLandmarksLib", "train", "--recipe", str(a_recipe_file), "--data", str(a_phantom_dataset),
-        "--output", str(tmp_path / "run"), "--device", "cpu", "--holdout", "1",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "SpineLandmarksLib",
+        "train",
+        "--recipe",
+        str(a_recipe_file),
+        "--data",
+        str(a_phantom_dataset),
+        "--output",
+        str(tmp_path / "run"),
+        "--device",
+        "cpu",
+        "--holdout",
+        "1",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]

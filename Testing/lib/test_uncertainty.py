@@ -20,12 +20,15 @@ def held_out(error_mm, variance_mm2=0.0, probability=0.9, right=True, chain_righ
     """Studies that differ in what is given and agree in the rest."""
     shape = np.shape(error_mm)
     values = {
-        "probability": np.broadcast_to(probability, shape), "variance_mm2": np.broadcast_to(variance_mm2, shape),
-        "error_mm": np.asarray(error_mm), "level_right": np.broadcast_to(right, shape),
+        "probability": np.broadcast_to(probability, shape),
+        "variance_mm2": np.broadcast_to(variance_mm2, shape),
+        "error_mm": np.asarray(error_mm),
+        "level_right": np.broadcast_to(right, shape),
         "chain_right": np.broadcast_to(chain_right, shape[:1]),
         "signs": signs(np.broadcast_to(margin, shape[:1])),
-        "anomaly": np.zeros(shape[0]), "changed": np.zeros(shape[0], dtype=bool),
-    }  # fmt: skip
+        "anomaly": np.zeros(shape[0]),
+        "changed": np.zeros(shape[0], dtype=bool),
+    }
     return HeldOut(**(values | changed))
 
 
@@ -139,9 +142,14 @@ def test_changed_studies_teach_what_is_usable_and_nothing_else():
     """A hundred studies, and three hundred times one of them without room below the spine and wrong."""
     errors, rooms = np.tile(np.arange(1.0, 101.0), 4)[:, None], np.where(np.arange(400) < 100, 40.0, 5.0)
     changed = np.arange(400) >= 100
-    both = calibrate(errors * np.where(changed, 50, 1)[:, None], chain_right=~changed, changed=changed,
-                     right=~changed[:, None], signs=signs(50.0, room=rooms),
-                     anomaly=np.where(changed, 99.0, 0.0))  # fmt: skip
+    both = calibrate(
+        errors * np.where(changed, 50, 1)[:, None],
+        chain_right=~changed,
+        changed=changed,
+        right=~changed[:, None],
+        signs=signs(50.0, room=rooms),
+        anomaly=np.where(changed, 99.0, 0.0),
+    )
     alone = calibrate(errors[:100])
     assert alone.usable is None
     for name in ("radius_factor", "anomaly_above", "unlike_below", "level", "temperature"):

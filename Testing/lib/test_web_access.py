@@ -85,9 +85,8 @@ def test_another_computer_needs_tls_or_a_word_for_doing_without(tmp_path: Path) 
     ],
 )
 def test_the_command_says_in_one_line_what_it_cannot_do(
-    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["review", *arguments]) == 2
     told = capsys.readouterr().err

@@ -342,9 +342,8 @@ print(holder.pid, flush=True)
 time.sleep(600)
 """
     parent = subprocess.Popen(
-        [sys.executable, "-c", parent_code],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=process.environment(),
-    )  # fmt: skip
+        [sys.executable, "-c", parent_code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=process.environment()
+    )
     with parent:
         assert parent.stdout is not None
         assert parent.stderr is not None

@@ -23,8 +23,17 @@ def line(**fields: Any) -> bytes:
 
 
 def test_a_request_is_read_with_all_its_fields() -> None:
-    whole = line(id="7", do="localize", path="a b", spacing_mm=[0.5, 0.6], slice_index=3, slices=[2, 5],
-                 given={"L1": [1, 2.5, -3], "L5": None}, output="out", formats=["csv"])  # fmt: skip
+    whole = line(
+        id="7",
+        do="localize",
+        path="a b",
+        spacing_mm=[0.5, 0.6],
+        slice_index=3,
+        slices=[2, 5],
+        given={"L1": [1, 2.5, -3], "L5": None},
+        output="out",
+        formats=["csv"],
+    )
     assert parse_request(whole) == Request(
         "localize", "7", "a b", (0.5, 0.6), 3, (2, 5), {"L1": (1.0, 2.5, -3.0), "L5": None}, "out", ("csv",)
     )
@@ -44,7 +53,7 @@ def test_a_request_is_read_with_all_its_fields() -> None:
         (b'{"do":"ping","do":"quit"}', "each name once"),
         (line(id="1"), "a field 'do'"),
         (line(do="dance"), "'do' of localize, warm, cancel, ping, describe, quit"),
-        (line(do="ping", path="x"), "fields of id, do in ping; got \"path\""),
+        (line(do="ping", path="x"), 'fields of id, do in ping; got "path"'),
         (line(do="cancel"), "a field 'id' in cancel"),
         (line(do="warm", id=3), "a text in 'id'"),
         (line(do="warm", id=""), "an 'id' of 1 to 200 characters; got 0"),
@@ -58,12 +67,12 @@ def test_a_request_is_read_with_all_its_fields() -> None:
         (line(id="1", do="localize", path="x", slices=[3, 2]), "the first and last slice"),
         (line(id="1", do="localize", path="x", slices=[-1, 2]), "the first and last slice"),
         (line(id="1", do="localize", path="x", given=[1]), "an object with named fields"),
-        (line(id="1", do="localize", path="x", given={"L1": [1, 2]}), "three finite numbers or null in \"L1\""),
+        (line(id="1", do="localize", path="x", given={"L1": [1, 2]}), 'three finite numbers or null in "L1"'),
         (b'{"id":"1","do":"localize","path":"x","given":{"L1":[1,2,NaN]}}', "expected finite numbers; got NaN"),
-        (line(id="1", do="localize", path="x", formats=["xml"]), "got \"xml\""),
+        (line(id="1", do="localize", path="x", formats=["xml"]), 'got "xml"'),
         (line(id="1", do="localize", path="x", formats=[]), "'formats' of json, csv, mrk.json"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_request_is_refused_with_the_rule(data: bytes, rule: str) -> None:
     with pytest.raises(RequestError, match=r"^request") as refused:
         parse_request(data)

@@ -44,8 +44,17 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cmake, ninja = (shutil.which(name, path=tools) or shutil.which(name) for name in ("cmake", "ninja"))
     if not (cmake and ninja):
         pytest.skip("needs CMake and Ninja, which the extra `test` installs")
-    run(cmake, "-S", str(ROOT), "-B", str(folder / "build"), "-G", "Ninja", f"-DSlicer_DIR={HERE / 'cmake'}",
-        f"-DCMAKE_MAKE_PROGRAM={ninja}")  # fmt: skip
+    run(
+        cmake,
+        "-S",
+        str(ROOT),
+        "-B",
+        str(folder / "build"),
+        "-G",
+        "Ninja",
+        f"-DSlicer_DIR={HERE / 'cmake'}",
+        f"-DCMAKE_MAKE_PROGRAM={ninja}",
+    )
     run(cmake, "--build", str(folder / "build"))
     run(cmake, "--install", str(folder / "build"), "--prefix", str(folder / "installed"))
     return folder
@@ -95,8 +104,14 @@ def test_the_description_of_the_extension_has_all_that_the_index_asks_for(built:
 def test_the_catalog_entry_has_the_fields_of_its_schema_and_the_category_of_the_extension(built: Path) -> None:
     entry = json.loads((ROOT / "SpineLandmarks.json").read_text())
     assert set(entry) == {
-        "$schema", "build_dependencies", "build_subdirectory", "category", "scm_revision", "scm_url", "tier",
-    }  # fmt: skip
+        "$schema",
+        "build_dependencies",
+        "build_subdirectory",
+        "category",
+        "scm_revision",
+        "scm_url",
+        "tier",
+    }
     told = (built / "build" / "description.txt").read_text()
     assert f"CATEGORY={entry['category']}\n" in told
     assert f"HOMEPAGE={entry['scm_url'].removesuffix('.git')}\n" in told

@@ -103,8 +103,11 @@ def test_the_clipboard_gets_a_table_with_tabs(a_case: Module, slicer: Any, what:
 
 
 def write_fcsv(landmarks: LandmarkSet, path: Path) -> None:
-    lines = ["# Markups fiducial file version = 5.0", "# CoordinateSystem = RAS",
-             "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"]  # fmt: skip
+    lines = [
+        "# Markups fiducial file version = 5.0",
+        "# CoordinateSystem = RAS",
+        "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID",
+    ]
     for n, mark in enumerate(landmarks):
         if mark.position_ras_mm:
             lines.append(f"{n},{','.join(map(str, mark.position_ras_mm))},0,0,0,1,1,1,0,{mark.name},,")

@@ -82,9 +82,7 @@ def test_what_is_missing_is_named_and_the_button_installs_it_and_starts_the_work
 
 
 @pytest.mark.parametrize("answer", ["Yes", "No"])
-def test_localize_offers_to_install_first(
-    without_light: Installer, module: Module, a_volume: Any, answer: str
-) -> None:
+def test_localize_offers_to_install_first(without_light: Installer, module: Module, a_volume: Any, answer: str) -> None:
     from PySide6.QtWidgets import QMessageBox
 
     module.ui.volumeSelector.setCurrentNode(a_volume)
@@ -114,9 +112,7 @@ def test_an_installation_that_fails_is_told_with_what_to_try(
     assert not module.ui.installButton.isHidden()
 
 
-def test_older_slicers_install_with_pip_after_a_question(
-    slicer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_older_slicers_install_with_pip_after_a_question(slicer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from SpineLandmarksModule import install
 
     installer = Installer(monkeypatch, {"onnxruntime"})
@@ -205,9 +201,7 @@ def fails(self: Any, askConfirmation: bool) -> None:
     raise ValueError("no network")
 
 
-def test_a_torch_that_cannot_be_installed_is_told(
-    slicer: Any, module: Module, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_torch_that_cannot_be_installed_is_told(slicer: Any, module: Module, monkeypatch: pytest.MonkeyPatch) -> None:
     Installer(monkeypatch, {"torch"})
     logic: Callable[[], Any] = type("Logic", (), {"installTorch": fails})
     monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=logic))

@@ -22,9 +22,17 @@ from standins.bench import Module, add_volume
 
 ROOT = Path(__file__).resolve().parents[2]
 BUTTONS = (
-    "nextButton", "confirmButton", "confirmAllButton", "placeButton", "notVisibleButton", "relocalizeButton",
-    "levelUpButton", "levelDownButton", "undoButton", "redoButton",
-)  # fmt: skip
+    "nextButton",
+    "confirmButton",
+    "confirmAllButton",
+    "placeButton",
+    "notVisibleButton",
+    "relocalizeButton",
+    "levelUpButton",
+    "levelDownButton",
+    "undoButton",
+    "redoButton",
+)
 
 
 def enabled(module: Module) -> set[str]:
@@ -103,8 +111,16 @@ def test_localize_hands_the_volume_to_the_worker_and_shows_what_it_found(
     path, asked = module.client.asked[0]
     assert (path.name, asked) == ("phantom.mha", {})
     assert module.client.model.command()[1:] == (
-        "-m", "SpineLandmarksLib", "serve", "--bundle", "lumbar11", "--backend", "light", "--device", "cpu",
-    )  # fmt: skip
+        "-m",
+        "SpineLandmarksLib",
+        "serve",
+        "--bundle",
+        "lumbar11",
+        "--backend",
+        "light",
+        "--device",
+        "cpu",
+    )
     assert [cells[0] for cells in module.rows()] == list(LUMBAR11)
     assert module.row("T12-L1")[1:] == ["out of view", "0.60", "", "", "", ""]
     r, a, s = a_prediction["L5"].position_ras_mm or ()
@@ -174,15 +190,23 @@ def test_a_worker_that_does_not_heed_cancel_is_ended(
 @pytest.mark.parametrize(
     ("message", "says"),
     [
-        ({"event": "failed", "kind": "bundle", "error": "Expected the bundle's file x; it is missing. Install again"},
-         "Install again"),
+        (
+            {
+                "event": "failed",
+                "kind": "bundle",
+                "error": "Expected the bundle's file x; it is missing. Install again",
+            },
+            "Install again",
+        ),
         ({"event": "failed", "kind": "backend", "error": "The light backend needs ONNX Runtime"}, "ONNX Runtime"),
-        ({"event": "lost", "error": "The worker ended (SIGKILL). Try again", "stderr": ["a", "b", "c", "d"]},
-         "Try again\nb\nc\nd"),
+        (
+            {"event": "lost", "error": "The worker ended (SIGKILL). Try again", "stderr": ["a", "b", "c", "d"]},
+            "Try again\nb\nc\nd",
+        ),
         ({"event": "done", "result": {"landmarks": 7}}, "landmarks"),
     ],
     ids=["model missing", "backend missing", "worker dead", "nonsense"],
-)  # fmt: skip
+)
 def test_a_failure_is_told_in_a_dialog_and_the_panel_goes_on(
     a_case: Module, message: dict[str, Any], says: str, a_prediction: LandmarkSet
 ) -> None:
@@ -196,9 +220,7 @@ def test_a_failure_is_told_in_a_dialog_and_the_panel_goes_on(
     assert a_case.session.current.landmarks == a_prediction.landmarks
 
 
-def test_a_full_disk_is_told_with_what_to_do(
-    module: Module, a_volume: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_told_with_what_to_do(module: Module, a_volume: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from SpineLandmarksModule.volumes import Snapshot
 
     def full(self: Any, path: Path) -> None:
@@ -439,9 +461,7 @@ def test_relocalizing_holds_what_a_person_said_and_fills_only_the_rest(
     assert a_case.session["L4"].position_ras_mm == pytest.approx((r, a, s), abs=1e-3)
 
 
-def test_localizing_anew_over_corrections_asks_and_can_be_taken_back(
-    a_case: Module, a_prediction: LandmarkSet
-) -> None:
+def test_localizing_anew_over_corrections_asks_and_can_be_taken_back(a_case: Module, a_prediction: LandmarkSet) -> None:
     from PySide6.QtWidgets import QMessageBox
 
     drag(a_case.study, "L3", 0, 4, 0)
@@ -491,11 +511,15 @@ def answer(case: Module, found: LandmarkSet) -> None:
 
 def shifted(prediction: LandmarkSet) -> LandmarkSet:
     """Another prediction, 2 mm further up."""
-    return replace(prediction, landmarks=tuple(
-        mark if mark.position_ras_mm is None
-        else replace(mark, position_ras_mm=tuple(np.add(mark.position_ras_mm, (0, 0, 2))), pixel_xy=None)
-        for mark in prediction
-    ))  # fmt: skip
+    return replace(
+        prediction,
+        landmarks=tuple(
+            mark
+            if mark.position_ras_mm is None
+            else replace(mark, position_ras_mm=tuple(np.add(mark.position_ras_mm, (0, 0, 2))), pixel_xy=None)
+            for mark in prediction
+        ),
+    )
 
 
 #: Each correction, after L4 was dragged, L5 was called not visible and L3 was selected.
@@ -517,10 +541,14 @@ def everything(case: Module) -> tuple[Any, ...]:
     """What the session, the table and the node say."""
     node, rows = case.study.node, range(11)
     points = [
-        (node.GetNthControlPointDescription(row), node.GetNthControlPointPositionStatus(row),
-         node.GetNthControlPointLocked(row), [round(value, 3) for value in node.GetNthControlPointPosition(row)])
+        (
+            node.GetNthControlPointDescription(row),
+            node.GetNthControlPointPositionStatus(row),
+            node.GetNthControlPointLocked(row),
+            [round(value, 3) for value in node.GetNthControlPointPosition(row)],
+        )
         for row in rows
-    ]  # fmt: skip
+    ]
     seen = [point if point[1] == node.PositionDefined else point[:3] for point in points]
     return case.session.current.landmarks, case.rows(), seen
 
@@ -603,8 +631,12 @@ def test_every_status_has_a_word_in_the_table(module: Module, a_volume: Any, a_p
     module.ui.volumeSelector.setCurrentNode(a_volume)
     module.localize(replace(a_prediction, landmarks=tuple(marks)))
     assert [cells[1] for cells in module.rows()[1:6]] == [
-        "predicted", "corrected", "confirmed", "not visible", "out of view",
-    ]  # fmt: skip
+        "predicted",
+        "corrected",
+        "confirmed",
+        "not visible",
+        "out of view",
+    ]
 
 
 def test_what_needs_review_stands_out_and_says_so(module: Module, a_volume: Any, a_prediction: LandmarkSet) -> None:

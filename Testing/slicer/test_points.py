@@ -260,8 +260,11 @@ def test_a_saved_scene_brings_back_the_work_with_its_history(
     assert [event.what for event in again.session.events] == ["move", "confirm", "mark_not_visible"]
     np.testing.assert_allclose(position(again, "L4"), target, atol=1e-3)
     assert [again.session[name].status for name in ("L4", "L2", "L5-S1", "L3")] == [
-        "corrected", "confirmed", "not_visible", "predicted",
-    ]  # fmt: skip
+        "corrected",
+        "confirmed",
+        "not_visible",
+        "predicted",
+    ]
     names = [each.GetName() for each in slicer.util.getNodesByClass("vtkMRMLMarkupsNode")]
     assert sorted(names) == ["Landmarks phantom", "Landmarks phantom confirmed"]  # no curve, and no list twice
     again.session.undo()
@@ -299,7 +302,10 @@ def test_the_point_list_that_slicer_saves_is_read_by_the_library_with_its_status
     assert writer.WriteData(a_study.node)
     back = read_markups(tmp_path / "a.mrk.json")
     assert [back[name].status for name in ("T12-L1", "L2", "L4", "L3")] == [
-        "out_of_view", "confirmed", "corrected", "predicted",
-    ]  # fmt: skip
+        "out_of_view",
+        "confirmed",
+        "corrected",
+        "predicted",
+    ]
     assert back["L3"].confidence == a_study.session["L3"].confidence
     assert json.loads((tmp_path / "a.mrk.json").read_text())["markups"][0]["fixedNumberOfControlPoints"] is True

@@ -30,8 +30,17 @@ def page(
     certificate = trustme.CA().issue_cert("localhost", "127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(pem / "chain.pem")
     certificate.private_key_pem.write_to_path(pem / "key.pem")
-    reviewer = start_reviewer(str(folder), "--host", "0.0.0.0", "--tls-cert", str(pem / "chain.pem"),
-                              "--tls-key", str(pem / "key.pem"), "--max-upload", "4")  # fmt: skip
+    reviewer = start_reviewer(
+        str(folder),
+        "--host",
+        "0.0.0.0",
+        "--tls-cert",
+        str(pem / "chain.pem"),
+        "--tls-key",
+        str(pem / "key.pem"),
+        "--max-upload",
+        "4",
+    )
     assert reviewer.address.startswith("https://localhost:")
     opened = browser.new_page(viewport={"width": 1500, "height": 900}, ignore_https_errors=True)
     opened.goto(reviewer.address)

@@ -90,10 +90,15 @@ def on_slice(phantom: Phantom, frame: ImageFrame, index: int) -> LandmarkSet:
     from SpineLandmarksLib.geometry import ras_from_slice
 
     marks = [
-        replace(mark, status="predicted", confidence=0.9,
-                position_ras_mm=tuple(map(float, ras_from_slice(frame.ras_from_ijk, index, mark.pixel_xy))))
-        for mark in phantom.landmarks if mark.pixel_xy is not None
-    ]  # fmt: skip
+        replace(
+            mark,
+            status="predicted",
+            confidence=0.9,
+            position_ras_mm=tuple(map(float, ras_from_slice(frame.ras_from_ijk, index, mark.pixel_xy))),
+        )
+        for mark in phantom.landmarks
+        if mark.pixel_xy is not None
+    ]
     return LandmarkSet(tuple(marks), slice_index=index)
 
 
@@ -206,5 +211,3 @@ def test_looking_at_a_landmark_goes_to_its_slice(a_scene: Any, session: Session)
 
 def test_nothing_was_refused(refusals: list[str], session: Session) -> None:
     assert refusals == []
-
-

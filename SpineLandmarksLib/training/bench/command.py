@@ -55,10 +55,14 @@ def measure(options: argparse.Namespace, light_python: str, folder: Path) -> Mea
     shown = f"a generated volume of {count} slices of {width} x {height} pixels, {spacing[0]:.2f} mm"
     m = Measured(machine.describe(), machine.peaks(), bundle.label, shown)
     job = {
-        "bundle": str(bundle.folder.resolve()), "slices": str(folder / "slices.npy"), "spacing_mm": list(spacing),
-        "volume": str(volume), "runs": options.runs, "seconds": options.seconds,
+        "bundle": str(bundle.folder.resolve()),
+        "slices": str(folder / "slices.npy"),
+        "spacing_mm": list(spacing),
+        "volume": str(volume),
+        "runs": options.runs,
+        "seconds": options.seconds,
         "limit": options.limit,
-    }  # fmt: skip
+    }
     for name in options.only or CONTESTANTS:
         _one(m, name, light_python if name == "light" else sys.executable, job, folder)
     _commands(m, options, light_python, volume, folder)
@@ -82,8 +86,21 @@ def _commands(m: Measured, options: argparse.Namespace, light_python: str, volum
     print("cold command ...", file=sys.stderr, flush=True)
 
     def command(python: str, backend: str) -> list[str]:
-        return [python, "-m", "SpineLandmarksLib", "predict", str(volume), "--bundle", str(options.bundle),
-                "--backend", backend, "--device", "cpu", "--output", str(folder / backend)]  # fmt: skip
+        return [
+            python,
+            "-m",
+            "SpineLandmarksLib",
+            "predict",
+            str(volume),
+            "--bundle",
+            str(options.bundle),
+            "--backend",
+            backend,
+            "--device",
+            "cpu",
+            "--output",
+            str(folder / backend),
+        ]
 
     m.command["light"] = _starts(command(light_python, "light"), 5)
     if not CONTESTANTS["torch"].missing():

@@ -59,14 +59,19 @@ CONTESTANTS = {
         "seed pipeline: Xception 299 + U-Net 512, dense Gaussians, argmax", "others.seed", TORCH, network="seed"
     ),
     "landmarker": Contestant(
-        "landmarker 0.4.1: SCN 512, local soft-argmax", "others.landmarker", (*TORCH, "landmarker", "cv2"),
+        "landmarker 0.4.1: SCN 512, local soft-argmax",
+        "others.landmarker",
+        (*TORCH, "landmarker", "cv2"),
         network="landmarker",
     ),
     "torch": Contestant("this project, torch float32", "pipelines.torch_float32", TORCH),
     "torch-bfloat16": Contestant("this project, torch bfloat16", "pipelines.torch_bfloat16", TORCH, "bfloat16"),
     "light": Contestant("**this project, light (ONNX Runtime float32)**", "pipelines.light", ("onnxruntime",)),
     "light-int8": Contestant(
-        "the same graph, ONNX Runtime int8", "runtimes.light_int8", ("onnxruntime", "onnx"), "int8",
+        "the same graph, ONNX Runtime int8",
+        "runtimes.light_int8",
+        ("onnxruntime", "onnx"),
+        "int8",
         is_prepared_anew=True,
     ),
     "openvino": Contestant("the same graph, OpenVINO float32", "runtimes.openvino_float32", ("openvino",)),
@@ -77,4 +82,4 @@ CONTESTANTS = {
     "cuda-bfloat16": Contestant(
         "this project, torch bfloat16, GPU", "pipelines.torch_bfloat16", TORCH, "bfloat16", device="cuda"
     ),
-}  # fmt: skip
+}

@@ -19,7 +19,7 @@ EXTENSIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 
 
 def describe() -> str:
-    """"AMD EPYC, 2 processors used, 23 GB, AVX2 AVX-512 ..."; what the system does not tell is left out."""
+    """As text: "AMD EPYC, 2 processors used, 23 GB, AVX2 AVX-512 ..."; what the system does not tell is left out."""
     processor = platform.processor() or platform.machine()
     flags: set[str] = set()
     info = Path("/proc/cpuinfo")

@@ -76,9 +76,9 @@ def chained(bundle: Bundle, backend: Backend, prepare: Prepared) -> Callable[[Pe
 
     def finish(peaks: Peaks) -> NDArray[np.float64]:
         sized, known = (prepare.pixel_from_slice, prepare.shape), (prepare.spacing_mm, nobody_says)
-        return np.stack([
-            localizer.read_peaks(peaks, row, *sized, prepare.seen[row], *known).xy for row in range(len(peaks.xy))
-        ])  # fmt: skip
+        return np.stack(
+            [localizer.read_peaks(peaks, row, *sized, prepare.seen[row], *known).xy for row in range(len(peaks.xy))]
+        )
 
     return finish
 

@@ -48,26 +48,47 @@ def report(m: Measured) -> str:
     """The whole section."""
     peaks = ", ".join(f"{rate:.0f} GFLOP/s in {name}" for name, rate in m.peaks.items())
     lines = [f"Left out: {CONTESTANTS[name].title} (no {', '.join(lacking)})." for name, lacking in m.left_out.items()]
-    return "\n\n".join([
-        f"Machine: {m.machine}. A product of two matrices of 2048 x 2048 reaches {peaks} there.",
-        f"Input: {m.input}. Bundle: {m.bundle}. Times are of one slice from native pixels to points, everything "
-        "loaded. Cold start: from process start to the points of one slice, median of the starts; peak memory: the "
-        "most of them. The seed pipeline and landmarker run with random weights, as only their time is asked; their "
-        "model size is that of their float32 weights.",
-        main_table(m),
-        "Where the time of one slice goes, ms. *prepare* is intensities and resampling, *decode* from heatmaps to "
-        "positions, *finish* the chain of levels; the runtimes that run one graph tell network and decode as one, and "
-        "the share of what follows the last convolution is from ONNX Runtime's own profile.",
-        stage_table(m),
-        "Goals:",
-        goal_table(m),
-        *lines,
-    ]) + "\n"  # fmt: skip
+    return (
+        "\n\n".join(
+            [
+                f"Machine: {m.machine}. A product of two matrices of 2048 x 2048 reaches {peaks} there.",
+                f"Input: {m.input}. Bundle: {m.bundle}. Times are of one slice from native pixels to points, "
+                "everything "
+                "loaded. Cold start: from process start to the points of one slice, median of the starts; peak "
+                "memory: the "
+                "most of them. The seed pipeline and landmarker run with random weights, as only their time is "
+                "asked; their "
+                "model size is that of their float32 weights.",
+                main_table(m),
+                "Where the time of one slice goes, ms. *prepare* is intensities and resampling, *decode* from "
+                "heatmaps to "
+                "positions, *finish* the chain of levels; the runtimes that run one graph tell network and "
+                "decode as one, and "
+                "the share of what follows the last convolution is from ONNX Runtime's own profile.",
+                stage_table(m),
+                "Goals:",
+                goal_table(m),
+                *lines,
+            ]
+        )
+        + "\n"
+    )
 
 
 def main_table(m: Measured) -> str:
-    head = ["pipeline", "p50, ms", "p95, ms", *(f"slices/s at {count}" for count in BATCHES), "cold start, s",
-            "peak memory, MB", "model, MB", "installed, MB", "GFLOP", "GFLOP/s (of peak)", "off torch, px"]  # fmt: skip
+    head = [
+        "pipeline",
+        "p50, ms",
+        "p95, ms",
+        *(f"slices/s at {count}" for count in BATCHES),
+        "cold start, s",
+        "peak memory, MB",
+        "model, MB",
+        "installed, MB",
+        "GFLOP",
+        "GFLOP/s (of peak)",
+        "off torch, px",
+    ]
     return markdown(head, [_row(m, name) for name in m.rows])
 
 
@@ -116,17 +137,24 @@ def stage_table(m: Measured) -> str:
 
 
 def goal_table(m: Measured) -> str:
-    return markdown(["figure", "goal", "measured", "met"], [
-        [name, goal, value, "yes" if is_met else "**no**"] for name, goal, value, is_met in _goals(m)
-    ])  # fmt: skip
+    return markdown(
+        ["figure", "goal", "measured", "met"],
+        [[name, goal, value, "yes" if is_met else "**no**"] for name, goal, value, is_met in _goals(m)],
+    )
 
 
 def _goals(m: Measured) -> list[tuple[str, str, str, bool]]:
     found = []
     if {"seed", "light"} <= set(m.rows):
         ratio = m.latency("seed") / m.latency("light")
-        found.append(("warm latency of one slice against the seed pipeline", f">= {LEAST_FASTER:g}x faster",
-                      f"{ratio:.1f}x", ratio >= LEAST_FASTER))  # fmt: skip
+        found.append(
+            (
+                "warm latency of one slice against the seed pipeline",
+                f">= {LEAST_FASTER:g}x faster",
+                f"{ratio:.1f}x",
+                ratio >= LEAST_FASTER,
+            )
+        )
     return [*found, *_cold_goals(m), *_share_goals(m), *_size_goals(m)]
 
 
@@ -149,12 +177,20 @@ def _share_goals(m: Measured) -> list[tuple[str, str, str, bool]]:
     volume_share = 1 - row["volume"]["network_s"] * (1 - share) / row["volume"]["localize_s"]
     limit = f"<= {MOST_NOT_NETWORK:.0%}"
     return [
-        ("what is not the network, of the warm time of one slice", limit, f"{slice_share:.1%}",
-         slice_share <= MOST_NOT_NETWORK),
+        (
+            "what is not the network, of the warm time of one slice",
+            limit,
+            f"{slice_share:.1%}",
+            slice_share <= MOST_NOT_NETWORK,
+        ),
         ("the same of a volume's slice search", limit, f"{volume_share:.1%}", volume_share <= MOST_NOT_NETWORK),
-        ("decode + fusion + chain for one slice", f"<= {1e3 * MOST_DECODE_S:.0f} ms", f"{1e3 * decode:.1f} ms",
-         decode <= MOST_DECODE_S),
-    ]  # fmt: skip
+        (
+            "decode + fusion + chain for one slice",
+            f"<= {1e3 * MOST_DECODE_S:.0f} ms",
+            f"{1e3 * decode:.1f} ms",
+            decode <= MOST_DECODE_S,
+        ),
+    ]
 
 
 def _size_goals(m: Measured) -> list[tuple[str, str, str, bool]]:

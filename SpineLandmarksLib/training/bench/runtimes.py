@@ -79,9 +79,15 @@ def quantized(bundle: Bundle, folder: Path) -> Path:
     folded, target = folder / "folded.onnx", folder / "int8.onnx"
     _session(bundle.folder / GRAPH, folded)
     quantize_static(
-        folded, target, _Calibration(bundle), quant_format=QuantFormat.QDQ, per_channel=True,
-        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv", "ConvTranspose"],
-    )  # fmt: skip
+        folded,
+        target,
+        _Calibration(bundle),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["Conv", "ConvTranspose"],
+    )
     return target
 
 

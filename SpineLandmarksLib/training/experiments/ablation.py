@@ -28,10 +28,13 @@ Extra = tuple[Path, float | None]
 REFERENCE = "reference"
 #: The seeds' product as part of one training: a half Xception on 128 x 128, its own sigma for each landmark and axis.
 FUSED = {
-    "architecture": {"direct": {"network": "xception", "width": 0.5}, "direct_size": 128,
-                     "fusion": {"sigma_px": 10.0, "learned": True, "use_spread": False}},
+    "architecture": {
+        "direct": {"network": "xception", "width": 0.5},
+        "direct_size": 128,
+        "fusion": {"sigma_px": 10.0, "learned": True, "use_spread": False},
+    },
     "fusion_weight": 1.0,
-}  # fmt: skip
+}
 PLAIN_GEOMETRY = {"aspect": 0.0, "elastic_px": 0.0, "centre_on_spine": 0.0, "field_of_view": 0.0}
 
 
@@ -52,15 +55,21 @@ class Change:
 CHANGES = (
     Change(REFERENCE, "the recipe, from random weights"),
     Change("lone-peaks", "largest peaks instead of the best chain", decoder="peak", network=REFERENCE),
-    Change("binary-cross-entropy", "binary cross-entropy instead of spatial softmax",
-           {"architecture": {"heatmap_loss": "binary_cross_entropy", "heatmap": {"output_bias": -7.0}}}),
+    Change(
+        "binary-cross-entropy",
+        "binary cross-entropy instead of spatial softmax",
+        {"architecture": {"heatmap_loss": "binary_cross_entropy", "heatmap": {"output_bias": -7.0}}},
+    ),
     Change("no-intensity", "no intensity augmentation", {"intensity": to_dict(IntensitySettings())}),
     Change("plain-geometry", "no elastic, aspect, crop and field-of-view augmentation", {"geometry": PLAIN_GEOMETRY}),
-    Change("no-geometry", "no geometric augmentation at all",
-           {"geometry": to_dict(GeometrySettings((0.0, 0.0), 0.0, (1.0, 1.0)))}),
+    Change(
+        "no-geometry",
+        "no geometric augmentation at all",
+        {"geometry": to_dict(GeometrySettings((0.0, 0.0), 0.0, (1.0, 1.0)))},
+    ),
     Change("fused-product", "multiplied with an Xception that names coordinates, sigma learned", FUSED),
     Change("no-average", "last weights instead of their moving average", {"ema": 0.0}),
-)  # fmt: skip
+)
 
 
 def ablation_rows(recipe: str, extra: Sequence[Extra], start_from: Path | None) -> list[Row]:

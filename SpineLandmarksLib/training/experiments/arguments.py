@@ -22,26 +22,44 @@ def add_arguments(p: argparse.ArgumentParser) -> argparse._SubParsersAction[argp
         _add_common(each)
     seeds = parsers["seeds"]
     seeds.add_argument("--folds", type=positive, default=5, metavar="N", help="folds by patient (default 5)")
-    seeds.add_argument("--default-bundles", metavar="DIRS",
-                       help="bundles of `train --fold` as our default, such as 'runs/fold{fold}/bundle'")  # fmt: skip
+    seeds.add_argument(
+        "--default-bundles",
+        metavar="DIRS",
+        help="bundles of `train --fold` as our default, such as 'runs/fold{fold}/bundle'",
+    )
     for kind in ("curve", "ablation"):
-        parsers[kind].add_argument("--holdout", type=positive, default=30, metavar="N",
-                                   help="patients to judge on (default 30)")  # fmt: skip
-    parsers["ablation"].add_argument("--recipe", default="default", metavar="NAME_OR_FILE",
-                                     help="whose parts are changed (default default)")  # fmt: skip
-    parsers["ablation"].add_argument("--extra", action="append", default=[], type=extra, metavar="DATASET[=SHARE]",
-                                     help="more data to learn from, each left out in a row of its own")  # fmt: skip
-    parsers["ablation"].add_argument("--start-from", type=Path, metavar="BUNDLE",
-                                     help="adds a row that fine-tunes this bundle")  # fmt: skip
+        parsers[kind].add_argument(
+            "--holdout", type=positive, default=30, metavar="N", help="patients to judge on (default 30)"
+        )
+    parsers["ablation"].add_argument(
+        "--recipe", default="default", metavar="NAME_OR_FILE", help="whose parts are changed (default default)"
+    )
+    parsers["ablation"].add_argument(
+        "--extra",
+        action="append",
+        default=[],
+        type=extra,
+        metavar="DATASET[=SHARE]",
+        help="more data to learn from, each left out in a row of its own",
+    )
+    parsers["ablation"].add_argument(
+        "--start-from", type=Path, metavar="BUNDLE", help="adds a row that fine-tunes this bundle"
+    )
     return kinds
 
 
 def _add_common(p: argparse.ArgumentParser) -> None:
     p.add_argument("--data", required=True, type=Path, metavar="DATASET")
-    p.add_argument("--output", required=True, type=Path, metavar="DIR",
-                   help="folder for networks, results and tables; what is there is not made again")  # fmt: skip
-    p.add_argument("--minutes", type=minutes, default=2.0, metavar="M",
-                   help="of training for each network and split (default 2)")  # fmt: skip
+    p.add_argument(
+        "--output",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder for networks, results and tables; what is there is not made again",
+    )
+    p.add_argument(
+        "--minutes", type=minutes, default=2.0, metavar="M", help="of training for each network and split (default 2)"
+    )
     p.add_argument("--rows", type=lambda text: tuple(text.split(",")), metavar="A,B,C", help="only these rows")
     p.add_argument("--document", type=Path, metavar="FILE.md", help="also write the tables into its section")
     p.add_argument("--split-seed", type=int, default=0, metavar="SEED", help="which split (default 0)")

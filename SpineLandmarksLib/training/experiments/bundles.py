@@ -41,8 +41,9 @@ def run_of(bundle: Path, study: Study, part: Part) -> dict[str, Any]:
     run: dict[str, Any] = load_json(path)
     same = Path(str(run.get("data"))).resolve() == study.data.resolve()
     if not same or run.get("split") != part.split:
-        raise DatasetError(f"Expected {bundle} to be trained on {study.data}, {part.split}; "
-                           f"got {run.get('data')}, {run.get('split')}")  # fmt: skip
+        raise DatasetError(
+            f"Expected {bundle} to be trained on {study.data}, {part.split}; got {run.get('data')}, {run.get('split')}"
+        )
     if any(Path(folder).resolve() == study.data.resolve() for folder in run.get("extra", {})):
         raise DatasetError(f"Expected {bundle} to have learned from other extra data than {study.data}")
     return run
@@ -72,8 +73,10 @@ def minutes_of(run: Path) -> float | None:
 
 def provenance(run: dict[str, Any]) -> str:
     """What else the bundle has learned from, in words."""
-    extra = [f"{Path(folder).name} ({100 * share:g} % of draws)" if share else Path(folder).name
-             for folder, share in run.get("extra", {}).items()]  # fmt: skip
+    extra = [
+        f"{Path(folder).name} ({100 * share:g} % of draws)" if share else Path(folder).name
+        for folder, share in run.get("extra", {}).items()
+    ]
     said = [f"starts from {run['started_from']}"] if run.get("started_from") else []
     said += [f"also learns from {', '.join(extra)}"] if extra else []
     return "; ".join(said)

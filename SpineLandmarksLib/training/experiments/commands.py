@@ -19,9 +19,11 @@ from SpineLandmarksLib.training.experiments.study import Study
 from SpineLandmarksLib.training.experiments.table import figures_table, training_table
 from SpineLandmarksLib.training.metrics import summarize
 
-LEGEND = ("In brackets: 95 % intervals that resample patients. SDR@t: share of annotated points within t mm. Level "
-          "shift: points nearer to another landmark than to their own. Wholly right: every point within 8 mm. Minutes: "
-          "wall time of training all networks of a row, the mean over splits.")  # fmt: skip
+LEGEND = (
+    "In brackets: 95 % intervals that resample patients. SDR@t: share of annotated points within t mm. Level "
+    "shift: points nearer to another landmark than to their own. Wholly right: every point within 8 mm. Minutes: "
+    "wall time of training all networks of a row, the mean over splits."
+)
 
 
 def experiment_command(options: argparse.Namespace) -> int:
@@ -34,8 +36,10 @@ def seeds_command(study: Study, options: argparse.Namespace) -> int:
     rows = chosen(seed_rows(options.default_bundles), options.rows)
     study.hold_to(settings_of(options, folds=options.folds, default_bundles=options.default_bundles))
     lines = run_folds(study, rows, options.folds)
-    about = (f"Out of fold on {len(study.annotated)} slices of {study.data.name}, {options.folds} folds by patient, "
-             f"split seed {options.split_seed}; {options.minutes:g} minutes for each network and fold.")  # fmt: skip
+    about = (
+        f"Out of fold on {len(study.annotated)} slices of {study.data.name}, {options.folds} folds by patient, "
+        f"split seed {options.split_seed}; {options.minutes:g} minutes for each network and fold."
+    )
     return publish(options, about, [(line.row.title, line) for line in lines])
 
 
@@ -44,8 +48,10 @@ def curve_command(study: Study, options: argparse.Namespace) -> int:
     study.hold_to(settings_of(options, holdout=options.holdout))
     points = run_curve(study, rows, options.holdout)
     named = [(f"{line.row.title}, {size}", line) for size, line in points]
-    about = (f"{options.holdout} held-out patients of {study.data.name}, split seed {options.split_seed}; networks "
-             f"trained on as many others as the row says, {options.minutes:g} minutes each.")  # fmt: skip
+    about = (
+        f"{options.holdout} held-out patients of {study.data.name}, split seed {options.split_seed}; networks "
+        f"trained on as many others as the row says, {options.minutes:g} minutes each."
+    )
     drawn = [(size, line.row.title, summarize(line.predictions)["overall"]) for size, line in points]
     picture = curve_plot(drawn)
     for page in filter(None, (options.output / "curve.md", options.document)):
@@ -62,15 +68,21 @@ def ablation_command(study: Study, options: argparse.Namespace) -> int:
     study.hold_to(settings_of(options, recipe=options.recipe, holdout=options.holdout, extra=extra, start_from=start))
     lines = run_ablation(study, rows, options.holdout)
     also = f" and {', '.join(extra)}" if extra else ""
-    about = (f"Recipe {options.recipe}. {options.holdout} held-out patients of {study.data.name}, split seed "
-             f"{options.split_seed}; networks trained on the others{also}, {options.minutes:g} minutes each.")
+    about = (
+        f"Recipe {options.recipe}. {options.holdout} held-out patients of {study.data.name}, split seed "
+        f"{options.split_seed}; networks trained on the others{also}, {options.minutes:g} minutes each."
+    )
     return publish(options, about, [(line.row.title, line) for line in lines])
 
 
 def settings_of(options: argparse.Namespace, **own: Any) -> dict[str, Any]:
     """What must not change between the runs of one folder."""
-    common = {"kind": options.kind, "data": str(options.data.resolve()), "minutes": options.minutes,
-              "split_seed": options.split_seed}  # fmt: skip
+    common = {
+        "kind": options.kind,
+        "data": str(options.data.resolve()),
+        "minutes": options.minutes,
+        "split_seed": options.split_seed,
+    }
     return {**common, **own}
 
 
@@ -79,13 +91,21 @@ def publish(options: argparse.Namespace, about: str, named: Sequence[tuple[str, 
     summaries = [(title, line, summarize(line.predictions)) for title, line in named]
     unit = summaries[0][2]["unit"]
     remarks = _remarks([(line, summary["overall"]) for _, line, summary in summaries])
-    text = "\n\n".join(part for part in (
-        f"{about} Distances in {unit}. {LEGEND}",
-        picture,
-        figures_table([(title, summary["overall"], line.results) for title, line, summary in summaries]),
-        training_table([(title, line.row.decoder, line.results, remark)
-                        for (title, line, _), remark in zip(summaries, remarks, strict=True)]),
-    ) if part)  # fmt: skip
+    text = "\n\n".join(
+        part
+        for part in (
+            f"{about} Distances in {unit}. {LEGEND}",
+            picture,
+            figures_table([(title, summary["overall"], line.results) for title, line, summary in summaries]),
+            training_table(
+                [
+                    (title, line.row.decoder, line.results, remark)
+                    for (title, line, _), remark in zip(summaries, remarks, strict=True)
+                ]
+            ),
+        )
+        if part
+    )
     folder: Path = options.output
     figures = {"about": about, "rows": {title: summary["overall"] for title, _, summary in summaries}}
     write_text_atomically(folder / f"{options.kind}.json", json.dumps(figures, indent=1) + "\n")

@@ -68,8 +68,11 @@ def curve_plot(points: Sequence[tuple[int, str, Mapping[str, Any]]]) -> bytes:
         figure = Figure(figsize=(8.4, 2.9), layout="constrained")
         for axes, (key, threshold, label, factor) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
             for title, colour in zip(titles, COLOURS, strict=False):
-                estimates = [(size, overall[key][threshold] if threshold else overall[key])
-                             for size, name, overall in points if name == title]  # fmt: skip
+                estimates = [
+                    (size, overall[key][threshold] if threshold else overall[key])
+                    for size, name, overall in points
+                    if name == title
+                ]
                 _draw(axes, estimates, factor, colour, title)
             sizes = sorted({size for size, _, _ in points})
             axes.set_xscale("log")

@@ -1,5 +1,7 @@
 """From a trained detector to native points, in one of two ways that are the same for every network:
 
+The ways:
+
     peak    the largest peak of each landmark on its own, to a fraction of a pixel
     chain   the best chain through all peaks (chain.py), as `predict` has it
 """
@@ -51,8 +53,16 @@ def localizer_of(
 ) -> Localizer:
     """The detector as a bundle that is nowhere on disk, with the chain prior of what it `learned` from."""
     calibration = Calibration(1.0, (1.0,) * len(schema))
-    bundle = Bundle(Path(), "memory", "0", tuple(schema), preparation, to_dict(detector.architecture),
-                    fit_prior(learned, schema), calibration)  # fmt: skip
+    bundle = Bundle(
+        Path(),
+        "memory",
+        "0",
+        tuple(schema),
+        preparation,
+        to_dict(detector.architecture),
+        fit_prior(learned, schema),
+        calibration,
+    )
     return Localizer(bundle, InMemory(detector))
 
 

@@ -1,5 +1,7 @@
 """What is left of one row on one split: what its networks took, and where its points lie on slices it never saw.
 
+The files:
+
     DIR/KIND/results/ROW/PART.points.json    {"images/a.png": [[x, y] or null, ...], ...} native pixels
     DIR/KIND/results/ROW/PART.json           the rest; written last, so that it says that both are whole
 """

@@ -42,7 +42,7 @@ DEFINITIONS = {
     "warned": "share of images with at least one warning about levels or view; those of unusual pixels not counted",
     "review": "share of images that are flagged as in need of review",
     "silent": "share of images with a point that is not right at 8 mm and no such flag",
-}  # fmt: skip
+}
 
 
 def robustness_command(options: argparse.Namespace) -> int:
@@ -50,8 +50,14 @@ def robustness_command(options: argparse.Namespace) -> int:
     localizer = Localizer.open(options.bundle, options.backend, options.device)
     _, judged, split = split_dataset(options, options.dataset, localizer.bundle.landmarks)
     rows = robustness(localizer, judged, options.progress)
-    about = {"bundle": localizer.bundle.label, "data": options.dataset.name, "split": split, "images": len(judged),
-             "millimetres": millimetres_of(judged), "definitions": DEFINITIONS}  # fmt: skip
+    about = {
+        "bundle": localizer.bundle.label,
+        "data": options.dataset.name,
+        "split": split,
+        "images": len(judged),
+        "millimetres": millimetres_of(judged),
+        "definitions": DEFINITIONS,
+    }
     table = as_markdown(rows, about)
     options.output.mkdir(parents=True, exist_ok=True)
     write_text_atomically(options.output / "robustness.json", json.dumps({**about, "rows": rows}, indent=1) + "\n")

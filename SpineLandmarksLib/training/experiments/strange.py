@@ -48,7 +48,7 @@ DEFINITIONS = {
     "silent": "neither right nor warned of",
     "invented": "share of the landmarks that are not in the picture and were placed all the same",
     "dropped": "share of the landmarks in the picture that were called out of view",
-}  # fmt: skip
+}
 
 
 def strange_command(options: argparse.Namespace) -> int:
@@ -82,11 +82,13 @@ def figures(views: Sequence[View], found: Sequence[LandmarkSet]) -> dict[str, fl
     outside = np.isfinite(np.stack([view.points_xy for view in views])).all(-1) & ~inside
     placed = np.array([[not mark.is_absent for mark in marks] for marks in found])
     return {
-        "n": len(found), "right": float(right.mean()), "warned": float(warned.mean()),
+        "n": len(found),
+        "right": float(right.mean()),
+        "warned": float(warned.mean()),
         "silent": float((~right & ~warned).mean()),
         "invented": float(placed[outside].mean()) if outside.any() else None,
         "dropped": float((~placed[inside]).mean()) if inside.any() else None,
-    }  # fmt: skip
+    }
 
 
 def is_right(view: View, found: LandmarkSet) -> bool:
@@ -120,8 +122,10 @@ def of_slices(slices: Sequence[View]) -> dict[str, list[View]]:
         "noise as strong as the picture": lambda view, rng: view.degraded(degrade.gaussian_noise(view.image, 1.0, rng)),
     }
     seeds = [zlib.crc32(view.points_xy.tobytes()) for view in slices]
-    made = {name: [change(view, np.random.default_rng(seed)) for view, seed in zip(slices, seeds, strict=True)]
-            for name, change in changes.items()}  # fmt: skip
+    made = {
+        name: [change(view, np.random.default_rng(seed)) for view, seed in zip(slices, seeds, strict=True)]
+        for name, change in changes.items()
+    }
     return {name: [view for view in views if view is not None] for name, views in made.items()}
 
 

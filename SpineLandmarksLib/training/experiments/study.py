@@ -134,10 +134,12 @@ def hold_to(settings: dict[str, Any], folder: Path) -> None:
     path = folder / "settings.json"
     known = load_json(path) if path.is_file() else settings
     if known != settings:
-        differ = ", ".join(f"{key} {known.get(key)} (now {value})" for key, value in settings.items()
-                           if known.get(key) != value)  # fmt: skip
-        raise OutputError(f"Expected the settings of the first run in {folder}: {differ or known}. "
-                          "Choose another --output")  # fmt: skip
+        differ = ", ".join(
+            f"{key} {known.get(key)} (now {value})" for key, value in settings.items() if known.get(key) != value
+        )
+        raise OutputError(
+            f"Expected the settings of the first run in {folder}: {differ or known}. Choose another --output"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     write_text_atomically(path, json.dumps(settings, indent=1) + "\n")
 

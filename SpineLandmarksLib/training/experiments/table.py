@@ -16,8 +16,16 @@ DECODERS = {"peak": "largest peak", "chain": "chain", "none": "none"}
 
 def figures_table(lines: Sequence[tuple[str, Overall, Sequence[Result]]], first: str = "row") -> str:
     """(title, "overall" of metrics.json, results) -> one line each."""
-    head = [first, "MRE, mm", "median, mm", *(f"SDR@{t}, %" for t in SDR), "level shift, %", "images wholly right, %",
-            "parameters, M", "minutes"]  # fmt: skip
+    head = [
+        first,
+        "MRE, mm",
+        "median, mm",
+        *(f"SDR@{t}, %" for t in SDR),
+        "level shift, %",
+        "images wholly right, %",
+        "parameters, M",
+        "minutes",
+    ]
     body = []
     for title, overall, results in lines:
         shares = [*(overall["sdr"][t] for t in SDR), overall["level_shift_rate"], overall["images_within_8_mm"]]
@@ -45,7 +53,7 @@ def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def estimate(each: Mapping[str, float | None], show: Callable[[float], str]) -> str:
-    """"1.52 (1.40-1.66)"; a dash where nothing was found."""
+    """As text: "1.52 (1.40-1.66)"; a dash where nothing was found."""
     value, low, high = each["value"], each["low"], each["high"]
     if value is None:
         return "–"
@@ -92,5 +100,3 @@ def _range(values: Sequence[float], form: str = "d") -> str:
 def _joined(parts: Sequence[str]) -> str:
     """Of several networks: what they share once, else all with a plus."""
     return " + ".join(parts if len(set(parts)) > 1 else parts[:1])
-
-

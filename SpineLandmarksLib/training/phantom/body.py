@@ -15,14 +15,27 @@ Array = NDArray[np.float64]
 
 #: Where the outline is pinned: how deep the fascia lies behind the bodies (mm), and how much fat gathers there (share).
 BACK = {
-    "T7": (44.0, 0.5), "T10": (46.0, 0.5), "T12": (49.0, 0.6), "L2": (52.0, 0.75), "L4": (50.0, 1.1),
-    "S1": (38.0, 1.5), "S3": (17.0, 1.4), "S5": (14.0, 1.7), "Co2": (24.0, 2.4),
-}  # fmt: skip
+    "T7": (44.0, 0.5),
+    "T10": (46.0, 0.5),
+    "T12": (49.0, 0.6),
+    "L2": (52.0, 0.75),
+    "L4": (50.0, 1.1),
+    "S1": (38.0, 1.5),
+    "S3": (17.0, 1.4),
+    "S5": (14.0, 1.7),
+    "Co2": (24.0, 2.4),
+}
 #: Depth of the belly, and thickness of the fat before it, as shares of those in the middle.
 FRONT = {
-    "T7": (0.92, 0.5), "T10": (0.97, 0.5), "T12": (0.98, 0.6), "L2": (1.0, 0.9), "L4": (1.0, 1.1),
-    "S1": (0.98, 1.2), "S3": (0.93, 1.1), "Co2": (0.8, 0.8),
-}  # fmt: skip
+    "T7": (0.92, 0.5),
+    "T10": (0.97, 0.5),
+    "T12": (0.98, 0.6),
+    "L2": (1.0, 0.9),
+    "L4": (1.0, 1.1),
+    "S1": (0.98, 1.2),
+    "S3": (0.93, 1.1),
+    "Co2": (0.8, 0.8),
+}
 
 
 class BodyPainter:

@@ -80,9 +80,7 @@ def _posterior_line(spine: Spine) -> _Line:
     at = np.arange(0.0, along[-1], 0.75)
     points, tangents = spline(at, along, np.array(knots))
     level = np.interp(at, along, levels)
-    return _Line(
-        points, tangents / np.linalg.norm(tangents, axis=1, keepdims=True), level, np.gradient(level, at), at
-    )
+    return _Line(points, tangents / np.linalg.norm(tangents, axis=1, keepdims=True), level, np.gradient(level, at), at)
 
 
 def nearest_on(line: Array, points: Array) -> NDArray[np.intp]:

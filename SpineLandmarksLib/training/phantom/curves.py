@@ -43,8 +43,12 @@ def monotone(at: Array, knots: Array, values: Array) -> Array:
     nearer_before, nearer_after = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
     bends = before * after > 0
     inner = np.zeros(len(values) - 2)
-    np.divide((nearer_before + nearer_after) * before * after, nearer_before * after + nearer_after * before,
-              out=inner, where=bends)  # fmt: skip
+    np.divide(
+        (nearer_before + nearer_after) * before * after,
+        nearer_before * after + nearer_after * before,
+        out=inner,
+        where=bends,
+    )
     slopes = np.array([_end_slope(h[:2], rise[:2]), *inner, _end_slope(h[:-3:-1], rise[:-3:-1])])
     return _hermite(at, knots, values[:, None], slopes[:, None])[0][:, 0]
 
