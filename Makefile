@@ -22,7 +22,7 @@ review: .venv-web/.complete
 	.venv-web/bin/spine-landmarks review --demo
 
 bench: .venv/.complete .venv-bench/.complete
-	.venv-bench/bin/spine-landmarks bench --environment .venv --document docs/performance.md
+	.venv-bench/bin/python -m research.bench --environment .venv --document docs/performance.md
 
 test: .venv-dev/.complete .venv-web/.complete
 	.venv-dev/bin/ruff check .

@@ -2,7 +2,7 @@
 
 import sys
 
-from SpineLandmarksLib.cli import main
+from SpineLandmarksLib.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -75,3 +75,23 @@ def formats(text: str) -> tuple[str, ...]:
 def names(text: str) -> tuple[str, ...]:
     """Parse "light,torch"."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def add_model(p: argparse.ArgumentParser) -> None:
+    """Which weights, on which runtime and device."""
+    p.add_argument("--bundle", default="lumbar11", metavar="NAME_OR_DIR", help="model bundle (default lumbar11)")
+    p.add_argument("--backend", choices=("auto", "light", "torch"), default="auto", help="runtime (default auto)")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run (default auto)")
+
+
+def add_holdout(p: argparse.ArgumentParser, text: str) -> None:
+    """A split by patient: --holdout or --fold, and its seed."""
+    group = p.add_mutually_exclusive_group()
+    group.add_argument("--holdout", type=int, metavar="N", help=text)
+    group.add_argument("--fold", type=fold, metavar="I/N", help="the same with the I-th of N folds by patient")
+    p.add_argument("--split-seed", type=int, default=0, metavar="SEED", help="which split (default 0)")
+
+
+def show_progress(done: int, total: int) -> None:
+    """Overwrite one line of the terminal with how many are done."""
+    print(f"\r{done}/{total}", end="" if done < total else "\n", flush=True)

@@ -177,3 +177,9 @@ def usable_threads() -> int:
     """As many as there are processors, or OMP_NUM_THREADS, with which Ray, Slurm and people say what a share is."""
     share = os.environ.get("OMP_NUM_THREADS", "")
     return min(usable_cpus(), int(share)) if share.isdecimal() and int(share) > 0 else usable_cpus()
+
+
+def device_of(name: str) -> str:
+    import torch
+
+    return name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

@@ -37,7 +37,7 @@ LOG_GIVEN = 1e3
 LOG_WORST_OFFSET = -40.0
 #: How much more each landmark's own evidence counts than that of the one above it. Levels are counted from the sacrum:
 #: landmarks near it know the level, and those above repeat it, errors included. Weights that had learned from SPIDER
-#: and phantoms alone shift 7 of 120 Tianchi chains at a growth of 1, 2 at 1.35 to 1.7 (Testing/bench/levels.py).
+#: and phantoms alone shift 7 of 120 Tianchi chains at a growth of 1, 2 at 1.35 to 1.7 (research/bench/levels.py).
 VOTE_GROWTH = 1.5
 #: Scales tried when millimetres are only assumed.
 FREE_SCALES = tuple(np.geomspace(0.6, 1.6, 11))

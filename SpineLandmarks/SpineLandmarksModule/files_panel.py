@@ -12,14 +12,14 @@ from typing import Any
 import qt
 import slicer
 
+from SpineLandmarksLib.annotation.import_file import READERS
+from SpineLandmarksLib.annotation.measurements import COLUMNS, measure, write_measurements
+from SpineLandmarksLib.annotation.revision import ImageReference
+from SpineLandmarksLib.annotation.revision_files import image_reference, save_to_training_set
 from SpineLandmarksLib.formats.csv_table import as_text, write_csv
 from SpineLandmarksLib.formats.slicer_markups import write_markups
 from SpineLandmarksLib.landmarks import LandmarkSet
-from SpineLandmarksLib.review.import_file import READERS
-from SpineLandmarksLib.review.measurements import COLUMNS, measure, write_measurements
-from SpineLandmarksLib.review.retrain_process import Retraining
-from SpineLandmarksLib.review.revision import ImageReference
-from SpineLandmarksLib.review.training_set import image_reference, save_to_training_set
+from SpineLandmarksLib.retraining.process import Retraining
 from SpineLandmarksModule.dialogs import explained
 from SpineLandmarksModule.points import StudyPoints
 from SpineLandmarksModule.volumes import files_of, series_uid_of

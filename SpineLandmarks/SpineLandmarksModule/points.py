@@ -6,11 +6,11 @@ from typing import Any
 
 import slicer
 
+from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.scene_points import KIND, VOLUME, ScenePoints
+from SpineLandmarksLib.annotation.session import Session
+from SpineLandmarksLib.annotation.session_file import SessionText, session_from_json
 from SpineLandmarksLib.formats.strict_json import parse_json
-from SpineLandmarksLib.review.frame import ImageFrame
-from SpineLandmarksLib.review.scene_points import KIND, VOLUME, ScenePoints
-from SpineLandmarksLib.review.session import Session
-from SpineLandmarksLib.review.session_file import SessionText, session_from_json
 
 SESSION = "SpineLandmarks.Session"
 

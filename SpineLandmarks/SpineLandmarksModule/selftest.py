@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 
 from SpineLandmarksLib.errors import InputError
-from SpineLandmarksLib.training.phantom.phantom import Phantom, make_phantom
+from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
 from SpineLandmarksModule import install
 from SpineLandmarksModule.points import StudyPoints
 from SpineLandmarksModule.runner import Model

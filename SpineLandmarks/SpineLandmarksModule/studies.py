@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from SpineLandmarksLib.annotation.import_file import import_landmarks
+from SpineLandmarksLib.annotation.revision import study_key_of
+from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.shared import complete_set
 from SpineLandmarksLib.formats.slicer_markups import described_landmark
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
-from SpineLandmarksLib.review.import_file import import_landmarks
-from SpineLandmarksLib.review.revision import study_key_of
-from SpineLandmarksLib.review.session import Session
 from SpineLandmarksModule.points import StudyPoints, find_node, restored_session, set_aside
 from SpineLandmarksModule.volumes import frame_of, require_usable, series_uid_of, source_of
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import qt
 
+from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.measurements import measure
+from SpineLandmarksLib.annotation.session import Session
+from SpineLandmarksLib.annotation.wording import cells, colour
 from SpineLandmarksLib.landmarks import Landmark
-from SpineLandmarksLib.review.frame import ImageFrame
-from SpineLandmarksLib.review.measurements import measure
-from SpineLandmarksLib.review.session import Session
-from SpineLandmarksLib.review.wording import cells, colour
 
 
 def prepare(table: Any, stretched: int) -> None:

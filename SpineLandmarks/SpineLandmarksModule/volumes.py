@@ -12,12 +12,12 @@ import numpy as np
 import slicer
 import vtk
 
+from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.revision import study_key_of
 from SpineLandmarksLib.errors import GeometryError, InputError
 from SpineLandmarksLib.geometry import check_affine, lps_from_ras
 from SpineLandmarksLib.imaging.orient import axes_of, sagittal_problem, upright_matrix
 from SpineLandmarksLib.imaging.volume import MIN_SIDE
-from SpineLandmarksLib.review.frame import ImageFrame
-from SpineLandmarksLib.review.revision import study_key_of
 
 #: MetaImage's names of the types of voxels.
 ELEMENT_TYPES = {

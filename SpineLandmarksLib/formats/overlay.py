@@ -1,10 +1,15 @@
-"""A picture to check the points by: the slice, the points with their names beside them, and what is known of them."""
+"""A picture to check the points by: the slice, the points with their names beside them, and what is known of them.
+
+The strip below the overlay: what the picture shows, the colours of the points, and what was not drawn.
+"""
 
 from __future__ import annotations
 
 import itertools
 import os
+import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,13 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.formats.atomic import write_atomically
-from SpineLandmarksLib.formats.overlay_caption import FONT_PX, MARGIN_PX, SCALE, TEXT, UNKNOWN, Colour, with_caption
 from SpineLandmarksLib.geometry import apply, scale_about_corner
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
     from PIL.ImageDraw import ImageDraw as PillowDraw
+
 
 LONGER_SIDE_PX = 1000
 WINDOW_PERCENTILES = (0.5, 99.5)
@@ -188,3 +193,69 @@ def _draw_ruler(picture: PillowImage, px_per_mm: float) -> None:
     draw.line([x, y, x + length, y], fill=TEXT, width=3)
     font = ImageFont.load_default(size=FONT_PX - 2)
     draw.text((x, y - 4), "50 mm", fill=TEXT, font=font, anchor="ld", stroke_width=2, stroke_fill=0)
+
+
+Colour = tuple[int, int, int]
+Line = list[tuple[str, Colour]]
+#: (least confidence, colour, words): told apart by colour-blind readers too.
+SCALE: tuple[tuple[float, Colour, str], ...] = (
+    (0.9, (86, 200, 255), "0.9 or more"),
+    (0.5, (255, 214, 64), "0.5 to 0.9"),
+    (0.0, (255, 112, 67), "below 0.5"),
+)
+UNKNOWN: Colour = (225, 225, 225)
+TEXT: Colour = (235, 235, 235)
+BACKGROUND: Colour = (24, 26, 30)
+NOTICE = "RESEARCH USE ONLY"
+FONT_PX, MARGIN_PX = 17, 12
+_LEAST_WIDTH_PX = 560
+
+
+def with_caption(picture: PillowImage, landmarks: LandmarkSet) -> PillowImage:
+    """A new image: `picture` above a strip with input, slice, bundle, colours, absent landmarks and warnings."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    width, line_px = max(picture.width, _LEAST_WIDTH_PX), FONT_PX + 6
+    lines = _caption(landmarks, width)
+    page = Image.new("RGB", (width, picture.height + len(lines) * line_px + 2 * MARGIN_PX), BACKGROUND)
+    page.paste(picture, ((width - picture.width) // 2, 0))
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=FONT_PX)
+    for number, line in enumerate(lines):
+        x = float(MARGIN_PX)
+        y = picture.height + MARGIN_PX + number * line_px + line_px // 2
+        for text, colour in line:
+            draw.text((x, y), text, fill=colour, font=font, anchor="lm")
+            x += draw.textlength(text, font=font) + MARGIN_PX
+    return page
+
+
+def _caption(landmarks: LandmarkSet, width: int) -> list[Line]:
+    index = "unknown" if landmarks.slice_index is None else str(landmarks.slice_index)
+    name = Path(landmarks.input).name or "input unknown"
+    lines = _wrapped(f"{name}, slice {index}, {landmarks.bundle or 'no bundle'}", TEXT, width)
+    if any(landmark.confidence is not None for landmark in landmarks):
+        lines.append([("Confidence", TEXT), *((words, colour) for _, colour, words in SCALE)])
+    absent = [f"{item.name} ({item.status.replace('_', ' ')})" for item in landmarks if item.pixel_xy is None]
+    if absent:
+        lines += _wrapped(f"Not drawn: {', '.join(absent)}", UNKNOWN, width)
+    return [*lines, *_warnings(landmarks, width), [(NOTICE, SCALE[2][1])]]
+
+
+def _warnings(landmarks: LandmarkSet, width: int) -> list[Line]:
+    if not landmarks.warnings:
+        return [[("No warnings", TEXT)]]
+    count = len(landmarks.warnings)
+    text = f"{count} warning{'s' * (count > 1)}: {landmarks.warnings[0]}"
+    return _wrapped(text, SCALE[1][1], width)
+
+
+def _wrapped(text: str, colour: Colour, width: int) -> list[Line]:
+    from PIL import ImageFont
+
+    font, limit = ImageFont.load_default(size=FONT_PX), width - 2 * MARGIN_PX
+    characters = limit // 4  # no letter is narrower; then shorter, until the widest line fits
+    lines = textwrap.wrap(text, width=characters)
+    while characters > 1 and any(font.getlength(line) > limit for line in lines):
+        characters -= 1
+        lines = textwrap.wrap(text, width=characters)
+    return [[(line, colour)] for line in lines]

@@ -11,22 +11,22 @@ import numpy as np
 import torch
 
 from SpineLandmarksLib import __version__
+from SpineLandmarksLib.annotated_slices import load_image, points_of, spacing_of
 from SpineLandmarksLib.backends import open_backend
 from SpineLandmarksLib.bundle import METADATA, Bundle, load_bundle, read_settings, seal, write_json, write_settings
 from SpineLandmarksLib.chain import ChainPrior
+from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
+from SpineLandmarksLib.evaluation.levels import chain_shifts, shifted
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.fusion import fit_sigma
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.model import Detector
 from SpineLandmarksLib.predict import Localizer, SliceReading
 from SpineLandmarksLib.settings import to_dict
-from SpineLandmarksLib.training.dataset import load_image, points_of, spacing_of
-from SpineLandmarksLib.training.evaluate import compare, read_annotated
 from SpineLandmarksLib.training.export import write_graph, write_weights
 from SpineLandmarksLib.training.export_bundle import record_graph
-from SpineLandmarksLib.training.levels import chain_shifts, shifted
-from SpineLandmarksLib.training.perturb import unusable, view_of
 from SpineLandmarksLib.training.recipe import Recipe
+from SpineLandmarksLib.training.unusable import unusable, view_of
 from SpineLandmarksLib.transforms import prepare_slice
 from SpineLandmarksLib.uncertainty import Calibration, HeldOut
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from SpineLandmarksLib.errors import DatasetError
+from SpineLandmarksLib.evaluation import markdown as table
+from SpineLandmarksLib.evaluation.evaluate import Progress, compare, read_annotated
+from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.predict import Localizer, SliceReading
 from SpineLandmarksLib.training.build import held_out_of
-from SpineLandmarksLib.training.evaluate import Progress, compare, read_annotated
-from SpineLandmarksLib.training.experiments import table
-from SpineLandmarksLib.training.predictions import Predictions
 from SpineLandmarksLib.uncertainty import Calibration, HeldOut
 
 

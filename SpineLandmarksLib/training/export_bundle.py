@@ -1,4 +1,7 @@
-"""`spine-landmarks export`: the graph of a bundle written anew from its weights, held to torch, and recorded."""
+"""`spine-landmarks export`: the graph of a bundle written anew from its weights, held to torch, and recorded.
+
+How far the light backend's answer lies from torch's: the same slices, the same weights, both runtimes.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,23 @@ import argparse
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from SpineLandmarksLib.backends import TorchBackend
+from SpineLandmarksLib.backends import LightBackend, TorchBackend
 from SpineLandmarksLib.bundle import DETECTOR, GRAPH, METADATA, WEIGHTS, Bundle, load_bundle, read_settings, seal
-from SpineLandmarksLib.errors import OutputError
+from SpineLandmarksLib.errors import BundleError, OutputError
 from SpineLandmarksLib.formats.atomic import write_atomically
+from SpineLandmarksLib.imaging.stack import SagittalStack
+from SpineLandmarksLib.landmarks import Landmark
+from SpineLandmarksLib.phantom.phantom import make_slice
+from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.training.export import versions_of, write_graph
-from SpineLandmarksLib.training.parity import Parity, measure_parity, phantom_slices
+from SpineLandmarksLib.transforms import Image
 
 
 def export_command(options: argparse.Namespace) -> int:
@@ -72,3 +82,59 @@ def _move_whole(folder: Path, target: Path) -> None:
         raise OutputError(f"Could not write {target}: {error.strerror or error}. Nothing was changed") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+#: The furthest apart that a graph and torch may be, in native pixels and in probability.
+MOST_PX, MOST_CONFIDENCE = 0.05, 0.01
+
+Slice = tuple[Image, tuple[float, float] | None]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest differences over `slices` slices: of points in native pixels, infinite where only one of the two calls a
+    landmark out of view, and of confidence."""
+
+    slices: int
+    points_px: float
+    confidence: float
+
+    def require(self, graph: object) -> Parity:
+        """Itself, or BundleError when the two are further apart than a graph may be."""
+        if self.points_px < MOST_PX and self.confidence < MOST_CONFIDENCE:
+            return self
+        raise BundleError(
+            f"Expected {graph} to agree with torch to {MOST_PX} px and {MOST_CONFIDENCE}; they differ by "
+            f"{self.points_px:.3g} px and {self.confidence:.3g} on {self.slices} slices"
+        )
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Numbers and None alone, as JSON has no infinity."""
+        return {name: value if np.isfinite(value) else None for name, value in asdict(self).items()}
+
+
+def measure_parity(bundle: Bundle, slices: Iterable[Slice]) -> Parity:
+    """Localize each slice, (H, W) with its pixel spacing (x, y) in mm or None, by both backends on the CPU."""
+    light, torch = Localizer(bundle, LightBackend(bundle)), Localizer(bundle, TorchBackend(bundle, "cpu"))
+    count, points_px, confidence = 0, 0.0, 0.0
+    for image, spacing_mm in slices:
+        stack = SagittalStack(image[None], None if spacing_mm is None else np.diag([*spacing_mm, 1.0, 1.0]))
+        for one, other in zip(light.localize(stack), torch.localize(stack), strict=True):
+            points_px = max(points_px, _distance_px(one, other))
+            confidence = max(confidence, abs((one.confidence or 0.0) - (other.confidence or 0.0)))
+        count += 1
+    return Parity(count, points_px, confidence)
+
+
+def _distance_px(one: Landmark, other: Landmark) -> float:
+    if one.pixel_xy is None or other.pixel_xy is None:
+        return 0.0 if one.pixel_xy == other.pixel_xy else np.inf
+    return float(np.hypot(*np.subtract(one.pixel_xy, other.pixel_xy)))
+
+
+def phantom_slices(count: int = 8) -> Iterable[Slice]:
+    """Generated slices of several shapes, every other one without a known spacing: what anybody can measure on."""
+    for seed in range(count):
+        shape = ((320, 320), (384, 256), (256, 448), (512, 512))[seed % 4]
+        image, _, pixel_mm = make_slice(np.random.default_rng(seed), matrix=shape)
+        yield image, (pixel_mm, pixel_mm) if seed % 2 else None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.geometry import spacing_mm
 from SpineLandmarksLib.landmarks import LUMBAR11
-from SpineLandmarksLib.review.session import Session
 from SpineLandmarksLib.web.desk import Desk
 from SpineLandmarksLib.web.keys import action_of, nudge_of
 

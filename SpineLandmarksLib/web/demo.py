@@ -9,11 +9,11 @@ import tempfile
 from concurrent.futures import Future
 from pathlib import Path
 
-from SpineLandmarksLib.dataset.add import Adding, add_source
-from SpineLandmarksLib.dataset.find import Source
-from SpineLandmarksLib.review.folder import init_dataset, open_dataset
-from SpineLandmarksLib.training.phantom.phantom import Contrast, make_phantom
-from SpineLandmarksLib.worker.process import environment
+from SpineLandmarksLib.phantom.phantom import Contrast, make_phantom
+from SpineLandmarksLib.store.add import Adding, add_source
+from SpineLandmarksLib.store.find import Source
+from SpineLandmarksLib.store.folder import init_dataset, open_dataset
+from SpineLandmarksLib.worker.client import environment
 
 #: Seeds and contrasts of the studies, in the order in which they are made.
 STUDIES: tuple[tuple[int, Contrast], ...] = ((8, "T2"), (21, "T1"), (33, "STIR"))
@@ -44,7 +44,7 @@ def as_made() -> Future[list[str]]:
 
 def fill(folder: str) -> None:
     """Add the studies, one after the other."""
-    from SpineLandmarksLib.training.phantom.files import write_nifti
+    from SpineLandmarksLib.phantom.files import write_nifti
 
     volumes = Path(folder) / "volumes"
     volumes.mkdir(exist_ok=True)

@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from SpineLandmarksLib.annotation.review_order import UNREVIEWED
+from SpineLandmarksLib.annotation.revision import Revision
+from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError
 from SpineLandmarksLib.landmarks import LandmarkSet
-from SpineLandmarksLib.review.doubt import UNREVIEWED
-from SpineLandmarksLib.review.history import utc_now
-from SpineLandmarksLib.review.plain_files import write_training_file
-from SpineLandmarksLib.review.revision import Revision
-from SpineLandmarksLib.review.session import Session
-from SpineLandmarksLib.review.store import Store
+from SpineLandmarksLib.store.export import write_training_file
+from SpineLandmarksLib.store.store import Store, utc_now
 from SpineLandmarksLib.web.localizing import End, Localizing
 from SpineLandmarksLib.web.opening import Opened, Reader
 from SpineLandmarksLib.web.saver import Saver

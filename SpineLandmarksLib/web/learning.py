@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from SpineLandmarksLib.review.retrain_process import Retraining
-from SpineLandmarksLib.review.retrain_state import Progress
+from SpineLandmarksLib.retraining.process import Progress, Retraining
 from SpineLandmarksLib.web.localizing import Localizing
 
 #: Between two looks at the files that say how far it is.

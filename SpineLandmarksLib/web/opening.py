@@ -9,18 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
+from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.revision import Revision
+from SpineLandmarksLib.annotation.session import Session
+from SpineLandmarksLib.annotation.session_file import load_session
 from SpineLandmarksLib.errors import InputError, SpineLandmarksError
 from SpineLandmarksLib.formats.shared import complete_set
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
-from SpineLandmarksLib.review.frame import ImageFrame
-from SpineLandmarksLib.review.revision import Revision
-from SpineLandmarksLib.review.session import Session
-from SpineLandmarksLib.review.session_file import load_session
-from SpineLandmarksLib.review.slices import complete
-from SpineLandmarksLib.review.store import Store
-from SpineLandmarksLib.review.study import Study, image_problems
+from SpineLandmarksLib.store.store import Store
+from SpineLandmarksLib.store.study_record import Study, complete, image_problems
 
 #: Folder of the data set for the steps of each study that was corrected in the browser.
 SESSIONS = "sessions"

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from SpineLandmarksLib.errors import BackendError
-from SpineLandmarksLib.worker.process import environment
+from SpineLandmarksLib.worker.client import environment
 
 
 def ask_for_order(folder: Path, store: str | None, bundle: str) -> Future[list[str]]:
@@ -31,10 +31,10 @@ def _run(command: tuple[str, ...]) -> list[str]:
 
 def tell_order(folder: str, store: str | None, bundle: str) -> None:
     """Print them as JSON."""
-    from SpineLandmarksLib.dataset.queue_commands import by_gain, waiting_studies
     from SpineLandmarksLib.predict import Localizer
-    from SpineLandmarksLib.review.folder import open_dataset
-    from SpineLandmarksLib.review.models import current_bundle
+    from SpineLandmarksLib.retraining.queue import by_gain, waiting_studies
+    from SpineLandmarksLib.retraining.registry import current_bundle
+    from SpineLandmarksLib.store.folder import open_dataset
 
     opened = open_dataset(Path(folder), store, read_only=True)
     waiting = waiting_studies(opened)

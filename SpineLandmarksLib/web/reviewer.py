@@ -14,11 +14,11 @@ from typing import Any
 from trame.app import get_server
 from wslink.websocket import LinkProtocol
 
+from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.csv_table import as_csv
-from SpineLandmarksLib.review.retrain_process import Retraining
-from SpineLandmarksLib.review.session import Session
-from SpineLandmarksLib.review.store import Store
+from SpineLandmarksLib.retraining.process import Retraining
+from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.web import page, server
 from SpineLandmarksLib.web.access import Access
 from SpineLandmarksLib.web.actions import Actions

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from SpineLandmarksLib.annotation.revision import ImageReference, Revision
+from SpineLandmarksLib.annotation.session import Session
+from SpineLandmarksLib.annotation.session_file import SessionText
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
-from SpineLandmarksLib.review.history import Saved
-from SpineLandmarksLib.review.revision import ImageReference, Revision
-from SpineLandmarksLib.review.session import Session
-from SpineLandmarksLib.review.session_file import SessionText
+from SpineLandmarksLib.store.store import Saved
 
 #: After a save that failed, the next try.
 RETRY_S = 5.0

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from SpineLandmarksLib.annotation.scene_points import ScenePoints, style
+from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.formats.slicer_markups import DISPLAY
 from SpineLandmarksLib.geometry import Matrix, apply
 from SpineLandmarksLib.landmarks import Point
-from SpineLandmarksLib.review.scene_points import ScenePoints, style
-from SpineLandmarksLib.review.session import Session
 from SpineLandmarksLib.web.opening import Opened
 
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):  # before VTK is loaded: it would look for a screen first

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.wording import cells, colour
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark
-from SpineLandmarksLib.review.frame import ImageFrame
-from SpineLandmarksLib.review.wording import cells, colour
 from SpineLandmarksLib.web.actions import Actions
 from SpineLandmarksLib.web.desk import Desk
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from SpineLandmarksLib.review import tables as t
-from SpineLandmarksLib.review.history import heads_of
-from SpineLandmarksLib.review.queue import at_random
-from SpineLandmarksLib.review.store import Store
-from SpineLandmarksLib.training.locked import locked_patients
+from SpineLandmarksLib.retraining.queue import at_random
+from SpineLandmarksLib.splits import locked_patients
+from SpineLandmarksLib.store import database as t
+from SpineLandmarksLib.store.store import Store, heads_of
 
 #: From what is to be done first to what is done.
 STATES = ("mine", "waiting", "given", "forked", "done")

@@ -8,15 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from SpineLandmarksLib.dataset.add import Adding, add_source
-from SpineLandmarksLib.dataset.find import find_sources
 from SpineLandmarksLib.errors import AccessError
-from SpineLandmarksLib.review.folder import read_folder
-from SpineLandmarksLib.review.store import Store
+from SpineLandmarksLib.store.add import Adding, add_source
+from SpineLandmarksLib.store.find import find_sources
+from SpineLandmarksLib.store.folder import read_folder
+from SpineLandmarksLib.store.store import Store
 
 FOLDER = "uploads"
+
+
 #: What may come, and how such a file begins.
 NIFTI = (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")
+
+
 KINDS = {".zip": (b"PK\x03\x04",), ".nii.gz": (b"\x1f\x8b",), ".nii": NIFTI}
 
 

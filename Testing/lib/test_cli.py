@@ -18,7 +18,7 @@ from SpineLandmarksLib import arguments, cli
 from SpineLandmarksLib.arguments import FORMAT_NAMES
 from SpineLandmarksLib.backends import BACKENDS, DEVICES
 from SpineLandmarksLib.bundle import Bundle
-from SpineLandmarksLib.cli import main
+from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.predict import Localizer
 
@@ -32,7 +32,7 @@ def modules_after(code: str, *candidates: str) -> list[str]:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    code = "from SpineLandmarksLib.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
+    code = "from SpineLandmarksLib.cli.main import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
     heavy = ("numpy", "scipy", "torch", "monai", "SimpleITK", "nibabel", "pydicom", "PIL", "onnxruntime", "matplotlib")
     assert modules_after(code, *heavy) == []
 
@@ -41,7 +41,7 @@ def test_predict_on_the_light_backend_loads_neither_torch_nor_monai(
     a_small_bundle: Bundle, a_picture: Path, tmp_path: Path
 ) -> None:
     arguments = ["predict", str(a_picture), "--output", str(tmp_path), "--bundle", str(a_small_bundle.folder)]
-    code = f"from SpineLandmarksLib.cli import main\nassert main({arguments!r}) == 0"
+    code = f"from SpineLandmarksLib.cli.main import main\nassert main({arguments!r}) == 0"
     assert modules_after(code, "onnxruntime", "torch", "monai", "matplotlib") == ["onnxruntime"]
     assert (tmp_path / "slice.json").is_file()
 
@@ -211,8 +211,8 @@ def test_a_terminal_of_few_letters_does_not_stop_a_command(a_picture: Path, tmp_
 
 
 def test_phantoms_can_be_generated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from SpineLandmarksLib.annotated_slices import load_annotations
     from SpineLandmarksLib.landmarks import LUMBAR11
-    from SpineLandmarksLib.training.dataset import load_annotations
 
     assert main(["phantom", "--output", str(tmp_path / "p"), "--count", "1", "--seed", "3"]) == 0
     assert capsys.readouterr().out.endswith(f"Written: {tmp_path / 'p'}\n")

@@ -20,11 +20,9 @@ import pytest
 
 from SpineLandmarksLib import cli
 from SpineLandmarksLib.batch import predict_all
+from SpineLandmarksLib.batch import ray_engine as engine
+from SpineLandmarksLib.batch.ray_engine import IN_HAND, Actor, RayEngine
 from SpineLandmarksLib.bundle import Bundle
-from SpineLandmarksLib.cluster import engine
-from SpineLandmarksLib.cluster.actor import Actor
-from SpineLandmarksLib.cluster.crew import IN_HAND
-from SpineLandmarksLib.cluster.engine import RayEngine
 from SpineLandmarksLib.errors import BackendError
 from SpineLandmarksLib.predict import Localizer
 
@@ -151,8 +149,8 @@ def test_ctrl_c_ends_the_cluster_that_was_started_and_the_run_can_be_gone_on_wit
 import sys, time
 from pathlib import Path
 from SpineLandmarksLib import cli
-from SpineLandmarksLib.cluster import engine
-from SpineLandmarksLib.cluster.actor import Actor
+from SpineLandmarksLib.batch import ray_engine as engine
+from SpineLandmarksLib.batch.ray_engine import Actor
 class SlowActor(Actor):
     def localize(self, *arguments):
         time.sleep(0.5)

@@ -12,12 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from SpineLandmarksLib.batch import ray_engine as crew_module
 from SpineLandmarksLib.batch.local import Settings
-from SpineLandmarksLib.batch.names import Study
-from SpineLandmarksLib.batch.results import Outcome
-from SpineLandmarksLib.cluster import crew as crew_module
-from SpineLandmarksLib.cluster.actor import Facts
-from SpineLandmarksLib.cluster.crew import IN_HAND, MAX_DEATHS, MAX_VAIN, Crew
+from SpineLandmarksLib.batch.ray_engine import IN_HAND, MAX_DEATHS, MAX_VAIN, Crew, Facts
+from SpineLandmarksLib.batch.results import Outcome, Study
 from SpineLandmarksLib.errors import BackendError, InputError
 
 SETTINGS = Settings(("json",))

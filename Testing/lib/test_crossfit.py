@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from SpineLandmarksLib.annotated_slices import load_annotations
 from SpineLandmarksLib.bundle import Bundle, load_bundle
-from SpineLandmarksLib.cli import main
+from SpineLandmarksLib.cli.main import main
+from SpineLandmarksLib.evaluation.evaluate import read_annotated
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.training.crossfit import Fold, crossfit
-from SpineLandmarksLib.training.dataset import load_annotations
-from SpineLandmarksLib.training.evaluate import read_annotated
 from SpineLandmarksLib.uncertainty import Calibration
 
 

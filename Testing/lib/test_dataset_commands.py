@@ -13,27 +13,25 @@ import pytest
 from PIL import Image, PngImagePlugin
 from pydicom.dataset import Dataset
 
-from SpineLandmarksLib.cli import main
-from SpineLandmarksLib.dataset.add import Adding, add_source
-from SpineLandmarksLib.dataset.agreement import agreement, rows
-from SpineLandmarksLib.dataset.anonymize import anonymize, sequence_words
-from SpineLandmarksLib.dataset.checks import check_landmarks, names_in_headers
-from SpineLandmarksLib.dataset.diff import compare_annotators
-from SpineLandmarksLib.dataset.find import find_sources
+from SpineLandmarksLib.annotation.revision import Revision
+from SpineLandmarksLib.annotation.revision_files import save_to_training_set
+from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import DatasetError, InputError
 from SpineLandmarksLib.formats.csv_table import write_csv
 from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
 from SpineLandmarksLib.formats.slicer_markups import write_markups
+from SpineLandmarksLib.imaging.anonymize import anonymize, sequence_words
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksLib.phantom.files import write_dicom_series
+from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.predict import Localizer
-from SpineLandmarksLib.review.folder import open_dataset
-from SpineLandmarksLib.review.history import utc_now
-from SpineLandmarksLib.review.revision import Revision
-from SpineLandmarksLib.review.store import Store
-from SpineLandmarksLib.review.training_set import save_to_training_set
-from SpineLandmarksLib.training.phantom.files import write_dicom_series
-from SpineLandmarksLib.training.phantom.phantom import Phantom
+from SpineLandmarksLib.store.add import Adding, add_source
+from SpineLandmarksLib.store.agreement import agreement, compare_annotators, rows
+from SpineLandmarksLib.store.checks import check_landmarks, names_in_headers
+from SpineLandmarksLib.store.find import find_sources
+from SpineLandmarksLib.store.folder import open_dataset
+from SpineLandmarksLib.store.store import Store, utc_now
 
 Run = Callable[..., str]
 

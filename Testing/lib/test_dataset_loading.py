@@ -10,21 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
+from SpineLandmarksLib.annotated_slices import load_annotations, load_image, points_of, spacing_of
 from SpineLandmarksLib.errors import DatasetError, InputError
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import LUMBAR11
-from SpineLandmarksLib.training.dataset import (
-    cache_preparation,
-    cache_scale,
-    load_annotations,
-    load_cases,
-    load_image,
-    points_of,
-    spacing_of,
-    weights_of_shares,
-)
-from SpineLandmarksLib.training.phantom.phantom import make_phantom
+from SpineLandmarksLib.phantom.phantom import make_phantom
+from SpineLandmarksLib.splits import weights_of_shares
+from SpineLandmarksLib.training.dataset import cache_preparation, cache_scale, load_cases
 from SpineLandmarksLib.transforms import Preparation
 
 
@@ -157,7 +150,7 @@ def test_shares_that_cannot_be_are_refused(shares: list) -> None:
 
 
 def test_a_longer_phantom_data_set_begins_with_the_shorter_one(a_phantom_dataset: Path, tmp_path: Path) -> None:
-    from SpineLandmarksLib.training.phantom.dataset import write_phantom_dataset
+    from SpineLandmarksLib.phantom.dataset import write_phantom_dataset
 
     shorter = write_phantom_dataset(tmp_path / "one", 1, 0)
     (image,) = (shorter / "images").iterdir()
@@ -175,7 +168,7 @@ def test_a_longer_phantom_data_set_begins_with_the_shorter_one(a_phantom_dataset
     ],
 )
 def test_upper_names_are_counted_from_t12_and_lower_ones_from_the_sacrum(bodies: int, own: dict[str, str]) -> None:
-    from SpineLandmarksLib.training.phantom.dataset import from_both_ends
+    from SpineLandmarksLib.phantom.dataset import from_both_ends
 
     points = {
         mark.name: mark.pixel_xy for mark in make_phantom(3, slices=1, lumbar_bodies=bodies).landmarks if mark.pixel_xy

@@ -9,12 +9,12 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from SpineLandmarksLib.batch.names import MAX_BYTES, found_in
+from SpineLandmarksLib.batch.results import MAX_BYTES, found_in
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.imaging.discover import find_studies
 from SpineLandmarksLib.imaging.study import read_study
-from SpineLandmarksLib.training.phantom.files import write_dicom_series
-from SpineLandmarksLib.training.phantom.phantom import Phantom
+from SpineLandmarksLib.phantom.files import write_dicom_series
+from SpineLandmarksLib.phantom.phantom import Phantom
 
 
 def put_dicom(path: Path, study: str | None) -> None:

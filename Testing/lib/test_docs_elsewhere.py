@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from SpineLandmarksLib.cli import main
+from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.predict import Localizer
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from SpineLandmarksLib.annotated_slices import load_annotations, load_image, points_of, spacing_of
 from SpineLandmarksLib.bundle import Bundle
-from SpineLandmarksLib.cli import main, parser
+from SpineLandmarksLib.cli.main import main, parser
+from SpineLandmarksLib.cli.train import headline
 from SpineLandmarksLib.errors import DatasetError
+from SpineLandmarksLib.evaluation.evaluate import evaluate
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.landmarks import LUMBAR11
 from SpineLandmarksLib.predict import Localizer
-from SpineLandmarksLib.training.commands import headline, split_dataset, with_extra
-from SpineLandmarksLib.training.dataset import load_annotations, load_image, points_of, spacing_of
-from SpineLandmarksLib.training.evaluate import evaluate
+from SpineLandmarksLib.splits import split_dataset, with_extra
 from SpineLandmarksLib.transforms import prepare_slice
 
 

@@ -10,16 +10,15 @@ import numpy as np
 import onnx
 import pytest
 
+from SpineLandmarksLib.annotated_slices import load_annotations, load_image, spacing_of
 from SpineLandmarksLib.backends import LightBackend, Peaks
 from SpineLandmarksLib.bundle import GRAPH, METADATA, WEIGHTS, Bundle, load_bundle
-from SpineLandmarksLib.cli import main
+from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import BundleError, OutputError
 from SpineLandmarksLib.landmarks import LUMBAR11
+from SpineLandmarksLib.phantom.phantom import make_slice
 from SpineLandmarksLib.training import export_bundle as module
-from SpineLandmarksLib.training.dataset import load_annotations, load_image, spacing_of
-from SpineLandmarksLib.training.export_bundle import export_bundle
-from SpineLandmarksLib.training.parity import Parity, measure_parity, phantom_slices
-from SpineLandmarksLib.training.phantom.phantom import make_slice
+from SpineLandmarksLib.training.export_bundle import Parity, export_bundle, measure_parity, phantom_slices
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted(file.parents[1] for file in (ROOT / "Resources" / "Models").glob("*/configs/metadata.json"))
@@ -114,7 +113,7 @@ def test_a_shipped_graph_says_what_torch_says(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["spider", "tianchi150"])
 def test_the_default_graph_says_what_torch_says_on_real_slices(real_data: Path, name: str) -> None:
-    """A few of them; `Testing/bench/parity.py` takes them all."""
+    """A few of them; `research/bench/parity.py` takes them all."""
     rows = load_annotations([real_data / name], LUMBAR11)[::24]
     slices = [(load_image(row.image), spacing_of(row)) for row in rows]
     measure_parity(load_bundle("lumbar11"), slices).require("lumbar11")

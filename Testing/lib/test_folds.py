@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from SpineLandmarksLib.errors import DatasetError
-from SpineLandmarksLib.training.folds import holdout, split_by_group
+from SpineLandmarksLib.splits import holdout, split_by_group
 
 
 @pytest.fixture

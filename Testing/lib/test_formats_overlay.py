@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from SpineLandmarksLib.errors import InputError, OutputError
-from SpineLandmarksLib.formats import overlay, overlay_caption
+from SpineLandmarksLib.formats import overlay
+from SpineLandmarksLib.formats import overlay as overlay_caption
 from SpineLandmarksLib.formats.overlay import draw_overlay
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.import_file import import_landmarks
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.formats.csv_table import as_text, read_csv, write_csv
 from SpineLandmarksLib.formats.fcsv import read_fcsv
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
-from SpineLandmarksLib.review.frame import ImageFrame
-from SpineLandmarksLib.review.import_file import import_landmarks
 
 #: 1 mm voxels; R 10..60, A 100..200, S -300..0 in the middle of the voxels.
 FRAME = ImageFrame(np.array([[0, 0, 1.0, 10], [0, -1.0, 0, 200], [-1.0, 0, 0, 0], [0, 0, 0, 1]]), (301, 101, 51))

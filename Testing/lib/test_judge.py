@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from SpineLandmarksLib.errors import DatasetError
+from SpineLandmarksLib.evaluation.bootstrap import GroupBootstrap
+from SpineLandmarksLib.evaluation.non_inferiority import judge, paired_difference
+from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.landmarks import LUMBAR11
-from SpineLandmarksLib.review.judge import judge, paired_difference
-from SpineLandmarksLib.training.bootstrap import GroupBootstrap
-from SpineLandmarksLib.training.predictions import Predictions
 
 
 def spines(patients: int, images_each: int = 1) -> Predictions:

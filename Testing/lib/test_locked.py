@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from SpineLandmarksLib.annotated_slices import load_annotations
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.landmarks import LUMBAR11
-from SpineLandmarksLib.training.commands import split_dataset, with_extra
-from SpineLandmarksLib.training.dataset import load_annotations, load_cases
-from SpineLandmarksLib.training.locked import lock, locked_patients
+from SpineLandmarksLib.splits import lock, locked_patients, split_dataset, with_extra
+from SpineLandmarksLib.training.dataset import load_cases
 from SpineLandmarksLib.transforms import Preparation
 
 

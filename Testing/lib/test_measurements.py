@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from SpineLandmarksLib.annotation.measurements import COLUMNS, FROM_CENTRES, measure, write_measurements
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet, Point
-from SpineLandmarksLib.review.measurements import COLUMNS, FROM_CENTRES, measure, write_measurements
 
 RADIUS, STEP = 100.0, 6.0
 

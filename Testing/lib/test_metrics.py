@@ -9,11 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from SpineLandmarksLib.errors import DatasetError, LandmarkError
+from SpineLandmarksLib.evaluation.bootstrap import GroupBootstrap
+from SpineLandmarksLib.evaluation.levels import chain_shifts, describe_shift, shifted, shifted_within_kind
+from SpineLandmarksLib.evaluation.metrics import (
+    Predictions,
+    coverage_curve,
+    expected_calibration_error,
+    failures,
+    reliability,
+    summarize,
+)
 from SpineLandmarksLib.landmarks import LUMBAR11
-from SpineLandmarksLib.training.bootstrap import GroupBootstrap
-from SpineLandmarksLib.training.calibration import coverage_curve, expected_calibration_error, reliability
-from SpineLandmarksLib.training.levels import chain_shifts, describe_shift, shifted, shifted_within_kind
-from SpineLandmarksLib.training.metrics import Predictions, failures, summarize
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from SpineLandmarksLib.errors import DatasetError, LandmarkError
 from SpineLandmarksLib.geometry import apply, spacing_mm
 from SpineLandmarksLib.landmarks import LUMBAR11
-from SpineLandmarksLib.training.phantom.phantom import Phantom, Tissue, make_phantom, make_slice
+from SpineLandmarksLib.phantom.phantom import Phantom, Tissue, make_phantom, make_slice
 
 SMALL = {"matrix": (240, 200), "pixel_mm": 1.4, "slices": 5}
 SEEDS = (1, 2, 3, 4)

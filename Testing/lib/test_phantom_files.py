@@ -11,8 +11,8 @@ import pytest
 import SimpleITK
 
 from SpineLandmarksLib.geometry import apply, ras_from_lps
-from SpineLandmarksLib.training.phantom.files import write_dicom_series, write_nifti
-from SpineLandmarksLib.training.phantom.phantom import Phantom, make_phantom
+from SpineLandmarksLib.phantom.files import write_dicom_series, write_nifti
+from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
 
 
 @pytest.fixture(scope="module")

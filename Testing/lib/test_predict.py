@@ -18,9 +18,9 @@ from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
+from SpineLandmarksLib.phantom.files import write_dicom_series
+from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
 from SpineLandmarksLib.predict import Localizer, predict
-from SpineLandmarksLib.training.phantom.files import write_dicom_series
-from SpineLandmarksLib.training.phantom.phantom import Phantom, make_phantom
 
 Points = NDArray[np.float64]
 

@@ -11,13 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.bundle import Bundle
-from SpineLandmarksLib.cli import main
-from SpineLandmarksLib.dataset.parser import ORDERS
+from SpineLandmarksLib.cli.dataset import ORDERS
+from SpineLandmarksLib.cli.main import main
+from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.predict import Localizer
-from SpineLandmarksLib.review.folder import open_dataset
-from SpineLandmarksLib.review.queue import MOST_DISAGREEMENT_MM, Waiting, assess, at_random, look_of, order
-from SpineLandmarksLib.training.locked import locked_patients
-from SpineLandmarksLib.training.phantom.phantom import Phantom
+from SpineLandmarksLib.retraining.queue import MOST_DISAGREEMENT_MM, Waiting, assess, at_random, look_of, order
+from SpineLandmarksLib.splits import locked_patients
+from SpineLandmarksLib.store.folder import open_dataset
 
 
 def look(angle_deg: float) -> NDArray[np.float64]:

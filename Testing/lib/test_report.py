@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from SpineLandmarksLib.errors import OutputError
+from SpineLandmarksLib.evaluation import plots
+from SpineLandmarksLib.evaluation.metrics import Predictions, summarize
+from SpineLandmarksLib.evaluation.report import write_report
 from SpineLandmarksLib.landmarks import LUMBAR11
-from SpineLandmarksLib.training import plots
-from SpineLandmarksLib.training.metrics import Predictions, summarize
-from SpineLandmarksLib.training.report import write_report
 
 
 class Page(HTMLParser):

@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 
 from SpineLandmarksLib.bundle import Bundle, load_bundle
-from SpineLandmarksLib.cli import main
+from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import BackendError, BundleError, DatasetError, OutputError
-from SpineLandmarksLib.review import folder, judge, retrain
-from SpineLandmarksLib.review.folder import open_dataset
-from SpineLandmarksLib.review.models import changes_of, current_bundle, models_of, name_in_use, promote, rollback
-from SpineLandmarksLib.review.retrain import Round
-from SpineLandmarksLib.review.retrain_plan import Wish
-from SpineLandmarksLib.review.retrain_process import Retraining
-from SpineLandmarksLib.review.retrain_state import is_running, read_progress, the_only_one
-from SpineLandmarksLib.review.store import Store
-from SpineLandmarksLib.training.locked import locked_patients
+from SpineLandmarksLib.evaluation import non_inferiority as judge
+from SpineLandmarksLib.retraining import retrain
+from SpineLandmarksLib.retraining.process import Retraining, is_running, read_progress, the_only_one
+from SpineLandmarksLib.retraining.registry import changes_of, current_bundle, models_of, name_in_use, promote, rollback
+from SpineLandmarksLib.retraining.retrain import Round, Wish
+from SpineLandmarksLib.splits import locked_patients
+from SpineLandmarksLib.store import folder
+from SpineLandmarksLib.store.folder import open_dataset
+from SpineLandmarksLib.store.store import Store
 
 WISH = Wish("Ann", steps=2)
 
@@ -271,8 +271,8 @@ def test_the_command_lists_promotes_and_rolls_back(a_retrained: Path, tmp_path: 
 CHILD = """
 import sys, time
 from pathlib import Path
-from SpineLandmarksLib.review.retrain_state import *
-from SpineLandmarksLib.review.retrain_state import CANCEL, MODELS, UNFINISHED, the_only_one, write_progress
+from SpineLandmarksLib.retraining.process import *
+from SpineLandmarksLib.retraining.process import CANCEL, MODELS, UNFINISHED, the_only_one, write_progress
 dataset = Path(sys.argv[2])
 with the_only_one(dataset):
     cancel = dataset / MODELS / UNFINISHED / CANCEL

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from SpineLandmarksLib.annotation.revision import ImageReference, Revision, study_key_of
+from SpineLandmarksLib.annotation.revision_files import image_reference, read_training_set, save_to_training_set
+from SpineLandmarksLib.annotation.session import Session
+from SpineLandmarksLib.annotation.session_file import session_as_json, session_from_json
 from SpineLandmarksLib.errors import FormatError, InputError, LandmarkError, OutputError
 from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
-from SpineLandmarksLib.review.revision import ImageReference, Revision, study_key_of
-from SpineLandmarksLib.review.session import Session
-from SpineLandmarksLib.review.session_file import session_as_json, session_from_json
-from SpineLandmarksLib.review.training_set import image_reference, read_training_set, save_to_training_set
 
 START = datetime(2026, 1, 31, 9, 30, tzinfo=timezone.utc)
 IMAGE = ImageReference("images/7.nii.gz", "ab" * 32, "1.2.3")
@@ -103,7 +103,7 @@ def test_a_field_that_the_result_gains_later_changes_no_id_while_it_is_unknown(
 ) -> None:
     content = a_session.revision(IMAGE).as_json()
     monkeypatch.setattr(
-        "SpineLandmarksLib.review.revision.as_json", lambda landmarks: {**as_json(landmarks), "gained": None}
+        "SpineLandmarksLib.annotation.revision.as_json", lambda landmarks: {**as_json(landmarks), "gained": None}
     )
     assert Revision.from_json(content).id == content["id"]
 

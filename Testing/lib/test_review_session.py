@@ -17,20 +17,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from SpineLandmarksLib.errors import FormatError, GeometryError, LandmarkError
-from SpineLandmarksLib.formats.json_result import as_json
-from SpineLandmarksLib.imaging.stack import SagittalStack
-from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
-from SpineLandmarksLib.review.frame import ImageFrame
-from SpineLandmarksLib.review.recording import LONGEST_PAUSE_S
-from SpineLandmarksLib.review.session import Session
-from SpineLandmarksLib.review.session_file import (
+from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.session import LONGEST_PAUSE_S, Session
+from SpineLandmarksLib.annotation.session_file import (
     SessionText,
     load_session,
     save_session,
     session_as_json,
     session_from_json,
 )
+from SpineLandmarksLib.errors import FormatError, GeometryError, LandmarkError
+from SpineLandmarksLib.formats.json_result import as_json
+from SpineLandmarksLib.imaging.stack import SagittalStack
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2026, 1, 31, 9, 30, tzinfo=timezone.utc)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from SpineLandmarksLib.cli import main, parser
+from SpineLandmarksLib.annotated_slices import schema_of
+from SpineLandmarksLib.cli.main import main, parser
 from SpineLandmarksLib.errors import FormatError, LandmarkError
 from SpineLandmarksLib.landmarks import LUMBAR11
-from SpineLandmarksLib.training.commands import split_dataset
-from SpineLandmarksLib.training.dataset import schema_of
+from SpineLandmarksLib.splits import split_dataset
 
 RECIPE = """
 architecture: {heatmap: {network: unet, filters: [8, 16, 16], stride: 2}, stride: 2}

@@ -26,15 +26,15 @@ import pytest
 from PIL import Image
 from sqlalchemy import event
 
+from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.errors import StoreError
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
-from SpineLandmarksLib.review.opening import FILE, open_store
-from SpineLandmarksLib.review.plain_files import export, import_record
-from SpineLandmarksLib.review.revision import Revision
-from SpineLandmarksLib.review.store import Store
-from SpineLandmarksLib.review.store_check import check_files, check_store
-from SpineLandmarksLib.review.study import Study, sha256_of
-from SpineLandmarksLib.review.tables import VERSION
+from SpineLandmarksLib.store.checks import check_files, check_store
+from SpineLandmarksLib.store.database import VERSION
+from SpineLandmarksLib.store.export import export, import_record
+from SpineLandmarksLib.store.folder import STORE_FILE, open_store
+from SpineLandmarksLib.store.store import Store
+from SpineLandmarksLib.store.study_record import Study, sha256_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -406,7 +406,7 @@ def a_store_of_version_1(tmp_path: Path) -> tuple[Path, list[Revision]]:
     """Written as version 1 wrote it: one study with two revisions, the second on a stale parent."""
     study = Study("case-1", "p1", "images/case-1.png", "0" * 64, (60, 40))
     ends = [revision(study, author) for author in ("Ann", "Bo")]
-    connection = sqlite3.connect(tmp_path / FILE)
+    connection = sqlite3.connect(tmp_path / STORE_FILE)
     connection.executescript(V1)
     connection.execute(
         "INSERT INTO studies VALUES (?, ?, ?, ?)", ("case-1", "p1", "0" * 64, json.dumps(study.as_json()))
@@ -458,10 +458,10 @@ def test_a_database_of_another_data_set_is_refused(a_store: Store) -> None:
 
 
 def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_bytes(b"not a database, and longer than a header would be" * 40)
+    (tmp_path / STORE_FILE).write_bytes(b"not a database, and longer than a header would be" * 40)
     with pytest.raises(StoreError, match=r"it is no store, or damaged\. Keep the file, and import the latest export"):
         open_store(tmp_path)
-    assert (tmp_path / FILE).read_bytes().startswith(b"not a database")
+    assert (tmp_path / STORE_FILE).read_bytes().startswith(b"not a database")
 
 
 def test_a_full_disk_is_told_and_the_correction_is_taken_in_later(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from SpineLandmarksLib.annotation.revision import ImageReference, Revision
 from SpineLandmarksLib.errors import StoreError
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
-from SpineLandmarksLib.review.folder import init_dataset, open_dataset
-from SpineLandmarksLib.review.revision import ImageReference, Revision
-from SpineLandmarksLib.review.store import Store
-from SpineLandmarksLib.review.study import Study
+from SpineLandmarksLib.store.folder import init_dataset, open_dataset
+from SpineLandmarksLib.store.store import Store
+from SpineLandmarksLib.store.study_record import Study
 
 
 @pytest.fixture

@@ -13,15 +13,16 @@ import pytest
 import torch
 import yaml
 
+from SpineLandmarksLib.annotated_slices import load_annotations
 from SpineLandmarksLib.bundle import load_bundle
-from SpineLandmarksLib.cli import main
+from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import BundleError, LandmarkError, RecipeError
 from SpineLandmarksLib.landmarks import LUMBAR11
 from SpineLandmarksLib.model import Architecture, Detector
 from SpineLandmarksLib.training import train as training
 from SpineLandmarksLib.training.augment import Batch, GeometrySettings
 from SpineLandmarksLib.training.build import fit_prior
-from SpineLandmarksLib.training.dataset import Cases, load_annotations, load_cases
+from SpineLandmarksLib.training.dataset import Cases, load_cases
 from SpineLandmarksLib.training.losses import Losses
 from SpineLandmarksLib.training.recipe import Recipe
 from SpineLandmarksLib.training.train import draw_batches, make_trainee, rate, step, train

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from SpineLandmarksLib.cli import main
+from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import AccessError
 from SpineLandmarksLib.web.access import Access, check_exposure, is_loopback
 

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from SpineLandmarksLib.dataset.add import Adding, add_source
-from SpineLandmarksLib.dataset.find import Source
 from SpineLandmarksLib.errors import AccessError, BackendError, LandmarkError, SpineLandmarksError
 from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
-from SpineLandmarksLib.review.folder import init_dataset, open_dataset
-from SpineLandmarksLib.review.retrain_state import Progress
-from SpineLandmarksLib.review.store import Store
-from SpineLandmarksLib.training.phantom.files import write_nifti
-from SpineLandmarksLib.training.phantom.phantom import Phantom, make_phantom
+from SpineLandmarksLib.phantom.files import write_nifti
+from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
+from SpineLandmarksLib.retraining.process import Progress
+from SpineLandmarksLib.store.add import Adding, add_source
+from SpineLandmarksLib.store.find import Source
+from SpineLandmarksLib.store.folder import init_dataset, open_dataset
+from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.web.actions import Actions
 from SpineLandmarksLib.web.desk import Desk, Said
 from SpineLandmarksLib.web.learning import Learning

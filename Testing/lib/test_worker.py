@@ -19,10 +19,10 @@ from SpineLandmarksLib.batch import write_results
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import BackendError
 from SpineLandmarksLib.formats.json_result import as_json
+from SpineLandmarksLib.phantom.files import write_nifti
+from SpineLandmarksLib.phantom.phantom import make_phantom
 from SpineLandmarksLib.predict import Localizer, predict
-from SpineLandmarksLib.training.phantom.files import write_nifti
-from SpineLandmarksLib.training.phantom.phantom import make_phantom
-from SpineLandmarksLib.worker import process
+from SpineLandmarksLib.worker import client as process
 from SpineLandmarksLib.worker.client import WorkerClient
 from SpineLandmarksLib.worker.protocol import FINAL, MAX_LINE
 

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from SpineLandmarksLib.arguments import FORMAT_NAMES
-from SpineLandmarksLib.worker import joblist, outbox, stdio
-from SpineLandmarksLib.worker.joblist import Cancelled, Job, JobList
-from SpineLandmarksLib.worker.outbox import Outbox
-from SpineLandmarksLib.worker.protocol import Request, RequestError, decode, encode, parse_request
-from SpineLandmarksLib.worker.stdio import read_lines
-from SpineLandmarksLib.worker.work import Worker
+from SpineLandmarksLib.worker import protocol as stdio
+from SpineLandmarksLib.worker import server as joblist
+from SpineLandmarksLib.worker import server as outbox
+from SpineLandmarksLib.worker.protocol import Request, RequestError, decode, encode, parse_request, read_lines
+from SpineLandmarksLib.worker.server import Cancelled, Job, JobList, Outbox, Worker
 
 
 def line(**fields: Any) -> bytes:
@@ -98,7 +97,7 @@ def test_a_fault_while_answering_does_not_end_the_reading(monkeypatch: pytest.Mo
     said: list[dict[str, Any]] = []
     worker = Worker(lambda: pytest.fail("no model is needed"), {})
     worker.say = said.append
-    monkeypatch.setattr("SpineLandmarksLib.worker.work.shipped_bundles", lambda: 1 // 0)
+    monkeypatch.setattr("SpineLandmarksLib.worker.server.shipped_bundles", lambda: 1 // 0)
     assert worker.receive(line(do="describe"))
     assert (said[0]["event"], said[0]["kind"]) == ("error", "fault")
 

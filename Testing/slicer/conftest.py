@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
-from SpineLandmarksLib.training.phantom.phantom import Phantom
+from SpineLandmarksLib.phantom.phantom import Phantom
 
 if TYPE_CHECKING:
     from standins.bench import Module

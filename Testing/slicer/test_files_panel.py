@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from SpineLandmarksLib.annotation.revision_files import read_training_set
 from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.formats.csv_table import read_csv, write_csv
 from SpineLandmarksLib.formats.slicer_markups import read_markups, write_markups
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
-from SpineLandmarksLib.review.retrain_process import Retraining
-from SpineLandmarksLib.review.training_set import read_training_set
+from SpineLandmarksLib.retraining.process import Retraining
 from standins.bench import Module
 
 RAS, LPS, MARKUPS, MEASUREMENTS = range(4)
@@ -254,7 +254,7 @@ def test_the_name_of_the_reader_is_remembered_and_every_correction_bears_it(a_ca
 TRAINS = """
 import sys, time
 from pathlib import Path
-from SpineLandmarksLib.review.retrain_state import CANCEL, MODELS, UNFINISHED, Progress, the_only_one, write_progress
+from SpineLandmarksLib.retraining.process import CANCEL, MODELS, UNFINISHED, Progress, the_only_one, write_progress
 dataset = Path(sys.argv[2])
 with the_only_one(dataset):
     while not (dataset / MODELS / UNFINISHED / CANCEL).exists():

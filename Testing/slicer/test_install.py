@@ -150,7 +150,7 @@ class NotThere:
         ):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, NotThere())
-from SpineLandmarksLib.cli import main
+from SpineLandmarksLib.cli.main import main
 main(["serve"])
 """
 

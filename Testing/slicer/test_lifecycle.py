@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from SpineLandmarksLib.landmarks import LandmarkSet
-from SpineLandmarksLib.training.phantom.phantom import Phantom
-from SpineLandmarksLib.worker import process
+from SpineLandmarksLib.phantom.phantom import Phantom
+from SpineLandmarksLib.worker import client as process
 from SpineLandmarksLib.worker.client import WorkerClient
 from standins.bench import Module
 

@@ -17,7 +17,7 @@ from SpineLandmarksLib.errors import BundleError
 from SpineLandmarksLib.formats.csv_table import write_csv
 from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
-from SpineLandmarksLib.training.phantom.phantom import Phantom
+from SpineLandmarksLib.phantom.phantom import Phantom
 from standins.bench import Module, add_volume
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -662,7 +662,7 @@ def test_measurements_follow_the_points_and_say_what_they_are_from(a_case: Modul
 
 
 def test_the_curve_is_shown_on_request(a_case: Module) -> None:
-    from SpineLandmarksLib.review.scene_decorations import CURVE
+    from SpineLandmarksLib.annotation.scene_points import CURVE
 
     a_case.ui.curveBox.click()
     assert a_case.study.node.GetNodeReference(CURVE).GetDisplayNode().GetVisibility()

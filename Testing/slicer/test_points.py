@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.slicer_markups import read_markups
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
-from SpineLandmarksLib.review.session import Session
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_points_are_small_balls_in_millimetres_with_their_names(a_study: Any) ->
 
 
 def test_every_status_that_has_a_point_has_a_colour_of_its_own(a_study: Any) -> None:
-    from SpineLandmarksLib.review.scene_decorations import CONFIRMED
+    from SpineLandmarksLib.annotation.scene_points import CONFIRMED
 
     a_study.session.confirm("L3")
     drag(a_study.node, a_study.row("L4"), *moved(a_study, "L4", 0, 2, 0))
@@ -225,7 +225,7 @@ def test_points_follow_their_volume_into_a_linear_transform(slicer: Any, a_study
 
 
 def test_a_curve_runs_through_the_centres_on_request_and_follows_them(a_study: Any) -> None:
-    from SpineLandmarksLib.review.scene_decorations import CURVE
+    from SpineLandmarksLib.annotation.scene_points import CURVE
 
     assert a_study.node.GetNodeReference(CURVE) is None
     a_study.decorations.show_curve(True, a_study.session.current)

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.landmarks import LandmarkSet
-from SpineLandmarksLib.training.phantom.phantom import make_phantom
+from SpineLandmarksLib.phantom.phantom import make_phantom
 from SpineLandmarksLib.worker.client import WorkerClient
 from standins.bench import Module, add_volume
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.imaging.study import read_study
-from SpineLandmarksLib.review.frame import ImageFrame
-from SpineLandmarksLib.training.phantom.phantom import Phantom
+from SpineLandmarksLib.phantom.phantom import Phantom
 from standins.bench import add_volume
 
 AXIAL = np.diag([0.7, 0.7, 5.0, 1.0])

@@ -35,7 +35,7 @@ def main(moves: int) -> None:
     from test_browser import Walk
 
     from conftest import CHROMIUM, FLAGS, Reviewer
-    from SpineLandmarksLib.review.folder import open_dataset
+    from SpineLandmarksLib.store.folder import open_dataset
 
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark
-from SpineLandmarksLib.review.folder import open_dataset
-from SpineLandmarksLib.review.revision import Revision
-from SpineLandmarksLib.review.store import Store
+from SpineLandmarksLib.store.folder import open_dataset
+from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.web.demo import MATRIX
 
 DRAG = (14, -9)

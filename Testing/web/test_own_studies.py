@@ -10,9 +10,9 @@ import pytest
 import trustme
 from playwright.sync_api import expect
 
-from SpineLandmarksLib.review.folder import init_dataset, open_dataset
-from SpineLandmarksLib.training.phantom.files import write_nifti
-from SpineLandmarksLib.training.phantom.phantom import Phantom
+from SpineLandmarksLib.phantom.files import write_nifti
+from SpineLandmarksLib.phantom.phantom import Phantom
+from SpineLandmarksLib.store.folder import init_dataset, open_dataset
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.landmarks import LandmarkSet
-from SpineLandmarksLib.review.frame import ImageFrame
-from SpineLandmarksLib.review.session import Session
-from SpineLandmarksLib.review.study import Study
-from SpineLandmarksLib.training.phantom.phantom import Phantom
+from SpineLandmarksLib.phantom.phantom import Phantom
+from SpineLandmarksLib.store.study_record import Study
 from SpineLandmarksLib.web.opening import Opened
 
 SIZE = 400

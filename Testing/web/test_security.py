@@ -16,7 +16,7 @@ import msgpack
 import pytest
 from wslink.chunking import UnChunker, generate_chunks
 
-from SpineLandmarksLib.review.folder import open_dataset
+from SpineLandmarksLib.store.folder import open_dataset
 
 HELLO = {"wslink": "1.0", "id": "system:c0:1", "method": "wslink.hello", "kwargs": {}}
 STATE = {"wslink": "1.0", "id": "c0:2", "method": "trame.state.get", "args": [], "kwargs": {}}

@@ -2,7 +2,7 @@
 
     python docs/images/draw_landmarks.py docs/images        writes landmarks.svg and landmarks-phantom.png
 
-In the drawing lengths are mm of the sagittal plane, x to the back, y to the feet, as in `training/phantom/anatomy.py`.
+In the drawing lengths are mm of the sagittal plane, x to the back, y to the feet, as in `phantom/anatomy.py`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from PIL import Image
 
 from SpineLandmarksLib.formats.overlay import draw_overlay
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
-from SpineLandmarksLib.training.phantom.anatomy import Disc, Spine, Vertebra, random_spine
-from SpineLandmarksLib.training.phantom.phantom import make_phantom
+from SpineLandmarksLib.phantom.anatomy import Disc, Spine, Vertebra, random_spine
+from SpineLandmarksLib.phantom.phantom import make_phantom
 
 Points = NDArray[np.float64]
 

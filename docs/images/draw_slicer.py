@@ -19,7 +19,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "slicer")]
 
-from SpineLandmarksLib.training.phantom.phantom import make_phantom  # noqa: E402
+from SpineLandmarksLib.phantom.phantom import make_phantom  # noqa: E402
 from standins import install  # noqa: E402
 
 slicer = install()

@@ -1,0 +1,150 @@
+"""Saving to a training set without its database: every revision a plain file of its own, only ever added.
+
+    FOLDER/revisions/STUDY/0001-ID.json         a `Revision`; the number is the order in which they came
+
+Two writers at once take the same number and different ids, so nothing is overwritten. The id is that of the content, so
+that a store can take these files in (`read_training_set`) as often as it likes.
+
+Where a correction goes that the store could not take: a small file, written whole, that is read in later.
+
+A revision's id is that of its content, so that reading a file in twice adds nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from SpineLandmarksLib.annotation.revision import ImageReference, Revision
+from SpineLandmarksLib.errors import FormatError, InputError, OutputError
+from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.strict_json import load_json
+
+REVISIONS = "revisions"
+
+
+@dataclass(frozen=True)
+class SavedFile:
+    """path: of the revision. beside: ids of other revisions that were made from the same one; both are kept."""
+
+    path: Path
+    beside: tuple[str, ...] = ()
+
+
+def save_to_training_set(revision: Revision, folder: str | os.PathLike[str]) -> SavedFile:
+    """Add a revision to a data-set folder, whole or not at all; saving it again adds nothing.
+
+    Damage in an earlier file does not stop it. Raises OutputError for a folder that is not there, read-only or full.
+    """
+    if not Path(folder).is_dir():
+        raise OutputError(f"Expected a data-set folder at {os.fspath(folder)}; there is none. Make or choose one")
+    files = _files(folder, revision.study)
+    path = next((file for file in files if file.stem.endswith(f"-{revision.id}")), None)
+    if path is None:
+        number = _number(files[-1]) + 1 if files else 1
+        path = _folder_of(revision, Path(folder)) / f"{number:04d}-{revision.id}.json"
+        write_text_atomically(path, json.dumps(revision.as_json(), ensure_ascii=False, indent=1) + "\n")
+    others = [one for one in map(_read_or_none, files) if one is not None and one.id != revision.id]
+    return SavedFile(path, tuple(one.id for one in others if one.parent == revision.parent))
+
+
+def read_training_set(folder: str | os.PathLike[str], study: str) -> list[tuple[Path, Revision]]:
+    """The revisions of a study in the order in which they came, each with its file. Raises FormatError for damage."""
+    return [(file, _read(file)) for file in _files(folder, study)]
+
+
+def image_reference(
+    files: Sequence[Path], folder: str | os.PathLike[str], series_uid: str | None = None
+) -> ImageReference:
+    """What was annotated: one file, or the many files of a series, which are then named by the folder they lie in.
+
+    The path is relative to the data-set folder where it lies inside. The hash of many files is that of their hashes in
+    order of value, so that it depends on neither names nor order. No file: an image that was never saved.
+    Raises InputError for a file that cannot be read.
+    """
+    if not files:
+        return ImageReference("", None, series_uid)
+    digests = sorted(_sha256(file) for file in files)
+    whole = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
+    path = Path(files[0] if len(files) == 1 else files[0].parent).resolve()
+    root = Path(folder).resolve()
+    name = path.relative_to(root) if path.is_relative_to(root) else path
+    return ImageReference(name.as_posix(), whole.hex(), series_uid)
+
+
+def _sha256(file: Path) -> bytes:
+    digest = hashlib.sha256()
+    try:
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(f"Could not read the image {file}: {error.strerror or error}. Is it still there?") from error
+    return digest.digest()
+
+
+def _folder_of(revision: Revision, folder: Path) -> Path:
+    place = folder / REVISIONS / revision.study
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"Could not make the folder {place}: {reason}. Nothing was changed") from error
+    return place
+
+
+def _files(folder: str | os.PathLike[str], study: str) -> list[Path]:
+    found = (Path(folder) / REVISIONS / study).glob("*-*.json")
+    ours = (file for file in found if file.name.partition("-")[0].isdecimal())
+    return sorted(ours, key=lambda file: (_number(file), file.name))
+
+
+def _number(file: Path) -> int:
+    return int(file.name.partition("-")[0])
+
+
+def _read(file: Path) -> Revision:
+    return Revision.from_json(load_json(file), os.fspath(file))
+
+
+def _read_or_none(file: Path) -> Revision | None:
+    try:
+        return _read(file)
+    except FormatError:
+        return None
+
+
+UNSAVED = "unsaved"
+
+
+def set_aside(revision: Revision, dataset: Path) -> Path | None:
+    """Write the revision to the first place that takes it: the data set, the user's own state, the temporary folder.
+
+    Returns the file, or None when nothing can be written anywhere.
+    """
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    for folder in (dataset / UNSAVED, state / "spine-landmarks", Path(tempfile.gettempdir()) / "spine-landmarks"):
+        file = folder / f"{revision.study}-{revision.id}.json"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text_atomically(file, json.dumps(revision.as_json(), ensure_ascii=False, indent=1) + "\n")
+        except (OSError, OutputError):
+            continue
+        return file
+    return None
+
+
+def waiting(dataset: Path) -> list[tuple[Path, Revision | FormatError]]:
+    """What lies set aside in a data set: each file with its revision, or with why it cannot be read."""
+    found: list[tuple[Path, Revision | FormatError]] = []
+    for file in sorted((dataset / UNSAVED).glob("*.json")):
+        try:
+            found.append((file, Revision.from_json(load_json(file), str(file))))
+        except FormatError as error:
+            found.append((file, error))
+    return found

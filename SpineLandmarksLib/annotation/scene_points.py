@@ -1,0 +1,278 @@
+"""The markups node of one study, held to its review session in both directions; what 3D Slicer and the browser share.
+
+The session knows what is true; the node shows it. What a person does to the node (a drag, a placed point, a position
+taken away, coordinates typed in by hand) is found by comparing the two once it is finished, and the session is told.
+What it refuses, and a node whose points were deleted or renamed, is shown anew from the session. The scene is that of
+the volume which comes in: nothing of Slicer or VTK is imported.
+
+What is drawn beside the points: the mark of confirmed ones, and a curve through the centres.
+
+A point list of Slicer has two colours, for selected and for unselected points; three statuses are shown. So confirmed
+points, which are locked, get a larger ball of a third colour from a list of its own, which nobody can grab.
+Neither is saved with the scene: both are made from the landmarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from SpineLandmarksLib.annotation.session import Session
+from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.formats.slicer_markups import DISPLAY, describe
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
+
+KIND = "vtkMRMLMarkupsFiducialNode"
+VOLUME = "SpineLandmarksVolume"
+#: A position that differs by less than this was not moved by anybody: a saved history is rounded to it, mm.
+SAME_MM = 1e-3
+
+
+class ScenePoints:
+    """session: of the study. volume: that it was placed on. node: taken up, or None for a new one in the scene.
+
+    on_change: called after each change of the session. on_refused: called with a text for a dialog.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        volume: Any,
+        node: Any = None,
+        on_change: Callable[[], None] = lambda: None,
+        on_refused: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.session, self.volume = session, volume
+        self.scene = volume.GetScene()
+        self._on_change, self._on_refused = on_change, on_refused
+        self._is_showing = self._is_dragged = False
+        self.node = node or self._new_node()
+        self.link()
+        self.decorations = Decorations(self.node)
+        self._tags = [(source, source.AddObserver(event, seen)) for source, event, seen in self._events()]
+        self._stop_listening = session.listen(lambda correction: self._changed())
+        if node and node.GetNumberOfControlPoints():
+            self.take_edits()  # what was done to it while nobody watched
+        self.show()
+
+    def close(self) -> None:
+        """Stop watching; the node stays as it is."""
+        self._stop_listening()
+        for source, tag in self._tags:
+            source.RemoveObserver(tag)
+
+    def row(self, name: str) -> int:
+        return self.session.names.index(name)
+
+    # From the session to the node
+
+    def show(self) -> None:
+        """Make the node say what the session says."""
+        with self._showing():
+            if self.node.GetNumberOfControlPoints() != len(self.session.names):
+                self._refill()
+            for row, landmark in enumerate(self.session.current):
+                self._show_point(row, landmark)
+        self.keep()
+        self.decorations.show(self.session.current)
+
+    def _changed(self) -> None:
+        self.show()
+        self._on_change()
+
+    def keep(self) -> None:
+        """Called after each change, for who keeps the history with the scene."""
+
+    def _show_point(self, row: int, landmark: Landmark) -> None:
+        node = self.node
+        node.SetNthControlPointLabel(row, landmark.name)
+        node.SetNthControlPointDescription(row, describe(landmark))
+        node.SetNthControlPointSelected(row, landmark.status == "predicted")  # the colour of what nobody has looked at
+        if landmark.position_ras_mm is None:
+            node.SetNthControlPointPositionMissing(row)
+        elif not self._is_at(row, landmark):
+            node.SetNthControlPointPosition(row, *landmark.position_ras_mm)
+        node.SetNthControlPointLocked(row, landmark.status == "confirmed")
+
+    def _is_at(self, row: int, landmark: Landmark) -> bool:
+        there = self.node.GetNthControlPointPositionStatus(row) == self.node.PositionDefined
+        if not there or landmark.position_ras_mm is None:
+            return False
+        apart = np.subtract(list(self.node.GetNthControlPointPosition(row)), landmark.position_ras_mm)
+        return bool(np.abs(apart).max() < SAME_MM)
+
+    # From the node to the session
+
+    def take_edits(self) -> None:
+        """Tell the session what a person has done to the node."""
+        if self._is_showing or self.node.GetScene() is None:
+            return
+        if not self._is_whole():
+            self.show()
+            self._on_refused(
+                f"The points of {self.node.GetName()} were deleted or renamed by hand. Their number and names are "
+                "fixed, so they were put back, with all corrections. If a landmark cannot be seen, press Not visible"
+            )
+            return
+        for row, landmark in enumerate(self.session.current):
+            try:
+                self._take_edit(row, landmark)
+            except SpineLandmarksError as error:
+                self.show()
+                self._on_refused(str(error))
+
+    def _is_whole(self) -> bool:
+        count = self.node.GetNumberOfControlPoints()
+        return tuple(self.node.GetNthControlPointLabel(row) for row in range(count)) == self.session.names
+
+    def _take_edit(self, row: int, landmark: Landmark) -> None:
+        status = self.node.GetNthControlPointPositionStatus(row)
+        if status == self.node.PositionPreview:  # it still follows the mouse
+            return
+        if status != self.node.PositionDefined:
+            if not landmark.is_absent:
+                self.session.mark_not_visible(landmark.name)
+        elif landmark.is_absent:
+            self.session.place(landmark.name, list(self.node.GetNthControlPointPosition(row)))
+        elif not self._is_at(row, landmark):
+            self.session.move(landmark.name, list(self.node.GetNthControlPointPosition(row)))
+
+    def _events(self) -> list[tuple[Any, int, Callable[..., None]]]:
+        node = self.node
+        finished = (
+            node.PointPositionDefinedEvent,
+            node.PointPositionUndefinedEvent,
+            node.PointPositionMissingEvent,
+            node.PointRemovedEvent,
+            node.PointAddedEvent,
+        )
+        return [
+            (node, node.PointStartInteractionEvent, lambda *_: self._drag(True)),
+            (node, node.PointEndInteractionEvent, lambda *_: self._drag(False)),
+            (node, node.PointModifiedEvent, lambda *_: None if self._is_dragged else self.take_edits()),
+            *((node, event, lambda *_: self.take_edits()) for event in finished),
+            (self.volume, self.volume.TransformModifiedEvent, lambda *_: self._follow_transform()),
+        ]
+
+    def _drag(self, starts: bool) -> None:
+        self._is_dragged = starts
+        if not starts:
+            self.take_edits()
+
+    # The node
+
+    def _new_node(self) -> Any:
+        node = self.scene.AddNewNodeByClass(KIND, f"Landmarks {self.volume.GetName()}")
+        node.SetControlPointLabelFormat("%N-%d")
+        node.CreateDefaultDisplayNodes()
+        style(node.GetDisplayNode())
+        return node
+
+    def _refill(self) -> None:
+        self.node.SetFixedNumberOfControlPoints(False)
+        self.node.RemoveAllControlPoints()
+        for name in self.session.names:
+            self.node.SetNthControlPointPositionMissing(self.node.AddControlPoint([0.0, 0.0, 0.0], name))
+        self.node.SetFixedNumberOfControlPoints(True)
+
+    def link(self) -> None:
+        """Under its volume: by reference, and in the transform that moves both."""
+        self.node.SetNodeReferenceID(VOLUME, self.volume.GetID())
+        self._follow_transform()
+
+    def _follow_transform(self) -> None:
+        self.node.SetAndObserveTransformNodeID(self.volume.GetTransformNodeID())
+
+    @contextmanager
+    def _showing(self) -> Iterator[None]:
+        before, self._is_showing = self._is_showing, True
+        modifying = self.node.StartModify()
+        try:
+            yield
+        finally:
+            self.node.EndModify(modifying)
+            self._is_showing = before
+
+
+def style(display: Any, looks: Mapping[str, Any] = DISPLAY) -> None:
+    """Small balls in mm with their names, in the colours of files that the command writes."""
+    display.SetUseGlyphScale(looks["useGlyphScale"])
+    display.SetGlyphSize(looks["glyphSize"])
+    display.SetTextScale(looks["textScale"])
+    display.SetPointLabelsVisibility(True)
+    display.SetSelectedColor(*looks["selectedColor"])
+    display.SetColor(*looks["color"])
+    display.SetActiveColor(*looks["activeColor"])
+    display.SetSliceProjection(looks["sliceProjection"])
+    display.SetSliceProjectionOpacity(looks["sliceProjectionOpacity"])
+
+
+CONFIRMED, CURVE = "SpineLandmarks.Confirmed", "SpineLandmarks.Curve"
+GREEN = (0.25, 0.85, 0.35)
+#: A little larger than the points, so that it covers them, mm.
+CONFIRMED_SIZE_MM = 4.0
+CURVE_MM = 0.8
+
+
+class Decorations:
+    """node: the markups node that is decorated. Both parts are in its transform, and are deleted with it."""
+
+    def __init__(self, node: Any) -> None:
+        self.node = node
+
+    def show(self, landmarks: LandmarkSet) -> None:
+        self._fill(self._confirmed(), [mark for mark in landmarks if mark.status == "confirmed"])
+        curve = self.node.GetNodeReference(CURVE)
+        if curve:
+            self._fill(curve, [mark for mark in landmarks if mark.position_ras_mm is not None])
+
+    def show_curve(self, visible: bool, landmarks: LandmarkSet) -> None:
+        if visible and self.node.GetNodeReference(CURVE) is None:
+            self._add(CURVE, "vtkMRMLMarkupsCurveNode", f"{self.node.GetName()} curve")
+        if self.node.GetNodeReference(CURVE) is not None:
+            self.node.GetNodeReference(CURVE).GetDisplayNode().SetVisibility(visible)
+        self.show(landmarks)
+
+    def remove(self) -> None:
+        for role in (CONFIRMED, CURVE):
+            part = self.node.GetNodeReference(role)
+            if part is not None:
+                part.GetScene().RemoveNode(part)
+
+    def _confirmed(self) -> Any:
+        found = self.node.GetNodeReference(CONFIRMED)
+        return found or self._add(CONFIRMED, "vtkMRMLMarkupsFiducialNode", f"{self.node.GetName()} confirmed")
+
+    def _add(self, role: str, kind: str, name: str) -> Any:
+        scene = self.node.GetScene()
+        part = scene.CreateNodeByClass(kind)
+        part.UnRegister(None)
+        part.SetName(name)
+        part.SetHideFromEditors(True)
+        part.SetSaveWithScene(False)
+        part.SetLocked(True)
+        scene.AddNode(part)
+        part.CreateDefaultDisplayNodes()
+        display = part.GetDisplayNode()
+        display.SetSaveWithScene(False)
+        display.SetPointLabelsVisibility(False)
+        display.SetPropertiesLabelVisibility(False)  # the name of a curve lies on the spine
+        display.SetUseGlyphScale(False)
+        display.SetGlyphSize(CONFIRMED_SIZE_MM if role == CONFIRMED else CURVE_MM)
+        display.SetSelectedColor(*GREEN)
+        display.SetCurveLineSizeMode(display.UseLineDiameter)
+        display.SetLineDiameter(CURVE_MM)
+        display.SetSliceProjection(True)
+        self.node.SetNodeReferenceID(role, part.GetID())
+        return part
+
+    def _fill(self, part: Any, landmarks: list[Landmark]) -> None:
+        part.SetAndObserveTransformNodeID(self.node.GetTransformNodeID())
+        modifying = part.StartModify()
+        part.RemoveAllControlPoints()
+        for mark in landmarks:
+            part.SetNthControlPointLocked(part.AddControlPoint(mark.position_ras_mm, mark.name), True)
+        part.EndModify(modifying)

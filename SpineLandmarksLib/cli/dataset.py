@@ -1,0 +1,396 @@
+"""What the commands of `spine-landmarks dataset` do, as sequences of the library's own steps.
+
+The arguments of `spine-landmarks dataset`. Nothing heavy is imported before a command runs.
+
+`dataset queue` and `python -m research.simulation`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from SpineLandmarksLib.arguments import positive, slice_index, spacing
+from SpineLandmarksLib.errors import SpineLandmarksError, StoreError
+
+if TYPE_CHECKING:
+    from SpineLandmarksLib.annotation.revision import Revision
+    from SpineLandmarksLib.store.store import Store
+
+
+Parsers = argparse._SubParsersAction
+#: The first is what annotators get unless they ask for another.
+ORDERS = ("random", "gain")
+
+
+def add_dataset(commands: Parsers[argparse.ArgumentParser]) -> None:
+    p = commands.add_parser("dataset", help="grow a data set: add, check, split, compare, anonymize, export, import")
+    verbs = p.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_making(verbs)
+    _add_looking(verbs)
+    _add_deciding(verbs)
+    _add_files(verbs)
+    _add_queue(verbs)
+
+
+def _verb(
+    verbs: Parsers[argparse.ArgumentParser], name: str, text: str, dataset: bool = True
+) -> argparse.ArgumentParser:
+    p = verbs.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
+    if dataset:
+        p.add_argument("dataset", type=Path, metavar="DATASET", help="data-set folder")
+        p.add_argument("--store", metavar="postgresql://...", help="a database instead of a file in the folder")
+    p.set_defaults(run=COMMANDS[name])
+    return p
+
+
+def _add_making(verbs: Parsers[argparse.ArgumentParser]) -> None:
+    p = _verb(verbs, "init", "make a data set, of the folder's landmarks.json where it has one")
+    p.add_argument("--author", default="imported", metavar="NAME", help="who annotated and signed what is there")
+    p = _verb(verbs, "add", "add studies: DICOM, NIfTI and picture trees, or another data set")
+    p.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder")
+    p.add_argument(
+        "--annotations",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="Tianchi JSON; CSV, markups or results named as their study; a folder of these",
+    )
+    p.add_argument("--author", default="imported", metavar="NAME", help="of annotations that do not name theirs")
+    p.add_argument("--patient", metavar="REGEX", help="whose first group finds the patient in the path of an image")
+    p.add_argument("--spacing", type=spacing, metavar="MM", help="mm per pixel of pictures; X,Y if they differ")
+    p.add_argument("--slice", type=slice_index, default=None, metavar="auto|INDEX")
+    p.add_argument(
+        "--bundle",
+        default="current",
+        metavar="NAME_OR_DIR",
+        help="predicts what is not annotated: current, a bundle, or none (default current)",
+    )
+
+
+def _add_looking(verbs: Parsers[argparse.ArgumentParser]) -> None:
+    _verb(verbs, "check", "look for mistakes; status 1 when there are any")
+    _verb(verbs, "status", "say how far the work is")
+    p = _verb(verbs, "diff", "compare two annotators: distances and Bland-Altman limits")
+    p.add_argument("annotators", nargs=2, metavar="NAME")
+    p.add_argument("--output", required=True, type=Path, metavar="DIR")
+
+
+def _add_deciding(verbs: Parsers[argparse.ArgumentParser]) -> None:
+    p = _verb(verbs, "split", "lock a hold-out of patients that no training may see")
+    p.add_argument("--holdout", required=True, type=positive, metavar="N", help="patients")
+    p.add_argument("--seed", type=int, default=0)
+    p = _verb(verbs, "sign-off", "say that the latest landmarks of studies are right")
+    p.add_argument("studies", nargs="*", metavar="STUDY", help="default: all that are decided and not signed off")
+    p.add_argument("--by", required=True, metavar="NAME")
+    p = _verb(verbs, "choose", "go on from one of several versions of a study")
+    p.add_argument("study", metavar="STUDY")
+    p.add_argument("revision", metavar="REVISION")
+    p.add_argument("--by", required=True, metavar="NAME")
+
+
+def _add_files(verbs: Parsers[argparse.ArgumentParser]) -> None:
+    p = _verb(verbs, "export", "write landmarks.json, or everything to a folder of its own")
+    p.add_argument("--output", type=Path, metavar="DIR", help="write the whole store there, as plain files")
+    p.add_argument("--unsigned", action="store_true", help="also what is decided, but not signed off")
+    p = _verb(verbs, "import", "take in an export, revisions, or landmark files named as their study")
+    p.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    p.add_argument("--author", default="imported", metavar="NAME", help="of landmark files")
+    p = _verb(verbs, "anonymize", "copy DICOM without the patient, geometry and pixels kept", dataset=False)
+    p.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
+    p.add_argument("--output", required=True, type=Path, metavar="DIR")
+    p.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        help="secret for the new names, to give the same ones again; made when missing",
+    )
+
+
+def _add_queue(verbs: Parsers[argparse.ArgumentParser]) -> None:
+    p = _verb(verbs, "queue", "list the studies that are most worth correcting next")
+    p.add_argument("--count", type=positive, default=10, metavar="N")
+    p.add_argument("--bundle", default="current", metavar="NAME_OR_DIR", help="model in doubt (default current)")
+    p.add_argument("--order", choices=ORDERS, default=ORDERS[0], help=f"default {ORDERS[0]}")
+    p.add_argument("--locked", action="store_true", help="those of the hold-out, which the queue leaves out")
+    p.add_argument("--for", dest="annotator", metavar="NAME", help="leave out what others have been given")
+
+
+@contextmanager
+def opened(options: argparse.Namespace, read_only: bool = False) -> Iterator[Store]:
+    from SpineLandmarksLib.store.folder import open_dataset
+
+    store = open_dataset(options.dataset, options.store, read_only)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def init(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.formats.landmarks_json import FILE_NAME
+    from SpineLandmarksLib.store.folder import init_dataset
+
+    store = init_dataset(options.dataset, options.store)
+    try:
+        print(f"Made a data set in {options.dataset}; its store is {store.where}")
+        if (options.dataset / FILE_NAME).is_file():
+            _adopt(store, options.author)
+    finally:
+        store.close()
+    return 0
+
+
+def _adopt(store: Store, author: str) -> None:
+    """Take in what was trained on already: pictures where they lie, landmarks as signed off."""
+    from SpineLandmarksLib.annotation.revision import study_key_of
+    from SpineLandmarksLib.formats.landmarks_json import FILE_NAME, read_landmarks_json
+    from SpineLandmarksLib.store.add import Adding, add_source
+    from SpineLandmarksLib.store.find import Source
+
+    rows = read_landmarks_json(store.folder)
+    for row in rows:
+        source = Source(row.image, study_key_of(row.image.stem), row.group, annotation=row)
+        (revision,) = add_source(store, source, [], Adding(author=author, in_place=True))
+        store.sign_off(revision.id, author)
+    print(f"Took in {len(rows)} studies of {FILE_NAME}, as annotated and signed off by {author}")
+
+
+def add(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.predict import Localizer
+    from SpineLandmarksLib.retraining.registry import current_bundle
+    from SpineLandmarksLib.store.add import Adding, AlreadyThere, add_source
+    from SpineLandmarksLib.store.annotations import match, read_annotations
+    from SpineLandmarksLib.store.find import find_sources
+    from SpineLandmarksLib.store.folder import read_folder
+
+    with opened(options) as store:
+        sources = find_sources(options.inputs, read_folder(options.dataset).id, options.patient)
+        annotations = [one for path in options.annotations for one in read_annotations(path)]
+        matched, problems = match(annotations, sources)
+        if any(one.instance_uid for one in annotations):  # what they name is a slice, and the rest was not looked at
+            sources = [source for source in sources if source.key in matched]
+        bundle = None if options.bundle == "none" else options.bundle
+        todo = [source for source in sources if source.key not in matched and source.annotation is None]
+        localizer = Localizer.open(current_bundle(store.folder, bundle)) if bundle and todo else None
+        how = Adding(options.spacing, options.slice, localizer, options.author)
+        added = skipped = 0
+        for source in sources:
+            try:
+                revisions = add_source(store, source, matched.get(source.key, []), how)
+            except AlreadyThere as error:
+                skipped += 1
+                print(f"  {error}")
+                continue
+            except SpineLandmarksError as error:
+                problems.append(f"{source.key}: {error}")
+                continue
+            added += 1
+            print(f"  {source.key}: {_told(revisions)}")
+        for problem in problems:
+            print(f"spine-landmarks: {problem}", file=sys.stderr)
+        print(
+            f"{added} studies added, {skipped} were there, {len(problems)} problems. "
+            f"Next: spine-landmarks dataset check {options.dataset}"
+        )
+    return int(bool(problems))
+
+
+def _told(revisions: list[Revision]) -> str:
+    if not revisions:
+        return "no landmarks"
+    return "; ".join(
+        f"{sum(not mark.is_absent for mark in one.landmarks)} landmarks by {one.author}"
+        + (f" ({one.comment})" if one.comment else "")
+        for one in revisions
+    )
+
+
+def check(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.store.checks import check_dataset
+
+    with opened(options, read_only=True) as store:
+        found = check_dataset(store)
+        count = len(store.studies())
+    for finding in found:
+        print(f"{'error' if finding.is_error else 'note '} {finding.text}")
+    errors = sum(finding.is_error for finding in found)
+    print(f"{count} studies: {errors} errors, {len(found) - errors} notes")
+    return int(errors > 0)
+
+
+def status(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.store.checks import status_lines
+
+    with opened(options, read_only=True) as store:
+        print("\n".join(status_lines(store)))
+    return 0
+
+
+def diff(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.store.agreement import compare_annotators, table_text, write_difference
+
+    with opened(options, read_only=True) as store:
+        compared = compare_annotators(store, *options.annotators)
+    print(table_text(compared))
+    print(f"Written: {', '.join(map(str, write_difference(compared, options.output)))}")
+    return 0
+
+
+def split(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.splits import HOLDOUT_FILE, holdout, lock
+    from SpineLandmarksLib.store.store import now
+
+    with opened(options, read_only=True) as store:
+        studies = store.studies()
+        signed = {revision.study for revision in store.signed_off()}
+    patients = [study.patient for study in studies]
+    _, rows = holdout(patients, options.holdout, options.seed)
+    locked = {patients[row] for row in rows}
+    lock(options.dataset, sorted(locked), seed=options.seed, locked=now())
+    done = sum(study.patient in locked and study.key in signed for study in studies)
+    print(
+        f"Locked {len(locked)} patients with {len(rows)} studies, {done} of them signed off, in "
+        f"{options.dataset / HOLDOUT_FILE}. No training takes them from now on"
+    )
+    return 0
+
+
+def sign_off(options: argparse.Namespace) -> int:
+    """All that are named, or all that can be; those that cannot be are told."""
+    with opened(options) as store:
+        signed = {revision.study for revision in store.signed_off()}
+        chosen = options.studies or [study.key for study in store.studies() if study.key not in signed]
+        done, problems = 0, []
+        for key in chosen:
+            try:
+                head = store.head(store.study(key).key)
+                if head is None or (not options.studies and _is_open(head)):
+                    continue
+                store.sign_off(head.id, options.by)
+                done += 1
+            except StoreError as error:
+                problems.append(str(error))
+        _refresh(store)
+    for problem in problems:
+        print(f"spine-landmarks: {problem}", file=sys.stderr)
+    print(f"{done} studies signed off by {options.by}")
+    return int(bool(problems))
+
+
+def _is_open(revision: Revision) -> bool:
+    from SpineLandmarksLib.annotation.review_order import UNREVIEWED
+
+    return any(mark.status in UNREVIEWED for mark in revision.landmarks)
+
+
+def choose(options: argparse.Namespace) -> int:
+    with opened(options) as store:
+        dropped = store.choose(options.study, options.revision, options.by)
+    print(f"{options.study} goes on from {options.revision}; set aside: {', '.join(dropped) or 'nothing'}")
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.store import export as plain_files
+    from SpineLandmarksLib.store.export import write_training_file
+
+    with opened(options) as store:
+        revisions = store.signed_off()
+        if options.unsigned:
+            revisions = [ends[0] for ends in map(store.heads, _keys(store)) if len(ends) == 1 and not _is_open(ends[0])]
+        if options.output is None:
+            print(f"Written: {write_training_file(store, revisions)}, {len(revisions)} studies")
+        else:
+            count = plain_files.export(store, options.output, revisions)
+            print(
+                f"Written to {options.output}: {count} studies with all their revisions, landmarks.json with "
+                f"{len(revisions)} studies"
+            )
+    return 0
+
+
+def _keys(store: Store) -> list[str]:
+    return [study.key for study in store.studies()]
+
+
+def import_(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.store.import_files import take_in
+
+    with opened(options) as store:
+        problems = []
+        for path in options.paths:
+            try:
+                for line in take_in(store, path, options.author):
+                    print(line)
+            except SpineLandmarksError as error:
+                problems.append(str(error))
+        _refresh(store)
+    for problem in problems:
+        print(f"spine-landmarks: {problem}", file=sys.stderr)
+    return int(bool(problems))
+
+
+def anonymize(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.imaging import anonymize as anonymizing
+
+    done = anonymizing.anonymize(options.inputs, options.output, anonymizing.read_key(options.key))
+    for text in done.left_out:
+        print(f"spine-landmarks: left out {text}", file=sys.stderr)
+    for text in done.doubts:
+        print(f"  warning: {text}")
+    print(f"{len(done.written)} images written to {options.output}, {len(done.left_out)} files left out")
+    return int(bool(done.left_out))
+
+
+def _refresh(store: Store) -> None:
+    """landmarks.json says what is signed off."""
+    from SpineLandmarksLib.formats.landmarks_json import FILE_NAME
+    from SpineLandmarksLib.store.export import write_training_file
+
+    revisions = store.signed_off()
+    if revisions or (store.folder / FILE_NAME).exists():
+        write_training_file(store, revisions)
+
+
+def queue(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.predict import Localizer
+    from SpineLandmarksLib.retraining.queue import at_random, by_gain, waiting_studies
+    from SpineLandmarksLib.retraining.registry import current_bundle
+    from SpineLandmarksLib.store.folder import open_dataset
+
+    store = open_dataset(options.dataset, options.store, read_only=True)
+    try:
+        waiting = waiting_studies(store, options.locked, options.annotator)
+        if options.order == "random" or options.locked:  # a hold-out is no sample if its order follows a model
+            places = at_random([study.key for study in waiting])
+        else:
+            localizer = Localizer.open(current_bundle(store.folder, options.bundle))
+            places = by_gain(store, waiting, localizer, options.count)
+        for number, place in enumerate(places[: options.count], start=1):
+            print(f"{number:3}  {place.key:24} {place.reason}")
+        print(f"{len(waiting)} studies wait")
+    finally:
+        store.close()
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "init": init,
+    "add": add,
+    "check": check,
+    "status": status,
+    "diff": diff,
+    "split": split,
+    "sign-off": sign_off,
+    "choose": choose,
+    "export": export,
+    "import": import_,
+    "anonymize": anonymize,
+    "queue": queue,
+}

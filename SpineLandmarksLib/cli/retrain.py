@@ -1,0 +1,166 @@
+"""What `spine-landmarks retrain` and `spine-landmarks models` do.
+
+The arguments of `spine-landmarks retrain` and `spine-landmarks models`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from SpineLandmarksLib.arguments import positive
+
+if TYPE_CHECKING:
+    from SpineLandmarksLib.cli.dataset import Parsers
+
+
+def add_retrain(commands: Parsers[argparse.ArgumentParser]) -> None:
+    text = "fine-tune the model in use on what was signed off, and use the new one if it is no worse"
+    p = commands.add_parser(
+        "retrain", help=text, description=f"{text[0].upper()}{text[1:]}. Goes on with what is unfinished."
+    )
+    p.add_argument("dataset", type=Path, metavar="DATASET", help="data-set folder with a locked hold-out")
+    p.add_argument("--store", metavar="postgresql://...", help="a database instead of a file in the folder")
+    p.add_argument("--by", default=who(), metavar="NAME", help="who asks for it (default: the user's name)")
+    p.add_argument("--steps", type=positive, metavar="N", help="instead of the recipe's")
+    p.add_argument("--restart", action="store_true", help="drop what is unfinished and begin anew")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    how = p.add_mutually_exclusive_group()
+    how.add_argument("--background", action="store_true", help="return at once; --status tells how far it is")
+    how.add_argument("--status", action="store_true", help="say how far it is, and do nothing")
+    how.add_argument("--stop", action="store_true", help="have the running one save where it is and end")
+    p.set_defaults(run=_retrain)
+
+
+def add_models(commands: Parsers[argparse.ArgumentParser]) -> None:
+    p = commands.add_parser("models", help="list, promote or roll back the models of a data set")
+    verbs = p.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, text in (
+        ("list", "say which models there are, what each learned from, and which is in use"),
+        ("promote", "put a model in use, whatever its judgement was"),
+        ("rollback", "go back to the model that was in use before"),
+    ):
+        verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        verb.add_argument("dataset", type=Path, metavar="DATASET", help="data-set folder")
+        if name == "promote":
+            verb.add_argument("model", metavar="NAME", help="as `models list` shows it")
+            verb.add_argument("--why", default="promoted by hand", metavar="TEXT")
+        if name != "list":
+            verb.add_argument("--by", default=who(), metavar="NAME", help="who decides (default: the user's name)")
+        verb.set_defaults(run=_models, verb=name)
+
+
+def who() -> str:
+    """The user's name; "unknown" on a machine that has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return "unknown"
+
+
+def _retrain(options: argparse.Namespace) -> int:
+
+    return retrain(options)
+
+
+def _models(options: argparse.Namespace) -> int:
+
+    return models(options)
+
+
+def retrain(options: argparse.Namespace) -> int:
+    """0 = done, promoted or not; 130 = stopped, the same command goes on."""
+    from SpineLandmarksLib.store.folder import open_dataset, read_folder
+
+    read_folder(options.dataset)  # it is a data set
+    if options.status or options.stop or options.background:
+        return _from_outside(options)
+    from SpineLandmarksLib.backends import device_of
+    from SpineLandmarksLib.retraining.retrain import Round, Wish
+
+    if hasattr(os, "nice"):
+        os.nice(10)  # annotators work on the same machine
+    store = open_dataset(options.dataset, options.store)
+    try:
+        wish = Wish(options.by, options.steps, restart=options.restart, device=device_of(options.device))
+        with stopping() as stop:
+            ended = Round(store, wish, stop.is_set).run()
+    finally:
+        store.close()
+    print(ended.text)
+    return 0 if ended.state == "done" else 130
+
+
+def _from_outside(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.retraining.process import Retraining, read_progress
+
+    retraining = Retraining(options.dataset, options.store)
+    if options.background:
+        retraining.start(options.by, options.restart)
+        print(f"Started. How far it is: spine-landmarks retrain {options.dataset} --status")
+    elif options.stop:
+        running = read_progress(options.dataset).state == "running"
+        retraining.stop()
+        print("It was asked to stop" if running else "None is running")
+    else:
+        found = read_progress(options.dataset)
+        print(f"{found.state}: {found.text}")
+    return 0
+
+
+@contextmanager
+def stopping() -> Iterator[Event]:
+    """Set by the first Ctrl-C or SIGTERM, so that a checkpoint is written; a second Ctrl-C ends at once."""
+    asked = Event()
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def models(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.retraining import registry as m
+    from SpineLandmarksLib.store.folder import read_folder
+
+    read_folder(options.dataset)
+    if options.verb == "promote":
+        m.promote(options.dataset, options.model, options.by, options.why)
+        print(f"{options.model} is in use")
+    elif options.verb == "rollback":
+        print(f"{m.rollback(options.dataset, options.by)} is in use again")
+    else:
+        print("\n".join(lines_of(options)))
+    return 0
+
+
+def lines_of(options: argparse.Namespace) -> list[str]:
+    """One line a model, the one in use with a star, and what was decided about it."""
+    from SpineLandmarksLib.bundle import DEFAULT
+    from SpineLandmarksLib.retraining import registry as m
+
+    used = m.name_in_use(options.dataset)
+    retrained = m.models_of(options.dataset)
+    others = sorted({DEFAULT, used} - {model.name for model in retrained})
+    lines = [f"{'*' if name == used else ' '} {name:16} not retrained here" for name in others]
+    for model in retrained:
+        card = model.card
+        learned = f"{card['finished']}  from {card['base']}, {len(card['revisions'])} studies"
+        lines.append(f"{'*' if model.in_use else ' '} {model.name:16} {learned}; {card['verdict']['why']}")
+    for change in m.changes_of(options.dataset):
+        lines.append(f"  {change['time']}  {change['name']} put in use by {change['by']}: {change['why']}")
+    return lines

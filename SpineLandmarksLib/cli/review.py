@@ -1,0 +1,111 @@
+"""`spine-landmarks review`: checks, data set, worker, server, and the address to open.
+
+The arguments of `spine-landmarks review`. Nothing heavy is imported before it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import threading
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from SpineLandmarksLib.arguments import positive
+from SpineLandmarksLib.errors import AccessError, DatasetError
+
+Parsers = argparse._SubParsersAction
+
+
+def add_review(commands: Parsers[argparse.ArgumentParser]) -> None:
+    from SpineLandmarksLib.cli.dataset import ORDERS
+
+    p = commands.add_parser("review", help="look at studies and correct their landmarks in the browser")
+    p.add_argument("dataset", nargs="?", type=Path, metavar="DATASET", help="data-set folder (see dataset init)")
+    p.add_argument("--demo", action="store_true", help="generated studies in a temporary folder, to try it")
+    p.add_argument("--annotator", default="", metavar="NAME", help="who corrects; the page asks when not given")
+    p.add_argument("--locked", action="store_true", help="review the locked hold-out, which is left out otherwise")
+    p.add_argument("--order", choices=ORDERS, default=ORDERS[0], help=f"of the studies (default {ORDERS[0]})")
+    p.add_argument("--store", metavar="postgresql://...", help="a database instead of a file in the folder")
+    p.add_argument("--bundle", default="current", metavar="NAME_OR_DIR", help="model that localizes (default current)")
+    p.add_argument("--no-browser", action="store_true", help="only say the address")
+    p.add_argument("--max-upload", type=positive, default=1024, metavar="MIB", help="of a study (default 1024)")
+    group = p.add_argument_group("network")
+    group.add_argument("--host", default="127.0.0.1", metavar="NAME", help="listen there (default: this computer only)")
+    group.add_argument("--port", type=int, default=0, metavar="N", help="default: one that is free")
+    group.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM")
+    group.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
+    group.add_argument("--without-tls", action="store_true", help="let other computers in without it, behind a proxy")
+    p.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+
+    return review(options)
+
+
+def review(options: argparse.Namespace) -> int:
+    """Serve until interrupted. Raises SpineLandmarksError before anything is served."""
+    from SpineLandmarksLib.retraining.registry import current_bundle
+    from SpineLandmarksLib.store.folder import open_dataset
+    from SpineLandmarksLib.web.access import Access, check_exposure
+    from SpineLandmarksLib.web.demo import as_made
+    from SpineLandmarksLib.web.localizing import Localizing
+    from SpineLandmarksLib.web.ordering import ask_for_order
+    from SpineLandmarksLib.worker.client import SERVE, WorkerClient
+
+    check_exposure(options.host, options.tls_cert, options.tls_key, options.without_tls)
+    if options.demo == (options.dataset is not None):
+        raise DatasetError("Expected a data set or --demo; got both or neither. Try: spine-landmarks review --demo")
+    if not 0 <= options.port < 2**16:
+        raise AccessError(f"Expected a port in 0..65535; got {options.port}")
+    with _folder(options) as folder:
+        store = open_dataset(folder, options.store)
+        try:
+            localizing = Localizing(
+                lambda: WorkerClient((*SERVE, "--bundle", str(current_bundle(folder, options.bundle))))
+            )
+            from SpineLandmarksLib.web.reviewer import Reviewer  # seconds: the data set has been checked by now
+
+            certificate = (options.tls_cert, options.tls_key) if options.tls_cert else None
+            access = Access(options.host, certificate is not None)
+            by_gain = options.order == "gain" and not options.locked  # an order by a model makes a hold-out no sample
+            order = ask_for_order(folder, options.store, options.bundle) if by_gain else None
+            order = as_made() if options.demo else order
+            reviewer = Reviewer(store, localizing, access, options.locked, options.demo, options.store, order)
+            if options.annotator or options.demo:
+                reviewer.desk.begin(options.annotator or "Demo")
+            reviewer.run(
+                options.port,
+                certificate,
+                options.max_upload * 2**20,
+                lambda port: _tell(access.address(port), options.no_browser),
+            )
+        finally:
+            store.close()
+    return 0
+
+
+@contextmanager
+def _folder(options: argparse.Namespace) -> Iterator[Path]:
+    from SpineLandmarksLib.web.demo import Demo
+
+    if not options.demo:
+        yield options.dataset
+        return
+    with contextlib.closing(Demo()) as demo:
+        yield demo.folder
+
+
+def _tell(address: str, only: bool) -> None:
+    print(
+        f"Open {address}\nThe key in it is good until this program ends (Ctrl-C). Every correction is saved at once.",
+        flush=True,
+    )
+    has_screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    if has_screen and not only:  # without one, a browser for terminals would take this one over
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

@@ -1,1 +1,0 @@
-"""Growing a data set: adding studies, looking for mistakes, locking a hold-out, comparing annotators."""

@@ -1,0 +1,184 @@
+"""Which study to correct next: the one that is expected to teach the model most.
+
+    gain = rank of doubt + rank of disagreement + rank of novelty        each rank 0..1 over the studies that wait
+
+doubt: expected number of landmarks on a wrong level, sum of 1 - calibrated confidence, plus the mean stated radius in
+units of 10 mm. disagreement: between the heaviest peak of each landmark alone and the one that the chain chose, mean
+distance in mm, at most 30 each; a direct network, where a bundle has one, has moved the peaks. novelty: distance of
+the picture from the nearest one that was corrected or is chosen already (greedy k-centre, Sener and Savarese, 2018), so
+that two alike are not both taken. Ranks, because the three have no common unit. A share of the places is drawn at
+random: it finds what none of the three can see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SpineLandmarksLib.annotated_slices import load_image
+from SpineLandmarksLib.annotation.review_order import UNREVIEWED
+from SpineLandmarksLib.annotation.revision import Revision
+from SpineLandmarksLib.predict import Localizer, SliceReading
+from SpineLandmarksLib.splits import locked_patients
+from SpineLandmarksLib.store.store import Store
+from SpineLandmarksLib.store.study_record import Study, pixel_of
+from SpineLandmarksLib.transforms import Image
+
+Array = NDArray[np.float64]
+
+RANDOM_SHARE = 0.2
+MOST_DISAGREEMENT_MM = 30.0
+RADIUS_UNIT_MM = 10.0
+#: Rows and columns of the picture that novelty compares.
+LOOK = (24, 16)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One study that waits for correction. look: unit vector of its picture."""
+
+    key: str
+    doubt: float
+    disagreement: float
+    look: Array
+
+
+@dataclass(frozen=True)
+class Place:
+    """A study's place in the queue, and why it has it."""
+
+    key: str
+    reason: str
+
+
+def assess(key: str, image: Image, reading: SliceReading, localizer: Localizer) -> Waiting:
+    """What the queue needs to know of a study. image: (H, W) native pixels of its slice, `reading`: of the same."""
+    calibration = localizer.bundle.calibration
+    confidence = calibration.confidence(reading.chain.probability, reading.signs)
+    radius = calibration.radius95_mm(reading.variance_mm2)
+    absent = reading.chain.choice < 0
+    doubt = float(np.where(absent, 0.5, 1 - confidence).sum() + np.nan_to_num(radius).mean() / RADIUS_UNIT_MM)
+    heaviest = reading.candidates_mm[np.arange(len(absent)), reading.log_mass.argmax(axis=1)]
+    apart = np.linalg.norm(heaviest - reading.places_mm, axis=-1)
+    apart = np.where(absent, MOST_DISAGREEMENT_MM, np.minimum(apart, MOST_DISAGREEMENT_MM))
+    return Waiting(key, doubt, float(apart.mean()), look_of(image, reading.xy))
+
+
+def look_of(image: Image, points_xy: Array) -> Array:
+    """(24 * 16,) unit vector: block means of the spine's surroundings, without mean and contrast.
+
+    The window reaches from the highest to the lowest point found and half as far to both sides; the whole image where
+    fewer than two were.
+    """
+    known = points_xy[np.isfinite(points_xy).all(axis=1)]
+    height, width = image.shape
+    top, bottom, left, right = 0.0, float(height), 0.0, float(width)
+    if len(known) > 1 and np.ptp(known[:, 1]) > 1:
+        top, bottom = float(known[:, 1].min()), float(known[:, 1].max())
+        middle, half = float(known[:, 0].mean()), (bottom - top) / 2
+        left, right = middle - half, middle + half
+    rows = np.clip(np.linspace(top, bottom, LOOK[0] * 4).astype(int), 0, height - 1)
+    columns = np.clip(np.linspace(left, right, LOOK[1] * 4).astype(int), 0, width - 1)
+    sampled = image[np.ix_(rows, columns)].astype(np.float64).reshape(LOOK[0], 4, LOOK[1], 4).mean(axis=(1, 3))
+    vector: Array = (sampled - sampled.mean()).ravel()
+    length = float(np.linalg.norm(vector))
+    return np.asarray(vector / length) if length > 0 else vector
+
+
+def order(
+    waiting: Sequence[Waiting],
+    seen: Sequence[Array],
+    seed: int = 0,
+    random_share: float = RANDOM_SHARE,
+    count: int | None = None,
+) -> list[Place]:
+    """The first `count` studies (all when left out) in the order of review. seen: looks of what was corrected.
+
+    The same input gives the same order, whatever order it comes in.
+    """
+    if not waiting:
+        return []
+    todo = sorted(waiting, key=lambda one: one.key)
+    draw = np.random.default_rng(seed)
+    doubt, disagreement = (_ranks([getattr(one, name) for one in todo]) for name in ("doubt", "disagreement"))
+    looks = np.array([one.look for one in todo]).reshape(len(todo), -1)
+    nearest = _distance_to_nearest(looks, seen)
+    left = np.ones(len(todo), dtype=np.bool_)
+    places: list[Place] = []
+    while left.any() and len(places) < (len(todo) if count is None else count):
+        novelty = _ranks(np.where(left, nearest, -1.0))
+        gain = np.where(left, doubt + disagreement + novelty, -1.0)
+        at_random = draw.random() < random_share
+        row = int(draw.choice(np.flatnonzero(left))) if at_random else int(gain.argmax())
+        parts = {"doubt": doubt[row], "disagreement": disagreement[row], "new kind of picture": novelty[row]}
+        reason = "drawn at random" if at_random else max(parts, key=lambda name: parts[name])
+        places.append(Place(todo[row].key, reason))
+        left[row] = False
+        nearest = np.minimum(nearest, np.linalg.norm(looks - looks[row], axis=1))
+    return places
+
+
+def at_random(keys: Sequence[str], seed: int = 0) -> list[Place]:
+    """A random order that depends on the names and the seed alone."""
+    names = sorted(keys)
+    return [Place(names[row], "drawn at random") for row in np.random.default_rng(seed).permutation(len(names))]
+
+
+def _ranks(values: Sequence[float] | Array) -> Array:
+    """0 for the least, 1 for the greatest; equal values share the mean of their ranks."""
+    array = np.asarray(values, dtype=np.float64)
+    if len(array) < 2:
+        return np.zeros(len(array))
+    _, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return np.asarray(((ends - (counts + 1) / 2)[inverse]) / (len(array) - 1))
+
+
+def _distance_to_nearest(looks: Array, seen: Sequence[Array]) -> Array:
+    """(N,); 2, the greatest distance of unit vectors, where nothing was seen."""
+    if not len(seen) or not len(looks):
+        return np.full(len(looks), 2.0)
+    return np.asarray(np.linalg.norm(looks[:, None] - np.array(seen)[None], axis=-1).min(axis=1))
+
+
+def waiting_studies(store: Store, locked: bool = False, annotator: str | None = None) -> list[Study]:
+    """Those that nobody has corrected, of the hold-out or of the rest, and that nobody but `annotator` was given."""
+    held_out = locked_patients(store.folder)
+    given = {key for key, name in store.assignments().items() if annotator is not None and name != annotator}
+    studies = [study for study in store.studies() if (study.patient in held_out) == locked and study.key not in given]
+    return [study for study in studies if _is_untouched(store, study)]
+
+
+def _is_untouched(store: Store, study: Study) -> bool:
+    return all(head.author == head.source_model for head in store.heads(study.key))
+
+
+def by_gain(store: Store, waiting: list[Study], localizer: Localizer, count: int) -> list[Place]:
+    """The queue of `review.queue`, from what the model says of each picture."""
+    found = []
+    for study in waiting:
+        image = load_image(store.folder / study.image)
+        (reading,) = localizer.read_slices(image[None], study.spacing_mm)
+        found.append(assess(study.key, image, reading, localizer))
+    names = {study.key for study in waiting}
+    done = [
+        (study, heads[-1])
+        for study in store.studies()
+        if study.key not in names
+        for heads in [store.heads(study.key)]
+        if heads and _is_decided(heads[-1])
+    ]
+    seen = [look_of(load_image(store.folder / study.image), _points(study, head)) for study, head in done]
+    return order(found, seen, count=count)
+
+
+def _is_decided(head: Revision) -> bool:
+    return not any(mark.status in UNREVIEWED for mark in head.landmarks)
+
+
+def _points(study: Study, head: Revision) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    known = [pixel_of(mark, study) for mark in head.landmarks if not mark.is_absent]
+    return np.array([xy for xy in known if xy is not None], dtype=np.float64).reshape(-1, 2)

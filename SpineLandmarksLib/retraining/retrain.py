@@ -1,0 +1,254 @@
+"""One round of learning from corrections: plan, fine-tune, build, judge, and use the new model only if it is no worse.
+
+    plan      the signed-off revisions of patients that are not locked, and the model in use (retrain_plan.py)
+    fine-tune from the weights of the model in use (recipes/retrain.yaml)
+    judge     the new model and the one in use on the signed-off revisions of the locked patients (judge.py)
+    decide    put it in use, or keep it as a candidate with the reason; models/NAME/retrain.json tells all of it
+
+Chain prior and calibration stay those of the model it began from: a few studies cannot fit them anew, and calibrating
+on the locked patients would use up what judges the next model.
+
+What a round of retraining learns from, decided once and kept, so that a round that was killed goes on with the same.
+
+Only the signed-off revisions of studies whose picture is still the annotated one are used; those of locked patients
+judge, the others teach.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from SpineLandmarksLib.bundle import METADATA, Bundle, load_bundle, read_settings, seal
+from SpineLandmarksLib.errors import DatasetError, FormatError, OutputError, SpineLandmarksError
+from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
+from SpineLandmarksLib.evaluation.non_inferiority import FEWEST_PATIENTS, Verdict, judge
+from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.landmarks_json import Annotation
+from SpineLandmarksLib.formats.strict_json import load_json
+from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.retraining.process import CANCEL, MODELS, UNFINISHED, Progress, the_only_one, write_progress
+from SpineLandmarksLib.retraining.registry import CARD, card_of, current_bundle, name_in_use, next_name, promote
+from SpineLandmarksLib.splits import locked_patients
+from SpineLandmarksLib.store.export import annotation_of
+from SpineLandmarksLib.store.store import Store, now
+from SpineLandmarksLib.store.study_record import picture_problem
+from SpineLandmarksLib.training.build import build_bundle
+from SpineLandmarksLib.training.finetune import RECIPE, finetune, finetuning_recipe
+from SpineLandmarksLib.training.recipe import Recipe
+
+FILE = "plan.json"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """steps: None for the recipe's. margin: what counts as no worse, see `judge`. restart: drop what is unfinished."""
+
+    by: str
+    steps: int | None = None
+    margin: float = 0.01
+    restart: bool = False
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a round trains. model: to be made. base: in use when it began. revisions: their ids by study.
+
+    left_out: signed-off studies that could not be used, and why.
+    """
+
+    model: str
+    base: str
+    by: str
+    begun: str
+    steps: int
+    margin: float
+    revisions: Mapping[str, str]
+    left_out: tuple[str, ...] = ()
+
+
+def plan_of(store: Store, wish: Wish, folder: Path) -> Plan:
+    """The plan that lies in `folder`, or a new one, which is kept there.
+
+    Raises DatasetError: nothing to learn from or to judge on, or a wish that is not the plan's; FormatError: damage.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        plan = _new_plan(store, wish)
+        write_text_atomically(file, json.dumps(asdict(plan), indent=1, ensure_ascii=False) + "\n")
+        return plan
+    values = load_json(file)
+    try:
+        plan = Plan(**{one.name: values[one.name] for one in fields(Plan)})
+    except (KeyError, TypeError) as error:
+        raise FormatError(f"Expected a whole plan in {file}. Begin anew with --restart") from error
+    if wish.steps not in (None, plan.steps):
+        raise DatasetError(
+            f"Expected the {plan.steps} steps of the unfinished {plan.model}; got {wish.steps}. "
+            "Go on without --steps, or begin anew with --restart"
+        )
+    return plan
+
+
+def _new_plan(store: Store, wish: Wish) -> Plan:
+    base = name_in_use(store.folder)
+    recipe = finetuning_recipe(load_bundle(current_bundle(store.folder, base)), wish.steps)
+    _, lost = judges(store)
+    learned, problems = _usable(store, locked=False)
+    if not learned:
+        raise DatasetError(
+            f"Expected signed-off studies of patients that are not locked; {store.folder} has none. "
+            f"Correct some, then: spine-landmarks dataset sign-off {store.folder}"
+        )
+    name = next_name(store.folder)
+    return Plan(name, base, wish.by, now(), recipe.steps, wish.margin, learned, (*problems, *lost))
+
+
+def judges(store: Store) -> tuple[dict[str, str], list[str]]:
+    """Signed-off revisions of the locked patients by study, and which cannot be used, and why. DatasetError: none."""
+    found, problems = _usable(store, locked=True)
+    if not found:
+        raise DatasetError(
+            f"Expected signed-off studies of locked patients to judge the new model on; {store.folder} "
+            f"has none. Lock some with: spine-landmarks dataset split {store.folder} --holdout "
+            f"{FEWEST_PATIENTS} (or more), and sign off their landmarks"
+        )
+    return found, problems
+
+
+def rows_of(store: Store, revisions: Mapping[str, str]) -> list[Annotation]:
+    """What revisions say, for training."""
+    studies = {study.key: study for study in store.studies()}
+    return [annotation_of(studies[key], store.revision(one), store.folder) for key, one in revisions.items()]
+
+
+def _usable(store: Store, locked: bool) -> tuple[dict[str, str], list[str]]:
+    studies = {study.key: study for study in store.studies()}
+    held = locked_patients(store.folder)
+    found, problems = {}, []
+    for revision in store.signed_off():
+        study = studies[revision.study]
+        if (study.patient in held) == locked and any(not mark.is_absent for mark in revision.landmarks):
+            problem = picture_problem(study, store.folder)
+            if problem is None:
+                found[study.key] = revision.id
+            else:
+                problems.append(problem)
+    return found, problems
+
+
+class Stopped(SpineLandmarksError):
+    """Somebody asked a retraining to end; what is done so far is kept."""
+
+
+class Round:
+    """stop: asked now and then whether to end. Everything that happens is told in `retrain_state`'s file."""
+
+    def __init__(self, store: Store, wish: Wish, stop: Callable[[], bool] = lambda: False) -> None:
+        self.store, self.wish, self._stop = store, wish, stop
+        self.dataset, self.folder = store.folder, store.folder / MODELS / UNFINISHED
+        self.progress = Progress("running", "Starting")
+        self._told = self._began = 0.0
+        self._first = 0
+
+    def run(self) -> Progress:
+        """Begin a round or go on with the unfinished one, to its end. Returns how it ended: "done" or "stopped".
+
+        Raises DatasetError where another one runs, nothing is signed off or no patient is locked, and what training
+        raises; what was done stays, and another run goes on from there.
+        """
+        with the_only_one(self.dataset):
+            if self.wish.restart:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / CANCEL).unlink(missing_ok=True)
+            try:
+                self._tell(self.progress)
+                plan = plan_of(self.store, self.wish, self.folder)
+                if not (self.dataset / MODELS / plan.model / CARD).is_file():
+                    self._make(plan)
+                return self._decide(plan)
+            except Stopped:
+                step = f"step {self.progress.done} of {self.progress.total}"
+                text = f"Stopped at {step}. Start it again to go on from there"
+                return self._tell(replace(self.progress, state="stopped", text=text))
+            except BaseException as error:
+                with suppress(OutputError):  # of a full disk, say; the first error counts
+                    self._tell(replace(self.progress, state="failed", text=str(error) or type(error).__name__))
+                raise
+
+    def _make(self, plan: Plan) -> None:
+        """The bundle with its judgement, in its own folder; all of it or nothing."""
+        started = time.monotonic()
+        base = load_bundle(current_bundle(self.dataset, plan.base))
+        recipe = finetuning_recipe(base, plan.steps)
+        rows = rows_of(self.store, plan.revisions)
+        self.progress = replace(self.progress, model=plan.model, total=plan.steps)
+        detector = finetune(base, rows, recipe, self.folder, device=self.wish.device, resume=True, progress=self._step)
+        self._say(f"Building {plan.model}", plan.steps)
+        draft = self.folder / plan.model
+        shutil.rmtree(draft, ignore_errors=True)
+        doubt = replace(base.calibration, fitted_on=f"{base.calibration.fitted_on}; taken over from {base.label}")
+        build_bundle(draft, detector, recipe, base.landmarks, rows, doubt, prior=base.prior)
+        seal(draft, read_settings(draft / METADATA) | {"fine_tuned_from": base.label})
+        held, _ = judges(self.store)
+        verdict = self._verdict(draft, held, plan)
+        write_text_atomically(draft / CARD, _card(plan, base, recipe, held, verdict, time.monotonic() - started))
+        os.rename(draft, self.dataset / MODELS / plan.model)
+
+    def _verdict(self, draft: Path, held: Mapping[str, str], plan: Plan) -> Verdict:
+        """The new model beside the one in use by now, both as they would predict."""
+        rows, found = rows_of(self.store, held), []
+        for which, bundle in (("old", current_bundle(self.dataset)), ("new", draft)):
+            localizer = Localizer.open(bundle)
+
+            def tell(done: int, total: int, which: str = which) -> None:
+                self._say(f"Judging the {which} model: study {done} of {total}", plan.steps)
+
+            found.append(compare(localizer, rows, read_annotated(localizer, rows, tell)))
+        return judge(found[0], found[1], plan.margin)
+
+    def _decide(self, plan: Plan) -> Progress:
+        verdict = card_of(self.dataset, plan.model)["verdict"]
+        promoted, why = bool(verdict["promoted"]), str(verdict["why"])
+        if promoted and name_in_use(self.dataset) != plan.model:
+            promote(self.dataset, plan.model, plan.by, why)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        said = f"{plan.model} is in use" if promoted else f"{plan.model} is kept as a candidate"
+        words = "".join(f". Left out: {problem}" for problem in plan.left_out)
+        return self._tell(Progress("done", f"{said}: {why}{words}", plan.steps, plan.steps, plan.model, promoted))
+
+    def _step(self, done: int, total: int) -> None:
+        if not self._began:
+            self._began, self._first = time.monotonic(), done
+        rate = (time.monotonic() - self._began) / max(1, done - self._first)
+        left = f", about {rate * (total - done) / 60:.0f} min left" if done > self._first else ""
+        self._say(f"Training {self.progress.model}: step {done} of {total}{left}", done)
+
+    def _say(self, text: str, done: int) -> None:
+        """Keep the progress, in the file at most once a second; Stopped when somebody asked for the end."""
+        self.progress = replace(self.progress, text=text, done=done)
+        if time.monotonic() - self._told > 1:
+            self._told = time.monotonic()
+            self._tell(self.progress)
+            if self._stop() or (self.folder / CANCEL).exists():
+                raise Stopped(text)
+
+    def _tell(self, progress: Progress) -> Progress:
+        self.progress = progress
+        write_progress(self.dataset, progress)
+        return progress
+
+
+def _card(plan: Plan, base: Bundle, recipe: Recipe, held: Mapping[str, str], verdict: Verdict, seconds: float) -> str:
+    """What a version knows of itself. seconds: since the round was begun or last gone on with."""
+    card = asdict(plan) | {"base_label": base.label, "finished": now(), "recipe": RECIPE, "seed": recipe.seed}
+    card |= {"seconds": round(seconds, 1), "judged_on": dict(held), "verdict": verdict.as_json()}
+    return json.dumps(card, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,178 @@
+"""One study into a data set: its slice as a picture, and what is known or predicted of its landmarks as revisions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from SpineLandmarksLib.annotation.revision import ImageReference, Revision
+from SpineLandmarksLib.annotation.revision_files import image_reference
+from SpineLandmarksLib.errors import InputError, StoreError
+from SpineLandmarksLib.formats.atomic import write_atomically
+from SpineLandmarksLib.geometry import Matrix, ijk_from_slice
+from SpineLandmarksLib.imaging.dicom_study import read_dicom_file
+from SpineLandmarksLib.imaging.picture import read_picture
+from SpineLandmarksLib.imaging.stack import SagittalStack
+from SpineLandmarksLib.imaging.study import read_study
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.store.annotations import Annotated
+from SpineLandmarksLib.store.find import Source
+from SpineLandmarksLib.store.store import Store, now, utc_now
+from SpineLandmarksLib.store.study_record import Study, complete, sha256_of, write_slice
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+Spacing = float | tuple[float, float]
+
+
+class AlreadyThere(StoreError):
+    """A study of this name is in the data set."""
+
+
+@dataclass(frozen=True)
+class Adding:
+    """How studies are added. spacing_mm: of pictures. slice_index: instead of the automatic choice. localizer: predicts
+    where there is no annotation; None for nothing. author: of annotations that do not name theirs. in_place: pictures
+    lie in the data set already.
+    """
+
+    spacing_mm: Spacing | None = None
+    slice_index: int | None = None
+    localizer: Localizer | None = None
+    author: str = "imported"
+    in_place: bool = False
+
+
+def add_source(store: Store, source: Source, annotated: Sequence[Annotated], how: Adding) -> list[Revision]:
+    """Add a study with its annotations, or with a prediction; returns the revisions. Raises what is wrong with it.
+
+    The picture is written first and the study recorded last: an interruption leaves a picture that the next try
+    overwrites, and no study without one.
+    """
+    if source.key in {study.key for study in store.studies()}:
+        raise AlreadyThere(f"{source.key} is in the data set already; it was left as it is")
+    instances = {one.instance_uid for one in annotated} - {None}
+    if len(instances) == 1:  # the annotation names the slice: it alone is the study
+        (instance,) = instances
+        source = replace(source, path=source.files[str(instance)])
+    row = source.annotation
+    given = row.spacing_mm if row is not None and row.spacing_mm is not None else how.spacing_mm
+    stack = read_study(source.path, given)
+    found = [_from_annotation(one, source.path, stack) for one in annotated]
+    if row is not None:
+        found.append(_from_row(source, stack))
+    if not found and how.localizer is not None:
+        found.append(how.localizer.localize(stack, how.slice_index))
+    index = _slice(found, stack, how.slice_index)
+    study = _study(store, source, stack, index, how)
+    store.add_study(study)
+    revisions = []
+    for number, landmarks in enumerate(found):
+        said = annotated[number] if annotated else None
+        author = (said and said.author) or (how.author if said or row else landmarks.bundle) or how.author
+        told = replace(landmarks, input=study.image, series_uid=stack.series_uid)
+        comment = said.comment if said else ""
+        revisions.append(Revision(study.key, author, utc_now(), told, study.reference, comment=comment))
+        store.save(revisions[-1])
+    return revisions
+
+
+def _from_annotation(one: Annotated, path: Path, stack: SagittalStack) -> LandmarkSet:
+    """Landmarks in upright pixels and, where the image has them, in millimetres."""
+    if not one.in_file:
+        return complete(one.landmarks, stack.ras_from_ijk)
+    turn = _stack_from_file(path, stack)
+    moved = [replace(mark, pixel_xy=_moved(mark, turn)) if mark.pixel_xy else mark for mark in one.landmarks]
+    return complete(replace(one.landmarks, landmarks=tuple(moved)), stack.ras_from_ijk, 0)
+
+
+def _from_row(source: Source, stack: SagittalStack) -> LandmarkSet:
+    """Of a row of landmarks.json; names that it lacks were not annotated, so nobody saw them."""
+    assert source.annotation is not None
+    known = source.annotation.points_xy
+    marks = [
+        Landmark(name, "confirmed", pixel_xy=known[name]) if name in known else Landmark(name, "not_visible")
+        for name in LUMBAR11
+    ]
+    return complete(LandmarkSet(tuple(marks)), stack.ras_from_ijk, 0)
+
+
+def _moved(mark: Landmark, turn: Matrix) -> tuple[float, float]:
+    i, j = (turn @ ijk_from_slice(0) @ (*(mark.pixel_xy or ()), 1.0))[:2]
+    return float(i), float(j)
+
+
+def _stack_from_file(path: Path, stack: SagittalStack) -> Matrix:
+    """Upright pixels from the pixels of the file, which annotation tools show as they are stored."""
+    if path.suffix.lower() in _PICTURES or stack.ras_from_ijk is None:
+        return np.eye(4)
+    ras_from_file = read_dicom_file(path).ras_from_ijk
+    assert ras_from_file is not None
+    return np.linalg.inv(stack.ras_from_ijk) @ ras_from_file
+
+
+def _slice(found: Sequence[LandmarkSet], stack: SagittalStack, asked: int | None) -> int:
+    index = next((one.slice_index for one in found if one.slice_index is not None), asked)
+    index = len(stack) // 2 if index is None else index
+    if not 0 <= index < len(stack):
+        name = Path(stack.source).name
+        raise InputError(f"Expected landmarks on a slice in 0..{len(stack) - 1} of {name}; got {index}")
+    return index
+
+
+def _study(store: Store, source: Source, stack: SagittalStack, index: int, how: Adding) -> Study:
+    is_picture = source.path.suffix.lower() in _PICTURES
+    if how.in_place:
+        image = source.path.resolve().relative_to(store.folder.resolve()).as_posix()
+    else:
+        image = f"images/{source.key}.png"
+        if is_picture:
+            _write_picture(source.path, store.folder / image)
+        else:
+            write_slice(stack.voxels[index], store.folder / image)
+    original = ImageReference("") if is_picture else _reference(source.path, store.folder)
+    row = source.annotation
+    matrix = None if stack.ras_from_ijk is None or not stack.has_patient_frame else stack.ras_from_ijk.tolist()
+    return Study(
+        key=source.key,
+        patient=source.patient,
+        image=image,
+        image_sha256=sha256_of(store.folder / image),
+        size_wh=(stack.voxels.shape[2], stack.voxels.shape[1]),
+        source=original.path,
+        source_sha256=original.sha256,
+        series_uid=stack.series_uid,
+        slice_index=index,
+        spacing_mm=stack.pixel_spacing_mm,
+        spacing_is_estimated=row is not None and row.spacing_is_estimated,
+        ras_from_ijk=None if matrix is None else tuple(map(tuple, matrix)),
+        added=now(),
+    )
+
+
+def _write_picture(source: Path, target: Path) -> None:
+    """The pixels alone: texts and tags of a picture may name a patient."""
+    from PIL import Image
+
+    read_picture(source, None)  # says what is wrong with it
+    with Image.open(source) as image, write_atomically(target) as file:
+        image.load()
+        bare = Image.frombytes(image.mode, image.size, image.tobytes())
+        if image.mode == "P":
+            bare = image.convert("RGB")
+        bare.save(file, format="PNG")
+
+
+def _reference(path: Path, folder: Path) -> ImageReference:
+    files = [path] if path.is_file() else [Path(at) / name for at, _, names in os.walk(path) for name in sorted(names)]
+    reference = image_reference(files, folder)
+    return reference if path.is_file() else replace(reference, path=_relative(path, folder))
+
+
+def _relative(path: Path, folder: Path) -> str:
+    absolute, root = path.resolve(), folder.resolve()
+    return (absolute.relative_to(root) if absolute.is_relative_to(root) else absolute).as_posix()

@@ -1,0 +1,95 @@
+"""Annotation files of every kind, and the study that each belongs to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.formats.csv_table import read_csv
+from SpineLandmarksLib.formats.fcsv import read_fcsv
+from SpineLandmarksLib.formats.json_result import read_json
+from SpineLandmarksLib.formats.slicer_markups import read_markups
+from SpineLandmarksLib.formats.strict_json import load_json
+from SpineLandmarksLib.formats.tianchi import read_tianchi
+from SpineLandmarksLib.landmarks import LandmarkSet
+from SpineLandmarksLib.store.find import Source
+
+ENDINGS = {".mrk.json": read_markups, ".csv": read_csv, ".fcsv": read_fcsv, ".json": read_json}
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """The landmarks of one study. study: the name that its file gives it. author: who annotated, "" when not said.
+
+    instance_uid: of the DICOM file that the pixels count in. in_file: the pixels are those of the file as it is, not of
+    the slice shown upright. comment: what was mended on reading.
+    """
+
+    study: str
+    landmarks: LandmarkSet
+    author: str = ""
+    instance_uid: str | None = None
+    in_file: bool = False
+    comment: str = ""
+
+
+def read_annotations(path: Path) -> list[Annotated]:
+    """Tianchi's JSON as published or its raw rows, a CSV, markups or result file named as its study, or a folder of
+    such files. Raises FormatError.
+    """
+    if path.is_dir():
+        files = [file for file in sorted(path.iterdir()) if file.name.endswith(tuple(ENDINGS))]
+        if not files:
+            raise FormatError(f"{path}: expected files that end in {', '.join(ENDINGS)}; found none")
+        return [annotated for file in files for annotated in read_annotations(file)]
+    if path.name.endswith(".json") and not path.name.endswith(".mrk.json") and isinstance(load_json(path), list):
+        return [
+            Annotated(
+                one.study,
+                one.landmarks,
+                f"tianchi-{one.annotator}" if one.annotator else "tianchi",
+                one.instance_uid,
+                True,
+                "; ".join(one.mends),
+            )
+            for one in read_tianchi(path)
+        ]
+    ending = next((ending for ending in ENDINGS if path.name.endswith(ending)), None)
+    if ending is None:
+        raise FormatError(f"{path}: expected a file that ends in {', '.join(ENDINGS)}; got another")
+    landmarks = ENDINGS[ending](path)
+    return [Annotated(path.name.removesuffix(ending), landmarks, comment=f"from {path.name}")]
+
+
+def match(annotations: Iterable[Annotated], sources: Sequence[Source]) -> tuple[dict[str, list[Annotated]], list[str]]:
+    """The annotations of each source by its key, and a sentence for each annotation without an image, or with several.
+
+    An annotation belongs to the source that holds its DICOM instance, else that has its name, else whose name has the
+    same only number in it (study 10 and study010.png).
+    """
+    matched: dict[str, list[Annotated]] = {}
+    problems = []
+    for one in annotations:
+        keys = _candidates(one, sources)
+        if len(keys) == 1:
+            matched.setdefault(keys[0], []).append(one)
+        else:
+            found = ", ".join(keys[:5]) or "none"
+            problems.append(f"Expected one image for the annotation of {one.study!r}; found {found}")
+    return matched, problems
+
+
+def _candidates(one: Annotated, sources: Sequence[Source]) -> list[str]:
+    if one.instance_uid is not None:
+        return [source.key for source in sources if one.instance_uid in source.files]
+    by_name = [source.key for source in sources if source.key == one.study]
+    number = _only_number(one.study)
+    return by_name or [source.key for source in sources if number is not None and _only_number(source.key) == number]
+
+
+def _only_number(text: str) -> int | None:
+    numbers = re.findall(r"\d+", text)
+    return int(numbers[0]) if len(numbers) == 1 else None

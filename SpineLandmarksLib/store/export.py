@@ -1,0 +1,117 @@
+"""Everything that a store knows, as plain files, and back, so that nobody is locked in.
+
+The files:
+
+    landmarks.json            what `train` and `evaluate` read: the latest landmarks of the studies, images beside it
+    markups/STUDY.mrk.json    the latest landmarks for 3D Slicer
+    records/STUDY.json        the study, every revision, sign-off and choice
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from SpineLandmarksLib.annotation.revision import Revision
+from SpineLandmarksLib.errors import FormatError, StoreError
+from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.landmarks_json import Annotation, write_landmarks_json
+from SpineLandmarksLib.formats.slicer_markups import write_markups
+from SpineLandmarksLib.formats.strict_json import Fields, load_json
+from SpineLandmarksLib.store import database as t
+from SpineLandmarksLib.store.store import Store, add_revision
+from SpineLandmarksLib.store.study_record import Study, is_inside, picture_of, pixel_of, slice_of
+
+RECORDS, MARKUPS = "records", "markups"
+
+
+def annotation_of(study: Study, revision: Revision, folder: Path) -> Annotation:
+    """What a revision says of the slice that it speaks of, for training. Points beside the image are left out."""
+    pixels = {mark.name: pixel_of(mark, study) for mark in revision.landmarks if not mark.is_absent}
+    inside = {name: xy for name, xy in pixels.items() if xy is not None and is_inside(xy, study.size_wh)}
+    image = picture_of(study, slice_of(revision.landmarks, study), folder)
+    return Annotation(image, study.patient, inside, study.spacing_mm, study.spacing_is_estimated, study.size_wh)
+
+
+def write_training_file(store: Store, revisions: Sequence[Revision]) -> Path:
+    """`landmarks.json` in the data-set folder, from these revisions; one a study."""
+    studies = {study.key: study for study in store.studies()}
+    rows = [annotation_of(studies[revision.study], revision, store.folder) for revision in revisions]
+    return write_landmarks_json(rows, store.folder)
+
+
+def export(store: Store, output: Path, revisions: Sequence[Revision]) -> int:
+    """Write the whole store to a folder of its own; `revisions` are what landmarks.json is to hold. Returns studies."""
+    studies = {study.key: study for study in store.studies()}
+    for folder in (RECORDS, MARKUPS, "images"):
+        (output / folder).mkdir(parents=True, exist_ok=True)
+    for study in studies.values():
+        shutil.copyfile(store.folder / study.image, output / "images" / Path(study.image).name)
+        text = json.dumps(record_of(store, study), ensure_ascii=False, allow_nan=False, indent=1)
+        write_text_atomically(output / RECORDS / f"{study.key}.json", text + "\n")
+    rows = []
+    for revision in revisions:
+        write_markups(revision.landmarks, output / MARKUPS / f"{revision.study}.mrk.json")
+        row = annotation_of(studies[revision.study], revision, store.folder)
+        copy = output / "images" / row.image.name
+        if not copy.is_file():
+            shutil.copyfile(row.image, copy)
+        rows.append(Annotation(copy, row.group, row.points_xy, row.spacing_mm, row.spacing_is_estimated, row.size_wh))
+    write_landmarks_json(rows, output)
+    return len(studies)
+
+
+def record_of(store: Store, study: Study) -> dict[str, Any]:
+    """Everything the store knows of one study."""
+    history = store.history(study.key)
+    ids = [revision.id for revision in history]
+    with store.snapshot() as connection:
+        signed = connection.execute(select(t.sign_offs).where(t.sign_offs.c.revision.in_(ids))).mappings().all()
+        chosen = connection.execute(select(t.choices).where(t.choices.c.dropped.in_(ids))).mappings().all()
+    return {
+        "study": study.as_json(),
+        "revisions": [revision.as_json() for revision in history],
+        "sign_offs": [dict(row) for row in signed],
+        "choices": [dict(row) for row in chosen],
+    }
+
+
+def import_record(store: Store, file: Path) -> tuple[str, int]:
+    """Take in `records/STUDY.json` of an export; what is there already stays. Returns the study and what was added.
+
+    Taking it in again adds nothing. Raises FormatError, and StoreError where the image is another study's here.
+    """
+    fields = Fields.of(load_json(file), str(file))
+    study = Study.from_json(fields.values.get("study"), str(file))
+    revisions = [Revision.from_json(item.values, item.where) for item in fields.objects("revisions")]
+    known = {one.image_sha256: one.key for one in store.studies()}
+    if known.get(study.image_sha256, study.key) != study.key:
+        raise StoreError(
+            f"{file}: its image is that of study {known[study.image_sha256]} here. Rename one of the two "
+            "studies before the revisions are brought together"
+        )
+    if study.image_sha256 not in known:
+        _copy_image(study, file.parent.parent, store.folder)
+        store.add_study(study)
+    with store.transaction() as connection:
+        added = sum(not add_revision(connection, revision, store.where).repeated for revision in revisions)
+        for name, table, key in (("sign_offs", t.sign_offs, "revision"), ("choices", t.choices, "dropped")):
+            have = set(connection.scalars(select(table.c[key])))
+            rows = [item.values for item in fields.objects(name) if item.text(key) not in have]
+            if rows:
+                connection.execute(insert(table), rows)
+    return study.key, added
+
+
+def _copy_image(study: Study, source: Path, folder: Path) -> None:
+    found, target = source / "images" / Path(study.image).name, folder / study.image
+    if not found.is_file():
+        raise FormatError(f"Expected the image of study {study.key} in {found}; there is none")
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(found, target)

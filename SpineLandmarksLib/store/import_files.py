@@ -1,0 +1,82 @@
+"""Plain files into a data set that has their studies: exports, revisions, and landmark files named as their study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from SpineLandmarksLib.annotation.revision import Revision
+from SpineLandmarksLib.annotation.revision_files import REVISIONS, read_training_set
+from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.formats.strict_json import load_json
+from SpineLandmarksLib.store.add import Adding, add_source
+from SpineLandmarksLib.store.annotations import read_annotations
+from SpineLandmarksLib.store.export import RECORDS, import_record
+from SpineLandmarksLib.store.find import find_sources
+from SpineLandmarksLib.store.folder import read_folder
+from SpineLandmarksLib.store.store import Store, utc_now
+from SpineLandmarksLib.store.study_record import complete
+
+
+def take_in(store: Store, path: Path, author: str) -> Iterator[str]:
+    """Take in one path and tell each thing done in a line. Raises FormatError and StoreError.
+
+    A folder of `dataset export`, one of its records, the revisions that 3D Slicer saved (also of studies that are not
+    in the data set yet), a revision that was set aside, or landmarks as CSV, markups or results, alone or in a folder.
+    """
+    if (path / RECORDS).is_dir():
+        for file in sorted((path / RECORDS).glob("*.json")):
+            yield _record(store, file)
+        return
+    if path.is_dir() and path.name == REVISIONS:
+        for folder in sorted(path.iterdir()):
+            yield _saved_beside(store, folder)
+        return
+    if not path.exists():
+        raise FormatError(f"Expected an existing file or folder; there is no {path}")
+    content = load_json(path) if path.is_file() and path.name.endswith(".json") else None
+    if isinstance(content, dict) and "revisions" in content:
+        yield _record(store, path)
+    elif isinstance(content, dict) and "result" in content:
+        saved = store.save(Revision.from_json(content, str(path)))
+        yield f"{path.name}: {'was there' if saved.repeated else 'saved'}"
+    else:
+        yield from _landmark_files(store, path, author)
+
+
+def _record(store: Store, file: Path) -> str:
+    study, added = import_record(store, file)
+    return f"{study}: {added} revisions taken in"
+
+
+def _saved_beside(store: Store, folder: Path) -> str:
+    """The revisions of one study; the study is added from the image that the first of them names."""
+    revisions = [revision for _, revision in read_training_set(folder.parent.parent, folder.name)]
+    if revisions and revisions[0].study not in {study.key for study in store.studies()}:
+        image = folder.parent.parent / revisions[0].image.path
+        (source,) = find_sources([image], read_folder(store.folder).id)
+        add_source(
+            store, replace(source, key=revisions[0].study), [], Adding(slice_index=revisions[0].landmarks.slice_index)
+        )
+    added = sum(not store.save(revision).repeated for revision in revisions)
+    return f"{folder.name}: {added} revisions taken in"
+
+
+def _landmark_files(store: Store, path: Path, author: str) -> Iterator[str]:
+    """Each file becomes a revision on top of what its study has."""
+    for one in read_annotations(path):
+        study = store.study(one.study)
+        heads = store.heads(study.key)
+        told = replace(complete(one.landmarks, study.matrix), input=study.image, series_uid=study.series_uid)
+        revision = Revision(
+            study.key,
+            one.author or author,
+            utc_now(),
+            told,
+            study.reference,
+            heads[-1].id if heads else None,
+            comment=one.comment,
+        )
+        saved = store.save(revision)
+        yield "; ".join((f"{study.key}: saved as {saved.id}", *saved.notes))

@@ -1,0 +1,316 @@
+"""The store of a data set: its studies, and every revision of their landmarks that was ever saved.
+
+Saving never waits for people and never overwrites: a revision made from one that is no longer the latest is kept beside
+it, a fork, which is listed until somebody chooses one of its ends. A prediction never competes with a person's work.
+
+The history of one study inside a transaction: adding a revision, and finding where the history ends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Select, delete, insert, select, update
+
+from SpineLandmarksLib.annotation.review_order import UNREVIEWED
+from SpineLandmarksLib.annotation.revision import Revision
+from SpineLandmarksLib.annotation.revision_files import set_aside
+from SpineLandmarksLib.errors import StoreError
+from SpineLandmarksLib.store import database as t
+from SpineLandmarksLib.store.database import explained, lock_all
+from SpineLandmarksLib.store.study_record import Study
+
+
+@dataclass(frozen=True)
+class SignOff:
+    revision: str
+    author: str
+    time: str
+
+
+class Store:
+    """An open store. Every method is one transaction, and raises StoreError in plain words when it cannot be done."""
+
+    def __init__(self, engine: Engine, folder: Path, where: str) -> None:
+        self.engine, self.folder, self.where = engine, folder, where
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One that may write."""
+        with explained(self.where), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """One that only reads; no writer waits for it."""
+        with explained(self.where), self.engine.execution_options(reads=True).begin() as connection:
+            yield connection
+
+    # studies
+
+    def add_study(self, study: Study) -> None:
+        """Raises StoreError for a name or an image that is there already."""
+        with self.transaction() as connection:
+            same_image = select(t.studies.c.key).where(t.studies.c.image_sha256 == study.image_sha256)
+            taken = connection.scalar(select(t.studies.c.key).where(t.studies.c.key == study.key))
+            same = connection.scalar(same_image)
+            if same is not None:
+                raise StoreError(f"Expected a new image; {study.key} shows the same one as study {same}")
+            if taken is not None:
+                raise StoreError(f"Expected a new study; there is another one called {study.key}. Rename one of them")
+            row = {"key": study.key, "patient": study.patient, "image_sha256": study.image_sha256}
+            connection.execute(insert(t.studies).values(**row, content=as_text(study.as_json())))
+
+    def studies(self) -> list[Study]:
+        """All, by name."""
+        with self.snapshot() as connection:
+            rows = connection.execute(select(t.studies.c.key, t.studies.c.content).order_by(t.studies.c.key)).all()
+        return [Study.from_json(json.loads(content), f"study {key}") for key, content in rows]
+
+    def study(self, key: str) -> Study:
+        with self.snapshot() as connection:
+            content = connection.scalar(select(t.studies.c.content).where(t.studies.c.key == key))
+        if content is None:
+            raise no_study(key, self.where)
+        return Study.from_json(json.loads(content), f"study {key}")
+
+    # revisions
+
+    def save(self, revision: Revision) -> Saved:
+        """Add a revision; when this returns it is on the disk. Saving it twice adds nothing.
+
+        Where the store cannot take it, it is set aside in a file, and the StoreError says where.
+        """
+        try:
+            with self.transaction() as connection:
+                return add_revision(connection, revision, self.where)
+        except StoreError as error:
+            file = set_aside(revision, self.folder)
+            kept = (
+                "It could not be written to any file either: keep this window open"
+                if file is None
+                else (
+                    f"Nothing is lost: the correction lies in {file}. Go on with: spine-landmarks dataset import "
+                    f"{self.folder} {file}"
+                )
+            )
+            raise StoreError(f"{error}. {kept}") from error
+
+    def history(self, study: str) -> list[Revision]:
+        """Every revision of a study, in the order in which they came."""
+        return self._revisions(select(t.revisions.c.content).where(t.revisions.c.study == study))
+
+    def revision(self, revision: str) -> Revision:
+        found = self._revisions(select(t.revisions.c.content).where(t.revisions.c.id == revision))
+        if not found:
+            raise StoreError(f"Expected a revision of {self.where}; got {revision!r}")
+        return found[0]
+
+    def heads(self, study: str) -> list[Revision]:
+        """The ends of the study's history: none before anything is saved, one as a rule, several where it forked."""
+        with self.snapshot() as connection:
+            heads = heads_of(connection, study)
+        return self._revisions(select(t.revisions.c.content).where(t.revisions.c.id.in_(heads)))
+
+    def head(self, study: str) -> Revision | None:
+        """The latest state of a study. StoreError where it forked and nobody has chosen."""
+        heads = self.heads(study)
+        if len(heads) > 1:
+            ends = ", ".join(f"{one.id} by {one.author}" for one in heads)
+            raise StoreError(
+                f"Expected one latest state of {study}; it has {len(heads)}: {ends}. Choose one with: "
+                f"spine-landmarks dataset choose {self.folder} {study} ID"
+            )
+        return heads[0] if heads else None
+
+    def forks(self) -> dict[str, list[Revision]]:
+        """The studies with more than one end, and those ends."""
+        found = {study.key: self.heads(study.key) for study in self.studies()}
+        return {key: heads for key, heads in found.items() if len(heads) > 1}
+
+    def choose(self, study: str, revision: str, author: str) -> list[str]:
+        """Go on from one end of a fork. The others stay in the history; returns their ids."""
+        with self.transaction() as connection:
+            lock_study(connection, study, self.where)
+            heads = heads_of(connection, study)
+            if revision not in heads:
+                raise StoreError(f"Expected one of the ends of {study} ({', '.join(heads)}); got {revision!r}")
+            dropped = [one for one in heads if one != revision]
+            rows = [{"dropped": one, "kept": revision, "author": author, "time": now()} for one in dropped]
+            if rows:
+                connection.execute(insert(t.choices), rows)
+        return dropped
+
+    # sign-offs
+
+    def sign_off(self, revision: str, author: str) -> None:
+        """Say that a revision is right. StoreError unless it is the one end, and each landmark was decided on."""
+        found = self.revision(revision)
+        undecided = [mark.name for mark in found.landmarks if mark.status in UNREVIEWED]
+        if undecided:
+            raise StoreError(
+                f"{found.study}: expected each landmark confirmed, corrected or marked as not visible; "
+                f"still as predicted: {', '.join(undecided)}"
+            )
+        with self.transaction() as connection:
+            lock_study(connection, found.study, self.where)
+            heads = heads_of(connection, found.study)
+            if heads != [revision]:
+                raise StoreError(
+                    f"{found.study}: expected the latest revision, with no other beside it; the latest: "
+                    f"{', '.join(heads)}; got {revision}"
+                )
+            if connection.scalar(select(t.sign_offs.c.author).where(t.sign_offs.c.revision == revision)) is None:
+                connection.execute(insert(t.sign_offs).values(revision=revision, author=author, time=now()))
+
+    def sign_offs(self) -> dict[str, SignOff]:
+        """By revision id."""
+        with self.snapshot() as connection:
+            rows = connection.execute(select(t.sign_offs)).all()
+        return {row.revision: SignOff(row.revision, row.author, row.time) for row in rows}
+
+    def signed_off(self) -> list[Revision]:
+        """The latest revision of every study whose latest revision was signed off, by study."""
+        signed = self.sign_offs()
+        heads = [self.heads(study.key) for study in self.studies()]
+        return [ends[0] for ends in heads if len(ends) == 1 and ends[0].id in signed]
+
+    # assignments
+
+    def take(self, order: Sequence[str], annotator: str, idle: timedelta = timedelta(hours=12)) -> str | None:
+        """Assign the first study of `order` that no other annotator has, and return it; None when there is none.
+
+        An assignment that has seen no save for `idle` is free again: somebody closed a window.
+        """
+        limit = (utc_now() - idle).isoformat(timespec="seconds")
+        with self.transaction() as connection:
+            lock_all(connection)
+            rows = connection.execute(select(t.assignments)).all()
+            others = {row.study for row in rows if row.annotator != annotator and row.time > limit}
+            study = next((key for key in order if key not in others), None)
+            if study is not None:
+                _assign(connection, study, annotator)
+        return study
+
+    def assign(self, study: str, annotator: str) -> None:
+        """Give a study to an annotator, whoever had it."""
+        with self.transaction() as connection:
+            lock_study(connection, study, self.where)
+            _assign(connection, study, annotator)
+
+    def release(self, study: str) -> None:
+        with self.transaction() as connection:
+            connection.execute(delete(t.assignments).where(t.assignments.c.study == study))
+
+    def assignments(self) -> dict[str, str]:
+        """The annotator of each study that has one."""
+        with self.snapshot() as connection:
+            return {row.study: row.annotator for row in connection.execute(select(t.assignments))}
+
+    def _revisions(self, query: Select[Any]) -> list[Revision]:
+        with self.snapshot() as connection:
+            contents = connection.scalars(query.order_by(t.revisions.c.number)).all()
+        return [Revision.from_json(json.loads(content), self.where) for content in contents]
+
+
+def _assign(connection: Connection, study: str, annotator: str) -> None:
+    connection.execute(delete(t.assignments).where(t.assignments.c.study == study))
+    connection.execute(insert(t.assignments).values(study=study, annotator=annotator, time=now()))
+
+
+@dataclass(frozen=True)
+class Saved:
+    """id: of the revision. repeated: it was there already. fork: other ends that it now stands beside, by id.
+    notes: what a person should be told.
+    """
+
+    id: str
+    repeated: bool = False
+    fork: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def add_revision(connection: Connection, revision: Revision, where: str) -> Saved:
+    """Add a revision unless it is there; keeps the author's assignment of the study alive."""
+    study = lock_study(connection, revision.study, where)
+    if connection.scalar(select(t.revisions.c.number).where(t.revisions.c.id == revision.id)) is not None:
+        return Saved(revision.id, repeated=True)
+    row = {
+        "id": revision.id,
+        "study": revision.study,
+        "parent": revision.parent,
+        "author": revision.author,
+        "time": revision.time.isoformat(),
+        "source_model": revision.source_model,
+        "seconds_spent": revision.seconds_spent,
+        "content": as_text(revision.as_json()),
+    }
+    connection.execute(insert(t.revisions).values(row))
+    mine = (t.assignments.c.study == revision.study) & (t.assignments.c.annotator == revision.author)
+    connection.execute(update(t.assignments).where(mine).values(time=now()))
+    ends = heads_of(connection, revision.study)
+    fork = tuple(one for one in ends if one != revision.id) if revision.id in ends else ()
+    return Saved(revision.id, fork=fork, notes=_notes(revision, study, fork))
+
+
+def _notes(revision: Revision, study: Study, fork: Sequence[str]) -> tuple[str, ...]:
+    notes = []
+    if fork:
+        notes.append(
+            f"Somebody else has saved {study.key} since you began. Both versions are kept "
+            f"({', '.join((revision.id, *fork))}); one of them has to be chosen"
+        )
+    same_file = revision.image.path == study.image and revision.image.sha256 is not None
+    if same_file and revision.image.sha256 != study.image_sha256:
+        notes.append(
+            f"The image of {study.key} has changed since it was added. The points are kept; look whether "
+            "they fit the original"
+        )
+    return tuple(notes)
+
+
+def heads_of(connection: Connection, study: str) -> list[str]:
+    """Ids of the ends of a study's history, oldest first. A prediction counts where there is nothing by a person."""
+    c = t.revisions.c
+    of_study = select(c.id, c.parent, c.author, c.source_model).where(c.study == study).order_by(c.number)
+    rows = connection.execute(of_study).all()
+    in_study = t.choices.join(t.revisions, c.id == t.choices.c.dropped)
+    dropped = set(connection.scalars(select(t.choices.c.dropped).select_from(in_study).where(c.study == study)))
+    parents = {row.parent for row in rows}
+    ends = [row for row in rows if row.id not in parents and row.id not in dropped]
+    by_people = [row.id for row in ends if row.author != row.source_model]
+    return by_people or [row.id for row in ends][-1:]
+
+
+def lock_study(connection: Connection, study: str, where: str) -> Study:
+    """Let one writer at a time change a study. SQLite has locked the whole store already."""
+    content = connection.scalar(select(t.studies.c.content).where(t.studies.c.key == study).with_for_update())
+    if content is None:
+        raise no_study(study, where)
+    return Study.from_json(json.loads(content), f"study {study}")
+
+
+def no_study(key: str, where: str) -> StoreError:
+    return StoreError(f"Expected a study of {where}; got {key!r}. Add it first: spine-landmarks dataset add")
+
+
+def as_text(content: object) -> str:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False)
+
+
+def now() -> str:
+    """The time in UTC as the store keeps it."""
+    return utc_now().isoformat(timespec="seconds")
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)

@@ -1,0 +1,189 @@
+"""One study of a data set: its slice as a picture, where it came from, and how pixels become millimetres.
+
+The slice of a study as a picture of the data set, and points moved onto it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SpineLandmarksLib.annotation.revision import ImageReference, require_study_key
+from SpineLandmarksLib.errors import FormatError, InputError, LandmarkError
+from SpineLandmarksLib.formats.atomic import write_atomically
+from SpineLandmarksLib.formats.strict_json import Fields
+from SpineLandmarksLib.geometry import Matrix, apply, ras_from_slice, spacing_mm
+from SpineLandmarksLib.imaging.picture import frame_of_picture
+from SpineLandmarksLib.imaging.study import read_study
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY
+
+
+@dataclass(frozen=True)
+class Study:
+    """image: the slice, relative to the data-set folder; image_sha256: of that file when the study was added.
+
+    patient: images of one patient never part between training and test. source: what was added, relative where it lies
+    inside, else absolute; empty where the picture is all there is. source_sha256: of a source that is one file.
+    slice_index: of the picture in the source.
+    spacing_mm: (between columns, between rows), None when unknown. ras_from_ijk: of the upright stack (4 rows of 4),
+    None when unknown; a picture's frame is our own. size_wh: pixels.
+    """
+
+    key: str
+    patient: str
+    image: str
+    image_sha256: str
+    size_wh: tuple[int, int]
+    source: str = ""
+    source_sha256: str | None = None
+    series_uid: str | None = None
+    slice_index: int = 0
+    spacing_mm: tuple[float, float] | None = None
+    spacing_is_estimated: bool = False
+    ras_from_ijk: tuple[tuple[float, ...], ...] | None = None
+    added: str = ""
+
+    def __post_init__(self) -> None:
+        require_study_key(self.key)
+        if not self.patient:
+            raise LandmarkError(f"Expected a patient for study {self.key}; got none")
+
+    @property
+    def reference(self) -> ImageReference:
+        return ImageReference(self.image, self.image_sha256, self.series_uid)
+
+    @property
+    def matrix(self) -> Matrix | None:
+        """ras_from_ijk of the stack as (4, 4), or None when no millimetres are known."""
+        if self.ras_from_ijk is None:
+            return frame_of_picture(self.spacing_mm)
+        return np.array(self.ras_from_ijk, dtype=np.float64)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(content: object, where: str = "study") -> Study:
+        """Raises FormatError for a field that is missing or of the wrong kind; fields that are not known are left."""
+        found = Fields.of(content, where)
+        known = {field.name: found.values[field.name] for field in fields(Study) if field.name in found.values}
+        try:
+            known["size_wh"] = tuple(int(side) for side in found.numbers("size_wh", 2))
+            if found.has("spacing_mm"):
+                known["spacing_mm"] = found.numbers("spacing_mm", 2)
+            if found.has("ras_from_ijk"):
+                known["ras_from_ijk"] = tuple(tuple(map(float, row)) for row in found.list("ras_from_ijk"))
+            return Study(**known)
+        except (TypeError, ValueError, LandmarkError) as error:
+            raise FormatError(f"{where}: {error}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file. Raises InputError when it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(f"Expected a file that can be read at {path}; got: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def image_problems(study: Study, folder: Path) -> list[str]:
+    """What of the study's files is no longer as it was annotated, each with the next step; none when all is well."""
+    problems = [picture_problem(study, folder)]
+    if study.source:
+        problems.append(_problem(study, folder, "source", study.source, study.source_sha256 or ""))
+    return [problem for problem in problems if problem is not None]
+
+
+def picture_problem(study: Study, folder: Path) -> str | None:
+    """The same of the picture alone, which is all that training reads of most studies."""
+    return _problem(study, folder, "image", study.image, study.image_sha256)
+
+
+def _problem(study: Study, folder: Path, kind: str, name: str, sha256: str) -> str | None:
+    path = folder / name  # an absolute name stands for itself
+    if not path.exists():
+        return f"{study.key}: the {kind} {name} is not there. Put it back; its landmarks are kept"
+    if sha256 and path.is_file() and sha256_of(path) != sha256:
+        return (
+            f"{study.key}: the {kind} {name} has changed since it was annotated. "
+            "Restore it from a copy, or look whether the points still fit"
+        )
+    return None
+
+
+def write_slice(pixels: NDArray[np.float32], path: Path) -> None:
+    """Write (H, W) grey values as a 16-bit PNG without any text in it; the lowest value is 0, the highest 65535.
+
+    No prepared image depends on scale or offset, so that the network sees the same picture as in the volume.
+    """
+    from PIL import Image
+
+    low, high = float(pixels.min()), float(pixels.max())
+    grey = np.round((pixels - low) / max(high - low, 1e-12) * 65535).astype(np.uint16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(path) as file:
+        Image.fromarray(grey).save(file, format="PNG")
+
+
+def slice_of(landmarks: LandmarkSet, study: Study) -> int:
+    """The slice of the source that the pixels of `landmarks` belong to; the study's own where it is not said."""
+    return study.slice_index if landmarks.slice_index is None else landmarks.slice_index
+
+
+def picture_of(study: Study, index: int, folder: Path) -> Path:
+    """The picture of a slice; cut from the source where it is not the study's own. Raises InputError."""
+    if index == study.slice_index or not study.source:
+        return folder / study.image
+    path = folder / "images" / f"{study.key}-slice{index}.png"
+    if not path.is_file():
+        write_slice(read_study(folder / study.source).voxels[index], path)
+    return path
+
+
+def pixel_of(landmark: Landmark, study: Study) -> PixelXY | None:
+    """Native pixels of a landmark on its slice, from its millimetres where it has no pixels; None when unknown."""
+    if landmark.pixel_xy is not None or landmark.position_ras_mm is None or study.matrix is None:
+        return landmark.pixel_xy
+    i, j, _ = apply(np.linalg.inv(study.matrix), landmark.position_ras_mm)
+    return float(i), float(j)
+
+
+def complete(landmarks: LandmarkSet, ras_from_ijk: Matrix | None, index: int | None = None) -> LandmarkSet:
+    """The same with pixels from millimetres or millimetres from pixels, whichever is missing, and with its slice.
+
+    index: the slice that pixels count on, when the landmarks do not say; else the one nearest to most of the points.
+    """
+    index = landmarks.slice_index if index is None else index
+    if ras_from_ijk is None:
+        return replace(landmarks, slice_index=index or 0)
+    ijk_from_ras: Matrix = np.linalg.inv(ras_from_ijk).astype(np.float64)
+    if index is None:
+        known = [mark.position_ras_mm for mark in landmarks if mark.position_ras_mm is not None]
+        index = int(np.rint(np.median([apply(ijk_from_ras, point)[2] for point in known]))) if known else 0
+    spacing = landmarks.spacing_mm or spacing_mm(ras_from_ijk)[:2]
+    marks = tuple(_with_both(mark, ras_from_ijk, ijk_from_ras, index) for mark in landmarks)
+    return replace(landmarks, slice_index=index, spacing_mm=spacing, landmarks=marks)
+
+
+def _with_both(mark: Landmark, ras_from_ijk: Matrix, ijk_from_ras: Matrix, index: int) -> Landmark:
+    if mark.position_ras_mm is not None and mark.pixel_xy is None:
+        i, j, _ = apply(ijk_from_ras, mark.position_ras_mm)
+        return replace(mark, pixel_xy=(float(i), float(j)))
+    if mark.pixel_xy is not None and mark.position_ras_mm is None:
+        r, a, s = ras_from_slice(ras_from_ijk, index, mark.pixel_xy)
+        return replace(mark, position_ras_mm=(float(r), float(a), float(s)))
+    return mark
+
+
+def is_inside(xy: PixelXY, size_wh: tuple[int, int]) -> bool:
+    """Whether a pixel coordinate lies in the image, which reaches half a pixel beyond the outer pixel centres."""
+    return all(-0.5 <= value <= side - 0.5 for value, side in zip(xy, size_wh, strict=True))

@@ -1,1 +1,0 @@
-"""Generated lumbar MRI with exact truth: the demo's input, the tests' input, training data. numpy only."""

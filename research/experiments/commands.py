@@ -1,0 +1,134 @@
+"""What `python -m research.experiments` does: run the rows that are missing, then write every table again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from research.experiments.ablation import ablation_rows, run_ablation
+from research.experiments.curve import CURVE_ROWS, curve_plot, run_curve
+from research.experiments.rows import Line, chosen
+from research.experiments.seeds import MEAN_PLACE, run_folds, seed_rows
+from research.experiments.study import Study
+from research.experiments.table import figures_table, training_table
+from SpineLandmarksLib.backends import device_of
+from SpineLandmarksLib.evaluation.markdown import write_section
+from SpineLandmarksLib.evaluation.metrics import summarize
+from SpineLandmarksLib.formats.atomic import write_atomically, write_text_atomically
+
+LEGEND = (
+    "In brackets: 95 % intervals that resample patients. SDR@t: share of annotated points within t mm. Level "
+    "shift: points nearer to another landmark than to their own. Wholly right: every point within 8 mm. Minutes: "
+    "wall time of training all networks of a row, the mean over splits."
+)
+
+
+def experiment_command(options: argparse.Namespace) -> int:
+    folder = options.output / options.kind  # so that all experiments may share one --output
+    study = Study(options.data, folder, options.minutes, device_of(options.device), options.split_seed)
+    return KINDS[options.kind](study, options)
+
+
+def seeds_command(study: Study, options: argparse.Namespace) -> int:
+    rows = chosen(seed_rows(options.default_bundles), options.rows)
+    study.hold_to(settings_of(options, folds=options.folds, default_bundles=options.default_bundles))
+    lines = run_folds(study, rows, options.folds)
+    about = (
+        f"Out of fold on {len(study.annotated)} slices of {study.data.name}, {options.folds} folds by patient, "
+        f"split seed {options.split_seed}; {options.minutes:g} minutes for each network and fold."
+    )
+    return publish(options, about, [(line.row.title, line) for line in lines])
+
+
+def curve_command(study: Study, options: argparse.Namespace) -> int:
+    rows = chosen(CURVE_ROWS, options.rows)
+    study.hold_to(settings_of(options, holdout=options.holdout))
+    points = run_curve(study, rows, options.holdout)
+    named = [(f"{line.row.title}, {size}", line) for size, line in points]
+    about = (
+        f"{options.holdout} held-out patients of {study.data.name}, split seed {options.split_seed}; networks "
+        f"trained on as many others as the row says, {options.minutes:g} minutes each."
+    )
+    drawn = [(size, line.row.title, summarize(line.predictions)["overall"]) for size, line in points]
+    picture = curve_plot(drawn)
+    for page in filter(None, (options.output / "curve.md", options.document)):
+        (page.parent / "images").mkdir(parents=True, exist_ok=True)
+        with write_atomically(page.parent / "images" / "learning-curve.svg") as file:
+            file.write(picture)
+    return publish(options, about, named, "![Learning curves](images/learning-curve.svg)")
+
+
+def ablation_command(study: Study, options: argparse.Namespace) -> int:
+    extra = {folder.name: share for folder, share in options.extra}
+    rows = chosen(ablation_rows(options.recipe, options.extra, options.start_from), options.rows)
+    start = str(options.start_from) if options.start_from else None
+    study.hold_to(settings_of(options, recipe=options.recipe, holdout=options.holdout, extra=extra, start_from=start))
+    lines = run_ablation(study, rows, options.holdout)
+    also = f" and {', '.join(extra)}" if extra else ""
+    about = (
+        f"Recipe {options.recipe}. {options.holdout} held-out patients of {study.data.name}, split seed "
+        f"{options.split_seed}; networks trained on the others{also}, {options.minutes:g} minutes each."
+    )
+    return publish(options, about, [(line.row.title, line) for line in lines])
+
+
+def settings_of(options: argparse.Namespace, **own: Any) -> dict[str, Any]:
+    """What must not change between the runs of one folder."""
+    common = {
+        "kind": options.kind,
+        "data": str(options.data.resolve()),
+        "minutes": options.minutes,
+        "split_seed": options.split_seed,
+    }
+    return {**common, **own}
+
+
+def publish(options: argparse.Namespace, about: str, named: Sequence[tuple[str, Line]], picture: str = "") -> int:
+    """Write DIR/KIND.json and DIR/KIND.md, and the section KIND of the document."""
+    summaries = [(title, line, summarize(line.predictions)) for title, line in named]
+    unit = summaries[0][2]["unit"]
+    remarks = _remarks([(line, summary["overall"]) for _, line, summary in summaries])
+    text = "\n\n".join(
+        part
+        for part in (
+            f"{about} Distances in {unit}. {LEGEND}",
+            picture,
+            figures_table([(title, summary["overall"], line.results) for title, line, summary in summaries]),
+            training_table(
+                [
+                    (title, line.row.decoder, line.results, remark)
+                    for (title, line, _), remark in zip(summaries, remarks, strict=True)
+                ]
+            ),
+        )
+        if part
+    )
+    folder: Path = options.output
+    figures = {"about": about, "rows": {title: summary["overall"] for title, _, summary in summaries}}
+    write_text_atomically(folder / f"{options.kind}.json", json.dumps(figures, indent=1) + "\n")
+    write_text_atomically(folder / f"{options.kind}.md", text + "\n")
+    if options.document:
+        write_section(options.document, options.kind, text)
+    print(text)
+    return 0
+
+
+def _remarks(lines: Sequence[tuple[Line, Any]]) -> list[str]:
+    """The note of each row, and whether it is no better than the mean place, where that row is among them."""
+    floor = [overall["mre_mm"]["value"] for line, overall in lines if line.row.key == MEAN_PLACE]
+    said = []
+    for line, overall in lines:
+        value = overall["mre_mm"]["value"]
+        worse = bool(floor) and line.row.key != MEAN_PLACE and (value is None or value >= floor[0])
+        said.append("; ".join(filter(None, (line.row.note, "no better than the mean place" if worse else ""))))
+    return said
+
+
+KINDS: dict[str, Callable[[Study, argparse.Namespace], int]] = {
+    "seeds": seeds_command,
+    "curve": curve_command,
+    "ablation": ablation_command,
+}

@@ -1,0 +1,81 @@
+"""A row of a table, and how it is run: once for each split, and never again when its result is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from research.experiments.locate import Decoder, Locate, by, localizer_of, nowhere
+from research.experiments.results import Result, Training, by_image, read_result, write_result
+from research.experiments.study import Part, Study
+from SpineLandmarksLib.errors import OutputError
+from SpineLandmarksLib.evaluation.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What is judged on one split: how it names points, and what a reader has to know of it."""
+
+    locate: Locate
+    trainings: tuple[Training, ...] = ()
+    sigma_px: tuple[float, ...] = ()
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """key: its name in files and for --rows. title, decoder, note: as the table says them. enter: trains what is
+    missing."""
+
+    key: str
+    title: str
+    decoder: str
+    enter: Callable[[Study, Part], Contestant]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A finished row: the points of all its splits together, and the result of each split."""
+
+    row: Row
+    predictions: Predictions
+    results: tuple[Result, ...]
+
+
+def network_row(key: str, title: str, recipe: str, decoder: Decoder, note: str = "") -> Row:
+    """One network on its own."""
+
+    def enter(study: Study, part: Part) -> Contestant:
+        detector, training = study.trained(recipe, part)
+        if detector is None:
+            return Contestant(nowhere(len(study.schema)), (training,))
+        preparation = study.recipe_of(recipe).preparation
+        return Contestant(by(decoder, localizer_of(detector, preparation, part.learn, study.schema)), (training,))
+
+    return Row(key, title, decoder, enter, note)
+
+
+def result_of(study: Study, row: Row, part: Part) -> Result:
+    """The result of `row` on `part`: read where it is there, else made and written."""
+    folder = study.folder / "results" / row.key
+    known = read_result(folder, part.name)
+    if known is not None:
+        return known
+    contestant = row.enter(study, part)
+    points = contestant.locate(part.judge)
+    named = dict(zip(by_image(part.judge, study.data), points, strict=True))
+    write_result(folder, part.name, Result(named, contestant.trainings, contestant.sigma_px, contestant.remark))
+    study.say(f"{row.key}, {part.name}: judged on {len(points)} slices")
+    result = read_result(folder, part.name)
+    assert result is not None
+    return result
+
+
+def chosen(rows: Sequence[Row], keys: Sequence[str] | None) -> list[Row]:
+    """The rows called `keys`, in the table's order; all when left out. OutputError names what exists."""
+    known = [row.key for row in rows]
+    unknown = sorted(set(keys or ()) - set(known))
+    if unknown:
+        raise OutputError(f"Expected rows of {', '.join(known)}; got {', '.join(unknown)}")
+    return [row for row in rows if keys is None or row.key in keys]
