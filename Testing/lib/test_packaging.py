@@ -70,11 +70,21 @@ def test_an_installation_without_models_says_where_they_were_sought(
 
 
 def test_importing_what_prediction_needs_loads_neither_torch_nor_any_reader() -> None:
-    light = ["cli", "predict", "backends", "bundle", "chain", "transforms", "uncertainty", "settings"]
+    light = [
+        "predict",
+        "backends",
+        "bundle",
+        "chain",
+        "transforms",
+        "uncertainty",
+        "settings",
+        "splits",
+        "annotated_slices",
+    ]
     files = [LIBRARY / f"{name}.py" for name in light]
-    folders = ("batch", "cluster", "imaging", "formats", "worker")
+    folders = ("annotation", "batch", "cli", "imaging", "formats", "worker")
     files += [file for folder in folders for file in LIBRARY.glob(f"{folder}/[!_]*.py")]
-    modules = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files if file.exists()]
+    modules = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
     heavy = ["torch", "monai", "matplotlib", "scipy", "SimpleITK", "nibabel", "pydicom", "PIL", "onnxruntime", "ray"]
     code = f"import sys, {', '.join(modules)}; print(*[name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -290,7 +290,7 @@ with the_only_one(dataset):
 def a_retraining(tmp_path: Path):
     """One whose process only counts; it is ended after the test."""
     (tmp_path / "child.py").write_text(CHILD)
-    (tmp_path / folder.FILE).write_text("{}")
+    (tmp_path / folder.DATASET_FILE).write_text("{}")
     retraining = Retraining(tmp_path, command=(sys.executable, str(tmp_path / "child.py")))
     yield retraining
     if retraining._process is not None:
@@ -343,7 +343,7 @@ def test_one_that_cannot_begin_says_why(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"Expected a data set with dataset\.json; there is none"):
         Retraining(tmp_path).start("Ann")
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / folder.FILE).write_text("{}")
+    (tmp_path / folder.DATASET_FILE).write_text("{}")
     says = "import sys; sys.exit('spine-landmarks: this command needs torch')"
     retraining = Retraining(tmp_path, command=(sys.executable, "-c", says))
     retraining.start("Ann")

@@ -551,7 +551,7 @@ def test_a_record_whose_parts_are_of_different_landmarks_is_refused(a_session: S
 
 
 def test_the_session_needs_neither_torch_nor_any_reader_nor_a_database() -> None:
-    review = ["session", "session_file", "training_set", "measurements", "import_file", "revision", "frame"]
+    review = ["session", "session_file", "revision_files", "measurements", "import_file", "revision", "frame"]
     heavy = [
         "torch",
         "monai",
@@ -567,7 +567,7 @@ def test_the_session_needs_neither_torch_nor_any_reader_nor_a_database() -> None
         "slicer",
         "qt",
     ]
-    modules = ", ".join(f"SpineLandmarksLib.review.{name}" for name in review)
+    modules = ", ".join(f"SpineLandmarksLib.annotation.{name}" for name in review)
     code = f"import sys, {modules}; print(*[name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == ""

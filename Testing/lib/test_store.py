@@ -549,7 +549,7 @@ def test_an_address_that_is_no_postgresql_is_refused_without_its_password(tmp_pa
 
 
 def bench(what: str, folder: Path, *options: str) -> dict[str, object]:
-    command = [sys.executable, str(ROOT / "Testing" / "bench" / "store.py"), what, str(folder), *options]
+    command = [sys.executable, str(ROOT / "research" / "bench" / "store.py"), what, str(folder), *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout, done.stderr
     return json.loads(done.stdout)
