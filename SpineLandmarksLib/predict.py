@@ -6,7 +6,7 @@ The steps:
     found  = localizer.read_slices(...)          prepare -> network -> chain, each slice on its own: a comb of slices,
                                                  and then the one in the middle of what they show
     index  = choose_slice(...)                   imaging/midsagittal.py
-    points = lateral position, RAS, doubt        geometry.py, uncertainty.py -> LandmarkSet
+    points = lateral position, RAS, doubt        imaging/symmetry.py, geometry.py, uncertainty.py -> LandmarkSet
 """
 
 from __future__ import annotations
@@ -26,16 +26,10 @@ from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
 from SpineLandmarksLib.chain import FREE_SCALES, Chain, hold, solve_chain
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.geometry import Matrix, apply
-from SpineLandmarksLib.imaging.midsagittal import (
-    SliceChoice,
-    centre_of,
-    choose_slice,
-    lateral_positions,
-    most_evidence,
-    slices_to_try,
-)
+from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose_slice, most_evidence, slices_to_try
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
+from SpineLandmarksLib.imaging.symmetry import MIN_SLICES, lateral_curve
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
 from SpineLandmarksLib.numbering import Numbering, number
 from SpineLandmarksLib.transforms import prepare_slice, shown, working_spacing
@@ -110,7 +104,7 @@ class Localizer:
         agrees = np.array([_same_levels(best, other) for other in readings])
         choice = choose_slice(tried, scores, evidence, agrees) if agrees.any() else _no_spine(tried, scores)
         reading = readings[tried.index(choice.index)]
-        lateral = lateral_positions(choice.index, tried, evidence, stack.slice_spacing_mm)
+        lateral = self._lateral(stack, choice.index, reading)
         found = [self._landmark(stack, reading, row, lateral[row]) for row in range(len(lateral))]
         landmarks = tuple(_as_given(mark, given_xy[row], given or {}) for row, mark in enumerate(found))
         oddities = odd(reading, self.bundle.calibration)
@@ -125,6 +119,15 @@ class Localizer:
             warnings=(*stack.warnings, *oddities, *_doubts(landmarks), *choice.warnings),
             needs_review=bool(oddities) or any(mark.needs_review for mark in landmarks),
         )
+
+    @staticmethod
+    def _lateral(stack: SagittalStack, index: int, reading: SliceReading) -> Array:
+        """(L,) slice coordinate of each landmark; the chosen slice where the other slices do not tell."""
+        spacing = stack.slice_spacing_mm, stack.pixel_spacing_mm
+        curve = None
+        if spacing[0] is not None and spacing[1] is not None and len(stack) >= MIN_SLICES:
+            curve = lateral_curve(stack.voxels, (*spacing[1], spacing[0]), reading.xy)
+        return np.full(len(reading.xy), float(index)) if curve is None else curve
 
     def read_slices(
         self,

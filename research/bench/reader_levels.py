@@ -5,7 +5,7 @@
 
 The reader of `spider_mid` clicked the posterior edge of five discs, L1-L2 to L5-S1: no place to hold our centres to,
 but the level. A study is right when the disc of the chain that is nearest to each click bears its name. Where landmarks
-are annotated themselves (`lsd_t1`), it is right when each one found is nearer to its own place than to any other's. Some
+are annotated themselves (`lsd_t1`), it is right when each one found is nearer to its own place than to another. Some
 stated spacings of `spider_mid` belong to another matrix, so slices are read with the stated spacing where it puts
 L1-L2 to L5-S1 108 to 160 mm apart, and without one elsewhere.
 """
