@@ -24,8 +24,8 @@ from PIL import Image
 
 from SpineLandmarksLib.batch import local, predict_all, results, run
 from SpineLandmarksLib.batch.ledger import Ledger, fingerprint
-from SpineLandmarksLib.batch.results import Study
-from SpineLandmarksLib.batch.run import Progress
+from SpineLandmarksLib.batch.names import Study
+from SpineLandmarksLib.batch.progress import Progress
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import InputError, OutputError
 from SpineLandmarksLib.imaging.stack import SagittalStack

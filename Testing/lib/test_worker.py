@@ -22,7 +22,7 @@ from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.phantom.files import write_nifti
 from SpineLandmarksLib.phantom.phantom import make_phantom
 from SpineLandmarksLib.predict import Localizer, predict
-from SpineLandmarksLib.worker import client as client_module
+from SpineLandmarksLib.worker import process
 from SpineLandmarksLib.worker.client import WorkerClient
 from SpineLandmarksLib.worker.protocol import FINAL, MAX_LINE
 
@@ -219,7 +219,7 @@ def test_a_worker_that_crashes_leaves_its_last_words(client) -> None:
     worker = client([sys.executable, "-c", code])
     lost = until(worker, worker.submit("x"), "lost")[-1]
     assert "status 3" in lost["error"]
-    assert (len(lost["stderr"]), lost["stderr"][-1]) == (client_module.LAST_LINES, "out of luck")
+    assert (len(lost["stderr"]), lost["stderr"][-1]) == (process.LAST_LINES, "out of luck")
 
 
 def test_a_worker_of_another_protocol_is_refused(client) -> None:
@@ -239,7 +239,7 @@ def test_a_command_that_is_not_there_is_an_error_that_names_it(client) -> None:
 def test_a_worker_that_hangs_holds_up_nobody_and_is_killed_with_its_children(
     client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "GRACE_S", 0.2)
+    monkeypatch.setattr(process, "GRACE_S", 0.2)
     code = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -277,7 +277,7 @@ def wait_until_gone(pid: int) -> None:
 def raw(serving: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A worker without a client, killed when a test takes too long."""
     with subprocess.Popen(
-        serving, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=client_module.environment()
+        serving, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=process.environment()
     ) as worker:
         guard = threading.Timer(PATIENCE_S, worker.kill)
         guard.start()
@@ -343,10 +343,7 @@ print(holder.pid, flush=True)
 time.sleep(600)
 """
     parent = subprocess.Popen(
-        [sys.executable, "-c", parent_code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=client_module.environment(),
+        [sys.executable, "-c", parent_code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=process.environment()
     )
     with parent:
         assert parent.stdout is not None
