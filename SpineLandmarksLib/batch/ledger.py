@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from SpineLandmarksLib.batch.results import Study
+from SpineLandmarksLib.batch.names import Study
 from SpineLandmarksLib.errors import OutputError
 
 FILE_NAME = "studies.jsonl"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
-from SpineLandmarksLib.batch.results import Outcome, Study, explain, localized
+from SpineLandmarksLib.batch.names import Study
+from SpineLandmarksLib.batch.results import Outcome, explain, localized
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.imaging.stack import SagittalStack

@@ -27,7 +27,8 @@ from typing import Any
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.backends import usable_cpus
 from SpineLandmarksLib.batch.local import Settings, localize
-from SpineLandmarksLib.batch.results import Outcome, Study, explain
+from SpineLandmarksLib.batch.names import Study
+from SpineLandmarksLib.batch.results import Outcome, explain
 from SpineLandmarksLib.batch.run import identity
 from SpineLandmarksLib.bundle import METADATA, load_bundle
 from SpineLandmarksLib.errors import BackendError

@@ -1,8 +1,6 @@
 """Many studies: files are written whole, one failure does not stop the rest, and an interrupted run can be resumed.
 
-`summary.json` and `summary.csv`: a row for each study, localized in this run, in an earlier one, or not.
-
-A line that says how far a long run is and how long it still takes.
+A run ends with `summary.json` and `summary.csv`: a row for each study, done in this run, in an earlier one, or not.
 """
 
 from __future__ import annotations
@@ -12,32 +10,35 @@ import csv
 import io
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.batch.ledger import FILE_NAME, Entry, Ledger, fingerprint, settings_of
 from SpineLandmarksLib.batch.local import Engine, LocalEngine, Settings
-from SpineLandmarksLib.batch.results import (
-    FAILED,
-    SUMMARY,
-    Outcome,
-    Study,
-    drop_stale,
-    explain,
-    files_of,
-    found_in,
-    in_lines,
-    named,
-    prepare_output,
-    put_aside,
-)
+from SpineLandmarksLib.batch.names import FAILED, SUMMARY, Study, found_in, named
+from SpineLandmarksLib.batch.progress import Progress
+from SpineLandmarksLib.batch.results import Outcome, drop_stale, explain, files_of, in_lines, prepare_output, put_aside
 from SpineLandmarksLib.bundle import METADATA, Bundle, sha256
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.predict import Localizer, printable
+
+#: status: `done`, `kept` (done in an earlier run and not changed since) or `failed`. confidence: of the least sure.
+COLUMNS = (
+    "study",
+    "input",
+    "status",
+    "slice_index",
+    "landmarks",
+    "least_sure",
+    "confidence",
+    "needs_review",
+    "warnings",
+    "runtime_s",
+    "error",
+)
 
 
 def predict_all(
@@ -186,22 +187,6 @@ def identity(bundle: Bundle) -> str:
     return sha256(file) if file.is_file() else ""
 
 
-#: status: `done`, `kept` (done in an earlier run and not changed since) or `failed`. confidence: of the least sure.
-COLUMNS = (
-    "study",
-    "input",
-    "status",
-    "slice_index",
-    "landmarks",
-    "least_sure",
-    "confidence",
-    "needs_review",
-    "warnings",
-    "runtime_s",
-    "error",
-)
-
-
 def write_summary(output: Path, rows: list[dict[str, Any]], studies: int, settings: dict[str, Any]) -> None:
     """Write both files. studies: how many there were, of which those without a row were not reached.
 
@@ -222,57 +207,3 @@ def write_summary(output: Path, rows: list[dict[str, Any]], studies: int, settin
     writer.writeheader()
     writer.writerows(rows)
     write_text_atomically(output / f"{SUMMARY}.csv", table.getvalue())
-
-
-#: Seconds between two lines, on a terminal and in a file.
-_EVERY_S, _EVERY_S_IN_A_FILE = 0.2, 10.0
-_CLEAR = "\r\x1b[K"
-
-
-class Progress:
-    """Writes to `stream`; on a terminal it stays on one line, which `clear` takes away before anything else is said."""
-
-    def __init__(self, stream: TextIO, total: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream, self._total, self._clock = stream, total, clock
-        self._is_terminal = stream.isatty()
-        self._started = self._told = clock()
-        self._worked = self._passed = self._failed = 0
-
-    def count(self, is_work: bool, is_failure: bool = False) -> None:
-        """One more is done; `is_work` unless it had been done before, for that says nothing of the rate."""
-        self._worked += is_work
-        self._passed += not is_work
-        self._failed += is_failure
-        is_last = self._worked + self._passed == self._total
-        if is_last or self._clock() - self._told >= (_EVERY_S if self._is_terminal else _EVERY_S_IN_A_FILE):
-            self._told = self._clock()
-            self._stream.write(f"{_CLEAR}{self}" if self._is_terminal else f"{self}\n")
-            self._stream.flush()
-
-    def clear(self) -> None:
-        if self._is_terminal:
-            self._stream.write(_CLEAR)
-            self._stream.flush()
-
-    def __str__(self) -> str:
-        done = self._worked + self._passed
-        parts = [f"{done} of {self._total} studies"]
-        parts += [f"{self._passed} done before"] if self._passed else []
-        parts += [f"{self._failed} failed"] if self._failed else []
-        elapsed = self._clock() - self._started
-        if self._worked and elapsed > 0:
-            rate = self._worked / elapsed
-            parts += [f"{rate:.1f} a second" if rate >= 1 else f"{rate * 60:.1f} a minute"]
-            parts += [f"{in_words((self._total - done) / rate)} left"] if done < self._total else []
-        return ", ".join(parts)
-
-
-def in_words(seconds: float) -> str:
-    """
-    >>> in_words(42), in_words(200), in_words(9000)
-    ('42 s', '3 min', '2 h 30 min')
-    """
-    minutes = round(seconds / 60)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

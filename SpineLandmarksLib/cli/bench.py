@@ -23,10 +23,10 @@ def add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     p = commands.add_parser("bench", help="time and memory of a bundle on this machine")
     p.add_argument("--runs", type=positive, default=10, metavar="N", help="of each measurement (default 10)")
     add_model(p)
-    p.set_defaults(run=bench_command)
+    p.set_defaults(run=run_bench)
 
 
-def bench_command(options: argparse.Namespace) -> int:
+def run_bench(options: argparse.Namespace) -> int:
     """Measure on one generated volume of 15 slices of 448 x 448: medians, and the peak memory of the command."""
     from SpineLandmarksLib.backends import usable_cpus
     from SpineLandmarksLib.imaging.study import read_study

@@ -35,7 +35,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from SpineLandmarksLib.errors import BackendError, DatasetError, FormatError, OutputError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
-from SpineLandmarksLib.worker.client import environment, own_group
+from SpineLandmarksLib.worker.process import environment, own_group
 
 MODELS, UNFINISHED = "models", "unfinished"
 STATE, LOCK, LOG, CANCEL = "retraining.json", "retraining.lock", "retraining.log", "cancel"

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from SpineLandmarksLib.errors import BackendError
-from SpineLandmarksLib.worker.client import environment
+from SpineLandmarksLib.worker.process import environment
 
 
 def ask_for_order(folder: Path, store: str | None, bundle: str) -> Future[list[str]]:

@@ -24,8 +24,8 @@ from PIL import Image
 
 from SpineLandmarksLib.batch import local, predict_all, results, run
 from SpineLandmarksLib.batch.ledger import Ledger, fingerprint
-from SpineLandmarksLib.batch.results import Study
-from SpineLandmarksLib.batch.run import Progress
+from SpineLandmarksLib.batch.names import Study
+from SpineLandmarksLib.batch.progress import Progress
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import InputError, OutputError
 from SpineLandmarksLib.imaging.stack import SagittalStack
@@ -194,13 +194,14 @@ def test_an_interrupted_run_is_gone_on_with(
 #: predict with a network that takes its time: argv is [seconds per batch, arguments of the command].
 SLOW = """
 import sys, time
-from SpineLandmarksLib import backends, cli
+from SpineLandmarksLib import backends
+from SpineLandmarksLib.cli.main import main
 detect = backends.LightBackend.detect
 def slow(self, images):
     time.sleep(float(sys.argv[1]))
     return detect(self, images)
 backends.LightBackend.detect = slow
-sys.exit(cli.main(sys.argv[2:]))
+sys.exit(main(sys.argv[2:]))
 """
 
 
@@ -387,8 +388,8 @@ def test_a_volume_that_does_not_fit_into_memory_is_said_to_and_the_next_one_is_d
     code = f"""
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9, 2 * 10**9))
-from SpineLandmarksLib import cli
-sys.exit(cli.main({arguments!r}))
+from SpineLandmarksLib.cli.main import main
+sys.exit(main({arguments!r}))
 """
     done = subprocess.run(
         [sys.executable, "-c", code],

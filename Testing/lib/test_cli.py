@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from SpineLandmarksLib import arguments, cli
+from SpineLandmarksLib import arguments
 from SpineLandmarksLib.arguments import FORMAT_NAMES
 from SpineLandmarksLib.backends import BACKENDS, DEVICES
 from SpineLandmarksLib.bundle import Bundle
-from SpineLandmarksLib.cli.main import main
+from SpineLandmarksLib.cli import bench
+from SpineLandmarksLib.cli.main import main, parser
 from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.predict import Localizer
 
@@ -48,7 +49,7 @@ def test_predict_on_the_light_backend_loads_neither_torch_nor_monai(
 
 def test_the_light_names_in_the_parser_are_the_real_ones() -> None:
     assert set(FORMAT_NAMES) == set(FORMATS)
-    predict = next(a for a in cli.parser()._actions if isinstance(a, argparse._SubParsersAction)).choices["predict"]
+    predict = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)).choices["predict"]
     choices = {action.dest: action.choices for action in predict._actions}
     assert (choices["backend"], choices["device"]) == (BACKENDS, DEVICES)
 
@@ -189,7 +190,7 @@ def raising(error: BaseException):
 def test_what_stops_a_command_is_one_line(
     error: BaseException, status: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "run_bench", raising(error))
+    monkeypatch.setattr(bench, "run_bench", raising(error))
     assert main(["bench"]) == status
     said = capsys.readouterr().err
     assert line in said
@@ -198,13 +199,18 @@ def test_what_stops_a_command_is_one_line(
 
 def test_a_fault_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     for fault in (ZeroDivisionError(), ModuleNotFoundError("gone", name="SpineLandmarksLib.gone")):
-        monkeypatch.setattr(cli, "run_bench", raising(fault))
+        monkeypatch.setattr(bench, "run_bench", raising(fault))
         with pytest.raises(type(fault)):
             main(["bench"])
 
 
 def test_a_terminal_of_few_letters_does_not_stop_a_command(a_picture: Path, tmp_path: Path) -> None:
-    code = "from SpineLandmarksLib import cli\ncli.run_bench = lambda _: print('脊椎') or 0\nprint(cli.main(['bench']))"
+    code = """
+from SpineLandmarksLib.cli import bench
+from SpineLandmarksLib.cli.main import main
+bench.run_bench = lambda _: print('脊椎') or 0
+print(main(['bench']))
+"""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert done.stdout.split() == ["\\u810a\\u690e", "0"], done.stderr

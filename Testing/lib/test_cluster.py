@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from SpineLandmarksLib import cli
 from SpineLandmarksLib.batch import predict_all
 from SpineLandmarksLib.batch import ray_engine as engine
 from SpineLandmarksLib.batch.ray_engine import IN_HAND, Actor, RayEngine
 from SpineLandmarksLib.bundle import Bundle
+from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import BackendError
 from SpineLandmarksLib.predict import Localizer
 
@@ -47,12 +47,14 @@ def a_tree(a_picture: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def two_nodes() -> Iterator[Any]:
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A cluster of two nodes with a processor each, the second one to be killed; both end with the test."""
     cluster_utils = pytest.importorskip("ray.cluster_utils", reason="needs Ray, the extra `cluster`")
     if sys.platform != "linux":
         pytest.skip("Ray runs clusters of several nodes on Linux only")
     folder = tempfile.mkdtemp(prefix="sl")  # short: sockets lie in it
+    Path(folder, "ray").mkdir()  # where Ray notes its address, which it does not make itself
+    monkeypatch.setenv("RAY_TMPDIR", folder)
     common = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={**common, "temp_dir": folder})
     try:
@@ -148,7 +150,7 @@ def test_ctrl_c_ends_the_cluster_that_was_started_and_the_run_can_be_gone_on_wit
     code = f"""
 import sys, time
 from pathlib import Path
-from SpineLandmarksLib import cli
+from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.batch import ray_engine as engine
 from SpineLandmarksLib.batch.ray_engine import Actor
 class SlowActor(Actor):
@@ -156,7 +158,7 @@ class SlowActor(Actor):
         time.sleep(0.5)
         return super().localize(*arguments)
 engine.Actor = SlowActor
-sys.exit(cli.main({[*arguments, "--engine", "ray", "--workers", "1"]!r}))
+sys.exit(main({[*arguments, "--engine", "ray", "--workers", "1"]!r}))
 """
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, start_new_session=True) as command:
         deadline = time.monotonic() + PATIENCE_S
@@ -174,7 +176,7 @@ sys.exit(cli.main({[*arguments, "--engine", "ray", "--workers", "1"]!r}))
     while processes_of(command.pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert cli.main(arguments) == 1
+    assert main(arguments) == 1
     assert sorted(row["study"] for row in ledger(out)) == [f"{number}_s" for number in range(STUDIES)]
 
 
@@ -188,7 +190,7 @@ def test_without_ray_one_line_names_the_extra(
     a_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert cli.main(["predict", str(a_tree), "--recursive", "--output", str(tmp_path / "out"), "--engine", "ray"]) == 2
+    assert main(["predict", str(a_tree), "--recursive", "--output", str(tmp_path / "out"), "--engine", "ray"]) == 2
     said = capsys.readouterr().err
     assert "pip install 'spine-landmarks[cluster]'" in said
     assert said.count("\n") == 1
@@ -199,7 +201,7 @@ def test_options_of_a_cluster_need_the_engine_that_has_one(
     a_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for option in (["--workers", "2"], ["--address", "auto"]):
-        assert cli.main(["predict", str(a_tree), "--recursive", "--output", str(tmp_path / "out"), *option]) == 2
+        assert main(["predict", str(a_tree), "--recursive", "--output", str(tmp_path / "out"), *option]) == 2
         assert "--engine ray" in capsys.readouterr().err
 
 

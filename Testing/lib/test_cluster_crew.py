@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from SpineLandmarksLib.batch import ray_engine as crew_module
 from SpineLandmarksLib.batch.local import Settings
+from SpineLandmarksLib.batch.names import Study
 from SpineLandmarksLib.batch.ray_engine import IN_HAND, MAX_DEATHS, MAX_VAIN, Crew, Facts
-from SpineLandmarksLib.batch.results import Outcome, Study
+from SpineLandmarksLib.batch.results import Outcome
 from SpineLandmarksLib.errors import BackendError, InputError
 
 SETTINGS = Settings(("json",))

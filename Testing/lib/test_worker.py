@@ -22,7 +22,7 @@ from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.phantom.files import write_nifti
 from SpineLandmarksLib.phantom.phantom import make_phantom
 from SpineLandmarksLib.predict import Localizer, predict
-from SpineLandmarksLib.worker import client as process
+from SpineLandmarksLib.worker import process
 from SpineLandmarksLib.worker.client import WorkerClient
 from SpineLandmarksLib.worker.protocol import FINAL, MAX_LINE
 
@@ -32,7 +32,8 @@ needs_signals = pytest.mark.skipif(os.name == "nt", reason="Windows has neither 
 #: A worker whose network prints and takes its time: argv is [bundle folder, seconds per batch].
 SLOW = """
 import os, sys, time
-from SpineLandmarksLib import backends, cli
+from SpineLandmarksLib import backends
+from SpineLandmarksLib.cli.main import main
 detect = backends.LightBackend.detect
 def slow(self, images):
     print("stray")
@@ -41,7 +42,7 @@ def slow(self, images):
     time.sleep(float(sys.argv[2]))
     return detect(self, images)
 backends.LightBackend.detect = slow
-sys.exit(cli.main(["serve", "--bundle", sys.argv[1]]))
+sys.exit(main(["serve", "--bundle", sys.argv[1]]))
 """
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from SpineLandmarksLib.arguments import FORMAT_NAMES
-from SpineLandmarksLib.worker import protocol as stdio
-from SpineLandmarksLib.worker import server as joblist
-from SpineLandmarksLib.worker import server as outbox
-from SpineLandmarksLib.worker.protocol import Request, RequestError, decode, encode, parse_request, read_lines
-from SpineLandmarksLib.worker.server import Cancelled, Job, JobList, Outbox, Worker
+from SpineLandmarksLib.worker import queues, stdio
+from SpineLandmarksLib.worker.protocol import Request, RequestError, decode, encode, parse_request
+from SpineLandmarksLib.worker.queues import Cancelled, Job, JobList, Outbox
+from SpineLandmarksLib.worker.server import Worker
+from SpineLandmarksLib.worker.stdio import read_lines
 
 
 def line(**fields: Any) -> bytes:
@@ -144,12 +144,12 @@ def test_progress_is_dropped_when_nobody_reads_and_results_never_are() -> None:
     pipe.is_open.set()
     box.close(30)
     events = [message["event"] for message in pipe.taken]
-    assert events.count("progress") == outbox.MAX_PROGRESS
+    assert events.count("progress") == queues.MAX_PROGRESS
     assert [message["id"] for message in pipe.taken if message["event"] == "done"] == [str(n) for n in range(500)]
 
 
 def test_requests_are_not_read_while_too_much_is_unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "MAX_UNREAD", 3)
+    monkeypatch.setattr(queues, "MAX_UNREAD", 3)
     pipe = Pipe()
     box = Outbox(pipe.write)
     for _ in range(3):
@@ -165,7 +165,7 @@ def test_requests_are_not_read_while_too_much_is_unread(monkeypatch: pytest.Monk
 
 
 def test_a_reader_that_has_gone_is_told_and_frees_whoever_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "MAX_UNREAD", 1)
+    monkeypatch.setattr(queues, "MAX_UNREAD", 1)
     broken = threading.Event()
 
     def gone(_: bytes) -> None:
@@ -187,7 +187,7 @@ def test_jobs_come_in_order_and_each_id_once(monkeypatch: pytest.MonkeyPatch) ->
     assert "'2'" in str(jobs.add(Job(Request("warm", "2")), before.append))
     assert jobs.add(three, before.append) is None
     assert before == [0, 1, 2]
-    monkeypatch.setattr(joblist, "MAX_WAITING", 2)
+    monkeypatch.setattr(queues, "MAX_WAITING", 2)
     assert "at most 2 jobs" in str(jobs.add(Job(Request("warm", "4")), before.append))
     assert jobs.withdraw("2")
     assert not jobs.withdraw("1")  # it runs

@@ -14,7 +14,7 @@ import pytest
 
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.phantom.phantom import Phantom
-from SpineLandmarksLib.worker import client as process
+from SpineLandmarksLib.worker import process
 from SpineLandmarksLib.worker.client import WorkerClient
 from standins.bench import Module
 
