@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import Any
 
@@ -158,6 +158,11 @@ def study_key_of(text: str) -> str:
 
 def optional_text(fields: Fields, key: str) -> str | None:
     return fields.text(key) if fields.has(key) else None
+
+
+def utc_now() -> datetime:
+    """The time, aware, as revisions keep it."""
+    return datetime.now(timezone.utc)
 
 
 def read_time(fields: Fields, key: str) -> datetime:

@@ -1,13 +1,10 @@
-"""Saving to a training set without its database: every revision a plain file of its own, only ever added.
+"""Revisions as plain files of their own, only ever added, beside a store or where it could not take them.
 
-    FOLDER/revisions/STUDY/0001-ID.json         a `Revision`; the number is the order in which they came
+    DATASET/revisions/STUDY/0001-ID.json    saved without the database; the number is the order in which they came
+    DATASET/unsaved/STUDY-ID.json           spooled: what the store could not take
 
-Two writers at once take the same number and different ids, so nothing is overwritten. The id is that of the content, so
-that a store can take these files in (`read_training_set`) as often as it likes.
-
-Where a correction goes that the store could not take: a small file, written whole, that is read in later.
-
-A revision's id is that of its content, so that reading a file in twice adds nothing.
+Two writers at once take the same number and different ids, so nothing is overwritten. A revision's id is that of its
+content, so that a store can read these files in as often as it likes.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ from SpineLandmarksLib.errors import FormatError, InputError, OutputError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import load_json
 
-REVISIONS = "revisions"
+REVISIONS, UNSAVED = "revisions", "unsaved"
 
 
 @dataclass(frozen=True)
@@ -117,9 +114,6 @@ def _read_or_none(file: Path) -> Revision | None:
         return _read(file)
     except FormatError:
         return None
-
-
-UNSAVED = "unsaved"
 
 
 def set_aside(revision: Revision, dataset: Path) -> Path | None:

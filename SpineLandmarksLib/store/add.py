@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from SpineLandmarksLib.annotation.revision import ImageReference, Revision
+from SpineLandmarksLib.annotation.revision import ImageReference, Revision, utc_now
 from SpineLandmarksLib.annotation.revision_files import image_reference
 from SpineLandmarksLib.errors import InputError, StoreError
 from SpineLandmarksLib.formats.atomic import write_atomically
@@ -22,7 +22,7 @@ from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.store.annotations import Annotated
 from SpineLandmarksLib.store.find import Source
-from SpineLandmarksLib.store.store import Store, now, utc_now
+from SpineLandmarksLib.store.store import Store, now
 from SpineLandmarksLib.store.study_record import Study, complete, sha256_of, write_slice
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")

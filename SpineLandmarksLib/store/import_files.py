@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from SpineLandmarksLib.annotation.revision import Revision
+from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.revision_files import REVISIONS, read_training_set
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.strict_json import load_json
@@ -15,7 +15,7 @@ from SpineLandmarksLib.store.annotations import read_annotations
 from SpineLandmarksLib.store.export import RECORDS, import_record
 from SpineLandmarksLib.store.find import find_sources
 from SpineLandmarksLib.store.folder import read_folder
-from SpineLandmarksLib.store.store import Store, utc_now
+from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import complete
 
 

@@ -12,14 +12,14 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, delete, insert, select, update
 
 from SpineLandmarksLib.annotation.review_order import UNREVIEWED
-from SpineLandmarksLib.annotation.revision import Revision
+from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.revision_files import set_aside
 from SpineLandmarksLib.errors import StoreError
 from SpineLandmarksLib.store import database as t
@@ -310,7 +310,3 @@ def as_text(content: object) -> str:
 def now() -> str:
     """The time in UTC as the store keeps it."""
     return utc_now().isoformat(timespec="seconds")
-
-
-def utc_now() -> datetime:
-    return datetime.now(timezone.utc)
