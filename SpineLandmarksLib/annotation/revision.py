@@ -18,6 +18,7 @@ from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import Any
 
+from SpineLandmarksLib.annotation.review_order import UNREVIEWED
 from SpineLandmarksLib.errors import FormatError, LandmarkError
 from SpineLandmarksLib.formats.json_result import as_json, from_fields
 from SpineLandmarksLib.formats.shared import rounded
@@ -70,6 +71,16 @@ class Revision:
     @property
     def source_model(self) -> str | None:
         return self.landmarks.bundle
+
+    @property
+    def is_prediction(self) -> bool:
+        """Whether it is a model's work, not a person's."""
+        return self.author == self.source_model
+
+    @property
+    def undecided(self) -> list[str]:
+        """Names of the landmarks that no person has decided on."""
+        return [mark.name for mark in self.landmarks if mark.status in UNREVIEWED]
 
     @cached_property
     def id(self) -> str:

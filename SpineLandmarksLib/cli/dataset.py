@@ -244,7 +244,7 @@ def diff(options: argparse.Namespace) -> int:
 
 def split(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.splits import HOLDOUT_FILE, holdout, lock
-    from SpineLandmarksLib.store.store import now
+    from SpineLandmarksLib.store.database import now
 
     with opened(options, read_only=True) as store:
         studies = store.studies()

@@ -17,7 +17,7 @@ from SpineLandmarksLib.bundle import DEFAULT, METADATA, load_bundle
 from SpineLandmarksLib.errors import DatasetError, FormatError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import Fields, load_json, load_objects
-from SpineLandmarksLib.store.store import now
+from SpineLandmarksLib.store.database import now
 
 FOLDER, IN_USE, CARD = "models", "in-use.json", "retrain.json"
 

@@ -36,8 +36,9 @@ from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.retraining.process import CANCEL, MODELS, UNFINISHED, Progress, the_only_one, write_progress
 from SpineLandmarksLib.retraining.registry import CARD, card_of, current_bundle, name_in_use, next_name, promote
 from SpineLandmarksLib.splits import locked_patients
+from SpineLandmarksLib.store.database import now
 from SpineLandmarksLib.store.export import annotation_of
-from SpineLandmarksLib.store.store import Store, now
+from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import picture_problem
 from SpineLandmarksLib.training.build import build_bundle
 from SpineLandmarksLib.training.finetune import RECIPE, finetune, finetuning_recipe

@@ -21,8 +21,9 @@ from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.store.annotations import Annotated
+from SpineLandmarksLib.store.database import now
 from SpineLandmarksLib.store.find import Source
-from SpineLandmarksLib.store.store import Store, now
+from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import Study, complete, sha256_of, write_slice
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")

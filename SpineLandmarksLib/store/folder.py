@@ -14,7 +14,7 @@ The folder holds:
       uploads/          what came in through the browser
       unsaved/          what the store could not take, to be read in
 
-Opening a store: made where there is none, brought up to date where it is older, refused where it is newer.
+A store is made where there is none, brought up to date where it is older, and refused where it is newer.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from SpineLandmarksLib.errors import DatasetError, OutputError, SpineLandmarksEr
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
 from SpineLandmarksLib.store import database as t
-from SpineLandmarksLib.store.database import lock_all, open_postgresql, open_sqlite, without_password
-from SpineLandmarksLib.store.store import Store, add_revision, now
+from SpineLandmarksLib.store.database import lock_all, now, open_postgresql, open_sqlite, without_password
+from SpineLandmarksLib.store.store import Store, add_revision
 
-DATASET_FILE = "dataset.json"
+DATASET_FILE, STORE_FILE = "dataset.json", "store.sqlite"
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,6 @@ def open_dataset(folder: Path, url: str | None = None, read_only: bool = False) 
     """The store of a data set. url: where it is, when not where the folder says (or to give the password)."""
     known = read_folder(folder)
     return open_store(folder, url or known.store, known.id, read_only)
-
-
-STORE_FILE = "store.sqlite"
 
 
 def open_store(folder: Path, url: str | None = None, dataset: str = "", read_only: bool = False) -> Store:

@@ -1,7 +1,4 @@
-"""One study of a data set: its slice as a picture, where it came from, and how pixels become millimetres.
-
-The slice of a study as a picture of the data set, and points moved onto it.
-"""
+"""One study of a data set: its slice as a picture, where it came from, and points in its pixels and millimetres."""
 
 from __future__ import annotations
 
