@@ -22,6 +22,8 @@ from SpineLandmarksLib.errors import FormatError, InputError, OutputError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import load_json
 
+#: What a folder that was made a data set holds; `store.folder` writes it.
+DATASET_FILE = "dataset.json"
 REVISIONS, UNSAVED = "revisions", "unsaved"
 
 

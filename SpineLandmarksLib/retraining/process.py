@@ -8,9 +8,7 @@ What Slicer's module and the browser both do. The process goes on when the windo
     retraining.stop()                               # when it is "running"; within seconds .state is "stopped"
     retraining.label                                # what the one button says: "Retrain", "Go on retraining", "Stop"
 
-How far a retraining is, in files that every program may read while it runs. Needs neither torch nor a database.
-
-The files:
+Neither torch nor a database is needed to look. How far it is lies in files that every program may read while it runs:
 
     DATASET/models/retraining.json    a `Progress`: how far it is, or how the last one ended
     DATASET/models/retraining.lock    held by the process that trains; the system lets it go when that process dies
@@ -26,21 +24,23 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from SpineLandmarksLib.annotation.revision_files import DATASET_FILE
 from SpineLandmarksLib.errors import BackendError, DatasetError, FormatError, OutputError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
-from SpineLandmarksLib.worker.client import environment, own_group
+from SpineLandmarksLib.worker.client import Spawn, environment, own_group
 
 MODELS, UNFINISHED = "models", "unfinished"
 STATE, LOCK, LOG, CANCEL = "retraining.json", "retraining.lock", "retraining.log", "cancel"
 #: Seconds: who wants to train waits for somebody who only looks, and who looks does not wait.
 TO_TRAIN_S, TO_LOOK_S = 2.0, 0.02
+COMMAND = (sys.executable, "-m", "SpineLandmarksLib")
 
 
 @dataclass(frozen=True)
@@ -140,15 +140,10 @@ def _locked(dataset: Path, wait_s: float) -> Iterator[None]:
         connection.close()
 
 
-Spawn = Callable[..., "subprocess.Popen[bytes]"]
-COMMAND = (sys.executable, "-m", "SpineLandmarksLib")
-#: What a folder that was made a data set holds; `review.folder.FILE`, without its database.
-DATASET_FILE = "dataset.json"
-
-
 class Retraining:
-    """The retraining of one data set. store: where its database is, when not where the folder says.
+    """The retraining of one data set, in a process of its own that outlives the window.
 
+    store: where the data set's database is, when not where the folder says.
     command: what runs `spine-landmarks` (in Slicer, its own Python with `-m SpineLandmarksLib`). spawn: as
     subprocess.Popen.
     """

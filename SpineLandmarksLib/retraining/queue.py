@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.annotated_slices import load_image
-from SpineLandmarksLib.annotation.review_order import UNREVIEWED
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.predict import Localizer, SliceReading
 from SpineLandmarksLib.splits import locked_patients
@@ -88,6 +87,33 @@ def look_of(image: Image, points_xy: Array) -> Array:
     return np.asarray(vector / length) if length > 0 else vector
 
 
+def waiting_studies(store: Store, locked: bool = False, annotator: str | None = None) -> list[Study]:
+    """Those that nobody has corrected, of the hold-out or of the rest, and that nobody but `annotator` was given."""
+    held_out = locked_patients(store.folder)
+    given = {key for key, name in store.assignments().items() if annotator is not None and name != annotator}
+    studies = [study for study in store.studies() if (study.patient in held_out) == locked and study.key not in given]
+    return [study for study in studies if all(head.is_prediction for head in store.heads(study.key))]
+
+
+def by_gain(store: Store, waiting: list[Study], localizer: Localizer, count: int) -> list[Place]:
+    """The first `count` of the studies that wait, by what the model says of each picture."""
+    found = []
+    for study in waiting:
+        image = load_image(store.folder / study.image)
+        (reading,) = localizer.read_slices(image[None], study.spacing_mm)
+        found.append(assess(study.key, image, reading, localizer))
+    names = {study.key for study in waiting}
+    ends = [(study, store.heads(study.key)[-1:]) for study in store.studies() if study.key not in names]
+    done = [(study, head) for study, last in ends for head in last if not head.undecided]
+    seen = [look_of(load_image(store.folder / study.image), _points(study, head)) for study, head in done]
+    return order(found, seen, count=count)
+
+
+def _points(study: Study, head: Revision) -> Array:
+    known = [pixel_of(mark, study) for mark in head.landmarks if not mark.is_absent]
+    return np.array([xy for xy in known if xy is not None], dtype=np.float64).reshape(-1, 2)
+
+
 def order(
     waiting: Sequence[Waiting],
     seen: Sequence[Array],
@@ -142,43 +168,3 @@ def _distance_to_nearest(looks: Array, seen: Sequence[Array]) -> Array:
     if not len(seen) or not len(looks):
         return np.full(len(looks), 2.0)
     return np.asarray(np.linalg.norm(looks[:, None] - np.array(seen)[None], axis=-1).min(axis=1))
-
-
-def waiting_studies(store: Store, locked: bool = False, annotator: str | None = None) -> list[Study]:
-    """Those that nobody has corrected, of the hold-out or of the rest, and that nobody but `annotator` was given."""
-    held_out = locked_patients(store.folder)
-    given = {key for key, name in store.assignments().items() if annotator is not None and name != annotator}
-    studies = [study for study in store.studies() if (study.patient in held_out) == locked and study.key not in given]
-    return [study for study in studies if _is_untouched(store, study)]
-
-
-def _is_untouched(store: Store, study: Study) -> bool:
-    return all(head.author == head.source_model for head in store.heads(study.key))
-
-
-def by_gain(store: Store, waiting: list[Study], localizer: Localizer, count: int) -> list[Place]:
-    """The queue of `review.queue`, from what the model says of each picture."""
-    found = []
-    for study in waiting:
-        image = load_image(store.folder / study.image)
-        (reading,) = localizer.read_slices(image[None], study.spacing_mm)
-        found.append(assess(study.key, image, reading, localizer))
-    names = {study.key for study in waiting}
-    done = [
-        (study, heads[-1])
-        for study in store.studies()
-        if study.key not in names
-        for heads in [store.heads(study.key)]
-        if heads and _is_decided(heads[-1])
-    ]
-    seen = [look_of(load_image(store.folder / study.image), _points(study, head)) for study, head in done]
-    return order(found, seen, count=count)
-
-
-def _is_decided(head: Revision) -> bool:
-    return not any(mark.status in UNREVIEWED for mark in head.landmarks)
-
-
-def _points(study: Study, head: Revision) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    known = [pixel_of(mark, study) for mark in head.landmarks if not mark.is_absent]
-    return np.array([xy for xy in known if xy is not None], dtype=np.float64).reshape(-1, 2)

@@ -1,17 +1,13 @@
 """One round of learning from corrections: plan, fine-tune, build, judge, and use the new model only if it is no worse.
 
-    plan      the signed-off revisions of patients that are not locked, and the model in use (retrain_plan.py)
+    plan      the signed-off revisions of patients that are not locked, and the model in use
     fine-tune from the weights of the model in use (recipes/retrain.yaml)
-    judge     the new model and the one in use on the signed-off revisions of the locked patients (judge.py)
+    judge     the new model and the one in use on the signed-off revisions of the locked patients (non_inferiority.py)
     decide    put it in use, or keep it as a candidate with the reason; models/NAME/retrain.json tells all of it
 
 Chain prior and calibration stay those of the model it began from: a few studies cannot fit them anew, and calibrating
-on the locked patients would use up what judges the next model.
-
-What a round of retraining learns from, decided once and kept, so that a round that was killed goes on with the same.
-
-Only the signed-off revisions of studies whose picture is still the annotated one are used; those of locked patients
-judge, the others teach.
+on the locked patients would use up what judges the next model. What a round learns from is decided once and kept, so
+that a round that was killed goes on with the same; a study whose picture is no longer the annotated one is left out.
 """
 
 from __future__ import annotations
@@ -44,7 +40,11 @@ from SpineLandmarksLib.training.build import build_bundle
 from SpineLandmarksLib.training.finetune import RECIPE, finetune, finetuning_recipe
 from SpineLandmarksLib.training.recipe import Recipe
 
-FILE = "plan.json"
+PLAN_FILE = "plan.json"
+
+
+class Stopped(SpineLandmarksError):
+    """Somebody asked a retraining to end; what is done so far is kept."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def plan_of(store: Store, wish: Wish, folder: Path) -> Plan:
 
     Raises DatasetError: nothing to learn from or to judge on, or a wish that is not the plan's; FormatError: damage.
     """
-    file = folder / FILE
+    file = folder / PLAN_FILE
     if not file.is_file():
         plan = _new_plan(store, wish)
         write_text_atomically(file, json.dumps(asdict(plan), indent=1, ensure_ascii=False) + "\n")
@@ -145,12 +145,8 @@ def _usable(store: Store, locked: bool) -> tuple[dict[str, str], list[str]]:
     return found, problems
 
 
-class Stopped(SpineLandmarksError):
-    """Somebody asked a retraining to end; what is done so far is kept."""
-
-
 class Round:
-    """stop: asked now and then whether to end. Everything that happens is told in `retrain_state`'s file."""
+    """stop: asked now and then whether to end. Everything that happens is told in the state file of `process`."""
 
     def __init__(self, store: Store, wish: Wish, stop: Callable[[], bool] = lambda: False) -> None:
         self.store, self.wish, self._stop = store, wish, stop

@@ -27,7 +27,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, select
 
 from SpineLandmarksLib.annotation.revision import Revision
-from SpineLandmarksLib.annotation.revision_files import REVISIONS, read_training_set, waiting
+from SpineLandmarksLib.annotation.revision_files import DATASET_FILE, REVISIONS, read_training_set, waiting
 from SpineLandmarksLib.errors import DatasetError, OutputError, SpineLandmarksError, StoreError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
@@ -35,7 +35,7 @@ from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.database import lock_all, now, open_postgresql, open_sqlite, without_password
 from SpineLandmarksLib.store.store import Store, add_revision
 
-DATASET_FILE, STORE_FILE = "dataset.json", "store.sqlite"
+STORE_FILE = "store.sqlite"
 
 
 @dataclass(frozen=True)
