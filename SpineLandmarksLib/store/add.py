@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from SpineLandmarksLib.annotation.revision import ImageReference, Revision, utc_now
+from SpineLandmarksLib.annotation.revision import ImageReference, Revision, study_key_of, utc_now
 from SpineLandmarksLib.annotation.revision_files import image_reference
 from SpineLandmarksLib.errors import InputError, StoreError
 from SpineLandmarksLib.formats.atomic import write_atomically
+from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
 from SpineLandmarksLib.geometry import Matrix, ijk_from_slice
 from SpineLandmarksLib.imaging.dicom_study import read_dicom_file
 from SpineLandmarksLib.imaging.picture import read_picture
@@ -80,6 +81,16 @@ def add_source(store: Store, source: Source, annotated: Sequence[Annotated], how
         revisions.append(Revision(study.key, author, utc_now(), told, study.reference, comment=comment))
         store.save(revisions[-1])
     return revisions
+
+
+def adopt_landmarks(store: Store, author: str) -> int:
+    """Take in the data set's own landmarks.json: pictures where they lie, landmarks as signed off. Returns studies."""
+    rows = read_landmarks_json(store.folder)
+    for row in rows:
+        source = Source(row.image, study_key_of(row.image.stem), row.group, annotation=row)
+        (revision,) = add_source(store, source, [], Adding(author=author, in_place=True))
+        store.sign_off(revision.id, author)
+    return len(rows)
 
 
 def _from_annotation(one: Annotated, path: Path, stack: SagittalStack) -> LandmarkSet:

@@ -20,7 +20,7 @@ from sqlalchemy import insert, select
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.errors import FormatError, StoreError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
-from SpineLandmarksLib.formats.landmarks_json import Annotation, write_landmarks_json
+from SpineLandmarksLib.formats.landmarks_json import FILE_NAME, Annotation, write_landmarks_json
 from SpineLandmarksLib.formats.slicer_markups import write_markups
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
 from SpineLandmarksLib.store import database as t
@@ -43,6 +43,13 @@ def write_training_file(store: Store, revisions: Sequence[Revision]) -> Path:
     studies = {study.key: study for study in store.studies()}
     rows = [annotation_of(studies[revision.study], revision, store.folder) for revision in revisions]
     return write_landmarks_json(rows, store.folder)
+
+
+def refresh_training_file(store: Store) -> None:
+    """Have `landmarks.json` say what is signed off; none is made while nothing is."""
+    revisions = store.signed_off()
+    if revisions or (store.folder / FILE_NAME).exists():
+        write_training_file(store, revisions)
 
 
 def export(store: Store, output: Path, revisions: Sequence[Revision]) -> int:

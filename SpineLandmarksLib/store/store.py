@@ -44,10 +44,19 @@ class Saved:
 
 
 class Store:
-    """An open store. Every method is one transaction, and raises StoreError in plain words when it cannot be done."""
+    """An open store, closed at the end of a `with` block.
+
+    Every method is one transaction, and raises StoreError in plain words when it cannot be done.
+    """
 
     def __init__(self, engine: Engine, folder: Path, where: str) -> None:
         self.engine, self.folder, self.where = engine, folder, where
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self.engine.dispose()
