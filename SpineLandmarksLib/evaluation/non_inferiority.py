@@ -22,7 +22,7 @@ from SpineLandmarksLib.evaluation.metrics import failures
 from SpineLandmarksLib.evaluation.predictions import Bools, Predictions
 
 #: Fewer patients than this tell nothing, whatever the interval.
-FEWEST_PATIENTS = 10
+MIN_PATIENTS = 10
 THRESHOLD_MM = 4.0
 REPLICATES = 10_000
 
@@ -88,9 +88,9 @@ def paired_difference(old: Bools, new: Bools, trials: Bools, resampler: GroupBoo
 
 
 def _decide(sdr4: Difference, shift: Difference, patients: int, margin: float) -> tuple[bool, str]:
-    if patients < FEWEST_PATIENTS:
+    if patients < MIN_PATIENTS:
         return False, (
-            f"the hold-out has {patients} patients; fewer than {FEWEST_PATIENTS} cannot tell. Sign off more "
+            f"the hold-out has {patients} patients; fewer than {MIN_PATIENTS} cannot tell. Sign off more "
             "studies of locked patients"
         )
     said = (

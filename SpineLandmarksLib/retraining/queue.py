@@ -29,7 +29,7 @@ from SpineLandmarksLib.transforms import Image
 Array = NDArray[np.float64]
 
 RANDOM_SHARE = 0.2
-MOST_DISAGREEMENT_MM = 30.0
+MAX_DISAGREEMENT_MM = 30.0
 RADIUS_UNIT_MM = 10.0
 #: Rows and columns of the picture that novelty compares.
 LOOK = (24, 16)
@@ -62,7 +62,7 @@ def assess(key: str, image: Image, reading: SliceReading, localizer: Localizer) 
     doubt = float(np.where(absent, 0.5, 1 - confidence).sum() + np.nan_to_num(radius).mean() / RADIUS_UNIT_MM)
     heaviest = reading.candidates_mm[np.arange(len(absent)), reading.log_mass.argmax(axis=1)]
     apart = np.linalg.norm(heaviest - reading.places_mm, axis=-1)
-    apart = np.where(absent, MOST_DISAGREEMENT_MM, np.minimum(apart, MOST_DISAGREEMENT_MM))
+    apart = np.where(absent, MAX_DISAGREEMENT_MM, np.minimum(apart, MAX_DISAGREEMENT_MM))
     return Waiting(key, doubt, float(apart.mean()), look_of(image, reading.xy))
 
 

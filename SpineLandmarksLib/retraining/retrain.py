@@ -24,7 +24,7 @@ from pathlib import Path
 from SpineLandmarksLib.bundle import METADATA, Bundle, load_bundle, read_settings, seal
 from SpineLandmarksLib.errors import DatasetError, FormatError, OutputError, SpineLandmarksError
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
-from SpineLandmarksLib.evaluation.non_inferiority import FEWEST_PATIENTS, Verdict, judge
+from SpineLandmarksLib.evaluation.non_inferiority import MIN_PATIENTS, Verdict, judge
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.formats.strict_json import load_json
@@ -119,7 +119,7 @@ def judges(store: Store) -> tuple[dict[str, str], list[str]]:
         raise DatasetError(
             f"Expected signed-off studies of locked patients to judge the new model on; {store.folder} "
             f"has none. Lock some with: spine-landmarks dataset split {store.folder} --holdout "
-            f"{FEWEST_PATIENTS} (or more), and sign off their landmarks"
+            f"{MIN_PATIENTS} (or more), and sign off their landmarks"
         )
     return found, problems
 

@@ -15,7 +15,7 @@ from SpineLandmarksLib.cli.dataset import ORDERS
 from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.predict import Localizer
-from SpineLandmarksLib.retraining.queue import MOST_DISAGREEMENT_MM, Waiting, assess, at_random, look_of, order
+from SpineLandmarksLib.retraining.queue import MAX_DISAGREEMENT_MM, Waiting, assess, at_random, look_of, order
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store.folder import open_dataset
 
@@ -89,7 +89,7 @@ def test_a_model_that_is_sure_and_of_one_mind_leaves_nothing_to_ask(
     (reading,) = a_localizer.read_slices(a_phantom.voxels[3:4], (3.1, 3.1))
     lost = assess("lost", a_phantom.voxels[3], reading, a_localizer)
     assert lost.doubt > sure.doubt
-    assert 0 <= lost.disagreement <= MOST_DISAGREEMENT_MM
+    assert 0 <= lost.disagreement <= MAX_DISAGREEMENT_MM
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def a_retrained(a_template: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """The data set after a round whose judges were enough, for they are two and two were asked for."""
     folder = shutil.copytree(a_template, tmp_path_factory.mktemp("retrained") / "data")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judge, "FEWEST_PATIENTS", 2)
+        patch.setattr(judge, "MIN_PATIENTS", 2)
         store = open_dataset(folder)
         ended = Round(store, WISH).run()
         store.close()
