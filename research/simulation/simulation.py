@@ -47,7 +47,7 @@ from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.model import Detector
 from SpineLandmarksLib.predict import Localizer, SliceReading
-from SpineLandmarksLib.retraining.queue import assess, at_random, look_of, order
+from SpineLandmarksLib.retraining.queue import appearance_vector, assess, at_random, order
 from SpineLandmarksLib.splits import holdout
 from SpineLandmarksLib.training.finetune import RECIPE, finetune, finetuning_recipe
 
@@ -243,7 +243,7 @@ class Simulation:
             for key, reading in zip(left, readings, strict=True)
         ]
         seen = [
-            look_of(load_image(row.image), points_of(row, self.bundle.landmarks))
+            appearance_vector(load_image(row.image), points_of(row, self.bundle.landmarks))
             for row in (self.pool[key] for key in done)
         ]
         places = order(waiting, seen, seed, count=count)
