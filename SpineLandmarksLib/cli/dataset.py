@@ -293,13 +293,13 @@ def _export(options: argparse.Namespace) -> int:
 
 def _import(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.store.export import refresh_training_file
-    from SpineLandmarksLib.store.import_files import take_in
+    from SpineLandmarksLib.store.import_files import import_files
 
     with _opened(options) as store:
         problems = []
         for path in options.paths:
             try:
-                for line in take_in(store, path, options.author):
+                for line in import_files(store, path, options.author):
                     print(line)
             except SpineLandmarksError as error:
                 problems.append(str(error))

@@ -19,7 +19,7 @@ from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import complete
 
 
-def take_in(store: Store, path: Path, author: str) -> Iterator[str]:
+def import_files(store: Store, path: Path, author: str) -> Iterator[str]:
     """Take in one path and tell each thing done in a line. Raises FormatError and StoreError.
 
     A folder of `dataset export`, one of its records, the revisions that 3D Slicer saved (also of studies that are not
