@@ -47,7 +47,7 @@ def save_to_training_set(revision: Revision, folder: str | os.PathLike[str]) -> 
     if path is None:
         number = _number(files[-1]) + 1 if files else 1
         path = _folder_of(revision, Path(folder)) / f"{number:04d}-{revision.id}.json"
-        write_text_atomically(path, json.dumps(revision.as_json(), ensure_ascii=False, indent=1) + "\n")
+        _write(path, revision)
     others = [one for one in map(_read_or_none, files) if one is not None and one.id != revision.id]
     return SavedFile(path, tuple(one.id for one in others if one.parent == revision.parent))
 
@@ -55,6 +55,34 @@ def save_to_training_set(revision: Revision, folder: str | os.PathLike[str]) -> 
 def read_training_set(folder: str | os.PathLike[str], study: str) -> list[tuple[Path, Revision]]:
     """The revisions of a study in the order in which they came, each with its file. Raises FormatError for damage."""
     return [(file, _read(file)) for file in _files(folder, study)]
+
+
+def spool(revision: Revision, dataset: Path) -> Path | None:
+    """Write the revision to the first place that takes it: the data set, the user's own state, the temporary folder.
+
+    Returns the file, or None when nothing can be written anywhere.
+    """
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    for folder in (dataset / UNSAVED, state / "spine-landmarks", Path(tempfile.gettempdir()) / "spine-landmarks"):
+        file = folder / f"{revision.study}-{revision.id}.json"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(file, revision)
+        except (OSError, OutputError):
+            continue
+        return file
+    return None
+
+
+def recovery_files(dataset: Path) -> list[tuple[Path, Revision | FormatError]]:
+    """What lies spooled in a data set: each file with its revision, or with why it cannot be read."""
+    found: list[tuple[Path, Revision | FormatError]] = []
+    for file in sorted((dataset / UNSAVED).glob("*.json")):
+        try:
+            found.append((file, _read(file)))
+        except FormatError as error:
+            found.append((file, error))
+    return found
 
 
 def image_reference(
@@ -107,6 +135,10 @@ def _number(file: Path) -> int:
     return int(file.name.partition("-")[0])
 
 
+def _write(file: Path, revision: Revision) -> None:
+    write_text_atomically(file, json.dumps(revision.as_json(), ensure_ascii=False, indent=1) + "\n")
+
+
 def _read(file: Path) -> Revision:
     return Revision.from_json(load_json(file), os.fspath(file))
 
@@ -116,31 +148,3 @@ def _read_or_none(file: Path) -> Revision | None:
         return _read(file)
     except FormatError:
         return None
-
-
-def set_aside(revision: Revision, dataset: Path) -> Path | None:
-    """Write the revision to the first place that takes it: the data set, the user's own state, the temporary folder.
-
-    Returns the file, or None when nothing can be written anywhere.
-    """
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    for folder in (dataset / UNSAVED, state / "spine-landmarks", Path(tempfile.gettempdir()) / "spine-landmarks"):
-        file = folder / f"{revision.study}-{revision.id}.json"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text_atomically(file, json.dumps(revision.as_json(), ensure_ascii=False, indent=1) + "\n")
-        except (OSError, OutputError):
-            continue
-        return file
-    return None
-
-
-def waiting(dataset: Path) -> list[tuple[Path, Revision | FormatError]]:
-    """What lies set aside in a data set: each file with its revision, or with why it cannot be read."""
-    found: list[tuple[Path, Revision | FormatError]] = []
-    for file in sorted((dataset / UNSAVED).glob("*.json")):
-        try:
-            found.append((file, Revision.from_json(load_json(file), str(file))))
-        except FormatError as error:
-            found.append((file, error))
-    return found

@@ -20,7 +20,7 @@ import numpy as np
 from sqlalchemy import Connection, select, text
 
 from SpineLandmarksLib.annotation.revision import Revision
-from SpineLandmarksLib.annotation.revision_files import waiting
+from SpineLandmarksLib.annotation.revision_files import recovery_files
 from SpineLandmarksLib.errors import FormatError, SpineLandmarksError
 from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
 from SpineLandmarksLib.imaging.volume import reading
@@ -77,7 +77,7 @@ def check_store(store: Store) -> list[Finding]:
     for study, heads in store.forks().items():
         ends = ", ".join(f"{one.id} by {one.author}" for one in heads)
         found.append(Finding(f"{study}: {len(heads)} versions stand side by side: {ends}. Choose one", False))
-    for file, revision in waiting(store.folder):
+    for file, revision in recovery_files(store.folder):
         lies = f"{file} waits to be saved"
         found.append(Finding(lies, False) if isinstance(revision, Revision) else Finding(str(revision)))
     return found
@@ -231,7 +231,7 @@ def status_lines(store: Store) -> list[str]:
     forks = [key for key, heads in ends.items() if len(heads) > 1]
     if forks:
         lines.append(f"  forked       {len(forks)}, choose one version of each: {', '.join(forks[:5])}")
-    lines += [f"  waiting      {file}" for file, _ in waiting(store.folder)]
+    lines += [f"  waiting      {file}" for file, _ in recovery_files(store.folder)]
     assigned = Counter(store.assignments().values())
     lines += [f"{name} has {count} studies" for name, count in sorted(assigned.items())]
     return lines + _time_lines(store)

@@ -27,7 +27,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, select
 
 from SpineLandmarksLib.annotation.revision import Revision
-from SpineLandmarksLib.annotation.revision_files import DATASET_FILE, REVISIONS, read_training_set, waiting
+from SpineLandmarksLib.annotation.revision_files import DATASET_FILE, REVISIONS, read_training_set, recovery_files
 from SpineLandmarksLib.errors import DatasetError, OutputError, SpineLandmarksError, StoreError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
@@ -112,7 +112,7 @@ def read_in(store: Store) -> list[str]:
     stays. Returns what could not be saved, and why.
     """
     problems = []
-    for file, revision in waiting(store.folder):
+    for file, revision in recovery_files(store.folder):
         if not isinstance(revision, Revision):
             problems.append(str(revision))
             continue

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, delete, insert, select, update
 
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
-from SpineLandmarksLib.annotation.revision_files import set_aside
+from SpineLandmarksLib.annotation.revision_files import spool
 from SpineLandmarksLib.errors import StoreError
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.database import explained, lock_all, now
@@ -109,7 +109,7 @@ class Store:
             with self.transaction() as connection:
                 return add_revision(connection, revision, self.where)
         except StoreError as error:
-            file = set_aside(revision, self.folder)
+            file = spool(revision, self.folder)
             kept = "It could not be written to any file either: keep this window open"
             if file is not None:
                 command = f"spine-landmarks dataset import {self.folder} {file}"
