@@ -70,14 +70,14 @@ def _retrain(options: argparse.Namespace) -> int:
     if options.status or options.stop or options.background:
         return _from_outside(options)
     from SpineLandmarksLib.backends import device_of
-    from SpineLandmarksLib.retraining.retrain import Round, Wish
+    from SpineLandmarksLib.retraining.retrain import RetrainOptions, RetrainRound
 
     if hasattr(os, "nice"):
         os.nice(10)  # annotators work on the same machine
     with open_dataset(options.dataset, options.store) as store:
-        wish = Wish(options.by, options.steps, restart=options.restart, device=device_of(options.device))
+        asked = RetrainOptions(options.by, options.steps, restart=options.restart, device=device_of(options.device))
         with _stopping() as stop:
-            ended = Round(store, wish, stop.is_set).run()
+            ended = RetrainRound(store, asked, stop.is_set).run()
     print(ended.text)
     return 0 if ended.state == "done" else 130
 

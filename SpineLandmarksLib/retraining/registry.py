@@ -24,7 +24,7 @@ IN_USE, CARD = "in-use.json", "retrain.json"
 
 
 @dataclass(frozen=True)
-class Model:
+class RetrainedModel:
     """name: of its folder. card: the content of retrain.json. in_use: the one that predicts for this data set."""
 
     name: str
@@ -32,11 +32,12 @@ class Model:
     in_use: bool
 
 
-def models_of(dataset: Path) -> list[Model]:
+def models_of(dataset: Path) -> list[RetrainedModel]:
     """Every retrained bundle that is whole, in the order of their names."""
     used = name_in_use(dataset)
-    found = sorted(file.parent.parent for file in (dataset / MODELS).glob("*/configs/metadata.json"))
-    return [Model(folder.name, _card(folder), folder.name == used) for folder in found if (folder / CARD).is_file()]
+    folders = sorted(file.parent.parent for file in (dataset / MODELS).glob("*/configs/metadata.json"))
+    whole = [folder for folder in folders if (folder / CARD).is_file()]
+    return [RetrainedModel(folder.name, _card(folder), folder.name == used) for folder in whole]
 
 
 def name_in_use(dataset: Path) -> str:

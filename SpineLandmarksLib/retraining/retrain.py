@@ -48,7 +48,7 @@ class Stopped(SpineLandmarksError):
 
 
 @dataclass(frozen=True)
-class Wish:
+class RetrainOptions:
     """steps: None for the recipe's. margin: what counts as no worse, see `judge`. restart: drop what is unfinished."""
 
     by: str
@@ -75,14 +75,14 @@ class Plan:
     left_out: tuple[str, ...] = ()
 
 
-def plan_of(store: Store, wish: Wish, folder: Path) -> Plan:
+def plan_of(store: Store, options: RetrainOptions, folder: Path) -> Plan:
     """The plan that lies in `folder`, or a new one, which is kept there.
 
-    Raises DatasetError: nothing to learn from or to judge on, or a wish that is not the plan's; FormatError: damage.
+    Raises DatasetError: nothing to learn from or to judge on, or options other than the plan's; FormatError: damage.
     """
     file = folder / PLAN_FILE
     if not file.is_file():
-        plan = _new_plan(store, wish)
+        plan = _new_plan(store, options)
         write_text_atomically(file, json.dumps(asdict(plan), indent=1, ensure_ascii=False) + "\n")
         return plan
     values = load_json(file)
@@ -90,17 +90,17 @@ def plan_of(store: Store, wish: Wish, folder: Path) -> Plan:
         plan = Plan(**{one.name: values[one.name] for one in fields(Plan)})
     except (KeyError, TypeError) as error:
         raise FormatError(f"Expected a whole plan in {file}. Begin anew with --restart") from error
-    if wish.steps not in (None, plan.steps):
+    if options.steps not in (None, plan.steps):
         raise DatasetError(
-            f"Expected the {plan.steps} steps of the unfinished {plan.model}; got {wish.steps}. "
+            f"Expected the {plan.steps} steps of the unfinished {plan.model}; got {options.steps}. "
             "Go on without --steps, or begin anew with --restart"
         )
     return plan
 
 
-def _new_plan(store: Store, wish: Wish) -> Plan:
+def _new_plan(store: Store, options: RetrainOptions) -> Plan:
     base = name_in_use(store.folder)
-    recipe = finetuning_recipe(load_bundle(current_bundle(store.folder, base)), wish.steps)
+    recipe = finetuning_recipe(load_bundle(current_bundle(store.folder, base)), options.steps)
     _, lost = judges(store)
     learned, problems = _usable(store, locked=False)
     if not learned:
@@ -109,7 +109,7 @@ def _new_plan(store: Store, wish: Wish) -> Plan:
             f"Correct some, then: spine-landmarks dataset sign-off {store.folder}"
         )
     name = next_name(store.folder)
-    return Plan(name, base, wish.by, now(), recipe.steps, wish.margin, learned, (*problems, *lost))
+    return Plan(name, base, options.by, now(), recipe.steps, options.margin, learned, (*problems, *lost))
 
 
 def judges(store: Store) -> tuple[dict[str, str], list[str]]:
@@ -145,11 +145,11 @@ def _usable(store: Store, locked: bool) -> tuple[dict[str, str], list[str]]:
     return found, problems
 
 
-class Round:
+class RetrainRound:
     """stop: asked now and then whether to end. Everything that happens is told in the state file of `process`."""
 
-    def __init__(self, store: Store, wish: Wish, stop: Callable[[], bool] = lambda: False) -> None:
-        self.store, self.wish, self._stop = store, wish, stop
+    def __init__(self, store: Store, options: RetrainOptions, stop: Callable[[], bool] = lambda: False) -> None:
+        self.store, self.options, self._stop = store, options, stop
         self.dataset, self.folder = store.folder, store.folder / MODELS / UNFINISHED
         self.progress = Progress("running", "Starting")
         self._told = self._began = 0.0
@@ -162,13 +162,13 @@ class Round:
         raises; what was done stays, and another run goes on from there.
         """
         with the_only_one(self.dataset):
-            if self.wish.restart:
+            if self.options.restart:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / CANCEL).unlink(missing_ok=True)
             try:
                 self._tell(self.progress)
-                plan = plan_of(self.store, self.wish, self.folder)
+                plan = plan_of(self.store, self.options, self.folder)
                 if not (self.dataset / MODELS / plan.model / CARD).is_file():
                     self._make(plan)
                 return self._decide(plan)
@@ -188,7 +188,9 @@ class Round:
         recipe = finetuning_recipe(base, plan.steps)
         rows = rows_of(self.store, plan.revisions)
         self.progress = replace(self.progress, model=plan.model, total=plan.steps)
-        detector = finetune(base, rows, recipe, self.folder, device=self.wish.device, resume=True, progress=self._step)
+        detector = finetune(
+            base, rows, recipe, self.folder, device=self.options.device, resume=True, progress=self._step
+        )
         self._say(f"Building {plan.model}", plan.steps)
         draft = self.folder / plan.model
         shutil.rmtree(draft, ignore_errors=True)
