@@ -24,7 +24,7 @@ from pathlib import Path
 from SpineLandmarksLib.bundle import METADATA, Bundle, load_bundle, read_settings, seal
 from SpineLandmarksLib.errors import DatasetError, FormatError, OutputError, SpineLandmarksError
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
-from SpineLandmarksLib.evaluation.non_inferiority import MIN_PATIENTS, Verdict, judge
+from SpineLandmarksLib.evaluation.non_inferiority import MIN_PATIENTS, PromotionDecision, non_inferiority_test
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.formats.strict_json import load_json
@@ -49,7 +49,9 @@ class Stopped(SpineLandmarksError):
 
 @dataclass(frozen=True)
 class RetrainOptions:
-    """steps: None for the recipe's. margin: what counts as no worse, see `judge`. restart: drop what is unfinished."""
+    """by: who asks for it. steps: None for the recipe's. margin: what counts as no worse, see `non_inferiority`.
+    restart: drop what is unfinished.
+    """
 
     by: str
     steps: int | None = None
@@ -101,7 +103,7 @@ def plan_of(store: Store, options: RetrainOptions, folder: Path) -> Plan:
 def _new_plan(store: Store, options: RetrainOptions) -> Plan:
     base = name_in_use(store.folder)
     recipe = finetuning_recipe(load_bundle(current_bundle(store.folder, base)), options.steps)
-    _, lost = judges(store)
+    _, lost = holdout_revisions(store)
     learned, problems = _usable(store, locked=False)
     if not learned:
         raise DatasetError(
@@ -112,7 +114,7 @@ def _new_plan(store: Store, options: RetrainOptions) -> Plan:
     return Plan(name, base, options.by, now(), recipe.steps, options.margin, learned, (*problems, *lost))
 
 
-def judges(store: Store) -> tuple[dict[str, str], list[str]]:
+def holdout_revisions(store: Store) -> tuple[dict[str, str], list[str]]:
     """Signed-off revisions of the locked patients by study, and which cannot be used, and why. DatasetError: none."""
     found, problems = _usable(store, locked=True)
     if not found:
@@ -197,12 +199,12 @@ class RetrainRound:
         doubt = replace(base.calibration, fitted_on=f"{base.calibration.fitted_on}; taken over from {base.label}")
         build_bundle(draft, detector, recipe, base.landmarks, rows, doubt, prior=base.prior)
         seal(draft, read_settings(draft / METADATA) | {"fine_tuned_from": base.label})
-        held, _ = judges(self.store)
-        verdict = self._verdict(draft, held, plan)
-        write_text_atomically(draft / CARD, _card(plan, base, recipe, held, verdict, time.monotonic() - started))
+        held, _ = holdout_revisions(self.store)
+        decision = self._compare(draft, held, plan)
+        write_text_atomically(draft / CARD, _card(plan, base, recipe, held, decision, time.monotonic() - started))
         os.rename(draft, self.dataset / MODELS / plan.model)
 
-    def _verdict(self, draft: Path, held: Mapping[str, str], plan: Plan) -> Verdict:
+    def _compare(self, draft: Path, held: Mapping[str, str], plan: Plan) -> PromotionDecision:
         """The new model beside the one in use by now, both as they would predict."""
         rows, found = rows_of(self.store, held), []
         for which, bundle in (("old", current_bundle(self.dataset)), ("new", draft)):
@@ -212,11 +214,11 @@ class RetrainRound:
                 self._say(f"Judging the {which} model: study {done} of {total}", plan.steps)
 
             found.append(compare(localizer, rows, read_annotated(localizer, rows, tell)))
-        return judge(found[0], found[1], plan.margin)
+        return non_inferiority_test(found[0], found[1], plan.margin)
 
     def _decide(self, plan: Plan) -> Progress:
-        verdict = card_of(self.dataset, plan.model)["verdict"]
-        promoted, why = bool(verdict["promoted"]), str(verdict["why"])
+        judged = card_of(self.dataset, plan.model)["verdict"]
+        promoted, why = bool(judged["promoted"]), str(judged["why"])
         if promoted and name_in_use(self.dataset) != plan.model:
             promote(self.dataset, plan.model, plan.by, why)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -246,8 +248,10 @@ class RetrainRound:
         return progress
 
 
-def _card(plan: Plan, base: Bundle, recipe: Recipe, held: Mapping[str, str], verdict: Verdict, seconds: float) -> str:
+def _card(
+    plan: Plan, base: Bundle, recipe: Recipe, held: Mapping[str, str], decision: PromotionDecision, seconds: float
+) -> str:
     """What a version knows of itself. seconds: since the round was begun or last gone on with."""
     card = asdict(plan) | {"base_label": base.label, "finished": now(), "recipe": RECIPE, "seed": recipe.seed}
-    card |= {"seconds": round(seconds, 1), "judged_on": dict(held), "verdict": verdict.as_json()}
+    card |= {"seconds": round(seconds, 1), "judged_on": dict(held), "verdict": decision.as_json()}
     return json.dumps(card, indent=1, ensure_ascii=False) + "\n"

@@ -16,7 +16,7 @@ import pytest
 from SpineLandmarksLib.bundle import Bundle, load_bundle
 from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import BackendError, BundleError, DatasetError, OutputError
-from SpineLandmarksLib.evaluation import non_inferiority as judge
+from SpineLandmarksLib.evaluation import non_inferiority
 from SpineLandmarksLib.retraining import retrain
 from SpineLandmarksLib.retraining.process import Retraining, is_running, read_progress, the_only_one
 from SpineLandmarksLib.retraining.registry import changes_of, current_bundle, models_of, name_in_use, promote, rollback
@@ -56,7 +56,7 @@ def a_retrained(a_template: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """The data set after a round whose judges were enough, for they are two and two were asked for."""
     folder = shutil.copytree(a_template, tmp_path_factory.mktemp("retrained") / "data")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judge, "MIN_PATIENTS", 2)
+        patch.setattr(non_inferiority, "MIN_PATIENTS", 2)
         store = open_dataset(folder)
         ended = RetrainRound(store, OPTIONS).run()
         store.close()

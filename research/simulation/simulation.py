@@ -39,7 +39,7 @@ from SpineLandmarksLib.bundle import WEIGHTS, Bundle
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
 from SpineLandmarksLib.evaluation.metrics import summarize
-from SpineLandmarksLib.evaluation.non_inferiority import judge
+from SpineLandmarksLib.evaluation.non_inferiority import non_inferiority_test
 from SpineLandmarksLib.evaluation.plots import BLUE, ORANGE
 from SpineLandmarksLib.evaluation.predictions import Floats, Predictions
 from SpineLandmarksLib.formats.atomic import write_text_atomically
@@ -205,7 +205,7 @@ class Simulation:
         state = {name: value.contiguous() for name, value in detector.state_dict().items()}
         safetensors.torch.save_file(state, folder / CANDIDATE)
         figures = [reader.compare(self.judges) for reader in (old, self._reader(folder / CANDIDATE))]
-        verdict = judge(figures[0], figures[1], self.settings.margin)
+        verdict = non_inferiority_test(figures[0], figures[1], self.settings.margin)
         used, candidate = (_shares(figures[verdict.promoted]), _shares(figures[1]))
         shutil.copyfile(folder / CANDIDATE if verdict.promoted else weights, folder / USED)
         (folder / CANDIDATE).unlink()
