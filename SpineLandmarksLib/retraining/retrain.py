@@ -29,7 +29,7 @@ from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.predict import Localizer
-from SpineLandmarksLib.retraining.process import CANCEL, MODELS, UNFINISHED, Progress, the_only_one, write_progress
+from SpineLandmarksLib.retraining.process import CANCEL, MODELS, UNFINISHED, RetrainStatus, the_only_one, write_progress
 from SpineLandmarksLib.retraining.registry import CARD, card_of, current_bundle, name_in_use, next_name, promote
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store.database import now
@@ -153,11 +153,11 @@ class RetrainRound:
     def __init__(self, store: Store, options: RetrainOptions, stop: Callable[[], bool] = lambda: False) -> None:
         self.store, self.options, self._stop = store, options, stop
         self.dataset, self.folder = store.folder, store.folder / MODELS / UNFINISHED
-        self.progress = Progress("running", "Starting")
+        self.progress = RetrainStatus("running", "Starting")
         self._told = self._began = 0.0
         self._first = 0
 
-    def run(self) -> Progress:
+    def run(self) -> RetrainStatus:
         """Begin a round or go on with the unfinished one, to its end. Returns how it ended: "done" or "stopped".
 
         Raises DatasetError where another one runs, nothing is signed off or no patient is locked, and what training
@@ -216,7 +216,7 @@ class RetrainRound:
             found.append(compare(localizer, rows, read_annotated(localizer, rows, tell)))
         return non_inferiority_test(found[0], found[1], plan.margin)
 
-    def _decide(self, plan: Plan) -> Progress:
+    def _decide(self, plan: Plan) -> RetrainStatus:
         judged = card_of(self.dataset, plan.model)["verdict"]
         promoted, why = bool(judged["promoted"]), str(judged["why"])
         if promoted and name_in_use(self.dataset) != plan.model:
@@ -224,7 +224,7 @@ class RetrainRound:
         shutil.rmtree(self.folder, ignore_errors=True)
         said = f"{plan.model} is in use" if promoted else f"{plan.model} is kept as a candidate"
         words = "".join(f". Left out: {problem}" for problem in plan.left_out)
-        return self._tell(Progress("done", f"{said}: {why}{words}", plan.steps, plan.steps, plan.model, promoted))
+        return self._tell(RetrainStatus("done", f"{said}: {why}{words}", plan.steps, plan.steps, plan.model, promoted))
 
     def _step(self, done: int, total: int) -> None:
         if not self._began:
@@ -242,7 +242,7 @@ class RetrainRound:
             if self._stop() or (self.folder / CANCEL).exists():
                 raise Stopped(text)
 
-    def _tell(self, progress: Progress) -> Progress:
+    def _tell(self, progress: RetrainStatus) -> RetrainStatus:
         self.progress = progress
         write_progress(self.dataset, progress)
         return progress

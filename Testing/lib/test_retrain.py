@@ -278,9 +278,9 @@ with the_only_one(dataset):
     cancel = dataset / MODELS / UNFINISHED / CANCEL
     cancel.unlink(missing_ok=True)
     for step in range(1, 2000):
-        write_progress(dataset, Progress("running", f"step {step}", step, 2000))
+        write_progress(dataset, RetrainStatus("running", f"step {step}", step, 2000))
         if cancel.exists():
-            write_progress(dataset, Progress("stopped", "Stopped", step, 2000))
+            write_progress(dataset, RetrainStatus("stopped", "Stopped", step, 2000))
             sys.exit(130)
         time.sleep(0.02)
 """
