@@ -23,7 +23,7 @@ from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.predict import Localizer, SliceReading
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.store.study_record import Study, pixel_of
+from SpineLandmarksLib.store.study_record import StudyRecord, pixel_of
 from SpineLandmarksLib.transforms import Image
 
 Array = NDArray[np.float64]
@@ -88,7 +88,7 @@ def appearance_vector(image: Image, points_xy: Array) -> Array:
     return np.asarray(vector / length) if length > 0 else vector
 
 
-def waiting_studies(store: Store, locked: bool = False, annotator: str | None = None) -> list[Study]:
+def waiting_studies(store: Store, locked: bool = False, annotator: str | None = None) -> list[StudyRecord]:
     """Those that nobody has corrected, of the hold-out or of the rest, and that nobody but `annotator` was given."""
     held_out = locked_patients(store.folder)
     given = {key for key, name in store.assignments().items() if annotator is not None and name != annotator}
@@ -96,7 +96,7 @@ def waiting_studies(store: Store, locked: bool = False, annotator: str | None = 
     return [study for study in studies if all(head.is_prediction for head in store.heads(study.key))]
 
 
-def by_gain(store: Store, waiting: list[Study], localizer: Localizer, count: int) -> list[Place]:
+def by_gain(store: Store, waiting: list[StudyRecord], localizer: Localizer, count: int) -> list[Place]:
     """The first `count` of the studies that wait, by what the model says of each picture."""
     found = []
     for study in waiting:
@@ -110,7 +110,7 @@ def by_gain(store: Store, waiting: list[Study], localizer: Localizer, count: int
     return order(found, seen, count=count)
 
 
-def _points(study: Study, head: Revision) -> Array:
+def _points(study: StudyRecord, head: Revision) -> Array:
     known = [pixel_of(mark, study) for mark in head.landmarks if not mark.is_absent]
     return np.array([xy for xy in known if xy is not None], dtype=np.float64).reshape(-1, 2)
 

@@ -25,7 +25,7 @@ from SpineLandmarksLib.store.annotations import Annotated
 from SpineLandmarksLib.store.database import now
 from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.store.study_record import Study, complete, sha256_of, write_slice
+from SpineLandmarksLib.store.study_record import StudyRecord, complete, sha256_of, write_slice
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 Spacing = float | tuple[float, float]
@@ -136,7 +136,7 @@ def _slice(found: Sequence[LandmarkSet], stack: SagittalStack, asked: int | None
     return index
 
 
-def _study(store: Store, source: Source, stack: SagittalStack, index: int, how: Adding) -> Study:
+def _study(store: Store, source: Source, stack: SagittalStack, index: int, how: Adding) -> StudyRecord:
     is_picture = source.path.suffix.lower() in _PICTURES
     if how.in_place:
         image = source.path.resolve().relative_to(store.folder.resolve()).as_posix()
@@ -149,7 +149,7 @@ def _study(store: Store, source: Source, stack: SagittalStack, index: int, how: 
     original = ImageReference("") if is_picture else _reference(source.path, store.folder)
     row = source.annotation
     matrix = None if stack.ras_from_ijk is None or not stack.has_patient_frame else stack.ras_from_ijk.tolist()
-    return Study(
+    return StudyRecord(
         key=source.key,
         patient=source.patient,
         image=image,

@@ -22,7 +22,7 @@ from SpineLandmarksLib.evaluation.plots import BLUE, VERMILION
 from SpineLandmarksLib.formats.atomic import write_atomically, write_text_atomically
 from SpineLandmarksLib.landmarks import LUMBAR11
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.store.study_record import Study, pixel_of, slice_of
+from SpineLandmarksLib.store.study_record import StudyRecord, pixel_of, slice_of
 
 Array = NDArray[np.float64]
 AXES = ("anterior-posterior", "head-foot")
@@ -98,7 +98,7 @@ def compare_annotators(store: Store, one: str, other: str, names: Sequence[str] 
     )
 
 
-def _places(study: Study, revision: Revision, names: Sequence[str]) -> Array:
+def _places(study: StudyRecord, revision: Revision, names: Sequence[str]) -> Array:
     marks = {mark.name: pixel_of(mark, study) for mark in revision.landmarks if not mark.is_absent}
     pixels = np.array([marks.get(name) or (np.nan, np.nan) for name in names], dtype=np.float64)
     return np.asarray(pixels * (study.spacing_mm or (1.0, 1.0)))

@@ -28,7 +28,7 @@ from SpineLandmarksLib.landmarks import PixelXY
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.store.study_record import Study, image_problems, is_inside, pixel_of
+from SpineLandmarksLib.store.study_record import StudyRecord, image_problems, is_inside, pixel_of
 
 STEP_RATIO = (0.45, 1.8)
 STEP_MM = (7.0, 35.0)
@@ -115,7 +115,7 @@ def _bad_revisions(connection: Connection) -> list[str]:
     return problems
 
 
-def check_landmarks(study: Study, revision: Revision) -> list[Finding]:
+def check_landmarks(study: StudyRecord, revision: Revision) -> list[Finding]:
     """What is odd in one revision. A landmark that nobody has seen is told, and no error."""
     here = f"{study.key} ({revision.author})"
     points = {mark.name: pixel_of(mark, study) for mark in revision.landmarks if not mark.is_absent}
@@ -136,7 +136,7 @@ def check_landmarks(study: Study, revision: Revision) -> list[Finding]:
     return found
 
 
-def _odd_chain(points: dict[str, PixelXY], study: Study) -> Iterator[str]:
+def _odd_chain(points: dict[str, PixelXY], study: StudyRecord) -> Iterator[str]:
     """Neighbours that stand in the wrong order, on one place, or at an implausible distance. points: head to foot."""
     mm = np.array(study.spacing_mm or (1.0, 1.0))
     for (upper, a), (lower, b) in pairwise(points.items()):

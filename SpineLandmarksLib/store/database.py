@@ -78,7 +78,7 @@ studies = Table(
     Column("key", String(100), primary_key=True),
     Column("patient", Text, nullable=False),
     Column("image_sha256", String(64), nullable=False, index=True),
-    Column("content", Text, nullable=False),  # JSON of `study_record.Study`
+    Column("content", Text, nullable=False),  # JSON of `study_record.StudyRecord`
 )
 revisions = Table(
     "revisions",

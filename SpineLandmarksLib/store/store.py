@@ -21,7 +21,7 @@ from SpineLandmarksLib.annotation.revision_files import spool
 from SpineLandmarksLib.errors import StoreError
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.database import explained, lock_all, now
-from SpineLandmarksLib.store.study_record import Study
+from SpineLandmarksLib.store.study_record import StudyRecord
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Store:
 
     # Studies
 
-    def add_study(self, study: Study) -> None:
+    def add_study(self, study: StudyRecord) -> None:
         """Raises StoreError for a name or an image that is there already."""
         c = t.studies.c
         with self.transaction() as connection:
@@ -88,13 +88,13 @@ class Store:
             row = {"key": study.key, "patient": study.patient, "image_sha256": study.image_sha256}
             connection.execute(insert(t.studies).values(**row, content=_as_text(study.as_json())))
 
-    def studies(self) -> list[Study]:
+    def studies(self) -> list[StudyRecord]:
         """All, by name."""
         with self.snapshot() as connection:
             rows = connection.execute(select(t.studies.c.key, t.studies.c.content).order_by(t.studies.c.key)).all()
         return [_study(key, content) for key, content in rows]
 
-    def study(self, key: str) -> Study:
+    def study(self, key: str) -> StudyRecord:
         with self.snapshot() as connection:
             return _find_study(connection, select(t.studies.c.content), key, self.where)
 
@@ -260,7 +260,7 @@ def add_revision(connection: Connection, revision: Revision, where: str) -> Save
     return Saved(revision.id, fork=fork, notes=_notes(revision, study, fork))
 
 
-def _notes(revision: Revision, study: Study, fork: Sequence[str]) -> tuple[str, ...]:
+def _notes(revision: Revision, study: StudyRecord, fork: Sequence[str]) -> tuple[str, ...]:
     notes = []
     if fork:
         notes.append(
@@ -289,20 +289,20 @@ def heads_of(connection: Connection, study: str) -> list[str]:
     return by_people or [row.id for row in ends][-1:]
 
 
-def lock_study(connection: Connection, study: str, where: str) -> Study:
+def lock_study(connection: Connection, study: str, where: str) -> StudyRecord:
     """Let one writer at a time change a study. SQLite has locked the whole store already."""
     return _find_study(connection, select(t.studies.c.content).with_for_update(), study, where)
 
 
-def _find_study(connection: Connection, contents: Select[Any], key: str, where: str) -> Study:
+def _find_study(connection: Connection, contents: Select[Any], key: str, where: str) -> StudyRecord:
     content = connection.scalar(contents.where(t.studies.c.key == key))
     if content is None:
         raise StoreError(f"Expected a study of {where}; got {key!r}. Add it first: spine-landmarks dataset add")
     return _study(key, content)
 
 
-def _study(key: str, content: str) -> Study:
-    return Study.from_json(json.loads(content), f"study {key}")
+def _study(key: str, content: str) -> StudyRecord:
+    return StudyRecord.from_json(json.loads(content), f"study {key}")
 
 
 def _as_text(content: object) -> str:

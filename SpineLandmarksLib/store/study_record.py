@@ -21,7 +21,7 @@ from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyRecord:
     """image: the slice, relative to the data-set folder; image_sha256: of that file when the study was added.
 
     patient: images of one patient never part between training and test. source: what was added, relative where it lies
@@ -65,17 +65,17 @@ class Study:
         return asdict(self)
 
     @staticmethod
-    def from_json(content: object, where: str = "study") -> Study:
+    def from_json(content: object, where: str = "study") -> StudyRecord:
         """Raises FormatError for a field that is missing or of the wrong kind; fields that are not known are left."""
         found = Fields.of(content, where)
-        known = {field.name: found.values[field.name] for field in fields(Study) if field.name in found.values}
+        known = {field.name: found.values[field.name] for field in fields(StudyRecord) if field.name in found.values}
         try:
             known["size_wh"] = tuple(int(side) for side in found.numbers("size_wh", 2))
             if found.has("spacing_mm"):
                 known["spacing_mm"] = found.numbers("spacing_mm", 2)
             if found.has("ras_from_ijk"):
                 known["ras_from_ijk"] = tuple(tuple(map(float, row)) for row in found.list("ras_from_ijk"))
-            return Study(**known)
+            return StudyRecord(**known)
         except (TypeError, ValueError, LandmarkError) as error:
             raise FormatError(f"{where}: {error}") from error
 
@@ -92,7 +92,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def image_problems(study: Study, folder: Path) -> list[str]:
+def image_problems(study: StudyRecord, folder: Path) -> list[str]:
     """What of the study's files is no longer as it was annotated, each with the next step; none when all is well."""
     problems = [picture_problem(study, folder)]
     if study.source:
@@ -100,12 +100,12 @@ def image_problems(study: Study, folder: Path) -> list[str]:
     return [problem for problem in problems if problem is not None]
 
 
-def picture_problem(study: Study, folder: Path) -> str | None:
+def picture_problem(study: StudyRecord, folder: Path) -> str | None:
     """The same of the picture alone, which is all that training reads of most studies."""
     return _problem(study, folder, "image", study.image, study.image_sha256)
 
 
-def _problem(study: Study, folder: Path, kind: str, name: str, sha256: str) -> str | None:
+def _problem(study: StudyRecord, folder: Path, kind: str, name: str, sha256: str) -> str | None:
     path = folder / name  # an absolute name stands for itself
     if not path.exists():
         return f"{study.key}: the {kind} {name} is not there. Put it back; its landmarks are kept"
@@ -131,12 +131,12 @@ def write_slice(pixels: NDArray[np.float32], path: Path) -> None:
         Image.fromarray(grey).save(file, format="PNG")
 
 
-def slice_of(landmarks: LandmarkSet, study: Study) -> int:
+def slice_of(landmarks: LandmarkSet, study: StudyRecord) -> int:
     """The slice of the source that the pixels of `landmarks` belong to; the study's own where it is not said."""
     return study.slice_index if landmarks.slice_index is None else landmarks.slice_index
 
 
-def picture_of(study: Study, index: int, folder: Path) -> Path:
+def picture_of(study: StudyRecord, index: int, folder: Path) -> Path:
     """The picture of a slice; cut from the source where it is not the study's own. Raises InputError."""
     if index == study.slice_index or not study.source:
         return folder / study.image
@@ -146,7 +146,7 @@ def picture_of(study: Study, index: int, folder: Path) -> Path:
     return path
 
 
-def pixel_of(landmark: Landmark, study: Study) -> PixelXY | None:
+def pixel_of(landmark: Landmark, study: StudyRecord) -> PixelXY | None:
     """Native pixels of a landmark on its slice, from its millimetres where it has no pixels; None when unknown."""
     if landmark.pixel_xy is not None or landmark.position_ras_mm is None or study.matrix is None:
         return landmark.pixel_xy
