@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from SpineLandmarksLib.annotation.revision import ImageReference, Revision
-from SpineLandmarksLib.errors import FormatError, InputError, OutputError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.errors import FormatError, OutputError
+from SpineLandmarksLib.formats.atomic import sha256_of, write_text_atomically
 from SpineLandmarksLib.formats.strict_json import load_json
 
 #: What a folder that was made a data set holds; `store.folder` writes it.
@@ -96,23 +96,12 @@ def image_reference(
     """
     if not files:
         return ImageReference("", None, series_uid)
-    digests = sorted(_sha256(file) for file in files)
-    whole = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
+    digests = sorted(sha256_of(file) for file in files)
+    whole = digests[0] if len(digests) == 1 else hashlib.sha256(bytes.fromhex("".join(digests))).hexdigest()
     path = Path(files[0] if len(files) == 1 else files[0].parent).resolve()
     root = Path(folder).resolve()
     name = path.relative_to(root) if path.is_relative_to(root) else path
-    return ImageReference(name.as_posix(), whole.hex(), series_uid)
-
-
-def _sha256(file: Path) -> bytes:
-    digest = hashlib.sha256()
-    try:
-        with file.open("rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise InputError(f"Could not read the image {file}: {error.strerror or error}. Is it still there?") from error
-    return digest.digest()
+    return ImageReference(name.as_posix(), whole, series_uid)
 
 
 def _folder_of(revision: Revision, folder: Path) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 from SpineLandmarksLib.annotation.revision import ImageReference, Revision, study_key_of, utc_now
 from SpineLandmarksLib.annotation.revision_files import image_reference
 from SpineLandmarksLib.errors import InputError, StoreError
-from SpineLandmarksLib.formats.atomic import write_atomically
+from SpineLandmarksLib.formats.atomic import sha256_of, write_atomically
 from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
 from SpineLandmarksLib.geometry import Matrix, ijk_from_slice
 from SpineLandmarksLib.imaging.dicom_study import read_dicom_file
@@ -25,7 +25,7 @@ from SpineLandmarksLib.store.annotations import Annotated
 from SpineLandmarksLib.store.database import now
 from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.store.study_record import StudyRecord, complete, sha256_of, write_slice
+from SpineLandmarksLib.store.study_record import StudyRecord, complete, write_slice
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 Spacing = float | tuple[float, float]

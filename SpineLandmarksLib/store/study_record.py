@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.annotation.revision import ImageReference, require_study_key
-from SpineLandmarksLib.errors import FormatError, InputError, LandmarkError
-from SpineLandmarksLib.formats.atomic import write_atomically
+from SpineLandmarksLib.errors import FormatError, LandmarkError
+from SpineLandmarksLib.formats.atomic import sha256_of, write_atomically
 from SpineLandmarksLib.formats.strict_json import Fields
 from SpineLandmarksLib.geometry import Matrix, apply, ras_from_slice, spacing_mm
 from SpineLandmarksLib.imaging.picture import frame_of_picture
@@ -78,18 +77,6 @@ class StudyRecord:
             return StudyRecord(**known)
         except (TypeError, ValueError, LandmarkError) as error:
             raise FormatError(f"{where}: {error}") from error
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file. Raises InputError when it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise InputError(f"Expected a file that can be read at {path}; got: {error.strerror}") from error
-    return digest.hexdigest()
 
 
 def image_problems(study: StudyRecord, folder: Path) -> list[str]:

@@ -28,13 +28,14 @@ from sqlalchemy import event
 
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.errors import StoreError
+from SpineLandmarksLib.formats.atomic import sha256_of
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.store.checks import check_files, check_store
 from SpineLandmarksLib.store.database import VERSION
 from SpineLandmarksLib.store.export import export, import_record
 from SpineLandmarksLib.store.folder import STORE_FILE, open_store
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.store.study_record import StudyRecord, sha256_of
+from SpineLandmarksLib.store.study_record import StudyRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)

@@ -22,10 +22,11 @@ from typing import Any
 
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.formats.atomic import sha256_of
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.store.checks import check_files, check_store
 from SpineLandmarksLib.store.folder import open_store
-from SpineLandmarksLib.store.study_record import StudyRecord, sha256_of, write_slice
+from SpineLandmarksLib.store.study_record import StudyRecord, write_slice
 
 STUDY = "case-1"
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)

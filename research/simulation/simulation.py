@@ -19,7 +19,6 @@ What a simulation found, as a table in Markdown and a plot, both with the spread
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import shutil
@@ -42,7 +41,7 @@ from SpineLandmarksLib.evaluation.metrics import summarize
 from SpineLandmarksLib.evaluation.non_inferiority import non_inferiority_test
 from SpineLandmarksLib.evaluation.plots import BLUE, ORANGE
 from SpineLandmarksLib.evaluation.predictions import Floats, Predictions
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.atomic import sha256_of, write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.model import Detector
@@ -257,7 +256,7 @@ class Simulation:
 
     def _reader(self, weights: Path) -> Reader:
         """One for all rounds with the same weights, as after a round that promoted nothing."""
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        digest = sha256_of(weights)
         if digest not in self._readers:
             recipe = finetuning_recipe(self.bundle)
             detector = Detector(recipe.architecture, len(self.bundle.landmarks))
