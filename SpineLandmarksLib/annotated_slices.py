@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,11 @@ from SpineLandmarksLib.imaging.picture import read_picture
 from SpineLandmarksLib.landmarks import LUMBAR11, require_unique
 from SpineLandmarksLib.transforms import Image
 
-if TYPE_CHECKING:
-    pass
+#: Mean distance from the centre of L1 to that of L5, in mm; the ruler where no spacing is known.
+LUMBAR_LENGTH_MM = 144.0
+Millimetres = Literal["measured", "estimated", "pixels"]
+#: Told how many are done, of how many.
+ProgressCallback = Callable[[int, int], None]
 
 
 def schema_of(folder: Path) -> tuple[str, ...]:
@@ -71,13 +74,6 @@ def spacing_of(annotation: Annotation) -> tuple[float, float] | None:
 def points_of(annotation: Annotation, schema: Sequence[str]) -> NDArray[np.float64]:
     """(L, 2) native pixels in the schema's order; nan where not annotated."""
     return np.array([annotation.points_xy.get(name) or (np.nan, np.nan) for name in schema], dtype=np.float64)
-
-
-Millimetres = Literal["measured", "estimated", "pixels"]
-
-
-#: Mean distance from the centre of L1 to that of L5, in mm; the ruler where no spacing is known.
-LUMBAR_LENGTH_MM = 144.0
 
 
 def millimetres_of(annotations: Sequence[Annotation]) -> Millimetres:

@@ -12,7 +12,6 @@ The folder holds:
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from SpineLandmarksLib.chain import ChainPrior
-from SpineLandmarksLib.errors import BundleError, SpineLandmarksError
-from SpineLandmarksLib.formats.atomic import write_atomically
+from SpineLandmarksLib.errors import BundleError, InputError, SpineLandmarksError
+from SpineLandmarksLib.formats.atomic import sha256_of, write_atomically
 from SpineLandmarksLib.resources import models_folder
 from SpineLandmarksLib.settings import from_dict, to_dict
 from SpineLandmarksLib.transforms import Preparation
@@ -113,17 +112,12 @@ def check_hash(path: Path, expected: str) -> None:
     """Raise BundleError unless the file is there and has the expected sha256."""
     if not path.is_file():
         raise BundleError(f"Expected the bundle's file {path}; it is missing. Install the bundle again")
-    actual = sha256(path)
+    try:
+        actual = sha256_of(path)
+    except InputError as error:
+        raise BundleError(str(error)) from error
     if actual != expected:
         raise BundleError(f"Expected sha256 {expected[:12]}... of {path}; got {actual[:12]}... The file was altered")
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file; BundleError when it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise BundleError(f"Expected the bundle's file {path} to be readable; got: {error.strerror}") from error
 
 
 def write_settings(
@@ -147,7 +141,9 @@ def write_settings(
 
 def seal(folder: Path, metadata: dict[str, Any]) -> None:
     """Write `configs/metadata.json` with the hashes of the files as they are now."""
-    write_json(folder / METADATA, {**metadata, "sha256": {file.as_posix(): sha256(folder / file) for file in HASHED}})
+    write_json(
+        folder / METADATA, {**metadata, "sha256": {file.as_posix(): sha256_of(folder / file) for file in HASHED}}
+    )
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -3,9 +3,7 @@
 Groups are ordered by a hash of seed and name rather than by a random generator: the streams of generators may change
 between versions, and a new group then leaves the order of the others as it was.
 
-The locked hold-out of a data set: patients that no training may see, to judge every later model on.
-
-It is a file:
+The locked hold-out of a data set, patients that no training may see, to judge every later model on, is a file:
 
     DATASET/holdout.json    {"patients": [...], "seed": 0, "locked": "2026-01-31T12:00:00+00:00", "by": "..."}
 """
@@ -18,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +27,7 @@ from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
 
-if TYPE_CHECKING:
-    pass
-
-
+HOLDOUT_FILE = "holdout.json"
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
@@ -88,9 +83,6 @@ def weights_of_shares(sizes: Sequence[int], shares: Sequence[float | None]) -> l
     total = free / (1 - fixed)
     each = [1.0 if share is None else share * total / size for size, share in zip(sizes, shares, strict=True)]
     return [weight for weight, size in zip(each, sizes, strict=True) for _ in range(size)]
-
-
-HOLDOUT_FILE = "holdout.json"
 
 
 def locked_patients(folder: Path) -> frozenset[str]:

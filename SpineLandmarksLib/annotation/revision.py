@@ -14,10 +14,11 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import Any
 
+from SpineLandmarksLib.annotation.review_order import UNREVIEWED
 from SpineLandmarksLib.errors import FormatError, LandmarkError
 from SpineLandmarksLib.formats.json_result import as_json, from_fields
 from SpineLandmarksLib.formats.shared import rounded
@@ -70,6 +71,16 @@ class Revision:
     @property
     def source_model(self) -> str | None:
         return self.landmarks.bundle
+
+    @property
+    def is_prediction(self) -> bool:
+        """Whether it is a model's work, not a person's."""
+        return self.author == self.source_model
+
+    @property
+    def undecided(self) -> list[str]:
+        """Names of the landmarks that no person has decided on."""
+        return [mark.name for mark in self.landmarks if mark.status in UNREVIEWED]
 
     @cached_property
     def id(self) -> str:
@@ -158,6 +169,11 @@ def study_key_of(text: str) -> str:
 
 def optional_text(fields: Fields, key: str) -> str | None:
     return fields.text(key) if fields.has(key) else None
+
+
+def utc_now() -> datetime:
+    """The time, aware, as revisions keep it."""
+    return datetime.now(timezone.utc)
 
 
 def read_time(fields: Fields, key: str) -> datetime:

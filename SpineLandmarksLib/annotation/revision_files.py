@@ -1,13 +1,10 @@
-"""Saving to a training set without its database: every revision a plain file of its own, only ever added.
+"""Revisions as plain files of their own, only ever added, beside a store or where it could not take them.
 
-    FOLDER/revisions/STUDY/0001-ID.json         a `Revision`; the number is the order in which they came
+    DATASET/revisions/STUDY/0001-ID.json    saved without the database; the number is the order in which they came
+    DATASET/unsaved/STUDY-ID.json           spooled: what the store could not take
 
-Two writers at once take the same number and different ids, so nothing is overwritten. The id is that of the content, so
-that a store can take these files in (`read_training_set`) as often as it likes.
-
-Where a correction goes that the store could not take: a small file, written whole, that is read in later.
-
-A revision's id is that of its content, so that reading a file in twice adds nothing.
+Two writers at once take the same number and different ids, so nothing is overwritten. A revision's id is that of its
+content, so that a store can read these files in as often as it likes.
 """
 
 from __future__ import annotations
@@ -21,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from SpineLandmarksLib.annotation.revision import ImageReference, Revision
-from SpineLandmarksLib.errors import FormatError, InputError, OutputError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.errors import FormatError, OutputError
+from SpineLandmarksLib.formats.atomic import sha256_of, write_text_atomically
 from SpineLandmarksLib.formats.strict_json import load_json
 
-REVISIONS = "revisions"
+#: What a folder that was made a data set holds; `store.folder` writes it.
+DATASET_FILE = "dataset.json"
+REVISIONS, UNSAVED = "revisions", "unsaved"
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def save_to_training_set(revision: Revision, folder: str | os.PathLike[str]) -> 
     if path is None:
         number = _number(files[-1]) + 1 if files else 1
         path = _folder_of(revision, Path(folder)) / f"{number:04d}-{revision.id}.json"
-        write_text_atomically(path, json.dumps(revision.as_json(), ensure_ascii=False, indent=1) + "\n")
+        _write(path, revision)
     others = [one for one in map(_read_or_none, files) if one is not None and one.id != revision.id]
     return SavedFile(path, tuple(one.id for one in others if one.parent == revision.parent))
 
@@ -56,6 +55,34 @@ def save_to_training_set(revision: Revision, folder: str | os.PathLike[str]) -> 
 def read_training_set(folder: str | os.PathLike[str], study: str) -> list[tuple[Path, Revision]]:
     """The revisions of a study in the order in which they came, each with its file. Raises FormatError for damage."""
     return [(file, _read(file)) for file in _files(folder, study)]
+
+
+def spool(revision: Revision, dataset: Path) -> Path | None:
+    """Write the revision to the first place that takes it: the data set, the user's own state, the temporary folder.
+
+    Returns the file, or None when nothing can be written anywhere.
+    """
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    for folder in (dataset / UNSAVED, state / "spine-landmarks", Path(tempfile.gettempdir()) / "spine-landmarks"):
+        file = folder / f"{revision.study}-{revision.id}.json"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(file, revision)
+        except (OSError, OutputError):
+            continue
+        return file
+    return None
+
+
+def recovery_files(dataset: Path) -> list[tuple[Path, Revision | FormatError]]:
+    """What lies spooled in a data set: each file with its revision, or with why it cannot be read."""
+    found: list[tuple[Path, Revision | FormatError]] = []
+    for file in sorted((dataset / UNSAVED).glob("*.json")):
+        try:
+            found.append((file, _read(file)))
+        except FormatError as error:
+            found.append((file, error))
+    return found
 
 
 def image_reference(
@@ -69,23 +96,12 @@ def image_reference(
     """
     if not files:
         return ImageReference("", None, series_uid)
-    digests = sorted(_sha256(file) for file in files)
-    whole = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
+    digests = sorted(sha256_of(file) for file in files)
+    whole = digests[0] if len(digests) == 1 else hashlib.sha256(bytes.fromhex("".join(digests))).hexdigest()
     path = Path(files[0] if len(files) == 1 else files[0].parent).resolve()
     root = Path(folder).resolve()
     name = path.relative_to(root) if path.is_relative_to(root) else path
-    return ImageReference(name.as_posix(), whole.hex(), series_uid)
-
-
-def _sha256(file: Path) -> bytes:
-    digest = hashlib.sha256()
-    try:
-        with file.open("rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise InputError(f"Could not read the image {file}: {error.strerror or error}. Is it still there?") from error
-    return digest.digest()
+    return ImageReference(name.as_posix(), whole, series_uid)
 
 
 def _folder_of(revision: Revision, folder: Path) -> Path:
@@ -108,6 +124,10 @@ def _number(file: Path) -> int:
     return int(file.name.partition("-")[0])
 
 
+def _write(file: Path, revision: Revision) -> None:
+    write_text_atomically(file, json.dumps(revision.as_json(), ensure_ascii=False, indent=1) + "\n")
+
+
 def _read(file: Path) -> Revision:
     return Revision.from_json(load_json(file), os.fspath(file))
 
@@ -117,34 +137,3 @@ def _read_or_none(file: Path) -> Revision | None:
         return _read(file)
     except FormatError:
         return None
-
-
-UNSAVED = "unsaved"
-
-
-def set_aside(revision: Revision, dataset: Path) -> Path | None:
-    """Write the revision to the first place that takes it: the data set, the user's own state, the temporary folder.
-
-    Returns the file, or None when nothing can be written anywhere.
-    """
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    for folder in (dataset / UNSAVED, state / "spine-landmarks", Path(tempfile.gettempdir()) / "spine-landmarks"):
-        file = folder / f"{revision.study}-{revision.id}.json"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text_atomically(file, json.dumps(revision.as_json(), ensure_ascii=False, indent=1) + "\n")
-        except (OSError, OutputError):
-            continue
-        return file
-    return None
-
-
-def waiting(dataset: Path) -> list[tuple[Path, Revision | FormatError]]:
-    """What lies set aside in a data set: each file with its revision, or with why it cannot be read."""
-    found: list[tuple[Path, Revision | FormatError]] = []
-    for file in sorted((dataset / UNSAVED).glob("*.json")):
-        try:
-            found.append((file, Revision.from_json(load_json(file), str(file))))
-        except FormatError as error:
-            found.append((file, error))
-    return found

@@ -4,12 +4,6 @@ The session knows what is true; the node shows it. What a person does to the nod
 taken away, coordinates typed in by hand) is found by comparing the two once it is finished, and the session is told.
 What it refuses, and a node whose points were deleted or renamed, is shown anew from the session. The scene is that of
 the volume which comes in: nothing of Slicer or VTK is imported.
-
-What is drawn beside the points: the mark of confirmed ones, and a curve through the centres.
-
-A point list of Slicer has two colours, for selected and for unselected points; three statuses are shown. So confirmed
-points, which are locked, get a larger ball of a third colour from a list of its own, which nobody can grab.
-Neither is saved with the scene: both are made from the landmarks.
 """
 
 from __future__ import annotations
@@ -29,6 +23,11 @@ KIND = "vtkMRMLMarkupsFiducialNode"
 VOLUME = "SpineLandmarksVolume"
 #: A position that differs by less than this was not moved by anybody: a saved history is rounded to it, mm.
 SAME_MM = 1e-3
+CONFIRMED, CURVE = "SpineLandmarks.Confirmed", "SpineLandmarks.Curve"
+GREEN = (0.25, 0.85, 0.35)
+#: A little larger than the points, so that it covers them, mm.
+CONFIRMED_SIZE_MM = 4.0
+CURVE_MM = 0.8
 
 
 class ScenePoints:
@@ -210,15 +209,13 @@ def style(display: Any, looks: Mapping[str, Any] = DISPLAY) -> None:
     display.SetSliceProjectionOpacity(looks["sliceProjectionOpacity"])
 
 
-CONFIRMED, CURVE = "SpineLandmarks.Confirmed", "SpineLandmarks.Curve"
-GREEN = (0.25, 0.85, 0.35)
-#: A little larger than the points, so that it covers them, mm.
-CONFIRMED_SIZE_MM = 4.0
-CURVE_MM = 0.8
-
-
 class Decorations:
-    """node: the markups node that is decorated. Both parts are in its transform, and are deleted with it."""
+    """What is drawn beside the points of `node`: the mark of confirmed ones, and a curve through the centres.
+
+    A point list of Slicer has two colours, for selected and for unselected points; three statuses are shown. So
+    confirmed points, which are locked, get a larger ball of a third colour from a list of its own, which nobody can
+    grab. Both parts are in the node's transform, are deleted with it, and are not saved with the scene.
+    """
 
     def __init__(self, node: Any) -> None:
         self.node = node

@@ -6,13 +6,6 @@
 
 Each operation is one step of undo and one record of `events`, which only grows: an undo is a record too. An operation
 that is refused raises LandmarkError with the next step to take and changes nothing. Positions are RAS mm.
-
-What a session remembers and how it tells of it: records, undo, listeners, revisions to save; see `session.py`.
-
-The whole chain one level up or down: names move, positions stay.
-
-The commonest fault of a prediction is a chain that is right everywhere and one level off. One level is the distance
-between two landmarks of a kind, body to body: two in the schema of eleven, one in a schema of bodies alone.
 """
 
 from __future__ import annotations
@@ -20,43 +13,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 
 from SpineLandmarksLib.annotation.correction import Change, Correction, Journal, What
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.review_order import UNREVIEWED, next_to_review, to_review
-from SpineLandmarksLib.annotation.revision import ImageReference, Revision, require_study_key
+from SpineLandmarksLib.annotation.revision import ImageReference, Revision, require_study_key, utc_now
 from SpineLandmarksLib.errors import LandmarkError
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point
-
-
-def _finite_point(name: str, position_ras_mm: Sequence[float]) -> Point:
-    try:
-        r, a, s = (float(value) for value in position_ras_mm)
-    except (TypeError, ValueError):
-        r = a = s = math.nan
-    if not all(map(math.isfinite, (r, a, s))):
-        raise LandmarkError(f"Expected three finite numbers (R, A, S in mm) for {name}; got {position_ras_mm}")
-    return r, a, s
-
-
-def _confirmed(landmark: Landmark) -> Landmark:
-    return replace(landmark, status="confirmed", needs_review=False)
-
-
-Listener = Callable[[Correction], None]
 
 #: A pause longer than this between two operations is not work on the study; this much of it is counted.
 LONGEST_PAUSE_S = 120.0
 
-
-def utc_now() -> datetime:
-    return datetime.now(timezone.utc)
+Listener = Callable[[Correction], None]
 
 
 class Session:
-    """study: its key. original: what the model said, kept as it is; every name of the schema in it, head to foot.
+    """What is known of a study's landmarks, and what can be done to them.
+
+    study: its key. original: what the model said, kept as it is; every name of the schema in it, head to foot.
 
     author: who corrects from now on. frame: of the image, to check positions by and to know pixels; None if unknown.
     clock: gives the time as aware UTC. events: of earlier work, which is taken up where it ended.
@@ -93,11 +69,15 @@ class Session:
         return self.original.names
 
     @property
+    def _landmarks(self) -> tuple[Landmark, ...]:
+        return tuple(self._journal.landmarks.values())
+
+    @property
     def current(self) -> LandmarkSet:
         """The landmarks as they are now; `bundle` is the model that spoke last."""
         return replace(
             self.original,
-            landmarks=tuple(self._journal.landmarks.values()),
+            landmarks=self._landmarks,
             bundle=self._journal.model or self.original.bundle,
             needs_review=self.original.needs_review if self.to_review() else False,
         )
@@ -119,12 +99,128 @@ class Session:
     def comment(self) -> str:
         return self._journal.comment
 
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener(correction)` after each operation; the answer ends it."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+    def given(self) -> dict[str, Point | None]:
+        """What a person has said, for the chain solver to hold fixed: a position, or None for not visible.
 
-    # Steps
+        A point on an image without millimetres cannot be given, and is left out.
+        """
+        said = [landmark for landmark in self._landmarks if landmark.status not in UNREVIEWED]
+        return {m.name: m.position_ras_mm for m in said if m.is_absent or m.position_ras_mm is not None}
+
+    def next_doubtful(self, after: str | None = None) -> str | None:
+        """The worst landmark that needs review, or the next worst after `after`; None when all are reviewed."""
+        if after is not None:
+            self[after]
+        return next_to_review(self._journal.landmarks, {m.name: m for m in self.original}, after)
+
+    # Operations: each is one step; None when it changes nothing
+
+    def move(self, name: str, position_ras_mm: Sequence[float]) -> Correction | None:
+        """Put a point elsewhere; it is then corrected."""
+        if self[name].is_absent:
+            raise LandmarkError(f"Expected a landmark with a point; {name} has none. Place it instead")
+        return self._change("move", [self._at(name, position_ras_mm)])
+
+    def place(self, name: str, position_ras_mm: Sequence[float]) -> Correction | None:
+        """Give a point to a landmark that has none; it is then corrected."""
+        if not self[name].is_absent:
+            raise LandmarkError(f"Expected a landmark without a point; {name} has one. Move it instead")
+        return self._change("place", [self._at(name, position_ras_mm)])
+
+    def mark_not_visible(self, name: str) -> Correction | None:
+        """State that the landmark cannot be seen on this image; its point is taken away."""
+        self._require_unconfirmed([name])
+        return self._change("mark_not_visible", [Landmark(name, "not_visible", needs_review=False)])
+
+    def confirm(self, name: str) -> Correction | None:
+        if self[name].is_absent:
+            raise LandmarkError(
+                f"Expected a landmark with a point to confirm; {name} has none. Place it or mark it not visible"
+            )
+        return self._change("confirm", [_confirmed(self[name])])
+
+    def confirm_all(self) -> Correction | None:
+        """Confirm every landmark that has a point. Those without one still need a person's word."""
+        present = [landmark for landmark in self._landmarks if not landmark.is_absent]
+        return self._change("confirm", [_confirmed(landmark) for landmark in present])
+
+    def unconfirm(self, name: str) -> Correction | None:
+        """Back to the status before it was confirmed."""
+        if self[name].status != "confirmed":
+            raise LandmarkError(f"Expected a confirmed landmark; {name} is {self[name].status}. Nothing to take back")
+        before = self._journal.before_confirmation(name)
+        return self._change("unconfirm", [replace(self[name], status=before.status, needs_review=before.needs_review)])
+
+    def shift_chain(self, levels: int, including_confirmed: bool = False) -> Correction | None:
+        """Move all names `levels` towards the head (+1: the body called L2 is now L3) or the foot (-1)."""
+        if levels == 0:
+            raise LandmarkError("Expected a shift by 1 or more levels towards the head (+) or the foot (-); got 0")
+        if not including_confirmed:
+            self._require_unconfirmed(self.names)
+        way = f"{abs(levels)} towards the {'head' if levels > 0 else 'foot'}"
+        return self._change("shift_chain", shift_names(self._landmarks, levels), way)
+
+    def merge_relocalized(self, new: LandmarkSet, including_reviewed: bool = False) -> Correction | None:
+        """Take a new prediction for every landmark that no person has spoken of, or to begin afresh for all."""
+        self._require_same_names(new)
+        free = [landmark for landmark in new if including_reviewed or self[landmark.name].status in UNREVIEWED]
+        return self._change("relocalize", free, new.bundle or "")
+
+    def import_points(self, new: LandmarkSet, including_confirmed: bool = False) -> Correction | None:
+        """Take all landmarks from a file that was read onto this image (`import_landmarks`), statuses included."""
+        self._require_same_names(new)
+        if not including_confirmed:
+            self._require_unconfirmed(self.names)
+        return self._change("import", [self._with_pixel(landmark) for landmark in new], Path(new.input).name)
+
+    def set_comment(self, text: str) -> Correction | None:
+        """A remark on the study, recorded like the rest but no step of undo."""
+        return self._record("comment", (), text) if text != self.comment else None
+
+    def _at(self, name: str, position_ras_mm: Sequence[float]) -> Landmark:
+        self._require_unconfirmed([name])
+        r, a, s = _finite_point(name, position_ras_mm)
+        if self.frame is not None and not self.frame.contains((r, a, s)):
+            raise LandmarkError(
+                f"Expected {name} inside the volume; got R {r:.1f}, A {a:.1f}, S {s:.1f} mm. "
+                "Put it on the image, or mark it not visible"
+            )
+        return self._with_pixel(Landmark(name, "corrected", (r, a, s), needs_review=False))
+
+    def _with_pixel(self, landmark: Landmark) -> Landmark:
+        if self.frame is None or landmark.position_ras_mm is None:
+            return landmark
+        return replace(landmark, pixel_xy=self.frame.pixel_xy(landmark.position_ras_mm))
+
+    def _require_unconfirmed(self, names: Sequence[str]) -> None:
+        confirmed = [name for name in names if self[name].status == "confirmed"]
+        if confirmed:
+            verb = "is" if len(confirmed) == 1 else "are"
+            raise LandmarkError(
+                f"Expected landmarks that are not confirmed; {', '.join(confirmed)} {verb}. "
+                "Take the confirmation back first"
+            )
+
+    def _require_same_names(self, new: LandmarkSet) -> None:
+        if set(new.names) != set(self.names):
+            raise LandmarkError(f"Expected the landmarks {', '.join(self.names)}; got {', '.join(new.names)}")
+
+    def _change(self, what: What, landmarks: Iterable[Landmark], note: str = "") -> Correction | None:
+        """Make the landmarks of these names be these, as one step; None when they are so already."""
+        changes = [Change(self[new.name], new, self.original[new.name]) for new in landmarks]
+        changed = tuple(change for change in changes if change.before != change.after)
+        return self._record(what, changed, note) if changed else None
+
+    def _record(self, what: What, changes: tuple[Change, ...], note: str) -> Correction:
+        now = self._clock()
+        seconds = min(max((now - self._last).total_seconds(), 0.0), LONGEST_PAUSE_S)
+        event = Correction(self.author, now, what, changes, seconds, note)
+        self._journal.accept(event)
+        self._last = now
+        self._tell(event)
+        return event
+
+    # Undo and redo
 
     def undo(self) -> Correction | None:
         """Take back the last step that is not taken back yet; None when there is none."""
@@ -146,24 +242,12 @@ class Session:
     def can_redo(self) -> bool:
         return bool(self._journal.undone)
 
-    def set_comment(self, text: str) -> Correction | None:
-        """A remark on the study, recorded like the rest but no step of undo."""
-        return self._record("comment", (), text) if text != self.comment else None
+    # Listeners
 
-    def _change(self, what: What, landmarks: Iterable[Landmark], note: str = "") -> Correction | None:
-        """Make the landmarks of these names be these, as one step; None when they are so already."""
-        changes = [Change(self[new.name], new, self.original[new.name]) for new in landmarks]
-        changed = tuple(change for change in changes if change.before != change.after)
-        return self._record(what, changed, note) if changed else None
-
-    def _record(self, what: What, changes: tuple[Change, ...], note: str) -> Correction:
-        now = self._clock()
-        seconds = min(max((now - self._last).total_seconds(), 0.0), LONGEST_PAUSE_S)
-        event = Correction(self.author, now, what, changes, seconds, note)
-        self._journal.accept(event)
-        self._last = now
-        self._tell(event)
-        return event
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener(correction)` after each operation; the answer ends it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     def _tell(self, event: Correction) -> None:
         """Call every listener, also after one that fails: a table that cannot be drawn must not stop the autosave."""
@@ -205,110 +289,6 @@ class Session:
         self.saved_events = self._offered.pop(revision.id)
         self.parent = revision.id
 
-    # The operations
-
-    def given(self) -> dict[str, Point | None]:
-        """What a person has said, for the chain solver to hold fixed: a position, or None for not visible.
-
-        A point on an image without millimetres cannot be given, and is left out.
-        """
-        said = [landmark for landmark in self._journal.landmarks.values() if landmark.status not in UNREVIEWED]
-        return {m.name: m.position_ras_mm for m in said if m.is_absent or m.position_ras_mm is not None}
-
-    def next_doubtful(self, after: str | None = None) -> str | None:
-        """The worst landmark that needs review, or the next worst after `after`; None when all are reviewed."""
-        if after is not None:
-            self[after]
-        return next_to_review(self._journal.landmarks, {m.name: m for m in self.original}, after)
-
-    def move(self, name: str, position_ras_mm: Sequence[float]) -> Correction | None:
-        """Put a point elsewhere; it is then corrected."""
-        if self[name].is_absent:
-            raise LandmarkError(f"Expected a landmark with a point; {name} has none. Place it instead")
-        return self._change("move", [self._at(name, position_ras_mm)])
-
-    def place(self, name: str, position_ras_mm: Sequence[float]) -> Correction | None:
-        """Give a point to a landmark that has none; it is then corrected."""
-        if not self[name].is_absent:
-            raise LandmarkError(f"Expected a landmark without a point; {name} has one. Move it instead")
-        return self._change("place", [self._at(name, position_ras_mm)])
-
-    def mark_not_visible(self, name: str) -> Correction | None:
-        """State that the landmark cannot be seen on this image; its point is taken away."""
-        self._require_unconfirmed([name])
-        return self._change("mark_not_visible", [Landmark(name, "not_visible", needs_review=False)])
-
-    def confirm(self, name: str) -> Correction | None:
-        if self[name].is_absent:
-            raise LandmarkError(
-                f"Expected a landmark with a point to confirm; {name} has none. Place it or mark it not visible"
-            )
-        return self._change("confirm", [_confirmed(self[name])])
-
-    def confirm_all(self) -> Correction | None:
-        """Confirm every landmark that has a point. Those without one still need a person's word."""
-        present = [landmark for landmark in self._journal.landmarks.values() if not landmark.is_absent]
-        return self._change("confirm", [_confirmed(landmark) for landmark in present])
-
-    def unconfirm(self, name: str) -> Correction | None:
-        """Back to the status before it was confirmed."""
-        if self[name].status != "confirmed":
-            raise LandmarkError(f"Expected a confirmed landmark; {name} is {self[name].status}. Nothing to take back")
-        before = self._journal.before_confirmation(name)
-        return self._change("unconfirm", [replace(self[name], status=before.status, needs_review=before.needs_review)])
-
-    def shift_chain(self, levels: int, including_confirmed: bool = False) -> Correction | None:
-        """Move all names `levels` towards the head (+1: the body called L2 is now L3) or the foot (-1); see `shift`."""
-        if levels == 0:
-            raise LandmarkError("Expected a shift by 1 or more levels towards the head (+) or the foot (-); got 0")
-        if not including_confirmed:
-            self._require_unconfirmed(self.names)
-        way = f"{abs(levels)} towards the {'head' if levels > 0 else 'foot'}"
-        return self._change("shift_chain", shifted(tuple(self._journal.landmarks.values()), levels), way)
-
-    def merge_relocalized(self, new: LandmarkSet, including_reviewed: bool = False) -> Correction | None:
-        """Take a new prediction for every landmark that no person has spoken of, or to begin afresh for all."""
-        self._require_same_names(new)
-        free = [landmark for landmark in new if including_reviewed or self[landmark.name].status in UNREVIEWED]
-        return self._change("relocalize", free, new.bundle or "")
-
-    def import_points(self, new: LandmarkSet, including_confirmed: bool = False) -> Correction | None:
-        """Take all landmarks from a file that was read onto this image (`import_landmarks`), statuses included."""
-        self._require_same_names(new)
-        if not including_confirmed:
-            self._require_unconfirmed(self.names)
-        return self._change("import", [self._with_pixel(landmark) for landmark in new], Path(new.input).name)
-
-    # Inside
-
-    def _at(self, name: str, position_ras_mm: Sequence[float]) -> Landmark:
-        self._require_unconfirmed([name])
-        r, a, s = _finite_point(name, position_ras_mm)
-        if self.frame is not None and not self.frame.contains((r, a, s)):
-            raise LandmarkError(
-                f"Expected {name} inside the volume; got R {r:.1f}, A {a:.1f}, S {s:.1f} mm. "
-                "Put it on the image, or mark it not visible"
-            )
-        return self._with_pixel(Landmark(name, "corrected", (r, a, s), needs_review=False))
-
-    def _with_pixel(self, landmark: Landmark) -> Landmark:
-        if self.frame is None or landmark.position_ras_mm is None:
-            return landmark
-        return replace(landmark, pixel_xy=self.frame.pixel_xy(landmark.position_ras_mm))
-
-    def _require_unconfirmed(self, names: Sequence[str]) -> None:
-        confirmed = [name for name in names if self[name].status == "confirmed"]
-        if confirmed:
-            verb = "is" if len(confirmed) == 1 else "are"
-            raise LandmarkError(
-                f"Expected landmarks that are not confirmed; {', '.join(confirmed)} {verb}. "
-                "Take the confirmation back first"
-            )
-
-    def _require_same_names(self, new: LandmarkSet) -> None:
-        if set(new.names) != set(self.names):
-            raise LandmarkError(f"Expected the landmarks {', '.join(self.names)}; got {', '.join(new.names)}")
-
 
 def names_per_level(names: Sequence[str]) -> int:
     """How many landmarks it is from one to the next of its kind; a dash in a name is a disc.
@@ -320,12 +300,14 @@ def names_per_level(names: Sequence[str]) -> int:
     return next(step for step in range(1, len(names) + 1) if discs[step:] == discs[: len(names) - step])
 
 
-def shifted(landmarks: Sequence[Landmark], levels: int) -> tuple[Landmark, ...]:
+def shift_names(landmarks: Sequence[Landmark], levels: int) -> tuple[Landmark, ...]:
     """Landmarks, head to foot, with every name moved `levels` towards the head (+) or the foot (-).
 
-    +1: the body that was called L2 is now called L3. Points whose name would be beyond the end are dropped; a name that
-    no point is left for is out of view without a confidence: nobody has said that it cannot be seen.
-    A moved point counts as corrected; its confidence spoke of the level, and goes.
+    The commonest fault of a prediction is a chain that is right everywhere and one level off. One level is the distance
+    between two landmarks of a kind. +1: the body that was called L2 is now called L3. Points whose name would be beyond
+    the end are dropped; a name that no point is left for is out of view without a confidence: nobody has said that it
+    cannot be seen. A moved point counts as corrected; its confidence spoke of the level, and goes.
+
     Raises LandmarkError when no point would be left.
     """
     step = levels * names_per_level([landmark.name for landmark in landmarks])
@@ -340,3 +322,17 @@ def _renamed(landmarks: Sequence[Landmark], row: int, name: str) -> Landmark:
         return Landmark(name, "out_of_view")
     moved = replace(landmarks[row], name=name, confidence=None)
     return moved if moved.is_absent else replace(moved, status="corrected", needs_review=False)
+
+
+def _finite_point(name: str, position_ras_mm: Sequence[float]) -> Point:
+    try:
+        r, a, s = (float(value) for value in position_ras_mm)
+    except (TypeError, ValueError):
+        r = a = s = math.nan
+    if not all(map(math.isfinite, (r, a, s))):
+        raise LandmarkError(f"Expected three finite numbers (R, A, S in mm) for {name}; got {position_ras_mm}")
+    return r, a, s
+
+
+def _confirmed(landmark: Landmark) -> Landmark:
+    return replace(landmark, status="confirmed", needs_review=False)

@@ -16,8 +16,8 @@ from typing import Any
 
 from SpineLandmarksLib.annotation.correction import Correction
 from SpineLandmarksLib.annotation.frame import ImageFrame
-from SpineLandmarksLib.annotation.revision import optional_text
-from SpineLandmarksLib.annotation.session import Session, utc_now
+from SpineLandmarksLib.annotation.revision import optional_text, utc_now
+from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import FormatError, LandmarkError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.json_result import as_json, from_fields

@@ -21,8 +21,8 @@ from SpineLandmarksLib.batch.local import Engine, LocalEngine, Settings
 from SpineLandmarksLib.batch.names import FAILED, SUMMARY, Study, found_in, named
 from SpineLandmarksLib.batch.progress import Progress
 from SpineLandmarksLib.batch.results import Outcome, drop_stale, explain, files_of, in_lines, prepare_output, put_aside
-from SpineLandmarksLib.bundle import METADATA, Bundle, sha256
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.bundle import METADATA, Bundle
+from SpineLandmarksLib.formats.atomic import sha256_of, write_text_atomically
 from SpineLandmarksLib.predict import Localizer, printable
 
 #: status: `done`, `kept` (done in an earlier run and not changed since) or `failed`. confidence: of the least sure.
@@ -184,7 +184,7 @@ class Run:
 def identity(bundle: Bundle) -> str:
     """Hash of the file that holds the hashes of all others; empty for a bundle that is not on disk."""
     file = bundle.folder / METADATA
-    return sha256(file) if file.is_file() else ""
+    return sha256_of(file) if file.is_file() else ""
 
 
 def write_summary(output: Path, rows: list[dict[str, Any]], studies: int, settings: dict[str, Any]) -> None:

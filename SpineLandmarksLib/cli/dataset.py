@@ -1,16 +1,13 @@
-"""What the commands of `spine-landmarks dataset` do, as sequences of the library's own steps.
+"""`spine-landmarks dataset`: its arguments, and each command as a sequence of the library's own steps.
 
-The arguments of `spine-landmarks dataset`. Nothing heavy is imported before a command runs.
-
-`dataset queue` and `python -m research.simulation`.
+Nothing heavy is imported before a command runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +20,7 @@ if TYPE_CHECKING:
 
 
 Parsers = argparse._SubParsersAction
+Command = Callable[[argparse.Namespace], int]
 #: The first is what annotators get unless they ask for another.
 ORDERS = ("random", "gain")
 
@@ -38,20 +36,20 @@ def add_dataset(commands: Parsers[argparse.ArgumentParser]) -> None:
 
 
 def _verb(
-    verbs: Parsers[argparse.ArgumentParser], name: str, text: str, dataset: bool = True
+    verbs: Parsers[argparse.ArgumentParser], name: str, run: Command, text: str, dataset: bool = True
 ) -> argparse.ArgumentParser:
     p = verbs.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
     if dataset:
         p.add_argument("dataset", type=Path, metavar="DATASET", help="data-set folder")
         p.add_argument("--store", metavar="postgresql://...", help="a database instead of a file in the folder")
-    p.set_defaults(run=COMMANDS[name])
+    p.set_defaults(run=run)
     return p
 
 
 def _add_making(verbs: Parsers[argparse.ArgumentParser]) -> None:
-    p = _verb(verbs, "init", "make a data set, of the folder's landmarks.json where it has one")
+    p = _verb(verbs, "init", _init, "make a data set, of the folder's landmarks.json where it has one")
     p.add_argument("--author", default="imported", metavar="NAME", help="who annotated and signed what is there")
-    p = _verb(verbs, "add", "add studies: DICOM, NIfTI and picture trees, or another data set")
+    p = _verb(verbs, "add", _add, "add studies: DICOM, NIfTI and picture trees, or another data set")
     p.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder")
     p.add_argument(
         "--annotations",
@@ -74,34 +72,34 @@ def _add_making(verbs: Parsers[argparse.ArgumentParser]) -> None:
 
 
 def _add_looking(verbs: Parsers[argparse.ArgumentParser]) -> None:
-    _verb(verbs, "check", "look for mistakes; status 1 when there are any")
-    _verb(verbs, "status", "say how far the work is")
-    p = _verb(verbs, "diff", "compare two annotators: distances and Bland-Altman limits")
+    _verb(verbs, "check", _check, "look for mistakes; status 1 when there are any")
+    _verb(verbs, "status", _status, "say how far the work is")
+    p = _verb(verbs, "diff", _diff, "compare two annotators: distances and Bland-Altman limits")
     p.add_argument("annotators", nargs=2, metavar="NAME")
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
 
 
 def _add_deciding(verbs: Parsers[argparse.ArgumentParser]) -> None:
-    p = _verb(verbs, "split", "lock a hold-out of patients that no training may see")
+    p = _verb(verbs, "split", _split, "lock a hold-out of patients that no training may see")
     p.add_argument("--holdout", required=True, type=positive, metavar="N", help="patients")
     p.add_argument("--seed", type=int, default=0)
-    p = _verb(verbs, "sign-off", "say that the latest landmarks of studies are right")
+    p = _verb(verbs, "sign-off", _sign_off, "say that the latest landmarks of studies are right")
     p.add_argument("studies", nargs="*", metavar="STUDY", help="default: all that are decided and not signed off")
     p.add_argument("--by", required=True, metavar="NAME")
-    p = _verb(verbs, "choose", "go on from one of several versions of a study")
+    p = _verb(verbs, "choose", _choose, "go on from one of several versions of a study")
     p.add_argument("study", metavar="STUDY")
     p.add_argument("revision", metavar="REVISION")
     p.add_argument("--by", required=True, metavar="NAME")
 
 
 def _add_files(verbs: Parsers[argparse.ArgumentParser]) -> None:
-    p = _verb(verbs, "export", "write landmarks.json, or everything to a folder of its own")
+    p = _verb(verbs, "export", _export, "write landmarks.json, or everything to a folder of its own")
     p.add_argument("--output", type=Path, metavar="DIR", help="write the whole store there, as plain files")
     p.add_argument("--unsigned", action="store_true", help="also what is decided, but not signed off")
-    p = _verb(verbs, "import", "take in an export, revisions, or landmark files named as their study")
+    p = _verb(verbs, "import", _import, "take in an export, revisions, or landmark files named as their study")
     p.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     p.add_argument("--author", default="imported", metavar="NAME", help="of landmark files")
-    p = _verb(verbs, "anonymize", "copy DICOM without the patient, geometry and pixels kept", dataset=False)
+    p = _verb(verbs, "anonymize", _anonymize, "copy DICOM without the patient, geometry and pixels kept", dataset=False)
     p.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument(
@@ -113,7 +111,7 @@ def _add_files(verbs: Parsers[argparse.ArgumentParser]) -> None:
 
 
 def _add_queue(verbs: Parsers[argparse.ArgumentParser]) -> None:
-    p = _verb(verbs, "queue", "list the studies that are most worth correcting next")
+    p = _verb(verbs, "queue", _queue, "list the studies that are most worth correcting next")
     p.add_argument("--count", type=positive, default=10, metavar="N")
     p.add_argument("--bundle", default="current", metavar="NAME_OR_DIR", help="model in doubt (default current)")
     p.add_argument("--order", choices=ORDERS, default=ORDERS[0], help=f"default {ORDERS[0]}")
@@ -121,47 +119,33 @@ def _add_queue(verbs: Parsers[argparse.ArgumentParser]) -> None:
     p.add_argument("--for", dest="annotator", metavar="NAME", help="leave out what others have been given")
 
 
-@contextmanager
-def opened(options: argparse.Namespace, read_only: bool = False) -> Iterator[Store]:
+def _opened(options: argparse.Namespace, read_only: bool = False) -> Store:
     from SpineLandmarksLib.store.folder import open_dataset
 
-    store = open_dataset(options.dataset, options.store, read_only)
-    try:
-        yield store
-    finally:
-        store.close()
+    return open_dataset(options.dataset, options.store, read_only)
 
 
-def init(options: argparse.Namespace) -> int:
+def _complain(problems: Sequence[str]) -> int:
+    """Tell each problem; the status that the command ends with."""
+    for problem in problems:
+        print(f"spine-landmarks: {problem}", file=sys.stderr)
+    return int(bool(problems))
+
+
+def _init(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.formats.landmarks_json import FILE_NAME
+    from SpineLandmarksLib.store.add import adopt_landmarks
     from SpineLandmarksLib.store.folder import init_dataset
 
-    store = init_dataset(options.dataset, options.store)
-    try:
+    with init_dataset(options.dataset, options.store) as store:
         print(f"Made a data set in {options.dataset}; its store is {store.where}")
         if (options.dataset / FILE_NAME).is_file():
-            _adopt(store, options.author)
-    finally:
-        store.close()
+            count = adopt_landmarks(store, options.author)
+            print(f"Took in {count} studies of {FILE_NAME}, as annotated and signed off by {options.author}")
     return 0
 
 
-def _adopt(store: Store, author: str) -> None:
-    """Take in what was trained on already: pictures where they lie, landmarks as signed off."""
-    from SpineLandmarksLib.annotation.revision import study_key_of
-    from SpineLandmarksLib.formats.landmarks_json import FILE_NAME, read_landmarks_json
-    from SpineLandmarksLib.store.add import Adding, add_source
-    from SpineLandmarksLib.store.find import Source
-
-    rows = read_landmarks_json(store.folder)
-    for row in rows:
-        source = Source(row.image, study_key_of(row.image.stem), row.group, annotation=row)
-        (revision,) = add_source(store, source, [], Adding(author=author, in_place=True))
-        store.sign_off(revision.id, author)
-    print(f"Took in {len(rows)} studies of {FILE_NAME}, as annotated and signed off by {author}")
-
-
-def add(options: argparse.Namespace) -> int:
+def _add(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.predict import Localizer
     from SpineLandmarksLib.retraining.registry import current_bundle
     from SpineLandmarksLib.store.add import Adding, AlreadyThere, add_source
@@ -169,7 +153,7 @@ def add(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.store.find import find_sources
     from SpineLandmarksLib.store.folder import read_folder
 
-    with opened(options) as store:
+    with _opened(options) as store:
         sources = find_sources(options.inputs, read_folder(options.dataset).id, options.patient)
         annotations = [one for path in options.annotations for one in read_annotations(path)]
         matched, problems = match(annotations, sources)
@@ -183,22 +167,19 @@ def add(options: argparse.Namespace) -> int:
         for source in sources:
             try:
                 revisions = add_source(store, source, matched.get(source.key, []), how)
+                print(f"  {source.key}: {_told(revisions)}")
+                added += 1
             except AlreadyThere as error:
                 skipped += 1
                 print(f"  {error}")
-                continue
             except SpineLandmarksError as error:
                 problems.append(f"{source.key}: {error}")
-                continue
-            added += 1
-            print(f"  {source.key}: {_told(revisions)}")
-        for problem in problems:
-            print(f"spine-landmarks: {problem}", file=sys.stderr)
+        status = _complain(problems)
         print(
             f"{added} studies added, {skipped} were there, {len(problems)} problems. "
             f"Next: spine-landmarks dataset check {options.dataset}"
         )
-    return int(bool(problems))
+    return status
 
 
 def _told(revisions: list[Revision]) -> str:
@@ -211,10 +192,10 @@ def _told(revisions: list[Revision]) -> str:
     )
 
 
-def check(options: argparse.Namespace) -> int:
+def _check(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.store.checks import check_dataset
 
-    with opened(options, read_only=True) as store:
+    with _opened(options, read_only=True) as store:
         found = check_dataset(store)
         count = len(store.studies())
     for finding in found:
@@ -224,29 +205,29 @@ def check(options: argparse.Namespace) -> int:
     return int(errors > 0)
 
 
-def status(options: argparse.Namespace) -> int:
+def _status(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.store.checks import status_lines
 
-    with opened(options, read_only=True) as store:
+    with _opened(options, read_only=True) as store:
         print("\n".join(status_lines(store)))
     return 0
 
 
-def diff(options: argparse.Namespace) -> int:
+def _diff(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.store.agreement import compare_annotators, table_text, write_difference
 
-    with opened(options, read_only=True) as store:
+    with _opened(options, read_only=True) as store:
         compared = compare_annotators(store, *options.annotators)
     print(table_text(compared))
     print(f"Written: {', '.join(map(str, write_difference(compared, options.output)))}")
     return 0
 
 
-def split(options: argparse.Namespace) -> int:
+def _split(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.splits import HOLDOUT_FILE, holdout, lock
-    from SpineLandmarksLib.store.store import now
+    from SpineLandmarksLib.store.database import now
 
-    with opened(options, read_only=True) as store:
+    with _opened(options, read_only=True) as store:
         studies = store.studies()
         signed = {revision.study for revision in store.signed_off()}
     patients = [study.patient for study in studies]
@@ -261,53 +242,48 @@ def split(options: argparse.Namespace) -> int:
     return 0
 
 
-def sign_off(options: argparse.Namespace) -> int:
+def _sign_off(options: argparse.Namespace) -> int:
     """All that are named, or all that can be; those that cannot be are told."""
-    with opened(options) as store:
+    from SpineLandmarksLib.store.export import refresh_training_file
+
+    with _opened(options) as store:
         signed = {revision.study for revision in store.signed_off()}
         chosen = options.studies or [study.key for study in store.studies() if study.key not in signed]
         done, problems = 0, []
         for key in chosen:
             try:
                 head = store.head(store.study(key).key)
-                if head is None or (not options.studies and _is_open(head)):
+                if head is None or (not options.studies and head.undecided):
                     continue
                 store.sign_off(head.id, options.by)
                 done += 1
             except StoreError as error:
                 problems.append(str(error))
-        _refresh(store)
-    for problem in problems:
-        print(f"spine-landmarks: {problem}", file=sys.stderr)
+        refresh_training_file(store)
+    status = _complain(problems)
     print(f"{done} studies signed off by {options.by}")
-    return int(bool(problems))
+    return status
 
 
-def _is_open(revision: Revision) -> bool:
-    from SpineLandmarksLib.annotation.review_order import UNREVIEWED
-
-    return any(mark.status in UNREVIEWED for mark in revision.landmarks)
-
-
-def choose(options: argparse.Namespace) -> int:
-    with opened(options) as store:
+def _choose(options: argparse.Namespace) -> int:
+    with _opened(options) as store:
         dropped = store.choose(options.study, options.revision, options.by)
     print(f"{options.study} goes on from {options.revision}; set aside: {', '.join(dropped) or 'nothing'}")
     return 0
 
 
-def export(options: argparse.Namespace) -> int:
-    from SpineLandmarksLib.store import export as plain_files
-    from SpineLandmarksLib.store.export import write_training_file
+def _export(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.store.export import export, write_training_file
 
-    with opened(options) as store:
+    with _opened(options) as store:
         revisions = store.signed_off()
         if options.unsigned:
-            revisions = [ends[0] for ends in map(store.heads, _keys(store)) if len(ends) == 1 and not _is_open(ends[0])]
+            every = [store.heads(study.key) for study in store.studies()]
+            revisions = [ends[0] for ends in every if len(ends) == 1 and not ends[0].undecided]
         if options.output is None:
             print(f"Written: {write_training_file(store, revisions)}, {len(revisions)} studies")
         else:
-            count = plain_files.export(store, options.output, revisions)
+            count = export(store, options.output, revisions)
             print(
                 f"Written to {options.output}: {count} studies with all their revisions, landmarks.json with "
                 f"{len(revisions)} studies"
@@ -315,57 +291,39 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _keys(store: Store) -> list[str]:
-    return [study.key for study in store.studies()]
+def _import(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.store.export import refresh_training_file
+    from SpineLandmarksLib.store.import_files import import_files
 
-
-def import_(options: argparse.Namespace) -> int:
-    from SpineLandmarksLib.store.import_files import take_in
-
-    with opened(options) as store:
+    with _opened(options) as store:
         problems = []
         for path in options.paths:
             try:
-                for line in take_in(store, path, options.author):
+                for line in import_files(store, path, options.author):
                     print(line)
             except SpineLandmarksError as error:
                 problems.append(str(error))
-        _refresh(store)
-    for problem in problems:
-        print(f"spine-landmarks: {problem}", file=sys.stderr)
-    return int(bool(problems))
+        refresh_training_file(store)
+    return _complain(problems)
 
 
-def anonymize(options: argparse.Namespace) -> int:
-    from SpineLandmarksLib.imaging import anonymize as anonymizing
+def _anonymize(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.imaging.anonymize import anonymize, read_key
 
-    done = anonymizing.anonymize(options.inputs, options.output, anonymizing.read_key(options.key))
-    for text in done.left_out:
-        print(f"spine-landmarks: left out {text}", file=sys.stderr)
+    done = anonymize(options.inputs, options.output, read_key(options.key))
+    status = _complain([f"left out {text}" for text in done.left_out])
     for text in done.doubts:
         print(f"  warning: {text}")
     print(f"{len(done.written)} images written to {options.output}, {len(done.left_out)} files left out")
-    return int(bool(done.left_out))
+    return status
 
 
-def _refresh(store: Store) -> None:
-    """landmarks.json says what is signed off."""
-    from SpineLandmarksLib.formats.landmarks_json import FILE_NAME
-    from SpineLandmarksLib.store.export import write_training_file
-
-    revisions = store.signed_off()
-    if revisions or (store.folder / FILE_NAME).exists():
-        write_training_file(store, revisions)
-
-
-def queue(options: argparse.Namespace) -> int:
+def _queue(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.predict import Localizer
     from SpineLandmarksLib.retraining.queue import at_random, by_gain, waiting_studies
     from SpineLandmarksLib.retraining.registry import current_bundle
-    from SpineLandmarksLib.store.folder import open_dataset
 
-    store = open_dataset(options.dataset, options.store, read_only=True)
-    try:
+    with _opened(options, read_only=True) as store:
         waiting = waiting_studies(store, options.locked, options.annotator)
         if options.order == "random" or options.locked:  # a hold-out is no sample if its order follows a model
             places = at_random([study.key for study in waiting])
@@ -375,22 +333,4 @@ def queue(options: argparse.Namespace) -> int:
         for number, place in enumerate(places[: options.count], start=1):
             print(f"{number:3}  {place.key:24} {place.reason}")
         print(f"{len(waiting)} studies wait")
-    finally:
-        store.close()
     return 0
-
-
-COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "init": init,
-    "add": add,
-    "check": check,
-    "status": status,
-    "diff": diff,
-    "split": split,
-    "sign-off": sign_off,
-    "choose": choose,
-    "export": export,
-    "import": import_,
-    "anonymize": anonymize,
-    "queue": queue,
-}

@@ -1,7 +1,4 @@
-"""What `spine-landmarks retrain` and `spine-landmarks models` do.
-
-The arguments of `spine-landmarks retrain` and `spine-landmarks models`.
-"""
+"""`spine-landmarks retrain` and `spine-landmarks models`: their arguments, and what they do."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ def add_retrain(commands: Parsers[argparse.ArgumentParser]) -> None:
     )
     p.add_argument("dataset", type=Path, metavar="DATASET", help="data-set folder with a locked hold-out")
     p.add_argument("--store", metavar="postgresql://...", help="a database instead of a file in the folder")
-    p.add_argument("--by", default=who(), metavar="NAME", help="who asks for it (default: the user's name)")
+    p.add_argument("--by", default=_who(), metavar="NAME", help="who asks for it (default: the user's name)")
     p.add_argument("--steps", type=positive, metavar="N", help="instead of the recipe's")
     p.add_argument("--restart", action="store_true", help="drop what is unfinished and begin anew")
     p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -53,11 +50,11 @@ def add_models(commands: Parsers[argparse.ArgumentParser]) -> None:
             verb.add_argument("model", metavar="NAME", help="as `models list` shows it")
             verb.add_argument("--why", default="promoted by hand", metavar="TEXT")
         if name != "list":
-            verb.add_argument("--by", default=who(), metavar="NAME", help="who decides (default: the user's name)")
+            verb.add_argument("--by", default=_who(), metavar="NAME", help="who decides (default: the user's name)")
         verb.set_defaults(run=_models, verb=name)
 
 
-def who() -> str:
+def _who() -> str:
     """The user's name; "unknown" on a machine that has none."""
     try:
         return getpass.getuser()
@@ -66,16 +63,6 @@ def who() -> str:
 
 
 def _retrain(options: argparse.Namespace) -> int:
-
-    return retrain(options)
-
-
-def _models(options: argparse.Namespace) -> int:
-
-    return models(options)
-
-
-def retrain(options: argparse.Namespace) -> int:
     """0 = done, promoted or not; 130 = stopped, the same command goes on."""
     from SpineLandmarksLib.store.folder import open_dataset, read_folder
 
@@ -83,17 +70,14 @@ def retrain(options: argparse.Namespace) -> int:
     if options.status or options.stop or options.background:
         return _from_outside(options)
     from SpineLandmarksLib.backends import device_of
-    from SpineLandmarksLib.retraining.retrain import Round, Wish
+    from SpineLandmarksLib.retraining.retrain import RetrainOptions, RetrainRound
 
     if hasattr(os, "nice"):
         os.nice(10)  # annotators work on the same machine
-    store = open_dataset(options.dataset, options.store)
-    try:
-        wish = Wish(options.by, options.steps, restart=options.restart, device=device_of(options.device))
-        with stopping() as stop:
-            ended = Round(store, wish, stop.is_set).run()
-    finally:
-        store.close()
+    with open_dataset(options.dataset, options.store) as store:
+        asked = RetrainOptions(options.by, options.steps, restart=options.restart, device=device_of(options.device))
+        with _stopping() as stop:
+            ended = RetrainRound(store, asked, stop.is_set).run()
     print(ended.text)
     return 0 if ended.state == "done" else 130
 
@@ -116,7 +100,7 @@ def _from_outside(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def stopping() -> Iterator[Event]:
+def _stopping() -> Iterator[Event]:
     """Set by the first Ctrl-C or SIGTERM, so that a checkpoint is written; a second Ctrl-C ends at once."""
     asked = Event()
 
@@ -133,34 +117,34 @@ def stopping() -> Iterator[Event]:
             signal.signal(number, handler)
 
 
-def models(options: argparse.Namespace) -> int:
-    from SpineLandmarksLib.retraining import registry as m
+def _models(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.retraining.registry import promote, rollback
     from SpineLandmarksLib.store.folder import read_folder
 
     read_folder(options.dataset)
     if options.verb == "promote":
-        m.promote(options.dataset, options.model, options.by, options.why)
+        promote(options.dataset, options.model, options.by, options.why)
         print(f"{options.model} is in use")
     elif options.verb == "rollback":
-        print(f"{m.rollback(options.dataset, options.by)} is in use again")
+        print(f"{rollback(options.dataset, options.by)} is in use again")
     else:
-        print("\n".join(lines_of(options)))
+        print("\n".join(_model_lines(options.dataset)))
     return 0
 
 
-def lines_of(options: argparse.Namespace) -> list[str]:
+def _model_lines(dataset: Path) -> list[str]:
     """One line a model, the one in use with a star, and what was decided about it."""
     from SpineLandmarksLib.bundle import DEFAULT
-    from SpineLandmarksLib.retraining import registry as m
+    from SpineLandmarksLib.retraining.registry import changes_of, models_of, name_in_use
 
-    used = m.name_in_use(options.dataset)
-    retrained = m.models_of(options.dataset)
+    used = name_in_use(dataset)
+    retrained = models_of(dataset)
     others = sorted({DEFAULT, used} - {model.name for model in retrained})
     lines = [f"{'*' if name == used else ' '} {name:16} not retrained here" for name in others]
     for model in retrained:
         card = model.card
         learned = f"{card['finished']}  from {card['base']}, {len(card['revisions'])} studies"
         lines.append(f"{'*' if model.in_use else ' '} {model.name:16} {learned}; {card['verdict']['why']}")
-    for change in m.changes_of(options.dataset):
+    for change in changes_of(dataset):
         lines.append(f"  {change['time']}  {change['name']} put in use by {change['by']}: {change['why']}")
     return lines

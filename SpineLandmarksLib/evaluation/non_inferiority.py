@@ -22,7 +22,7 @@ from SpineLandmarksLib.evaluation.metrics import failures
 from SpineLandmarksLib.evaluation.predictions import Bools, Predictions
 
 #: Fewer patients than this tell nothing, whatever the interval.
-FEWEST_PATIENTS = 10
+MIN_PATIENTS = 10
 THRESHOLD_MM = 4.0
 REPLICATES = 10_000
 
@@ -38,7 +38,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PromotionDecision:
     """promoted: the new model may be used. why: one sentence for people. mre_mm: old and new, for information."""
 
     promoted: bool
@@ -53,9 +53,11 @@ class Verdict:
         return asdict(self)
 
 
-def judge(old: Predictions, new: Predictions, margin: float = 0.01, seed: int = 0) -> Verdict:
-    """The verdict on two models' predictions of the same slices. margin: what counts as no worse, 0.01 is 1 point of
-    100. Raises DatasetError where the slices differ or none is annotated.
+def non_inferiority_test(old: Predictions, new: Predictions, margin: float = 0.01, seed: int = 0) -> PromotionDecision:
+    """Whether the new model may be used, by both models' predictions of the same slices.
+
+    margin: what counts as no worse, 0.01 is 1 point of 100. Raises DatasetError where the slices differ or none is
+    annotated.
     """
     same = old.image_names == new.image_names and np.array_equal(old.valid, new.valid)
     if not same or not old.valid.any():
@@ -67,7 +69,7 @@ def judge(old: Predictions, new: Predictions, margin: float = 0.01, seed: int = 
     promoted, why = _decide(sdr4, shift, resampler.n_groups, margin)
     errors = [one.error_mm[one.counted] for one in (old, new)]
     mre = [float(error.mean()) if len(error) else None for error in errors]
-    return Verdict(promoted, why, sdr4, shift, (mre[0], mre[1]), resampler.n_groups, margin)
+    return PromotionDecision(promoted, why, sdr4, shift, (mre[0], mre[1]), resampler.n_groups, margin)
 
 
 def paired_difference(old: Bools, new: Bools, trials: Bools, resampler: GroupBootstrap) -> Difference:
@@ -88,9 +90,9 @@ def paired_difference(old: Bools, new: Bools, trials: Bools, resampler: GroupBoo
 
 
 def _decide(sdr4: Difference, shift: Difference, patients: int, margin: float) -> tuple[bool, str]:
-    if patients < FEWEST_PATIENTS:
+    if patients < MIN_PATIENTS:
         return False, (
-            f"the hold-out has {patients} patients; fewer than {FEWEST_PATIENTS} cannot tell. Sign off more "
+            f"the hold-out has {patients} patients; fewer than {MIN_PATIENTS} cannot tell. Sign off more "
             "studies of locked patients"
         )
     said = (

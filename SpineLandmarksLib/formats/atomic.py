@@ -1,8 +1,12 @@
-"""Files written whole: a temporary name in the same folder, fsync, rename. A kill or power cut leaves no half file."""
+"""Files written whole: a temporary name in the same folder, fsync, rename. A kill or power cut leaves no half file.
+
+And the check of files that were written: their SHA-256.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -10,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from SpineLandmarksLib.errors import OutputError
+from SpineLandmarksLib.errors import InputError, OutputError
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
@@ -47,6 +51,21 @@ def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8 with the newlines it has. Raises OutputError as `write_atomically`."""
     with write_atomically(path) as file:
         file.write(text.encode("utf-8"))
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Hexadecimal SHA-256 of a file, read in pieces. Raises InputError when it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"Expected a file that can be read at {os.fspath(path)}; got: {reason}. Is it still there?"
+        ) from error
+    return digest.hexdigest()
 
 
 def _mode_of(target: Path) -> int:

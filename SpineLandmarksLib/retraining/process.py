@@ -3,16 +3,14 @@
 What Slicer's module and the browser both do. The process goes on when the window is closed; another window finds it:
 
     retraining = Retraining(dataset_folder)         # makes nothing and starts nothing
-    retraining.progress() -> Progress               # call it once a second; .state, .text, .share, .model, .promoted
+    retraining.progress() -> RetrainStatus          # call it once a second; .state, .text, .share, .model, .promoted
     retraining.start("Ann")                         # when .state is not "running"; goes on with what is unfinished
     retraining.stop()                               # when it is "running"; within seconds .state is "stopped"
     retraining.label                                # what the one button says: "Retrain", "Go on retraining", "Stop"
 
-How far a retraining is, in files that every program may read while it runs. Needs neither torch nor a database.
+Neither torch nor a database is needed to look. How far it is lies in files that every program may read while it runs:
 
-The files:
-
-    DATASET/models/retraining.json    a `Progress`: how far it is, or how the last one ended
+    DATASET/models/retraining.json    a `RetrainStatus`: how far it is, or how the last one ended
     DATASET/models/retraining.lock    held by the process that trains; the system lets it go when that process dies
     DATASET/models/retraining.log     what the process said, when a user interface started it
     DATASET/models/unfinished/        the plan, the checkpoint, and `cancel` when somebody asked to stop
@@ -26,25 +24,27 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from SpineLandmarksLib.annotation.revision_files import DATASET_FILE
 from SpineLandmarksLib.errors import BackendError, DatasetError, FormatError, OutputError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
-from SpineLandmarksLib.worker.process import environment, own_group
+from SpineLandmarksLib.worker.process import Spawn, environment, own_group
 
 MODELS, UNFINISHED = "models", "unfinished"
 STATE, LOCK, LOG, CANCEL = "retraining.json", "retraining.lock", "retraining.log", "cancel"
 #: Seconds: who wants to train waits for somebody who only looks, and who looks does not wait.
 TO_TRAIN_S, TO_LOOK_S = 2.0, 0.02
+COMMAND = (sys.executable, "-m", "SpineLandmarksLib")
 
 
 @dataclass(frozen=True)
-class Progress:
+class RetrainStatus:
     """How far a retraining is. text: one sentence for people, with the next step where there is one.
 
     state: "none" (never begun), "running", "stopped" (cancelled or killed: starting again goes on from there), "done",
@@ -68,14 +68,14 @@ class Progress:
         return 0.95 * self.done / self.total if self.total else 0.0
 
 
-def read_progress(dataset: Path) -> Progress:
+def read_progress(dataset: Path) -> RetrainStatus:
     """How far the retraining of a data set is, whoever started it. Reads two small files; raises FormatError."""
     file = dataset / MODELS / STATE
     if not file.is_file():
-        return Progress("none", "No model was retrained on this data set yet")
+        return RetrainStatus("none", "No model was retrained on this data set yet")
     found = Fields.of(load_json(file), str(file))
     try:
-        progress = Progress(**{one.name: found.values[one.name] for one in fields(Progress)})
+        progress = RetrainStatus(**{one.name: found.values[one.name] for one in fields(RetrainStatus)})
     except KeyError as error:
         raise FormatError(f"{file}: expected a field {error}. Delete the file; no model depends on it") from error
     if progress.state == "running" and not is_running(dataset):
@@ -84,7 +84,7 @@ def read_progress(dataset: Path) -> Progress:
     return progress
 
 
-def write_progress(dataset: Path, progress: Progress) -> None:
+def write_progress(dataset: Path, progress: RetrainStatus) -> None:
     content = asdict(replace(progress, pid=os.getpid()))
     write_text_atomically(dataset / MODELS / STATE, json.dumps(content, ensure_ascii=False) + "\n")
 
@@ -140,15 +140,10 @@ def _locked(dataset: Path, wait_s: float) -> Iterator[None]:
         connection.close()
 
 
-Spawn = Callable[..., "subprocess.Popen[bytes]"]
-COMMAND = (sys.executable, "-m", "SpineLandmarksLib")
-#: What a folder that was made a data set holds; `review.folder.FILE`, without its database.
-DATASET_FILE = "dataset.json"
-
-
 class Retraining:
-    """The retraining of one data set. store: where its database is, when not where the folder says.
+    """The retraining of one data set, in a process of its own that outlives the window.
 
+    store: where the data set's database is, when not where the folder says.
     command: what runs `spine-landmarks` (in Slicer, its own Python with `-m SpineLandmarksLib`). spawn: as
     subprocess.Popen.
     """
@@ -203,18 +198,18 @@ class Retraining:
             except OSError as error:
                 raise BackendError(f"Could not start {command[0]}: {error.strerror}") from error
 
-    def progress(self) -> Progress:
+    def progress(self) -> RetrainStatus:
         """How far it is, whoever started it, and what went wrong."""
         try:
             found = read_progress(self.dataset)
         except (FormatError, OSError) as error:
-            return Progress("failed", str(error))
+            return RetrainStatus("failed", str(error))
         if self._process is None:
             return found
         alive, ours = self._process.poll() is None, found.pid == self._process.pid
         if alive:  # it imports and has written nothing yet, or has written its last word and is about to end
-            return replace(found, state="running") if ours else Progress("running", "Starting")
-        return found if ours or self._process.returncode == 0 else Progress("failed", self._last_words())
+            return replace(found, state="running") if ours else RetrainStatus("running", "Starting")
+        return found if ours or self._process.returncode == 0 else RetrainStatus("failed", self._last_words())
 
     def stop(self) -> None:
         """Have it save where it is and end, whoever started it."""

@@ -19,31 +19,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.annotated_slices import load_image
-from SpineLandmarksLib.annotation.review_order import UNREVIEWED
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.predict import Localizer, SliceReading
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.store.study_record import Study, pixel_of
+from SpineLandmarksLib.store.study_record import StudyRecord, pixel_of
 from SpineLandmarksLib.transforms import Image
 
 Array = NDArray[np.float64]
 
 RANDOM_SHARE = 0.2
-MOST_DISAGREEMENT_MM = 30.0
+MAX_DISAGREEMENT_MM = 30.0
 RADIUS_UNIT_MM = 10.0
 #: Rows and columns of the picture that novelty compares.
-LOOK = (24, 16)
+APPEARANCE_SHAPE = (24, 16)
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """One study that waits for correction. look: unit vector of its picture."""
+    """One study that waits for correction. appearance: unit vector of its picture."""
 
     key: str
     doubt: float
     disagreement: float
-    look: Array
+    appearance: Array
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,11 @@ def assess(key: str, image: Image, reading: SliceReading, localizer: Localizer) 
     doubt = float(np.where(absent, 0.5, 1 - confidence).sum() + np.nan_to_num(radius).mean() / RADIUS_UNIT_MM)
     heaviest = reading.candidates_mm[np.arange(len(absent)), reading.log_mass.argmax(axis=1)]
     apart = np.linalg.norm(heaviest - reading.places_mm, axis=-1)
-    apart = np.where(absent, MOST_DISAGREEMENT_MM, np.minimum(apart, MOST_DISAGREEMENT_MM))
-    return Waiting(key, doubt, float(apart.mean()), look_of(image, reading.xy))
+    apart = np.where(absent, MAX_DISAGREEMENT_MM, np.minimum(apart, MAX_DISAGREEMENT_MM))
+    return Waiting(key, doubt, float(apart.mean()), appearance_vector(image, reading.xy))
 
 
-def look_of(image: Image, points_xy: Array) -> Array:
+def appearance_vector(image: Image, points_xy: Array) -> Array:
     """(24 * 16,) unit vector: block means of the spine's surroundings, without mean and contrast.
 
     The window reaches from the highest to the lowest point found and half as far to both sides; the whole image where
@@ -80,12 +79,40 @@ def look_of(image: Image, points_xy: Array) -> Array:
         top, bottom = float(known[:, 1].min()), float(known[:, 1].max())
         middle, half = float(known[:, 0].mean()), (bottom - top) / 2
         left, right = middle - half, middle + half
-    rows = np.clip(np.linspace(top, bottom, LOOK[0] * 4).astype(int), 0, height - 1)
-    columns = np.clip(np.linspace(left, right, LOOK[1] * 4).astype(int), 0, width - 1)
-    sampled = image[np.ix_(rows, columns)].astype(np.float64).reshape(LOOK[0], 4, LOOK[1], 4).mean(axis=(1, 3))
+    n_rows, n_columns = APPEARANCE_SHAPE
+    rows = np.clip(np.linspace(top, bottom, n_rows * 4).astype(int), 0, height - 1)
+    columns = np.clip(np.linspace(left, right, n_columns * 4).astype(int), 0, width - 1)
+    sampled = image[np.ix_(rows, columns)].astype(np.float64).reshape(n_rows, 4, n_columns, 4).mean(axis=(1, 3))
     vector: Array = (sampled - sampled.mean()).ravel()
     length = float(np.linalg.norm(vector))
     return np.asarray(vector / length) if length > 0 else vector
+
+
+def waiting_studies(store: Store, locked: bool = False, annotator: str | None = None) -> list[StudyRecord]:
+    """Those that nobody has corrected, of the hold-out or of the rest, and that nobody but `annotator` was given."""
+    held_out = locked_patients(store.folder)
+    given = {key for key, name in store.assignments().items() if annotator is not None and name != annotator}
+    studies = [study for study in store.studies() if (study.patient in held_out) == locked and study.key not in given]
+    return [study for study in studies if all(head.is_prediction for head in store.heads(study.key))]
+
+
+def by_gain(store: Store, waiting: list[StudyRecord], localizer: Localizer, count: int) -> list[Place]:
+    """The first `count` of the studies that wait, by what the model says of each picture."""
+    found = []
+    for study in waiting:
+        image = load_image(store.folder / study.image)
+        (reading,) = localizer.read_slices(image[None], study.spacing_mm)
+        found.append(assess(study.key, image, reading, localizer))
+    names = {study.key for study in waiting}
+    ends = [(study, store.heads(study.key)[-1:]) for study in store.studies() if study.key not in names]
+    done = [(study, head) for study, last in ends for head in last if not head.undecided]
+    seen = [appearance_vector(load_image(store.folder / study.image), _points(study, head)) for study, head in done]
+    return order(found, seen, count=count)
+
+
+def _points(study: StudyRecord, head: Revision) -> Array:
+    known = [pixel_of(mark, study) for mark in head.landmarks if not mark.is_absent]
+    return np.array([xy for xy in known if xy is not None], dtype=np.float64).reshape(-1, 2)
 
 
 def order(
@@ -95,7 +122,7 @@ def order(
     random_share: float = RANDOM_SHARE,
     count: int | None = None,
 ) -> list[Place]:
-    """The first `count` studies (all when left out) in the order of review. seen: looks of what was corrected.
+    """The first `count` studies (all when left out) in the order of review. seen: appearances of what was corrected.
 
     The same input gives the same order, whatever order it comes in.
     """
@@ -104,8 +131,8 @@ def order(
     todo = sorted(waiting, key=lambda one: one.key)
     draw = np.random.default_rng(seed)
     doubt, disagreement = (_ranks([getattr(one, name) for one in todo]) for name in ("doubt", "disagreement"))
-    looks = np.array([one.look for one in todo]).reshape(len(todo), -1)
-    nearest = _distance_to_nearest(looks, seen)
+    appearances = np.array([one.appearance for one in todo]).reshape(len(todo), -1)
+    nearest = _distance_to_nearest(appearances, seen)
     left = np.ones(len(todo), dtype=np.bool_)
     places: list[Place] = []
     while left.any() and len(places) < (len(todo) if count is None else count):
@@ -117,7 +144,7 @@ def order(
         reason = "drawn at random" if at_random else max(parts, key=lambda name: parts[name])
         places.append(Place(todo[row].key, reason))
         left[row] = False
-        nearest = np.minimum(nearest, np.linalg.norm(looks - looks[row], axis=1))
+        nearest = np.minimum(nearest, np.linalg.norm(appearances - appearances[row], axis=1))
     return places
 
 
@@ -137,48 +164,8 @@ def _ranks(values: Sequence[float] | Array) -> Array:
     return np.asarray(((ends - (counts + 1) / 2)[inverse]) / (len(array) - 1))
 
 
-def _distance_to_nearest(looks: Array, seen: Sequence[Array]) -> Array:
+def _distance_to_nearest(appearances: Array, seen: Sequence[Array]) -> Array:
     """(N,); 2, the greatest distance of unit vectors, where nothing was seen."""
-    if not len(seen) or not len(looks):
-        return np.full(len(looks), 2.0)
-    return np.asarray(np.linalg.norm(looks[:, None] - np.array(seen)[None], axis=-1).min(axis=1))
-
-
-def waiting_studies(store: Store, locked: bool = False, annotator: str | None = None) -> list[Study]:
-    """Those that nobody has corrected, of the hold-out or of the rest, and that nobody but `annotator` was given."""
-    held_out = locked_patients(store.folder)
-    given = {key for key, name in store.assignments().items() if annotator is not None and name != annotator}
-    studies = [study for study in store.studies() if (study.patient in held_out) == locked and study.key not in given]
-    return [study for study in studies if _is_untouched(store, study)]
-
-
-def _is_untouched(store: Store, study: Study) -> bool:
-    return all(head.author == head.source_model for head in store.heads(study.key))
-
-
-def by_gain(store: Store, waiting: list[Study], localizer: Localizer, count: int) -> list[Place]:
-    """The queue of `review.queue`, from what the model says of each picture."""
-    found = []
-    for study in waiting:
-        image = load_image(store.folder / study.image)
-        (reading,) = localizer.read_slices(image[None], study.spacing_mm)
-        found.append(assess(study.key, image, reading, localizer))
-    names = {study.key for study in waiting}
-    done = [
-        (study, heads[-1])
-        for study in store.studies()
-        if study.key not in names
-        for heads in [store.heads(study.key)]
-        if heads and _is_decided(heads[-1])
-    ]
-    seen = [look_of(load_image(store.folder / study.image), _points(study, head)) for study, head in done]
-    return order(found, seen, count=count)
-
-
-def _is_decided(head: Revision) -> bool:
-    return not any(mark.status in UNREVIEWED for mark in head.landmarks)
-
-
-def _points(study: Study, head: Revision) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    known = [pixel_of(mark, study) for mark in head.landmarks if not mark.is_absent]
-    return np.array([xy for xy in known if xy is not None], dtype=np.float64).reshape(-1, 2)
+    if not len(seen) or not len(appearances):
+        return np.full(len(appearances), 2.0)
+    return np.asarray(np.linalg.norm(appearances[:, None] - np.array(seen)[None], axis=-1).min(axis=1))

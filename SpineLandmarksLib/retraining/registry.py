@@ -17,13 +17,14 @@ from SpineLandmarksLib.bundle import DEFAULT, METADATA, load_bundle
 from SpineLandmarksLib.errors import DatasetError, FormatError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import Fields, load_json, load_objects
-from SpineLandmarksLib.store.store import now
+from SpineLandmarksLib.retraining.process import MODELS
+from SpineLandmarksLib.store.database import now
 
-FOLDER, IN_USE, CARD = "models", "in-use.json", "retrain.json"
+IN_USE, CARD = "in-use.json", "retrain.json"
 
 
 @dataclass(frozen=True)
-class Model:
+class RetrainedModel:
     """name: of its folder. card: the content of retrain.json. in_use: the one that predicts for this data set."""
 
     name: str
@@ -31,11 +32,12 @@ class Model:
     in_use: bool
 
 
-def models_of(dataset: Path) -> list[Model]:
+def models_of(dataset: Path) -> list[RetrainedModel]:
     """Every retrained bundle that is whole, in the order of their names."""
     used = name_in_use(dataset)
-    found = sorted(file.parent.parent for file in (dataset / FOLDER).glob("*/configs/metadata.json"))
-    return [Model(folder.name, _card(folder), folder.name == used) for folder in found if (folder / CARD).is_file()]
+    folders = sorted(file.parent.parent for file in (dataset / MODELS).glob("*/configs/metadata.json"))
+    whole = [folder for folder in folders if (folder / CARD).is_file()]
+    return [RetrainedModel(folder.name, _card(folder), folder.name == used) for folder in whole]
 
 
 def name_in_use(dataset: Path) -> str:
@@ -47,7 +49,7 @@ def name_in_use(dataset: Path) -> str:
 def current_bundle(dataset: Path, name: str = "current") -> str | Path:
     """What `Localizer.open` takes: `current`, a retrained bundle by name, or any other bundle's name or folder."""
     name = name_in_use(dataset) if name == "current" else name
-    folder = dataset / FOLDER / name
+    folder = dataset / MODELS / name
     return folder if (folder / METADATA).is_file() else name
 
 
@@ -80,14 +82,14 @@ def next_name(dataset: Path) -> str:
     """Name: "retrained-001", or the number after the highest that was ever begun."""
     numbers = [
         int(folder.name.rpartition("-")[2])
-        for folder in (dataset / FOLDER).glob("retrained-*")
+        for folder in (dataset / MODELS).glob("retrained-*")
         if folder.name.rpartition("-")[2].isdecimal()
     ]
     return f"retrained-{max(numbers, default=0) + 1:03d}"
 
 
 def changes_of(dataset: Path) -> list[dict[str, Any]]:
-    file = dataset / FOLDER / IN_USE
+    file = dataset / MODELS / IN_USE
     if not file.is_file():
         return []
     changes = [fields.values for fields in load_objects(file) if fields.text("name")]
@@ -98,7 +100,7 @@ def changes_of(dataset: Path) -> list[dict[str, Any]]:
 
 def card_of(dataset: Path, name: str) -> dict[str, Any]:
     """What a retrained bundle says of itself. Raises FormatError for a damaged file."""
-    return _card(dataset / FOLDER / name)
+    return _card(dataset / MODELS / name)
 
 
 def _card(folder: Path) -> dict[str, Any]:
@@ -106,5 +108,5 @@ def _card(folder: Path) -> dict[str, Any]:
 
 
 def _write(dataset: Path, changes: list[dict[str, Any]]) -> None:
-    (dataset / FOLDER).mkdir(exist_ok=True)
-    write_text_atomically(dataset / FOLDER / IN_USE, json.dumps(changes, indent=1, ensure_ascii=False) + "\n")
+    (dataset / MODELS).mkdir(exist_ok=True)
+    write_text_atomically(dataset / MODELS / IN_USE, json.dumps(changes, indent=1, ensure_ascii=False) + "\n")

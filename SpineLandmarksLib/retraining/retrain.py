@@ -1,17 +1,13 @@
 """One round of learning from corrections: plan, fine-tune, build, judge, and use the new model only if it is no worse.
 
-    plan      the signed-off revisions of patients that are not locked, and the model in use (retrain_plan.py)
+    plan      the signed-off revisions of patients that are not locked, and the model in use
     fine-tune from the weights of the model in use (recipes/retrain.yaml)
-    judge     the new model and the one in use on the signed-off revisions of the locked patients (judge.py)
+    judge     the new model and the one in use on the signed-off revisions of the locked patients (non_inferiority.py)
     decide    put it in use, or keep it as a candidate with the reason; models/NAME/retrain.json tells all of it
 
 Chain prior and calibration stay those of the model it began from: a few studies cannot fit them anew, and calibrating
-on the locked patients would use up what judges the next model.
-
-What a round of retraining learns from, decided once and kept, so that a round that was killed goes on with the same.
-
-Only the signed-off revisions of studies whose picture is still the annotated one are used; those of locked patients
-judge, the others teach.
+on the locked patients would use up what judges the next model. What a round learns from is decided once and kept, so
+that a round that was killed goes on with the same; a study whose picture is no longer the annotated one is left out.
 """
 
 from __future__ import annotations
@@ -28,27 +24,34 @@ from pathlib import Path
 from SpineLandmarksLib.bundle import METADATA, Bundle, load_bundle, read_settings, seal
 from SpineLandmarksLib.errors import DatasetError, FormatError, OutputError, SpineLandmarksError
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
-from SpineLandmarksLib.evaluation.non_inferiority import FEWEST_PATIENTS, Verdict, judge
+from SpineLandmarksLib.evaluation.non_inferiority import MIN_PATIENTS, PromotionDecision, non_inferiority_test
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.predict import Localizer
-from SpineLandmarksLib.retraining.process import CANCEL, MODELS, UNFINISHED, Progress, the_only_one, write_progress
+from SpineLandmarksLib.retraining.process import CANCEL, MODELS, UNFINISHED, RetrainStatus, the_only_one, write_progress
 from SpineLandmarksLib.retraining.registry import CARD, card_of, current_bundle, name_in_use, next_name, promote
 from SpineLandmarksLib.splits import locked_patients
+from SpineLandmarksLib.store.database import now
 from SpineLandmarksLib.store.export import annotation_of
-from SpineLandmarksLib.store.store import Store, now
+from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import picture_problem
 from SpineLandmarksLib.training.build import build_bundle
 from SpineLandmarksLib.training.finetune import RECIPE, finetune, finetuning_recipe
 from SpineLandmarksLib.training.recipe import Recipe
 
-FILE = "plan.json"
+PLAN_FILE = "plan.json"
+
+
+class Stopped(SpineLandmarksError):
+    """Somebody asked a retraining to end; what is done so far is kept."""
 
 
 @dataclass(frozen=True)
-class Wish:
-    """steps: None for the recipe's. margin: what counts as no worse, see `judge`. restart: drop what is unfinished."""
+class RetrainOptions:
+    """by: who asks for it. steps: None for the recipe's. margin: what counts as no worse, see `non_inferiority`.
+    restart: drop what is unfinished.
+    """
 
     by: str
     steps: int | None = None
@@ -74,14 +77,14 @@ class Plan:
     left_out: tuple[str, ...] = ()
 
 
-def plan_of(store: Store, wish: Wish, folder: Path) -> Plan:
+def plan_of(store: Store, options: RetrainOptions, folder: Path) -> Plan:
     """The plan that lies in `folder`, or a new one, which is kept there.
 
-    Raises DatasetError: nothing to learn from or to judge on, or a wish that is not the plan's; FormatError: damage.
+    Raises DatasetError: nothing to learn from or to judge on, or options other than the plan's; FormatError: damage.
     """
-    file = folder / FILE
+    file = folder / PLAN_FILE
     if not file.is_file():
-        plan = _new_plan(store, wish)
+        plan = _new_plan(store, options)
         write_text_atomically(file, json.dumps(asdict(plan), indent=1, ensure_ascii=False) + "\n")
         return plan
     values = load_json(file)
@@ -89,18 +92,18 @@ def plan_of(store: Store, wish: Wish, folder: Path) -> Plan:
         plan = Plan(**{one.name: values[one.name] for one in fields(Plan)})
     except (KeyError, TypeError) as error:
         raise FormatError(f"Expected a whole plan in {file}. Begin anew with --restart") from error
-    if wish.steps not in (None, plan.steps):
+    if options.steps not in (None, plan.steps):
         raise DatasetError(
-            f"Expected the {plan.steps} steps of the unfinished {plan.model}; got {wish.steps}. "
+            f"Expected the {plan.steps} steps of the unfinished {plan.model}; got {options.steps}. "
             "Go on without --steps, or begin anew with --restart"
         )
     return plan
 
 
-def _new_plan(store: Store, wish: Wish) -> Plan:
+def _new_plan(store: Store, options: RetrainOptions) -> Plan:
     base = name_in_use(store.folder)
-    recipe = finetuning_recipe(load_bundle(current_bundle(store.folder, base)), wish.steps)
-    _, lost = judges(store)
+    recipe = finetuning_recipe(load_bundle(current_bundle(store.folder, base)), options.steps)
+    _, lost = holdout_revisions(store)
     learned, problems = _usable(store, locked=False)
     if not learned:
         raise DatasetError(
@@ -108,17 +111,17 @@ def _new_plan(store: Store, wish: Wish) -> Plan:
             f"Correct some, then: spine-landmarks dataset sign-off {store.folder}"
         )
     name = next_name(store.folder)
-    return Plan(name, base, wish.by, now(), recipe.steps, wish.margin, learned, (*problems, *lost))
+    return Plan(name, base, options.by, now(), recipe.steps, options.margin, learned, (*problems, *lost))
 
 
-def judges(store: Store) -> tuple[dict[str, str], list[str]]:
+def holdout_revisions(store: Store) -> tuple[dict[str, str], list[str]]:
     """Signed-off revisions of the locked patients by study, and which cannot be used, and why. DatasetError: none."""
     found, problems = _usable(store, locked=True)
     if not found:
         raise DatasetError(
             f"Expected signed-off studies of locked patients to judge the new model on; {store.folder} "
             f"has none. Lock some with: spine-landmarks dataset split {store.folder} --holdout "
-            f"{FEWEST_PATIENTS} (or more), and sign off their landmarks"
+            f"{MIN_PATIENTS} (or more), and sign off their landmarks"
         )
     return found, problems
 
@@ -144,34 +147,30 @@ def _usable(store: Store, locked: bool) -> tuple[dict[str, str], list[str]]:
     return found, problems
 
 
-class Stopped(SpineLandmarksError):
-    """Somebody asked a retraining to end; what is done so far is kept."""
+class RetrainRound:
+    """stop: asked now and then whether to end. Everything that happens is told in the state file of `process`."""
 
-
-class Round:
-    """stop: asked now and then whether to end. Everything that happens is told in `retrain_state`'s file."""
-
-    def __init__(self, store: Store, wish: Wish, stop: Callable[[], bool] = lambda: False) -> None:
-        self.store, self.wish, self._stop = store, wish, stop
+    def __init__(self, store: Store, options: RetrainOptions, stop: Callable[[], bool] = lambda: False) -> None:
+        self.store, self.options, self._stop = store, options, stop
         self.dataset, self.folder = store.folder, store.folder / MODELS / UNFINISHED
-        self.progress = Progress("running", "Starting")
+        self.progress = RetrainStatus("running", "Starting")
         self._told = self._began = 0.0
         self._first = 0
 
-    def run(self) -> Progress:
+    def run(self) -> RetrainStatus:
         """Begin a round or go on with the unfinished one, to its end. Returns how it ended: "done" or "stopped".
 
         Raises DatasetError where another one runs, nothing is signed off or no patient is locked, and what training
         raises; what was done stays, and another run goes on from there.
         """
         with the_only_one(self.dataset):
-            if self.wish.restart:
+            if self.options.restart:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / CANCEL).unlink(missing_ok=True)
             try:
                 self._tell(self.progress)
-                plan = plan_of(self.store, self.wish, self.folder)
+                plan = plan_of(self.store, self.options, self.folder)
                 if not (self.dataset / MODELS / plan.model / CARD).is_file():
                     self._make(plan)
                 return self._decide(plan)
@@ -191,19 +190,21 @@ class Round:
         recipe = finetuning_recipe(base, plan.steps)
         rows = rows_of(self.store, plan.revisions)
         self.progress = replace(self.progress, model=plan.model, total=plan.steps)
-        detector = finetune(base, rows, recipe, self.folder, device=self.wish.device, resume=True, progress=self._step)
+        detector = finetune(
+            base, rows, recipe, self.folder, device=self.options.device, resume=True, progress=self._step
+        )
         self._say(f"Building {plan.model}", plan.steps)
         draft = self.folder / plan.model
         shutil.rmtree(draft, ignore_errors=True)
         doubt = replace(base.calibration, fitted_on=f"{base.calibration.fitted_on}; taken over from {base.label}")
         build_bundle(draft, detector, recipe, base.landmarks, rows, doubt, prior=base.prior)
         seal(draft, read_settings(draft / METADATA) | {"fine_tuned_from": base.label})
-        held, _ = judges(self.store)
-        verdict = self._verdict(draft, held, plan)
-        write_text_atomically(draft / CARD, _card(plan, base, recipe, held, verdict, time.monotonic() - started))
+        held, _ = holdout_revisions(self.store)
+        decision = self._compare(draft, held, plan)
+        write_text_atomically(draft / CARD, _card(plan, base, recipe, held, decision, time.monotonic() - started))
         os.rename(draft, self.dataset / MODELS / plan.model)
 
-    def _verdict(self, draft: Path, held: Mapping[str, str], plan: Plan) -> Verdict:
+    def _compare(self, draft: Path, held: Mapping[str, str], plan: Plan) -> PromotionDecision:
         """The new model beside the one in use by now, both as they would predict."""
         rows, found = rows_of(self.store, held), []
         for which, bundle in (("old", current_bundle(self.dataset)), ("new", draft)):
@@ -213,17 +214,17 @@ class Round:
                 self._say(f"Judging the {which} model: study {done} of {total}", plan.steps)
 
             found.append(compare(localizer, rows, read_annotated(localizer, rows, tell)))
-        return judge(found[0], found[1], plan.margin)
+        return non_inferiority_test(found[0], found[1], plan.margin)
 
-    def _decide(self, plan: Plan) -> Progress:
-        verdict = card_of(self.dataset, plan.model)["verdict"]
-        promoted, why = bool(verdict["promoted"]), str(verdict["why"])
+    def _decide(self, plan: Plan) -> RetrainStatus:
+        judged = card_of(self.dataset, plan.model)["verdict"]
+        promoted, why = bool(judged["promoted"]), str(judged["why"])
         if promoted and name_in_use(self.dataset) != plan.model:
             promote(self.dataset, plan.model, plan.by, why)
         shutil.rmtree(self.folder, ignore_errors=True)
         said = f"{plan.model} is in use" if promoted else f"{plan.model} is kept as a candidate"
         words = "".join(f". Left out: {problem}" for problem in plan.left_out)
-        return self._tell(Progress("done", f"{said}: {why}{words}", plan.steps, plan.steps, plan.model, promoted))
+        return self._tell(RetrainStatus("done", f"{said}: {why}{words}", plan.steps, plan.steps, plan.model, promoted))
 
     def _step(self, done: int, total: int) -> None:
         if not self._began:
@@ -241,14 +242,16 @@ class Round:
             if self._stop() or (self.folder / CANCEL).exists():
                 raise Stopped(text)
 
-    def _tell(self, progress: Progress) -> Progress:
+    def _tell(self, progress: RetrainStatus) -> RetrainStatus:
         self.progress = progress
         write_progress(self.dataset, progress)
         return progress
 
 
-def _card(plan: Plan, base: Bundle, recipe: Recipe, held: Mapping[str, str], verdict: Verdict, seconds: float) -> str:
+def _card(
+    plan: Plan, base: Bundle, recipe: Recipe, held: Mapping[str, str], decision: PromotionDecision, seconds: float
+) -> str:
     """What a version knows of itself. seconds: since the round was begun or last gone on with."""
     card = asdict(plan) | {"base_label": base.label, "finished": now(), "recipe": RECIPE, "seed": recipe.seed}
-    card |= {"seconds": round(seconds, 1), "judged_on": dict(held), "verdict": verdict.as_json()}
+    card |= {"seconds": round(seconds, 1), "judged_on": dict(held), "verdict": decision.as_json()}
     return json.dumps(card, indent=1, ensure_ascii=False) + "\n"

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from SpineLandmarksLib.annotation.revision import ImageReference, Revision
+from SpineLandmarksLib.annotation.revision import ImageReference, Revision, study_key_of, utc_now
 from SpineLandmarksLib.annotation.revision_files import image_reference
 from SpineLandmarksLib.errors import InputError, StoreError
-from SpineLandmarksLib.formats.atomic import write_atomically
+from SpineLandmarksLib.formats.atomic import sha256_of, write_atomically
+from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
 from SpineLandmarksLib.geometry import Matrix, ijk_from_slice
 from SpineLandmarksLib.imaging.dicom_study import read_dicom_file
 from SpineLandmarksLib.imaging.picture import read_picture
@@ -21,9 +22,10 @@ from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.store.annotations import Annotated
+from SpineLandmarksLib.store.database import now
 from SpineLandmarksLib.store.find import Source
-from SpineLandmarksLib.store.store import Store, now, utc_now
-from SpineLandmarksLib.store.study_record import Study, complete, sha256_of, write_slice
+from SpineLandmarksLib.store.store import Store
+from SpineLandmarksLib.store.study_record import StudyRecord, complete, write_slice
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 Spacing = float | tuple[float, float]
@@ -81,6 +83,16 @@ def add_source(store: Store, source: Source, annotated: Sequence[Annotated], how
     return revisions
 
 
+def adopt_landmarks(store: Store, author: str) -> int:
+    """Take in the data set's own landmarks.json: pictures where they lie, landmarks as signed off. Returns studies."""
+    rows = read_landmarks_json(store.folder)
+    for row in rows:
+        source = Source(row.image, study_key_of(row.image.stem), row.group, annotation=row)
+        (revision,) = add_source(store, source, [], Adding(author=author, in_place=True))
+        store.sign_off(revision.id, author)
+    return len(rows)
+
+
 def _from_annotation(one: Annotated, path: Path, stack: SagittalStack) -> LandmarkSet:
     """Landmarks in upright pixels and, where the image has them, in millimetres."""
     if not one.in_file:
@@ -124,7 +136,7 @@ def _slice(found: Sequence[LandmarkSet], stack: SagittalStack, asked: int | None
     return index
 
 
-def _study(store: Store, source: Source, stack: SagittalStack, index: int, how: Adding) -> Study:
+def _study(store: Store, source: Source, stack: SagittalStack, index: int, how: Adding) -> StudyRecord:
     is_picture = source.path.suffix.lower() in _PICTURES
     if how.in_place:
         image = source.path.resolve().relative_to(store.folder.resolve()).as_posix()
@@ -137,7 +149,7 @@ def _study(store: Store, source: Source, stack: SagittalStack, index: int, how: 
     original = ImageReference("") if is_picture else _reference(source.path, store.folder)
     row = source.annotation
     matrix = None if stack.ras_from_ijk is None or not stack.has_patient_frame else stack.ras_from_ijk.tolist()
-    return Study(
+    return StudyRecord(
         key=source.key,
         patient=source.patient,
         image=image,

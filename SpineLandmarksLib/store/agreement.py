@@ -3,8 +3,6 @@
 For each axis of the slice the differences d = A - B have a mean (bias) and a standard deviation s; 95 % of the
 differences are expected within bias +- 1.96 s. Standard errors: s / sqrt(n) of the bias and about s sqrt(3 / n) of
 either limit (1999, section 2.2), which hold for independent points; points of one spine are not: they are too small.
-
-The difference between two annotators of a data set, as a table and a plot.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from SpineLandmarksLib.evaluation.plots import BLUE, VERMILION
 from SpineLandmarksLib.formats.atomic import write_atomically, write_text_atomically
 from SpineLandmarksLib.landmarks import LUMBAR11
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.store.study_record import Study, pixel_of, slice_of
+from SpineLandmarksLib.store.study_record import StudyRecord, pixel_of, slice_of
 
 Array = NDArray[np.float64]
 AXES = ("anterior-posterior", "head-foot")
@@ -67,6 +65,43 @@ class Comparison:
     def only_one(self) -> int:
         """Landmarks that one annotator sees and the other does not."""
         return int((np.isnan(self.a_mm) != np.isnan(self.b_mm)).all(-1).sum())
+
+
+def compare_annotators(store: Store, one: str, other: str, names: Sequence[str] = LUMBAR11) -> Comparison:
+    """The latest revision by each of two annotators, of every study that both annotated on the same slice.
+
+    Raises DatasetError when there is none.
+    """
+    pairs = []
+    for study in store.studies():
+        latest = {revision.author: revision for revision in store.history(study.key)}
+        if one in latest and other in latest:
+            a, b = latest[one], latest[other]
+            if slice_of(a.landmarks, study) == slice_of(b.landmarks, study):
+                pairs.append((study, a, b))
+    if not pairs:
+        authors = sorted({r.author for study in store.studies() for r in store.history(study.key)})
+        raise DatasetError(
+            f"Expected a study that both {one} and {other} annotated, on the same slice; found none. "
+            f"Those who annotated: {', '.join(authors) or 'nobody'}"
+        )
+    known = [study for study, _, _ in pairs if study.spacing_mm is not None]
+    pairs = pairs if not known else [pair for pair in pairs if pair[0].spacing_mm is not None]
+    unit = "pixels" if not known else "estimated mm" if any(s.spacing_is_estimated for s in known) else "mm"
+    return Comparison(
+        (one, other),
+        tuple(names),
+        tuple(study.key for study, _, _ in pairs),
+        np.stack([_places(study, a, names) for study, a, _ in pairs]),
+        np.stack([_places(study, b, names) for study, _, b in pairs]),
+        unit,
+    )
+
+
+def _places(study: StudyRecord, revision: Revision, names: Sequence[str]) -> Array:
+    marks = {mark.name: pixel_of(mark, study) for mark in revision.landmarks if not mark.is_absent}
+    pixels = np.array([marks.get(name) or (np.nan, np.nan) for name in names], dtype=np.float64)
+    return np.asarray(pixels * (study.spacing_mm or (1.0, 1.0)))
 
 
 def agreement(a: Array, b: Array) -> Agreement | None:
@@ -114,6 +149,10 @@ def table_text(compared: Comparison) -> str:
     return "\n".join(lines)
 
 
+def _shown(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else "-"
+
+
 def plot(compared: Comparison) -> bytes:
     """Difference against mean for each axis, with bias and limits, as SVG. The mean is that within each spine."""
     from matplotlib.figure import Figure
@@ -135,47 +174,6 @@ def plot(compared: Comparison) -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format="svg", metadata={"Date": None})
     return content.getvalue()
-
-
-def _shown(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else "-"
-
-
-def compare_annotators(store: Store, one: str, other: str, names: Sequence[str] = LUMBAR11) -> Comparison:
-    """The latest revision by each of two annotators, of every study that both annotated on the same slice.
-
-    Raises DatasetError when there is none.
-    """
-    pairs = []
-    for study in store.studies():
-        latest = {revision.author: revision for revision in store.history(study.key)}
-        if one in latest and other in latest:
-            a, b = latest[one], latest[other]
-            if slice_of(a.landmarks, study) == slice_of(b.landmarks, study):
-                pairs.append((study, a, b))
-    if not pairs:
-        authors = sorted({r.author for study in store.studies() for r in store.history(study.key)})
-        raise DatasetError(
-            f"Expected a study that both {one} and {other} annotated, on the same slice; found none. "
-            f"Those who annotated: {', '.join(authors) or 'nobody'}"
-        )
-    known = [study for study, _, _ in pairs if study.spacing_mm is not None]
-    pairs = pairs if not known else [pair for pair in pairs if pair[0].spacing_mm is not None]
-    unit = "pixels" if not known else "estimated mm" if any(s.spacing_is_estimated for s in known) else "mm"
-    return Comparison(
-        (one, other),
-        tuple(names),
-        tuple(study.key for study, _, _ in pairs),
-        np.stack([_places(study, a, names) for study, a, _ in pairs]),
-        np.stack([_places(study, b, names) for study, _, b in pairs]),
-        unit,
-    )
-
-
-def _places(study: Study, revision: Revision, names: Sequence[str]) -> Array:
-    marks = {mark.name: pixel_of(mark, study) for mark in revision.landmarks if not mark.is_absent}
-    pixels = np.array([marks.get(name) or (np.nan, np.nan) for name in names], dtype=np.float64)
-    return np.asarray(pixels * (study.spacing_mm or (1.0, 1.0)))
 
 
 def write_difference(compared: Comparison, output: Path) -> list[Path]:

@@ -1,12 +1,8 @@
-"""What is wrong with annotations: points beside the image, names swapped, levels too far apart, names of people.
+"""Whether a data set is sound, and where it stands: its records, files, landmarks, and names of people in headers.
 
 Two neighbouring landmarks (a body and the disc beside it) are half a level apart. In 294 annotated slices of two
 sources that step is 0.58 to 1.49 times the median step of its spine, and 10 to 30 mm; beyond 0.45 to 1.8 times, or 7 to
 35 mm where the spacing was measured, something is named or placed wrongly.
-
-Is everything in the store whole, and does it still fit the files of the data set?
-
-Where a data set stands, in lines for people.
 """
 
 from __future__ import annotations
@@ -23,9 +19,8 @@ from statistics import median
 import numpy as np
 from sqlalchemy import Connection, select, text
 
-from SpineLandmarksLib.annotation.review_order import UNREVIEWED
 from SpineLandmarksLib.annotation.revision import Revision
-from SpineLandmarksLib.annotation.revision_files import waiting
+from SpineLandmarksLib.annotation.revision_files import recovery_files
 from SpineLandmarksLib.errors import FormatError, SpineLandmarksError
 from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
 from SpineLandmarksLib.imaging.volume import reading
@@ -33,7 +28,7 @@ from SpineLandmarksLib.landmarks import PixelXY
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.store.study_record import Study, image_problems, is_inside, pixel_of
+from SpineLandmarksLib.store.study_record import StudyRecord, image_problems, is_inside, pixel_of
 
 STEP_RATIO = (0.45, 1.8)
 STEP_MM = (7.0, 35.0)
@@ -56,6 +51,14 @@ PERSONAL = (
 _NOBODY = ("", "ANONYMIZED", "ANONYMOUS", "ANON", "NONE", "UNKNOWN", "00010101")
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong (an error), or that somebody has to do or look at. text: one sentence, with the study."""
+
+    text: str
+    is_error: bool = True
+
+
 def check_dataset(store: Store) -> list[Finding]:
     """Everything that is wrong or left to do in a data set."""
     found = [*check_store(store), *check_files(store)]
@@ -67,7 +70,52 @@ def check_dataset(store: Store) -> list[Finding]:
     return found
 
 
-def check_landmarks(study: Study, revision: Revision) -> list[Finding]:
+def check_store(store: Store) -> list[Finding]:
+    """Everything that is wrong with the records; none in a sound store. Forks and files set aside are to be done."""
+    with store.snapshot() as connection:
+        found = [Finding(problem) for problem in (*_damage(connection), *_bad_revisions(connection))]
+    for study, heads in store.forks().items():
+        ends = ", ".join(f"{one.id} by {one.author}" for one in heads)
+        found.append(Finding(f"{study}: {len(heads)} versions stand side by side: {ends}. Choose one", False))
+    for file, revision in recovery_files(store.folder):
+        lies = f"{file} waits to be saved"
+        found.append(Finding(lies, False) if isinstance(revision, Revision) else Finding(str(revision)))
+    return found
+
+
+def check_files(store: Store) -> list[Finding]:
+    """Images and sources that are missing or have changed since they were annotated."""
+    return [Finding(problem) for study in store.studies() for problem in image_problems(study, store.folder)]
+
+
+def _damage(connection: Connection) -> list[str]:
+    """What SQLite finds in its own file; PostgreSQL checks its pages when it reads them."""
+    if connection.dialect.name != "sqlite":
+        return []
+    pages = [row[0] for row in connection.execute(text("PRAGMA integrity_check")) if row[0] != "ok"]
+    keys = [f"a record of {row[0]} belongs to nothing" for row in connection.execute(text("PRAGMA foreign_key_check"))]
+    return [f"The store is damaged: {problem}" for problem in (*pages, *keys)]
+
+
+def _bad_revisions(connection: Connection) -> list[str]:
+    rows = connection.execute(select(t.revisions).order_by(t.revisions.c.number)).all()
+    study_of = {row.id: row.study for row in rows}
+    problems = []
+    for row in rows:
+        try:
+            revision = Revision.from_json(json.loads(row.content), f"revision {row.id} of {row.study}")
+        except (FormatError, ValueError) as error:
+            problems.append(str(error))
+            continue
+        columns = (row.id, row.study, row.parent, row.author, row.time)
+        if columns != (revision.id, revision.study, revision.parent, revision.author, revision.time.isoformat()):
+            problems.append(f"revision {row.id} of {row.study}: its content says otherwise than its columns")
+        if row.parent is not None and study_of.get(row.parent) != row.study:
+            problems.append(f"{row.study}: revision {row.id} was made from {row.parent}, which is not in the store")
+    return problems
+
+
+def check_landmarks(study: StudyRecord, revision: Revision) -> list[Finding]:
     """What is odd in one revision. A landmark that nobody has seen is told, and no error."""
     here = f"{study.key} ({revision.author})"
     points = {mark.name: pixel_of(mark, study) for mark in revision.landmarks if not mark.is_absent}
@@ -75,21 +123,20 @@ def check_landmarks(study: Study, revision: Revision) -> list[Finding]:
     known = {name: xy for name, xy in points.items() if xy is not None}
     outside = [name for name, xy in known.items() if not is_inside(xy, study.size_wh)]
     absent = [mark.name for mark in revision.landmarks if mark.is_absent]
-    undecided = [mark.name for mark in revision.landmarks if mark.status in UNREVIEWED]
     found = [Finding(f"{here}: {text}") for text in _odd_chain(known, study)]
     if outside:
         size = " x ".join(map(str, study.size_wh))
         found.append(Finding(f"{here}: {', '.join(outside)} outside the image of {size}"))
     if unknown:
         found.append(Finding(f"{here}: {', '.join(unknown)} in millimetres, but the image has no known spacing"))
-    if absent and not undecided:
+    if absent and not revision.undecided:
         found.append(Finding(f"{here}: without a point: {', '.join(absent)}", False))
     if revision.comment and "became" in revision.comment:
         found.append(Finding(f"{here}: mended on reading: {revision.comment}", False))
     return found
 
 
-def _odd_chain(points: dict[str, PixelXY], study: Study) -> Iterator[str]:
+def _odd_chain(points: dict[str, PixelXY], study: StudyRecord) -> Iterator[str]:
     """Neighbours that stand in the wrong order, on one place, or at an implausible distance. points: head to foot."""
     mm = np.array(study.spacing_mm or (1.0, 1.0))
     for (upper, a), (lower, b) in pairwise(points.items()):
@@ -163,66 +210,13 @@ def _one_file_a_folder(source: Path) -> Iterator[Path]:
             yield from [Path(folder) / name for name in sorted(names) if not name.startswith(".")][:1]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong (an error), or that somebody has to do or look at. text: one sentence, with the study."""
-
-    text: str
-    is_error: bool = True
-
-
-def check_store(store: Store) -> list[Finding]:
-    """Everything that is wrong with the records; none in a sound store. Forks and files set aside are to be done."""
-    with store.snapshot() as connection:
-        found = [Finding(problem) for problem in (*_damage(connection), *_bad_revisions(connection))]
-    for study, heads in store.forks().items():
-        ends = ", ".join(f"{one.id} by {one.author}" for one in heads)
-        found.append(Finding(f"{study}: {len(heads)} versions stand side by side: {ends}. Choose one", False))
-    for file, revision in waiting(store.folder):
-        lies = f"{file} waits to be saved"
-        found.append(Finding(lies, False) if isinstance(revision, Revision) else Finding(str(revision)))
-    return found
-
-
-def check_files(store: Store) -> list[Finding]:
-    """Images and sources that are missing or have changed since they were annotated."""
-    return [Finding(problem) for study in store.studies() for problem in image_problems(study, store.folder)]
-
-
-def _damage(connection: Connection) -> list[str]:
-    """What SQLite finds in its own file; PostgreSQL checks its pages when it reads them."""
-    if connection.dialect.name != "sqlite":
-        return []
-    pages = [row[0] for row in connection.execute(text("PRAGMA integrity_check")) if row[0] != "ok"]
-    keys = [f"a record of {row[0]} belongs to nothing" for row in connection.execute(text("PRAGMA foreign_key_check"))]
-    return [f"The store is damaged: {problem}" for problem in (*pages, *keys)]
-
-
-def _bad_revisions(connection: Connection) -> list[str]:
-    rows = connection.execute(select(t.revisions).order_by(t.revisions.c.number)).all()
-    study_of = {row.id: row.study for row in rows}
-    problems = []
-    for row in rows:
-        try:
-            revision = Revision.from_json(json.loads(row.content), f"revision {row.id} of {row.study}")
-        except (FormatError, ValueError) as error:
-            problems.append(str(error))
-            continue
-        columns = (row.id, row.study, row.parent, row.author, row.time)
-        if columns != (revision.id, revision.study, revision.parent, revision.author, revision.time.isoformat()):
-            problems.append(f"revision {row.id} of {row.study}: its content says otherwise than its columns")
-        if row.parent is not None and study_of.get(row.parent) != row.study:
-            problems.append(f"{row.study}: revision {row.id} was made from {row.parent}, which is not in the store")
-    return problems
-
-
 def status_lines(store: Store) -> list[str]:
     """Counts of studies by how far they are, the hold-out, who has what, and the time it took."""
     studies = store.studies()
     ends = {study.key: store.heads(study.key) for study in studies}
     signed = {revision.study for revision in store.signed_off()}
     locked = locked_patients(store.folder)
-    by_people = {key for key, heads in ends.items() if any(not is_prediction(head) for head in heads)}
+    by_people = {key for key, heads in ends.items() if any(not head.is_prediction for head in heads)}
     predicted = {key for key, heads in ends.items() if heads} - by_people
     held_out = [study for study in studies if study.patient in locked]
     lines = [
@@ -237,29 +231,17 @@ def status_lines(store: Store) -> list[str]:
     forks = [key for key, heads in ends.items() if len(heads) > 1]
     if forks:
         lines.append(f"  forked       {len(forks)}, choose one version of each: {', '.join(forks[:5])}")
-    lines += [f"  waiting      {file}" for file, _ in waiting(store.folder)]
+    lines += [f"  waiting      {file}" for file, _ in recovery_files(store.folder)]
     assigned = Counter(store.assignments().values())
     lines += [f"{name} has {count} studies" for name, count in sorted(assigned.items())]
     return lines + _time_lines(store)
 
 
-def is_prediction(revision: Revision) -> bool:
-    """A model's work, not a person's."""
-    return revision.author == revision.source_model
-
-
-def seconds_by_study(store: Store) -> dict[str, float]:
-    """What people spent on each study that they saved, in all its revisions."""
-    spent: dict[str, float] = {}
-    for study in store.studies():
-        revisions = [one for one in store.history(study.key) if not is_prediction(one)]
-        if revisions:
-            spent[study.key] = sum(one.seconds_spent for one in revisions)
-    return spent
-
-
 def _time_lines(store: Store) -> list[str]:
-    spent = [seconds for seconds in seconds_by_study(store).values() if seconds > 0]
+    """What people spent on each study, in all its revisions."""
+    histories = (store.history(study.key) for study in store.studies())
+    times = (sum(one.seconds_spent for one in history if not one.is_prediction) for history in histories)
+    spent = [seconds for seconds in times if seconds > 0]
     if not spent:
         return []
     return [f"Correcting took {sum(spent) / 60:.0f} min for {len(spent)} studies, {median(spent):.0f} s in the median"]

@@ -1,13 +1,11 @@
-"""One way to reach a store: an SQLite file in write-ahead-log mode, or a PostgreSQL database, through SQLAlchemy.
+"""The tables of a store and the one way to reach them: SQLite in write-ahead-log mode, or PostgreSQL, by SQLAlchemy.
 
 A commit is on the disk when it returns (`synchronous=FULL`), so that what was acknowledged outlives a kill and a power
 cut. A writing transaction of SQLite takes its lock at its beginning (`BEGIN IMMEDIATE`): one that reads first and asks
 for the lock later can be refused without waiting (sqlite.org/isolation.html).
 
-The tables of the store, and how older stores become this one.
-
 Revisions are only ever added; no statement of the program changes or deletes one. Times are ISO 8601 text in UTC, which
-sorts as it reads in every database.
+sorts as it reads in every database. Older stores are brought up to date:
 
 Version 1: properties, studies, revisions, assignments, sign_offs.
 Version 2: `choices`, by which one end of a fork is chosen and the others are set aside.
@@ -44,7 +42,26 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from SpineLandmarksLib.annotation.revision import utc_now
 from SpineLandmarksLib.errors import StoreError
+
+#: Longest wait for another writer; a save takes milliseconds.
+WAIT_S = 60.0
+#: What the databases say, and what a person can do about it. The first that fits counts.
+ADVICE = (
+    ("disk is full", "the disk is full. Free some space and save again"),
+    ("No space left", "the disk of the database is full. Free some space and save again"),
+    ("readonly", "it can only be read. Ask for the right to write in this folder, or work on a copy of it"),
+    ("read-only", "it can only be read. Ask for the right to write in it, or work on a copy"),
+    ("locked", f"another program has been writing to it for {WAIT_S:.0f} s. Close that program and try again"),
+    ("malformed", "it is damaged. Keep the file, and import the latest export into a new data set"),
+    ("not a database", "it is no store, or damaged. Keep the file, and import the latest export into a new data set"),
+    ("unable to open", "it cannot be opened. See whether the folder is there and may be written to"),
+    ("disk I/O", "the disk refuses to read or write. See whether it is full, still there, and healthy"),
+    ("password", "the database refuses the user or password. Put the password into ~/.pgpass or PGPASSWORD"),
+    ("does not exist", "the database or its user does not exist. Ask who runs the database to make it"),
+)
+GONE = "the database cannot be reached. See whether it runs and whether the network is up, then go on"
 
 VERSION = 2
 TABLES = MetaData()
@@ -61,7 +78,7 @@ studies = Table(
     Column("key", String(100), primary_key=True),
     Column("patient", Text, nullable=False),
     Column("image_sha256", String(64), nullable=False, index=True),
-    Column("content", Text, nullable=False),  # JSON of `study.Study`
+    Column("content", Text, nullable=False),  # JSON of `study_record.StudyRecord`
 )
 revisions = Table(
     "revisions",
@@ -100,6 +117,11 @@ choices = Table(
 )
 
 
+def now() -> str:
+    """The time in UTC as the store keeps it."""
+    return utc_now().isoformat(timespec="seconds")
+
+
 def _add_choices(connection: Connection) -> None:
     choices.create(connection)
 
@@ -110,8 +132,8 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _add_choices}
 
 def read_version(connection: Connection) -> int | None:
     """The version of a store, None where there is none. The caller has checked that `properties` exists."""
-    text = connection.scalar(select(properties.c.value).where(properties.c.name == "version"))
-    return None if text is None else int(text)
+    value = connection.scalar(select(properties.c.value).where(properties.c.name == "version"))
+    return None if value is None else int(value)
 
 
 def create(connection: Connection, dataset: str) -> None:
@@ -131,25 +153,6 @@ def migrate(connection: Connection, version: int, where: str) -> None:
         MIGRATIONS[step](connection)
     if version < VERSION:
         connection.execute(update(properties).where(properties.c.name == "version").values(value=str(VERSION)))
-
-
-#: Longest wait for another writer; a save takes milliseconds.
-WAIT_S = 60.0
-#: What the databases say, and what a person can do about it. The first that fits counts.
-ADVICE = (
-    ("disk is full", "the disk is full. Free some space and save again"),
-    ("No space left", "the disk of the database is full. Free some space and save again"),
-    ("readonly", "it can only be read. Ask for the right to write in this folder, or work on a copy of it"),
-    ("read-only", "it can only be read. Ask for the right to write in it, or work on a copy"),
-    ("locked", f"another program has been writing to it for {WAIT_S:.0f} s. Close that program and try again"),
-    ("malformed", "it is damaged. Keep the file, and import the latest export into a new data set"),
-    ("not a database", "it is no store, or damaged. Keep the file, and import the latest export into a new data set"),
-    ("unable to open", "it cannot be opened. See whether the folder is there and may be written to"),
-    ("disk I/O", "the disk refuses to read or write. See whether it is full, still there, and healthy"),
-    ("password", "the database refuses the user or password. Put the password into ~/.pgpass or PGPASSWORD"),
-    ("does not exist", "the database or its user does not exist. Ask who runs the database to make it"),
-)
-GONE = "the database cannot be reached. See whether it runs and whether the network is up, then go on"
 
 
 def open_sqlite(file: Path, read_only: bool = False) -> Engine:

@@ -20,17 +20,17 @@ from sqlalchemy import insert, select
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.errors import FormatError, StoreError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
-from SpineLandmarksLib.formats.landmarks_json import Annotation, write_landmarks_json
+from SpineLandmarksLib.formats.landmarks_json import FILE_NAME, Annotation, write_landmarks_json
 from SpineLandmarksLib.formats.slicer_markups import write_markups
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.store import Store, add_revision
-from SpineLandmarksLib.store.study_record import Study, is_inside, picture_of, pixel_of, slice_of
+from SpineLandmarksLib.store.study_record import StudyRecord, is_inside, picture_of, pixel_of, slice_of
 
 RECORDS, MARKUPS = "records", "markups"
 
 
-def annotation_of(study: Study, revision: Revision, folder: Path) -> Annotation:
+def annotation_of(study: StudyRecord, revision: Revision, folder: Path) -> Annotation:
     """What a revision says of the slice that it speaks of, for training. Points beside the image are left out."""
     pixels = {mark.name: pixel_of(mark, study) for mark in revision.landmarks if not mark.is_absent}
     inside = {name: xy for name, xy in pixels.items() if xy is not None and is_inside(xy, study.size_wh)}
@@ -43,6 +43,13 @@ def write_training_file(store: Store, revisions: Sequence[Revision]) -> Path:
     studies = {study.key: study for study in store.studies()}
     rows = [annotation_of(studies[revision.study], revision, store.folder) for revision in revisions]
     return write_landmarks_json(rows, store.folder)
+
+
+def refresh_training_file(store: Store) -> None:
+    """Have `landmarks.json` say what is signed off; none is made while nothing is."""
+    revisions = store.signed_off()
+    if revisions or (store.folder / FILE_NAME).exists():
+        write_training_file(store, revisions)
 
 
 def export(store: Store, output: Path, revisions: Sequence[Revision]) -> int:
@@ -66,7 +73,7 @@ def export(store: Store, output: Path, revisions: Sequence[Revision]) -> int:
     return len(studies)
 
 
-def record_of(store: Store, study: Study) -> dict[str, Any]:
+def record_of(store: Store, study: StudyRecord) -> dict[str, Any]:
     """Everything the store knows of one study."""
     history = store.history(study.key)
     ids = [revision.id for revision in history]
@@ -87,7 +94,7 @@ def import_record(store: Store, file: Path) -> tuple[str, int]:
     Taking it in again adds nothing. Raises FormatError, and StoreError where the image is another study's here.
     """
     fields = Fields.of(load_json(file), str(file))
-    study = Study.from_json(fields.values.get("study"), str(file))
+    study = StudyRecord.from_json(fields.values.get("study"), str(file))
     revisions = [Revision.from_json(item.values, item.where) for item in fields.objects("revisions")]
     known = {one.image_sha256: one.key for one in store.studies()}
     if known.get(study.image_sha256, study.key) != study.key:
@@ -108,7 +115,7 @@ def import_record(store: Store, file: Path) -> tuple[str, int]:
     return study.key, added
 
 
-def _copy_image(study: Study, source: Path, folder: Path) -> None:
+def _copy_image(study: StudyRecord, source: Path, folder: Path) -> None:
     found, target = source / "images" / Path(study.image).name, folder / study.image
     if not found.is_file():
         raise FormatError(f"Expected the image of study {study.key} in {found}; there is none")

@@ -14,7 +14,7 @@ The folder holds:
       uploads/          what came in through the browser
       unsaved/          what the store could not take, to be read in
 
-Opening a store: made where there is none, brought up to date where it is older, refused where it is newer.
+A store is made where there is none, brought up to date where it is older, and refused where it is newer.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, select
 
 from SpineLandmarksLib.annotation.revision import Revision
-from SpineLandmarksLib.annotation.revision_files import REVISIONS, read_training_set, waiting
+from SpineLandmarksLib.annotation.revision_files import DATASET_FILE, REVISIONS, read_training_set, recovery_files
 from SpineLandmarksLib.errors import DatasetError, OutputError, SpineLandmarksError, StoreError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
 from SpineLandmarksLib.store import database as t
-from SpineLandmarksLib.store.database import lock_all, open_postgresql, open_sqlite, without_password
-from SpineLandmarksLib.store.store import Store, add_revision, now
+from SpineLandmarksLib.store.database import lock_all, now, open_postgresql, open_sqlite, without_password
+from SpineLandmarksLib.store.store import Store, add_revision
 
-DATASET_FILE = "dataset.json"
+STORE_FILE = "store.sqlite"
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,6 @@ def open_dataset(folder: Path, url: str | None = None, read_only: bool = False) 
     return open_store(folder, url or known.store, known.id, read_only)
 
 
-STORE_FILE = "store.sqlite"
-
-
 def open_store(folder: Path, url: str | None = None, dataset: str = "", read_only: bool = False) -> Store:
     """Open the store of a data set, make it where there is none, and bring an older one up to date.
 
@@ -115,7 +112,7 @@ def read_in(store: Store) -> list[str]:
     stays. Returns what could not be saved, and why.
     """
     problems = []
-    for file, revision in waiting(store.folder):
+    for file, revision in recovery_files(store.folder):
         if not isinstance(revision, Revision):
             problems.append(str(revision))
             continue

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from SpineLandmarksLib.annotation.revision import Revision
+from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.revision_files import REVISIONS, read_training_set
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.strict_json import load_json
@@ -15,11 +15,11 @@ from SpineLandmarksLib.store.annotations import read_annotations
 from SpineLandmarksLib.store.export import RECORDS, import_record
 from SpineLandmarksLib.store.find import find_sources
 from SpineLandmarksLib.store.folder import read_folder
-from SpineLandmarksLib.store.store import Store, utc_now
+from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import complete
 
 
-def take_in(store: Store, path: Path, author: str) -> Iterator[str]:
+def import_files(store: Store, path: Path, author: str) -> Iterator[str]:
     """Take in one path and tell each thing done in a line. Raises FormatError and StoreError.
 
     A folder of `dataset export`, one of its records, the revisions that 3D Slicer saved (also of studies that are not

@@ -2,8 +2,6 @@
 
 Saving never waits for people and never overwrites: a revision made from one that is no longer the latest is kept beside
 it, a fork, which is listed until somebody chooses one of its ends. A prediction never competes with a person's work.
-
-The history of one study inside a transaction: adding a revision, and finding where the history ends.
 """
 
 from __future__ import annotations
@@ -12,19 +10,18 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, delete, insert, select, update
 
-from SpineLandmarksLib.annotation.review_order import UNREVIEWED
-from SpineLandmarksLib.annotation.revision import Revision
-from SpineLandmarksLib.annotation.revision_files import set_aside
+from SpineLandmarksLib.annotation.revision import Revision, utc_now
+from SpineLandmarksLib.annotation.revision_files import spool
 from SpineLandmarksLib.errors import StoreError
 from SpineLandmarksLib.store import database as t
-from SpineLandmarksLib.store.database import explained, lock_all
-from SpineLandmarksLib.store.study_record import Study
+from SpineLandmarksLib.store.database import explained, lock_all, now
+from SpineLandmarksLib.store.study_record import StudyRecord
 
 
 @dataclass(frozen=True)
@@ -34,11 +31,32 @@ class SignOff:
     time: str
 
 
+@dataclass(frozen=True)
+class Saved:
+    """id: of the revision. repeated: it was there already. fork: other ends that it now stands beside, by id.
+    notes: what a person should be told.
+    """
+
+    id: str
+    repeated: bool = False
+    fork: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class Store:
-    """An open store. Every method is one transaction, and raises StoreError in plain words when it cannot be done."""
+    """An open store, closed at the end of a `with` block.
+
+    Every method is one transaction, and raises StoreError in plain words when it cannot be done.
+    """
 
     def __init__(self, engine: Engine, folder: Path, where: str) -> None:
         self.engine, self.folder, self.where = engine, folder, where
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self.engine.dispose()
@@ -55,35 +73,32 @@ class Store:
         with explained(self.where), self.engine.execution_options(reads=True).begin() as connection:
             yield connection
 
-    # studies
+    # Studies
 
-    def add_study(self, study: Study) -> None:
+    def add_study(self, study: StudyRecord) -> None:
         """Raises StoreError for a name or an image that is there already."""
+        c = t.studies.c
         with self.transaction() as connection:
-            same_image = select(t.studies.c.key).where(t.studies.c.image_sha256 == study.image_sha256)
-            taken = connection.scalar(select(t.studies.c.key).where(t.studies.c.key == study.key))
-            same = connection.scalar(same_image)
+            taken = connection.scalar(select(c.key).where(c.key == study.key))
+            same = connection.scalar(select(c.key).where(c.image_sha256 == study.image_sha256))
             if same is not None:
                 raise StoreError(f"Expected a new image; {study.key} shows the same one as study {same}")
             if taken is not None:
                 raise StoreError(f"Expected a new study; there is another one called {study.key}. Rename one of them")
             row = {"key": study.key, "patient": study.patient, "image_sha256": study.image_sha256}
-            connection.execute(insert(t.studies).values(**row, content=as_text(study.as_json())))
+            connection.execute(insert(t.studies).values(**row, content=_as_text(study.as_json())))
 
-    def studies(self) -> list[Study]:
+    def studies(self) -> list[StudyRecord]:
         """All, by name."""
         with self.snapshot() as connection:
             rows = connection.execute(select(t.studies.c.key, t.studies.c.content).order_by(t.studies.c.key)).all()
-        return [Study.from_json(json.loads(content), f"study {key}") for key, content in rows]
+        return [_study(key, content) for key, content in rows]
 
-    def study(self, key: str) -> Study:
+    def study(self, key: str) -> StudyRecord:
         with self.snapshot() as connection:
-            content = connection.scalar(select(t.studies.c.content).where(t.studies.c.key == key))
-        if content is None:
-            raise no_study(key, self.where)
-        return Study.from_json(json.loads(content), f"study {key}")
+            return _find_study(connection, select(t.studies.c.content), key, self.where)
 
-    # revisions
+    # Revisions
 
     def save(self, revision: Revision) -> Saved:
         """Add a revision; when this returns it is on the disk. Saving it twice adds nothing.
@@ -94,15 +109,11 @@ class Store:
             with self.transaction() as connection:
                 return add_revision(connection, revision, self.where)
         except StoreError as error:
-            file = set_aside(revision, self.folder)
-            kept = (
-                "It could not be written to any file either: keep this window open"
-                if file is None
-                else (
-                    f"Nothing is lost: the correction lies in {file}. Go on with: spine-landmarks dataset import "
-                    f"{self.folder} {file}"
-                )
-            )
+            file = spool(revision, self.folder)
+            kept = "It could not be written to any file either: keep this window open"
+            if file is not None:
+                command = f"spine-landmarks dataset import {self.folder} {file}"
+                kept = f"Nothing is lost: the correction lies in {file}. Go on with: {command}"
             raise StoreError(f"{error}. {kept}") from error
 
     def history(self, study: str) -> list[Revision]:
@@ -150,16 +161,15 @@ class Store:
                 connection.execute(insert(t.choices), rows)
         return dropped
 
-    # sign-offs
+    # Sign-offs
 
     def sign_off(self, revision: str, author: str) -> None:
         """Say that a revision is right. StoreError unless it is the one end, and each landmark was decided on."""
         found = self.revision(revision)
-        undecided = [mark.name for mark in found.landmarks if mark.status in UNREVIEWED]
-        if undecided:
+        if found.undecided:
             raise StoreError(
                 f"{found.study}: expected each landmark confirmed, corrected or marked as not visible; "
-                f"still as predicted: {', '.join(undecided)}"
+                f"still as predicted: {', '.join(found.undecided)}"
             )
         with self.transaction() as connection:
             lock_study(connection, found.study, self.where)
@@ -184,7 +194,7 @@ class Store:
         heads = [self.heads(study.key) for study in self.studies()]
         return [ends[0] for ends in heads if len(ends) == 1 and ends[0].id in signed]
 
-    # assignments
+    # Assignments
 
     def take(self, order: Sequence[str], annotator: str, idle: timedelta = timedelta(hours=12)) -> str | None:
         """Assign the first study of `order` that no other annotator has, and return it; None when there is none.
@@ -227,18 +237,6 @@ def _assign(connection: Connection, study: str, annotator: str) -> None:
     connection.execute(insert(t.assignments).values(study=study, annotator=annotator, time=now()))
 
 
-@dataclass(frozen=True)
-class Saved:
-    """id: of the revision. repeated: it was there already. fork: other ends that it now stands beside, by id.
-    notes: what a person should be told.
-    """
-
-    id: str
-    repeated: bool = False
-    fork: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
 def add_revision(connection: Connection, revision: Revision, where: str) -> Saved:
     """Add a revision unless it is there; keeps the author's assignment of the study alive."""
     study = lock_study(connection, revision.study, where)
@@ -252,7 +250,7 @@ def add_revision(connection: Connection, revision: Revision, where: str) -> Save
         "time": revision.time.isoformat(),
         "source_model": revision.source_model,
         "seconds_spent": revision.seconds_spent,
-        "content": as_text(revision.as_json()),
+        "content": _as_text(revision.as_json()),
     }
     connection.execute(insert(t.revisions).values(row))
     mine = (t.assignments.c.study == revision.study) & (t.assignments.c.annotator == revision.author)
@@ -262,7 +260,7 @@ def add_revision(connection: Connection, revision: Revision, where: str) -> Save
     return Saved(revision.id, fork=fork, notes=_notes(revision, study, fork))
 
 
-def _notes(revision: Revision, study: Study, fork: Sequence[str]) -> tuple[str, ...]:
+def _notes(revision: Revision, study: StudyRecord, fork: Sequence[str]) -> tuple[str, ...]:
     notes = []
     if fork:
         notes.append(
@@ -291,26 +289,21 @@ def heads_of(connection: Connection, study: str) -> list[str]:
     return by_people or [row.id for row in ends][-1:]
 
 
-def lock_study(connection: Connection, study: str, where: str) -> Study:
+def lock_study(connection: Connection, study: str, where: str) -> StudyRecord:
     """Let one writer at a time change a study. SQLite has locked the whole store already."""
-    content = connection.scalar(select(t.studies.c.content).where(t.studies.c.key == study).with_for_update())
+    return _find_study(connection, select(t.studies.c.content).with_for_update(), study, where)
+
+
+def _find_study(connection: Connection, contents: Select[Any], key: str, where: str) -> StudyRecord:
+    content = connection.scalar(contents.where(t.studies.c.key == key))
     if content is None:
-        raise no_study(study, where)
-    return Study.from_json(json.loads(content), f"study {study}")
+        raise StoreError(f"Expected a study of {where}; got {key!r}. Add it first: spine-landmarks dataset add")
+    return _study(key, content)
 
 
-def no_study(key: str, where: str) -> StoreError:
-    return StoreError(f"Expected a study of {where}; got {key!r}. Add it first: spine-landmarks dataset add")
+def _study(key: str, content: str) -> StudyRecord:
+    return StudyRecord.from_json(json.loads(content), f"study {key}")
 
 
-def as_text(content: object) -> str:
+def _as_text(content: object) -> str:
     return json.dumps(content, ensure_ascii=False, allow_nan=False)
-
-
-def now() -> str:
-    """The time in UTC as the store keeps it."""
-    return utc_now().isoformat(timespec="seconds")
-
-
-def utc_now() -> datetime:
-    return datetime.now(timezone.utc)

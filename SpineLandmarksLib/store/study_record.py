@@ -1,11 +1,7 @@
-"""One study of a data set: its slice as a picture, where it came from, and how pixels become millimetres.
-
-The slice of a study as a picture of the data set, and points moved onto it.
-"""
+"""One study of a data set: its slice as a picture, where it came from, and points in its pixels and millimetres."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.annotation.revision import ImageReference, require_study_key
-from SpineLandmarksLib.errors import FormatError, InputError, LandmarkError
-from SpineLandmarksLib.formats.atomic import write_atomically
+from SpineLandmarksLib.errors import FormatError, LandmarkError
+from SpineLandmarksLib.formats.atomic import sha256_of, write_atomically
 from SpineLandmarksLib.formats.strict_json import Fields
 from SpineLandmarksLib.geometry import Matrix, apply, ras_from_slice, spacing_mm
 from SpineLandmarksLib.imaging.picture import frame_of_picture
@@ -24,7 +20,7 @@ from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyRecord:
     """image: the slice, relative to the data-set folder; image_sha256: of that file when the study was added.
 
     patient: images of one patient never part between training and test. source: what was added, relative where it lies
@@ -68,34 +64,22 @@ class Study:
         return asdict(self)
 
     @staticmethod
-    def from_json(content: object, where: str = "study") -> Study:
+    def from_json(content: object, where: str = "study") -> StudyRecord:
         """Raises FormatError for a field that is missing or of the wrong kind; fields that are not known are left."""
         found = Fields.of(content, where)
-        known = {field.name: found.values[field.name] for field in fields(Study) if field.name in found.values}
+        known = {field.name: found.values[field.name] for field in fields(StudyRecord) if field.name in found.values}
         try:
             known["size_wh"] = tuple(int(side) for side in found.numbers("size_wh", 2))
             if found.has("spacing_mm"):
                 known["spacing_mm"] = found.numbers("spacing_mm", 2)
             if found.has("ras_from_ijk"):
                 known["ras_from_ijk"] = tuple(tuple(map(float, row)) for row in found.list("ras_from_ijk"))
-            return Study(**known)
+            return StudyRecord(**known)
         except (TypeError, ValueError, LandmarkError) as error:
             raise FormatError(f"{where}: {error}") from error
 
 
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file. Raises InputError when it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise InputError(f"Expected a file that can be read at {path}; got: {error.strerror}") from error
-    return digest.hexdigest()
-
-
-def image_problems(study: Study, folder: Path) -> list[str]:
+def image_problems(study: StudyRecord, folder: Path) -> list[str]:
     """What of the study's files is no longer as it was annotated, each with the next step; none when all is well."""
     problems = [picture_problem(study, folder)]
     if study.source:
@@ -103,12 +87,12 @@ def image_problems(study: Study, folder: Path) -> list[str]:
     return [problem for problem in problems if problem is not None]
 
 
-def picture_problem(study: Study, folder: Path) -> str | None:
+def picture_problem(study: StudyRecord, folder: Path) -> str | None:
     """The same of the picture alone, which is all that training reads of most studies."""
     return _problem(study, folder, "image", study.image, study.image_sha256)
 
 
-def _problem(study: Study, folder: Path, kind: str, name: str, sha256: str) -> str | None:
+def _problem(study: StudyRecord, folder: Path, kind: str, name: str, sha256: str) -> str | None:
     path = folder / name  # an absolute name stands for itself
     if not path.exists():
         return f"{study.key}: the {kind} {name} is not there. Put it back; its landmarks are kept"
@@ -134,12 +118,12 @@ def write_slice(pixels: NDArray[np.float32], path: Path) -> None:
         Image.fromarray(grey).save(file, format="PNG")
 
 
-def slice_of(landmarks: LandmarkSet, study: Study) -> int:
+def slice_of(landmarks: LandmarkSet, study: StudyRecord) -> int:
     """The slice of the source that the pixels of `landmarks` belong to; the study's own where it is not said."""
     return study.slice_index if landmarks.slice_index is None else landmarks.slice_index
 
 
-def picture_of(study: Study, index: int, folder: Path) -> Path:
+def picture_of(study: StudyRecord, index: int, folder: Path) -> Path:
     """The picture of a slice; cut from the source where it is not the study's own. Raises InputError."""
     if index == study.slice_index or not study.source:
         return folder / study.image
@@ -149,7 +133,7 @@ def picture_of(study: Study, index: int, folder: Path) -> Path:
     return path
 
 
-def pixel_of(landmark: Landmark, study: Study) -> PixelXY | None:
+def pixel_of(landmark: Landmark, study: StudyRecord) -> PixelXY | None:
     """Native pixels of a landmark on its slice, from its millimetres where it has no pixels; None when unknown."""
     if landmark.pixel_xy is not None or landmark.position_ras_mm is None or study.matrix is None:
         return landmark.pixel_xy

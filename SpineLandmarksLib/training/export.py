@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from SpineLandmarksLib.backends import WEIGHTS_OF_GRAPH
-from SpineLandmarksLib.bundle import GRAPH, WEIGHTS, sha256
+from SpineLandmarksLib.bundle import GRAPH, WEIGHTS
 from SpineLandmarksLib.errors import BundleError
-from SpineLandmarksLib.formats.atomic import write_atomically
+from SpineLandmarksLib.formats.atomic import sha256_of, write_atomically
 from SpineLandmarksLib.model import Detector
 
 #: Kernels with at least this many numbers are stored in half precision; norms and biases stay exact.
@@ -65,7 +65,7 @@ def write_graph(detector: Detector, folder: Path, height: int = 256, width: int 
     refer_to_weights(model, folder / WEIGHTS)
     forget_origin(model)
     model.ir_version = IR_VERSION
-    model.metadata_props.add(key=WEIGHTS_OF_GRAPH, value=sha256(folder / WEIGHTS))
+    model.metadata_props.add(key=WEIGHTS_OF_GRAPH, value=sha256_of(folder / WEIGHTS))
     with write_atomically(folder / GRAPH) as file:
         file.write(model.SerializeToString())
 

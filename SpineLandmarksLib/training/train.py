@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from SpineLandmarksLib import __version__
+from SpineLandmarksLib.annotated_slices import ProgressCallback
 from SpineLandmarksLib.errors import BundleError, RecipeError
 from SpineLandmarksLib.formats.atomic import write_atomically
 from SpineLandmarksLib.model import Detector
@@ -74,7 +75,7 @@ def train(
     resume: bool = False,
     start_from: dict[str, Tensor] | None = None,
     origin: dict[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Detector:
     """Train `recipe` on all of `cases` and return the detector on the CPU, in evaluation mode.
 
@@ -119,7 +120,7 @@ def run_steps(
     checkpoint: Path | None,
     device: str,
     world: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> None:
     """Step until `recipe.steps`; `checkpoint` is None on every process but the first."""
     from torch.utils.tensorboard import SummaryWriter

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from SpineLandmarksLib.annotation.review_order import UNREVIEWED
-from SpineLandmarksLib.annotation.revision import Revision
+from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.store.export import write_training_file
-from SpineLandmarksLib.store.store import Store, utc_now
+from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.web.localizing import End, Localizing
 from SpineLandmarksLib.web.opening import Opened, Reader
 from SpineLandmarksLib.web.saver import Saver

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from SpineLandmarksLib.retraining.process import Progress, Retraining
+from SpineLandmarksLib.retraining.process import Retraining, RetrainStatus
 from SpineLandmarksLib.web.localizing import Localizing
 
 #: Between two looks at the files that say how far it is.
@@ -25,7 +25,7 @@ class Learning:
     ) -> None:
         self._retraining, self._localizing, self._clock = retraining, localizing, clock
         self._next_look = 0.0
-        self.progress = Progress("none", "")
+        self.progress = RetrainStatus("none", "")
 
     def press(self, by: str, done_count: int, ask: Callable[[str, Callable[[], object]], None]) -> None:
         """What the button does. Raises what `Retraining` raises, when it is begun."""

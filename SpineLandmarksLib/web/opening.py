@@ -19,7 +19,7 @@ from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.store.study_record import Study, complete, image_problems
+from SpineLandmarksLib.store.study_record import StudyRecord, complete, image_problems
 
 #: Folder of the data set for the steps of each study that was corrected in the browser.
 SESSIONS = "sessions"
@@ -35,7 +35,7 @@ class Opened:
     keeps the steps which led there.
     """
 
-    study: Study
+    study: StudyRecord
     stack: SagittalStack
     frame: ImageFrame
     path: Path | None
@@ -95,7 +95,7 @@ def open_study(store: Store, key: str, annotator: str) -> Opened:
     )
 
 
-def _image(study: Study, folder: Path, is_doubtful: bool) -> tuple[SagittalStack, Path | None, tuple[str, ...]]:
+def _image(study: StudyRecord, folder: Path, is_doubtful: bool) -> tuple[SagittalStack, Path | None, tuple[str, ...]]:
     """The volume that was added, if it is still that; else the slice that the data set keeps."""
     picture = folder / study.image
     if not study.source:
@@ -111,7 +111,7 @@ def _image(study: Study, folder: Path, is_doubtful: bool) -> tuple[SagittalStack
     return _read_picture(study, picture), None, (note,)
 
 
-def _is_same(stack: SagittalStack, study: Study) -> bool:
+def _is_same(stack: SagittalStack, study: StudyRecord) -> bool:
     if stack.ras_from_ijk is None or study.matrix is None:
         return False
     return stack.voxels.shape[2:0:-1] == study.size_wh and bool(
@@ -119,7 +119,7 @@ def _is_same(stack: SagittalStack, study: Study) -> bool:
     )
 
 
-def _read_picture(study: Study, path: Path) -> SagittalStack:
+def _read_picture(study: StudyRecord, path: Path) -> SagittalStack:
     if not path.is_file():
         raise InputError(f"{study.key}: the image {study.image} is not there. Put it back; its landmarks are kept")
     stack = read_study(path, study.spacing_mm)
@@ -130,7 +130,7 @@ def _read_picture(study: Study, path: Path) -> SagittalStack:
     return replace(stack, ras_from_ijk=matrix, series_uid=study.series_uid)
 
 
-def _latest(store: Store, study: Study, annotator: str) -> tuple[Revision | None, tuple[str, ...]]:
+def _latest(store: Store, study: StudyRecord, annotator: str) -> tuple[Revision | None, tuple[str, ...]]:
     heads = store.heads(study.key)
     if len(heads) < 2:
         return (heads[0] if heads else None), ()

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from pydicom.dataset import Dataset
 
-from SpineLandmarksLib.annotation.revision import Revision
+from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.revision_files import save_to_training_set
 from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import DatasetError, InputError
@@ -31,7 +31,7 @@ from SpineLandmarksLib.store.agreement import agreement, compare_annotators, row
 from SpineLandmarksLib.store.checks import check_landmarks, names_in_headers
 from SpineLandmarksLib.store.find import find_sources
 from SpineLandmarksLib.store.folder import open_dataset
-from SpineLandmarksLib.store.store import Store, utc_now
+from SpineLandmarksLib.store.store import Store
 
 Run = Callable[..., str]
 

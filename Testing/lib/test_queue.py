@@ -15,7 +15,7 @@ from SpineLandmarksLib.cli.dataset import ORDERS
 from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.predict import Localizer
-from SpineLandmarksLib.retraining.queue import MOST_DISAGREEMENT_MM, Waiting, assess, at_random, look_of, order
+from SpineLandmarksLib.retraining.queue import MAX_DISAGREEMENT_MM, Waiting, appearance_vector, assess, at_random, order
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store.folder import open_dataset
 
@@ -69,14 +69,14 @@ def test_a_random_order_depends_on_names_and_seed_alone() -> None:
     assert sorted(first) == sorted(keys)
 
 
-def test_a_look_knows_neither_contrast_nor_brightness(a_phantom: Phantom, truth_xy: NDArray[np.float64]) -> None:
+def test_an_appearance_knows_neither_contrast_nor_brightness(a_phantom: Phantom, truth_xy: NDArray[np.float64]) -> None:
     image = a_phantom.voxels[3].astype(np.float32)
-    one, other = look_of(image, truth_xy), look_of(5 * image + 100, truth_xy)
+    one, other = appearance_vector(image, truth_xy), appearance_vector(5 * image + 100, truth_xy)
     np.testing.assert_allclose(one, other, atol=1e-5)
     assert np.linalg.norm(one) == pytest.approx(1)
-    assert np.linalg.norm(one - look_of(image[::-1], truth_xy)) > 0.3
-    assert not look_of(np.full_like(image, 7.0), truth_xy).any()
-    assert np.isfinite(look_of(image, np.full((11, 2), np.nan))).all()
+    assert np.linalg.norm(one - appearance_vector(image[::-1], truth_xy)) > 0.3
+    assert not appearance_vector(np.full_like(image, 7.0), truth_xy).any()
+    assert np.isfinite(appearance_vector(image, np.full((11, 2), np.nan))).all()
 
 
 def test_a_model_that_is_sure_and_of_one_mind_leaves_nothing_to_ask(
@@ -89,7 +89,7 @@ def test_a_model_that_is_sure_and_of_one_mind_leaves_nothing_to_ask(
     (reading,) = a_localizer.read_slices(a_phantom.voxels[3:4], (3.1, 3.1))
     lost = assess("lost", a_phantom.voxels[3], reading, a_localizer)
     assert lost.doubt > sure.doubt
-    assert 0 <= lost.disagreement <= MOST_DISAGREEMENT_MM
+    assert 0 <= lost.disagreement <= MAX_DISAGREEMENT_MM
 
 
 @pytest.fixture

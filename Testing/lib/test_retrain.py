@@ -16,17 +16,17 @@ import pytest
 from SpineLandmarksLib.bundle import Bundle, load_bundle
 from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import BackendError, BundleError, DatasetError, OutputError
-from SpineLandmarksLib.evaluation import non_inferiority as judge
+from SpineLandmarksLib.evaluation import non_inferiority
 from SpineLandmarksLib.retraining import retrain
 from SpineLandmarksLib.retraining.process import Retraining, is_running, read_progress, the_only_one
 from SpineLandmarksLib.retraining.registry import changes_of, current_bundle, models_of, name_in_use, promote, rollback
-from SpineLandmarksLib.retraining.retrain import Round, Wish
+from SpineLandmarksLib.retraining.retrain import RetrainOptions, RetrainRound
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import folder
 from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.store.store import Store
 
-WISH = Wish("Ann", steps=2)
+OPTIONS = RetrainOptions("Ann", steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +56,9 @@ def a_retrained(a_template: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """The data set after a round whose judges were enough, for they are two and two were asked for."""
     folder = shutil.copytree(a_template, tmp_path_factory.mktemp("retrained") / "data")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judge, "FEWEST_PATIENTS", 2)
+        patch.setattr(non_inferiority, "MIN_PATIENTS", 2)
         store = open_dataset(folder)
-        ended = Round(store, WISH).run()
+        ended = RetrainRound(store, OPTIONS).run()
         store.close()
     assert (ended.state, ended.promoted) == ("done", True)
     return folder
@@ -118,7 +118,7 @@ def test_nothing_but_the_model_and_how_it_ended_is_left(a_retrained: Path) -> No
 def test_too_few_judges_leave_a_candidate_with_the_reason(
     a_dataset: Path, a_store: Store, a_small_bundle: Bundle, no_training
 ) -> None:
-    ended = Round(a_store, WISH).run()
+    ended = RetrainRound(a_store, OPTIONS).run()
     assert (ended.state, ended.promoted) == ("done", False)
     assert "kept as a candidate: the hold-out has 2 patients; fewer than 10 cannot tell" in ended.text
     assert name_in_use(a_dataset) == str(a_small_bundle.folder)
@@ -130,16 +130,16 @@ def test_too_few_judges_leave_a_candidate_with_the_reason(
 
 def test_a_stopped_round_goes_on_with_the_same_plan(a_dataset: Path, a_store: Store, no_export, monkeypatch) -> None:
     monkeypatch.setattr(retrain, "time", _Hurry())
-    stopped = Round(a_store, Wish("Ann", steps=3), steps_until(2)).run()
+    stopped = RetrainRound(a_store, RetrainOptions("Ann", steps=3), steps_until(2)).run()
     assert (stopped.state, stopped.done, stopped.total) == ("stopped", 2, 3)
     assert read_progress(a_dataset).text == "Stopped at step 2 of 3. Start it again to go on from there"
     plan = json.loads((a_dataset / "models" / "unfinished" / "plan.json").read_text())
     with pytest.raises(DatasetError, match="Expected the 3 steps of the unfinished retrained-001; got 5"):
-        Round(a_store, Wish("Bo", steps=5)).run()
+        RetrainRound(a_store, RetrainOptions("Bo", steps=5)).run()
     assert read_progress(a_dataset).state == "failed"
     seen: list[str] = []
-    monkeypatch.setattr(Round, "_tell", _listening(Round._tell, seen))
-    assert Round(a_store, Wish("Bo")).run().state == "done"
+    monkeypatch.setattr(RetrainRound, "_tell", _listening(RetrainRound._tell, seen))
+    assert RetrainRound(a_store, RetrainOptions("Bo")).run().state == "done"
     assert [text.partition(",")[0] for text in seen if text.startswith("Training")] == [
         "Training retrained-001: step 3 of 3"
     ]
@@ -160,7 +160,7 @@ class _Hurry:
 
 
 def _listening(tell, seen: list[str]):
-    def listening(self: Round, progress):
+    def listening(self: RetrainRound, progress):
         seen.append(progress.text)
         return tell(self, progress)
 
@@ -169,8 +169,8 @@ def _listening(tell, seen: list[str]):
 
 def test_a_restart_drops_what_is_unfinished(a_dataset: Path, a_store: Store, monkeypatch) -> None:
     monkeypatch.setattr(retrain, "time", _Hurry())
-    Round(a_store, Wish("Ann", steps=3), steps_until(2)).run()
-    Round(a_store, Wish("Bo", steps=4, restart=True), steps_until(1)).run()
+    RetrainRound(a_store, RetrainOptions("Ann", steps=3), steps_until(2)).run()
+    RetrainRound(a_store, RetrainOptions("Bo", steps=4, restart=True), steps_until(1)).run()
     plan = json.loads((a_dataset / "models" / "unfinished" / "plan.json").read_text())
     assert (plan["by"], plan["steps"], plan["model"]) == ("Bo", 4, "retrained-001")
 
@@ -185,7 +185,7 @@ def test_a_round_that_died_after_the_model_was_whole_only_decides(a_retrained: P
     (folder / "models" / "unfinished").mkdir()
     (folder / "models" / "unfinished" / "plan.json").write_text(json.dumps(plan))
     store = open_dataset(folder)
-    assert Round(store, Wish("Ann")).run().promoted
+    assert RetrainRound(store, RetrainOptions("Ann")).run().promoted
     store.close()
     assert name_in_use(folder) == "retrained-001"
     assert not (folder / "models" / "unfinished").exists()
@@ -196,7 +196,7 @@ def test_a_picture_that_changed_is_left_out_and_told(a_dataset: Path, a_store: S
     changed, *_ = (study for study in a_store.studies() if study.patient not in held)
     with (a_dataset / changed.image).open("ab") as file:
         file.write(b"\n")
-    ended = Round(a_store, WISH).run()
+    ended = RetrainRound(a_store, OPTIONS).run()
     assert f"Left out: {changed.key}: the image {changed.image} has changed since it was annotated" in ended.text
     assert changed.key not in models_of(a_dataset)[0].card["revisions"]
 
@@ -204,7 +204,7 @@ def test_a_picture_that_changed_is_left_out_and_told(a_dataset: Path, a_store: S
 def test_without_locked_patients_there_is_no_judge_and_so_no_training(a_dataset: Path, a_store: Store) -> None:
     (a_dataset / "holdout.json").unlink()
     with pytest.raises(DatasetError, match=r"Expected signed-off studies of locked patients.*dataset split"):
-        Round(a_store, WISH).run()
+        RetrainRound(a_store, OPTIONS).run()
     assert read_progress(a_dataset).state == "failed"
     assert not models_of(a_dataset)
 
@@ -216,9 +216,9 @@ def test_a_full_disk_ends_it_in_plain_words_and_it_goes_on_later(a_dataset: Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrain, "finetune", full)
         with pytest.raises(OutputError, match="No space left"):
-            Round(a_store, WISH).run()
+            RetrainRound(a_store, OPTIONS).run()
     assert read_progress(a_dataset).text.startswith("Could not write checkpoint.pt: No space left")
-    assert Round(a_store, Wish("Ann")).run().state == "done"
+    assert RetrainRound(a_store, RetrainOptions("Ann")).run().state == "done"
 
 
 # Models
@@ -278,9 +278,9 @@ with the_only_one(dataset):
     cancel = dataset / MODELS / UNFINISHED / CANCEL
     cancel.unlink(missing_ok=True)
     for step in range(1, 2000):
-        write_progress(dataset, Progress("running", f"step {step}", step, 2000))
+        write_progress(dataset, RetrainStatus("running", f"step {step}", step, 2000))
         if cancel.exists():
-            write_progress(dataset, Progress("stopped", "Stopped", step, 2000))
+            write_progress(dataset, RetrainStatus("stopped", "Stopped", step, 2000))
             sys.exit(130)
         time.sleep(0.02)
 """

@@ -28,13 +28,14 @@ from sqlalchemy import event
 
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.errors import StoreError
+from SpineLandmarksLib.formats.atomic import sha256_of
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.store.checks import check_files, check_store
 from SpineLandmarksLib.store.database import VERSION
 from SpineLandmarksLib.store.export import export, import_record
 from SpineLandmarksLib.store.folder import STORE_FILE, open_store
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.store.study_record import Study, sha256_of
+from SpineLandmarksLib.store.study_record import StudyRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -157,16 +158,20 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
         store.close()
 
 
-def add_study(store: Store, key: str = "case-1", grey: int = 7) -> Study:
+def add_study(store: Store, key: str = "case-1", grey: int = 7) -> StudyRecord:
     image = store.folder / "images" / f"{key}.png"
     image.parent.mkdir(exist_ok=True)
     Image.fromarray(np.full((40, 60), grey, dtype=np.uint8)).save(image)
-    study = Study(key, f"patient-of-{key}", f"images/{key}.png", sha256_of(image), (60, 40), spacing_mm=(2.0, 3.0))
+    study = StudyRecord(
+        key, f"patient-of-{key}", f"images/{key}.png", sha256_of(image), (60, 40), spacing_mm=(2.0, 3.0)
+    )
     store.add_study(study)
     return study
 
 
-def revision(study: Study, author: str = "Ann", parent: str | None = None, seconds: float = 0.0, **fields) -> Revision:
+def revision(
+    study: StudyRecord, author: str = "Ann", parent: str | None = None, seconds: float = 0.0, **fields
+) -> Revision:
     """L3 at column 10, row 20; the rest not visible. With 2 x 3 mm pixels of a picture that is A -20, S -60."""
     points = [
         Landmark(name, "confirmed", (0.0, -20.0, -60.0), (10.0, 20.0))
@@ -191,14 +196,16 @@ def a_store(opener: Opener) -> Store:
 
 
 @pytest.fixture
-def a_study(a_store: Store) -> Study:
+def a_study(a_store: Store) -> StudyRecord:
     return add_study(a_store)
 
 
 # Revisions
 
 
-def test_what_was_saved_is_read_back_as_it_was_and_in_order(a_store: Store, a_study: Study, opener: Opener) -> None:
+def test_what_was_saved_is_read_back_as_it_was_and_in_order(
+    a_store: Store, a_study: StudyRecord, opener: Opener
+) -> None:
     first = revision(a_study, seconds=12.5)
     second = replace(revision(a_study, "Bo", first.id), comment="L3 moved")
     for one in (first, second):
@@ -208,14 +215,14 @@ def test_what_was_saved_is_read_back_as_it_was_and_in_order(a_store: Store, a_st
     assert opener().studies() == [a_study]
 
 
-def test_a_save_that_is_repeated_adds_nothing(a_store: Store, a_study: Study) -> None:
+def test_a_save_that_is_repeated_adds_nothing(a_store: Store, a_study: StudyRecord) -> None:
     one = revision(a_study)
     assert not a_store.save(one).repeated
     assert a_store.save(one).repeated
     assert len(a_store.history("case-1")) == 1
 
 
-def test_saving_on_a_stale_parent_keeps_both_and_says_so(a_store: Store, a_study: Study) -> None:
+def test_saving_on_a_stale_parent_keeps_both_and_says_so(a_store: Store, a_study: StudyRecord) -> None:
     first = revision(a_study)
     ann, bo = revision(a_study, "Ann", first.id, 1), revision(a_study, "Bo", first.id, 2)
     a_store.save(first)
@@ -228,7 +235,7 @@ def test_saving_on_a_stale_parent_keeps_both_and_says_so(a_store: Store, a_study
         a_store.head("case-1")
 
 
-def test_a_fork_is_merged_by_choosing_and_nothing_is_forgotten(a_store: Store, a_study: Study) -> None:
+def test_a_fork_is_merged_by_choosing_and_nothing_is_forgotten(a_store: Store, a_study: StudyRecord) -> None:
     ends = [revision(a_study, author) for author in ("Ann", "Bo")]
     for end in ends:
         a_store.save(end)
@@ -241,7 +248,7 @@ def test_a_fork_is_merged_by_choosing_and_nothing_is_forgotten(a_store: Store, a
     assert again.fork == (ends[1].id,)
 
 
-def test_a_prediction_stands_only_until_a_person_has_saved(a_store: Store, a_study: Study) -> None:
+def test_a_prediction_stands_only_until_a_person_has_saved(a_store: Store, a_study: StudyRecord) -> None:
     old, new = (revision(a_study, f"lumbar11@{v}", bundle=f"lumbar11@{v}") for v in (1, 2))
     a_store.save(old)
     a_store.save(new)
@@ -252,7 +259,7 @@ def test_a_prediction_stands_only_until_a_person_has_saved(a_store: Store, a_stu
     assert a_store.head("case-1") == mine
 
 
-def test_a_study_that_is_not_there_is_refused_and_the_work_kept(a_store: Store, a_study: Study) -> None:
+def test_a_study_that_is_not_there_is_refused_and_the_work_kept(a_store: Store, a_study: StudyRecord) -> None:
     stray = revision(replace(a_study, key="case-2"))
     with pytest.raises(StoreError, match=r"got 'case-2'.*dataset add.*Nothing is lost"):
         a_store.save(stray)
@@ -260,7 +267,7 @@ def test_a_study_that_is_not_there_is_refused_and_the_work_kept(a_store: Store, 
     assert [finding.text.endswith("waits to be saved") for finding in check_store(a_store)] == [True]
 
 
-def test_the_same_image_or_name_is_not_taken_twice(a_store: Store, a_study: Study) -> None:
+def test_the_same_image_or_name_is_not_taken_twice(a_store: Store, a_study: StudyRecord) -> None:
     with pytest.raises(StoreError, match="same one as study case-1"):
         a_store.add_study(replace(a_study, key="case-2"))
     with pytest.raises(StoreError, match="another one called case-1"):
@@ -270,7 +277,7 @@ def test_the_same_image_or_name_is_not_taken_twice(a_store: Store, a_study: Stud
 # Sign-offs and assignments
 
 
-def test_only_the_latest_state_with_every_landmark_decided_is_signed_off(a_store: Store, a_study: Study) -> None:
+def test_only_the_latest_state_with_every_landmark_decided_is_signed_off(a_store: Store, a_study: StudyRecord) -> None:
     first = revision(a_study)
     open_points = tuple(replace(mark, status="predicted") if mark.name == "L3" else mark for mark in first.landmarks)
     second = replace(first, parent=first.id, landmarks=replace(first.landmarks, landmarks=open_points))
@@ -311,7 +318,7 @@ def test_no_two_annotators_get_the_same_study(opener: Opener) -> None:
     assert len({(k, v) for k, v in holders.items()}) == len(holders) >= 3
 
 
-def test_a_study_whose_annotator_went_away_is_free_again(a_store: Store, a_study: Study) -> None:
+def test_a_study_whose_annotator_went_away_is_free_again(a_store: Store, a_study: StudyRecord) -> None:
     assert a_store.take(["case-1"], "Ann") == "case-1"
     assert a_store.take(["case-1"], "Ann") == "case-1"
     assert a_store.take(["case-1"], "Bo") is None
@@ -326,7 +333,7 @@ def test_a_study_whose_annotator_went_away_is_free_again(a_store: Store, a_study
 
 
 def test_an_export_holds_everything_and_is_read_back_into_an_empty_store(
-    a_store: Store, a_study: Study, tmp_path: Path
+    a_store: Store, a_study: StudyRecord, tmp_path: Path
 ) -> None:
     ends = [revision(a_study, author) for author in ("Ann", "Bo")]
     for end in ends:
@@ -351,7 +358,7 @@ def test_an_export_holds_everything_and_is_read_back_into_an_empty_store(
 
 
 def test_two_data_sets_with_the_same_study_under_two_names_are_not_mixed(
-    a_store: Store, a_study: Study, tmp_path: Path
+    a_store: Store, a_study: StudyRecord, tmp_path: Path
 ) -> None:
     export(a_store, tmp_path / "out", [])
     (tmp_path / "other").mkdir()
@@ -365,7 +372,7 @@ def test_two_data_sets_with_the_same_study_under_two_names_are_not_mixed(
 # Files that moved or changed
 
 
-def test_an_image_that_moved_or_changed_is_told_with_the_next_step(a_store: Store, a_study: Study) -> None:
+def test_an_image_that_moved_or_changed_is_told_with_the_next_step(a_store: Store, a_study: StudyRecord) -> None:
     assert check_files(a_store) == []
     image = a_store.folder / a_study.image
     image.write_bytes(image.read_bytes() + b"more")
@@ -376,7 +383,7 @@ def test_an_image_that_moved_or_changed_is_told_with_the_next_step(a_store: Stor
     assert "is not there. Put it back; its landmarks are kept" in missing.text
 
 
-def test_a_save_on_another_image_is_kept_and_the_person_told(a_store: Store, a_study: Study) -> None:
+def test_a_save_on_another_image_is_kept_and_the_person_told(a_store: Store, a_study: StudyRecord) -> None:
     other = replace(revision(a_study), image=replace(a_study.reference, sha256="0" * 64))
     saved = a_store.save(other)
     assert "has changed since it was added. The points are kept" in saved.notes[0]
@@ -404,7 +411,7 @@ INSERT INTO properties VALUES ('version', '1'), ('dataset', 'dataset-1');
 @pytest.fixture
 def a_store_of_version_1(tmp_path: Path) -> tuple[Path, list[Revision]]:
     """Written as version 1 wrote it: one study with two revisions, the second on a stale parent."""
-    study = Study("case-1", "p1", "images/case-1.png", "0" * 64, (60, 40))
+    study = StudyRecord("case-1", "p1", "images/case-1.png", "0" * 64, (60, 40))
     ends = [revision(study, author) for author in ("Ann", "Bo")]
     connection = sqlite3.connect(tmp_path / STORE_FILE)
     connection.executescript(V1)

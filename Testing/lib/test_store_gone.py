@@ -12,14 +12,14 @@ from SpineLandmarksLib.errors import StoreError
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
 from SpineLandmarksLib.store.folder import init_dataset, open_dataset
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.store.study_record import Study
+from SpineLandmarksLib.store.study_record import StudyRecord
 
 
 @pytest.fixture
 def a_store(tmp_path: Path) -> Store:
     """With one study and one revision of it."""
     store = init_dataset(tmp_path / "dataset")
-    store.add_study(Study("one", "p1", "images/one.png", "00", (10, 10)))
+    store.add_study(StudyRecord("one", "p1", "images/one.png", "00", (10, 10)))
     store.save(a_revision(1.0))
     return store
 

@@ -18,7 +18,7 @@ from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.phantom.files import write_nifti
 from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
-from SpineLandmarksLib.retraining.process import Progress
+from SpineLandmarksLib.retraining.process import RetrainStatus
 from SpineLandmarksLib.store.add import Adding, add_source
 from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.folder import init_dataset, open_dataset
@@ -464,8 +464,8 @@ class FakeRetraining:
     def __init__(self) -> None:
         self.state, self.begun, self.stopped = "none", list[str](), 0
 
-    def progress(self) -> Progress:
-        return Progress(self.state, f"It is {self.state}", 5, 10, promoted=True if self.state == "done" else None)
+    def progress(self) -> RetrainStatus:
+        return RetrainStatus(self.state, f"It is {self.state}", 5, 10, promoted=True if self.state == "done" else None)
 
     def start(self, by: str) -> None:
         self.begun.append(by)

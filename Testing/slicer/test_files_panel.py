@@ -254,13 +254,13 @@ def test_the_name_of_the_reader_is_remembered_and_every_correction_bears_it(a_ca
 TRAINS = """
 import sys, time
 from pathlib import Path
-from SpineLandmarksLib.retraining.process import CANCEL, MODELS, UNFINISHED, Progress, the_only_one, write_progress
+from SpineLandmarksLib.retraining.process import CANCEL, MODELS, UNFINISHED, RetrainStatus, the_only_one, write_progress
 dataset = Path(sys.argv[2])
 with the_only_one(dataset):
     while not (dataset / MODELS / UNFINISHED / CANCEL).exists():
-        write_progress(dataset, Progress("running", "step 5 of 10", 5, 10))
+        write_progress(dataset, RetrainStatus("running", "step 5 of 10", 5, 10))
         time.sleep(0.05)
-    write_progress(dataset, Progress("stopped", "Stopped at step 5 of 10", 5, 10))
+    write_progress(dataset, RetrainStatus("stopped", "Stopped at step 5 of 10", 5, 10))
 """
 
 

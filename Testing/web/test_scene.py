@@ -15,7 +15,7 @@ from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.phantom.phantom import Phantom
-from SpineLandmarksLib.store.study_record import Study
+from SpineLandmarksLib.store.study_record import StudyRecord
 from SpineLandmarksLib.web.opening import Opened
 
 SIZE = 400
@@ -76,7 +76,7 @@ def a_scene(loop: asyncio.AbstractEventLoop, refusals: list[str]) -> Any:
 
 @pytest.fixture
 def opened(a_phantom: Phantom) -> Opened:
-    study = Study("phantom", "p", "images/p.png", "00", (80, 96), slice_index=3)
+    study = StudyRecord("phantom", "p", "images/p.png", "00", (80, 96), slice_index=3)
     stack = SagittalStack(a_phantom.voxels, a_phantom.ras_from_ijk)
     frame = ImageFrame.of(stack)
     assert frame is not None

@@ -22,10 +22,11 @@ from typing import Any
 
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.formats.atomic import sha256_of
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.store.checks import check_files, check_store
 from SpineLandmarksLib.store.folder import open_store
-from SpineLandmarksLib.store.study_record import Study, sha256_of, write_slice
+from SpineLandmarksLib.store.study_record import StudyRecord, write_slice
 
 STUDY = "case-1"
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -60,7 +61,7 @@ def make(options: argparse.Namespace) -> None:
     image = options.folder / "images" / "case-1.png"
     write_slice(np.arange(2400, dtype=np.float32).reshape(40, 60), image)
     store = open_store(options.folder, options.store)
-    store.add_study(Study(STUDY, "patient", "images/case-1.png", sha256_of(image), (60, 40)))
+    store.add_study(StudyRecord(STUDY, "patient", "images/case-1.png", sha256_of(image), (60, 40)))
     store.close()
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from research.experiments.perturb import PERTURBATIONS, Perturbation
-from SpineLandmarksLib.annotated_slices import millimetres_of
+from SpineLandmarksLib.annotated_slices import ProgressCallback, millimetres_of
 from SpineLandmarksLib.evaluation.bootstrap import GroupBootstrap
 from SpineLandmarksLib.evaluation.levels import shifted
 from SpineLandmarksLib.evaluation.markdown import write_section
@@ -30,7 +30,6 @@ from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.splits import split_dataset
 from SpineLandmarksLib.training.unusable import View, view_of
 
-Progress = Callable[[int, int], None]
 #: One line of the table: a perturbation at one strength; None is the slices as they are.
 Condition = tuple[Perturbation, float] | None
 
@@ -70,7 +69,7 @@ def robustness_command(options: argparse.Namespace) -> int:
 
 
 def robustness(
-    localizer: Localizer, annotations: Sequence[Annotation], progress: Progress | None = None
+    localizer: Localizer, annotations: Sequence[Annotation], progress: ProgressCallback | None = None
 ) -> list[dict[str, Any]]:
     """One row a condition, the slices as they are first: its name, its strength and the figures of `DEFINITIONS`."""
     views = [view_of(annotation, localizer.bundle.landmarks) for annotation in annotations]

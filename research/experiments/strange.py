@@ -33,7 +33,6 @@ from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.splits import split_dataset
 from SpineLandmarksLib.training.unusable import View, flip, quarter_turns, view_of, without_foot
 
-Progress = Callable[[int, int], None]
 #: A point this near to the truth, in mm, is right.
 RIGHT_MM = 8.0
 #: Pictures of each made-up kind.

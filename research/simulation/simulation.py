@@ -19,7 +19,6 @@ What a simulation found, as a table in Markdown and a plot, both with the spread
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import shutil
@@ -39,15 +38,15 @@ from SpineLandmarksLib.bundle import WEIGHTS, Bundle
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
 from SpineLandmarksLib.evaluation.metrics import summarize
-from SpineLandmarksLib.evaluation.non_inferiority import judge
+from SpineLandmarksLib.evaluation.non_inferiority import non_inferiority_test
 from SpineLandmarksLib.evaluation.plots import BLUE, ORANGE
 from SpineLandmarksLib.evaluation.predictions import Floats, Predictions
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.atomic import sha256_of, write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.model import Detector
 from SpineLandmarksLib.predict import Localizer, SliceReading
-from SpineLandmarksLib.retraining.queue import assess, at_random, look_of, order
+from SpineLandmarksLib.retraining.queue import appearance_vector, assess, at_random, order
 from SpineLandmarksLib.splits import holdout
 from SpineLandmarksLib.training.finetune import RECIPE, finetune, finetuning_recipe
 
@@ -205,7 +204,7 @@ class Simulation:
         state = {name: value.contiguous() for name, value in detector.state_dict().items()}
         safetensors.torch.save_file(state, folder / CANDIDATE)
         figures = [reader.compare(self.judges) for reader in (old, self._reader(folder / CANDIDATE))]
-        verdict = judge(figures[0], figures[1], self.settings.margin)
+        verdict = non_inferiority_test(figures[0], figures[1], self.settings.margin)
         used, candidate = (_shares(figures[verdict.promoted]), _shares(figures[1]))
         shutil.copyfile(folder / CANDIDATE if verdict.promoted else weights, folder / USED)
         (folder / CANDIDATE).unlink()
@@ -243,7 +242,7 @@ class Simulation:
             for key, reading in zip(left, readings, strict=True)
         ]
         seen = [
-            look_of(load_image(row.image), points_of(row, self.bundle.landmarks))
+            appearance_vector(load_image(row.image), points_of(row, self.bundle.landmarks))
             for row in (self.pool[key] for key in done)
         ]
         places = order(waiting, seen, seed, count=count)
@@ -257,7 +256,7 @@ class Simulation:
 
     def _reader(self, weights: Path) -> Reader:
         """One for all rounds with the same weights, as after a round that promoted nothing."""
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        digest = sha256_of(weights)
         if digest not in self._readers:
             recipe = finetuning_recipe(self.bundle)
             detector = Detector(recipe.architecture, len(self.bundle.landmarks))
