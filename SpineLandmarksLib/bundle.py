@@ -100,7 +100,7 @@ def load_bundle(name_or_folder: str | Path = DEFAULT, files: Sequence[Path] = HA
             preparation=from_dict(Preparation, values["preparation"], "preparation"),
             architecture=values["architecture"],
             prior=ChainPrior.from_dict(values["chain_prior"]),
-            calibration=from_dict(Calibration, values["calibration"], "calibration"),
+            calibration=Calibration.from_dict(values["calibration"]),
             weights_sha256=expected[WEIGHTS.as_posix()],
         )
     except BundleError:
@@ -140,7 +140,7 @@ def write_settings(
         "preparation": to_dict(preparation),
         "architecture": architecture,
         "chain_prior": prior.to_dict(),
-        "calibration": to_dict(calibration),
+        "calibration": calibration.to_dict(),
     }
     write_json(folder / DETECTOR, values)
 

@@ -39,7 +39,7 @@ from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
 from SpineLandmarksLib.numbering import Numbering, number
 from SpineLandmarksLib.transforms import prepare_slice, shown, working_spacing
-from SpineLandmarksLib.uncertainty import ROOM_MM, SACRUM_MM, Calibration
+from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, SACRUM_MM, Calibration
 
 Array = NDArray[np.float64]
 #: Called with the share that is done and what is being done.
@@ -50,7 +50,7 @@ Progress = Callable[[float, str], None]
 class SliceReading:
     """What one slice says. xy: (L, 2) native pixels and places_mm: (L, 2) the same in mm, nan where out of view;
     variance_mm2: (L,) mean over the axes; candidates_mm: (L, K, 2) and log_mass: (L, K) all peaks; numbering: what the
-    same places could be called; room_mm: picture below the lowest landmark, 0 where that one is out of view.
+    same places could be called; caudal_margin_mm: picture below the lowest landmark, 0 where that one is out of view.
     """
 
     chain: Chain
@@ -60,13 +60,13 @@ class SliceReading:
     candidates_mm: Array
     log_mass: Array
     numbering: Numbering
-    room_mm: float
+    caudal_margin_mm: float
 
     @property
-    def signs(self) -> Array:
-        """(S,) what the doubt about the chain as a whole goes by, as `uncertainty.SIGNS` names it."""
-        numbering = self.numbering
-        return np.array([numbering.margin, self.chain.score, min(self.room_mm, ROOM_MM), numbering.foot])
+    def confidence_features(self) -> Array:
+        """(F,) what the doubt about the chain as a whole goes by, as `uncertainty.FEATURES` names it."""
+        margin_mm = min(self.caudal_margin_mm, CAUDAL_MARGIN_MM)
+        return np.array([self.numbering.margin, self.chain.score, margin_mm, self.numbering.caudal_evidence_nats])
 
 
 class Localizer:
@@ -113,7 +113,7 @@ class Localizer:
         lateral = lateral_positions(choice.index, tried, evidence, stack.slice_spacing_mm)
         found = [self._landmark(stack, reading, row, lateral[row]) for row in range(len(lateral))]
         landmarks = tuple(_as_given(mark, given_xy[row], given or {}) for row, mark in enumerate(found))
-        oddities = odd(reading, self.bundle.calibration)
+        unusual = image_warnings(reading, self.bundle.calibration)
         return LandmarkSet(
             landmarks=landmarks,
             input=stack.source,
@@ -122,8 +122,8 @@ class Localizer:
             spacing_mm=stack.pixel_spacing_mm,
             bundle=self.bundle.label,
             runtime_s=time.perf_counter() - started,
-            warnings=(*stack.warnings, *oddities, *_doubts(landmarks), *choice.warnings),
-            needs_review=bool(oddities) or any(mark.needs_review for mark in landmarks),
+            warnings=(*stack.warnings, *unusual, *_doubts(landmarks), *choice.warnings),
+            needs_review=bool(unusual) or any(mark.needs_review for mark in landmarks),
         )
 
     def read_slices(
@@ -180,7 +180,7 @@ class Localizer:
         taken = np.arange(len(xy_mm)), np.maximum(chain.choice, 0)
         absent = chain.choice < 0
         places = np.where(absent[:, None], np.nan, xy_mm[taken])
-        room = 0.0 if absent[-1] else float(extent[1, 1] - places[-1, 1]) / chain.scale
+        caudal_margin_mm = 0.0 if absent[-1] else float(extent[1, 1] - places[-1, 1]) / chain.scale
         return SliceReading(
             chain=chain,
             xy=places / mm,
@@ -189,7 +189,7 @@ class Localizer:
             candidates_mm=peaks_mm,
             log_mass=log_mass,
             numbering=number(places, peaks_mm, log_mass, self.bundle.prior, extent, chain.scale),
-            room_mm=max(room, 0.0),
+            caudal_margin_mm=max(caudal_margin_mm, 0.0),
         )
 
     def _given_xy(self, stack: SagittalStack, given: Mapping[str, Point | None]) -> Array:
@@ -201,7 +201,7 @@ class Localizer:
 
     def _landmark(self, stack: SagittalStack, reading: SliceReading, row: int, lateral: float) -> Landmark:
         name, calibration = self.bundle.landmarks[row], self.bundle.calibration
-        confidence = float(calibration.confidence(reading.chain.probability, reading.signs)[row])
+        confidence = float(calibration.confidence(reading.chain.probability, reading.confidence_features)[row])
         needs_review = confidence < calibration.review_below
         if reading.chain.choice[row] < 0:
             return Landmark(name, "out_of_view", confidence=confidence, needs_review=needs_review)
@@ -282,10 +282,10 @@ def _same_levels(one: SliceReading, other: SliceReading, near_mm: float = 8.0) -
     return bool(both.any()) and float(np.median(apart)) < near_mm
 
 
-def odd(reading: SliceReading, calibration: Calibration) -> tuple[str, ...]:
+def image_warnings(reading: SliceReading, calibration: Calibration) -> tuple[str, ...]:
     """What is unusual about the whole picture, in words for people; empty for most."""
     said = []
-    if reading.room_mm < SACRUM_MM and (reading.chain.choice >= 0).any():
+    if reading.caudal_margin_mm < SACRUM_MM and (reading.chain.choice >= 0).any():
         said.append(
             "The sacrum is not in the picture, or hardly: levels are counted from it, so all names may be one "
             "or more levels off"

@@ -111,7 +111,7 @@ def held_out_of(localizer: Localizer, annotations: Sequence[Annotation], reading
         # A shifted chain's end lies beyond the annotation: nearest to its own truth, and wrong all the same.
         level_right=~shifted(compared) & chain_right[:, None],
         chain_right=chain_right,
-        signs=np.stack([reading.signs for reading in readings]),
+        features=np.stack([reading.confidence_features for reading in readings]),
         anomaly=np.array([reading.numbering.anomaly for reading in readings]),
         changed=np.zeros(len(readings), dtype=np.bool_),
     )
@@ -119,7 +119,7 @@ def held_out_of(localizer: Localizer, annotations: Sequence[Annotation], reading
 
 
 def _changed(localizer: Localizer, annotations: Sequence[Annotation]) -> list[HeldOut]:
-    """Each slice of known spacing as `perturb.unusable` changes it; only the signs and whether the chain is right."""
+    """Each slice of known spacing as `unusable` changes it; only the features and whether the chain is right."""
     found = []
     for annotation in annotations:
         if spacing_of(annotation) is None:
@@ -135,7 +135,7 @@ def _changed(localizer: Localizer, annotations: Sequence[Annotation]) -> list[He
                     error_mm=unknown,
                     level_right=np.zeros(unknown.shape, dtype=np.bool_),
                     chain_right=np.array([len(error) > 0 and np.median(np.nan_to_num(error, nan=np.inf)) < NEAR_MM]),
-                    signs=reading.signs[None],
+                    features=reading.confidence_features[None],
                     anomaly=np.array([reading.numbering.anomaly]),
                     changed=np.array([True]),
                 )
