@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.backends import Backend, Peaks, open_backend
 from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
-from SpineLandmarksLib.chain import FREE_SCALES, Chain, hold, solve_chain
+from SpineLandmarksLib.chain import FREE_SCALES, Chain, fix_given, solve_chain
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.geometry import Matrix, apply
 from SpineLandmarksLib.imaging.midsagittal import (
@@ -38,7 +38,7 @@ from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
 from SpineLandmarksLib.numbering import Numbering, number
-from SpineLandmarksLib.transforms import prepare_slice, shown, working_spacing
+from SpineLandmarksLib.transforms import prepare_slice, valid_extent, working_spacing
 from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, SACRUM_MM, Calibration
 
 Array = NDArray[np.float64]
@@ -149,7 +149,7 @@ class Localizer:
         shape = (int(slices.shape[1]), int(slices.shape[2]))
         given = np.full((len(self.bundle.landmarks), 2), np.nan) if given_xy is None else given_xy
         return [
-            self.read_peaks(joined, row, pixel_from_slice, shape, shown(image), spacing_mm, given)
+            self.read_peaks(joined, row, pixel_from_slice, shape, valid_extent(image), spacing_mm, given)
             for row, image in enumerate(slices)
         ]
 
@@ -159,24 +159,24 @@ class Localizer:
         row: int,
         pixel_from_slice: Matrix,
         shape: tuple[int, int],
-        seen: Array,
+        extent_xy: Array,
         spacing_mm: tuple[float, float] | None,
         given_xy: Array,
     ) -> SliceReading:
-        """Row `row` of what the network found; `shape` (H, W) and `seen`, as of `shown`, are of its native slice."""
+        """Row `row` of what the network found; `shape` (H, W) and the `valid_extent` are of its native slice."""
         mm = working_spacing(shape, spacing_mm, self.bundle.preparation)
         slice_from_pixel = np.linalg.inv(pixel_from_slice)
         peaks_mm = apply(slice_from_pixel, peaks.xy[row]) * mm  # (L, K, 2)
         mm_per_pixel = mm * np.diag(slice_from_pixel)[:2]  # a preparation scales and shifts, so this is all of it
         variance = (peaks.covariance[row][..., :2] * mm_per_pixel**2).mean(-1)  # (L, K)
         log_mass = peaks.log_mass[row].astype(np.float64)
-        extent = seen * mm
+        extent = extent_xy * mm
         scales = (1.0,) if spacing_mm is not None else FREE_SCALES
-        xy_mm, held_mass = hold(peaks_mm, log_mass, given_xy * mm)
+        xy_mm, fixed_mass = fix_given(peaks_mm, log_mass, given_xy * mm)
         prior = self.bundle.prior
         if np.isfinite(given_xy).any():
             prior = replace(prior, growth=1.0)  # levels are counted from what a reader has said, not from the sacrum
-        chain = solve_chain(xy_mm, held_mass, prior, extent, scales)
+        chain = solve_chain(xy_mm, fixed_mass, prior, extent, scales)
         taken = np.arange(len(xy_mm)), np.maximum(chain.choice, 0)
         absent = chain.choice < 0
         places = np.where(absent[:, None], np.nan, xy_mm[taken])

@@ -99,7 +99,7 @@ def pad_to_multiple(image: Image, multiple: int) -> tuple[Image, Matrix]:
     return padded, translate([left, top])
 
 
-def shown(image: Image) -> NDArray[np.float64]:
+def valid_extent(image: Image) -> NDArray[np.float64]:
     """(2, 2) first and last corner, native pixels (x, y), of the part of (H, W) that shows something.
 
     Rows and columns at the rim that hold the image's minimum and nothing else are padding: nothing was seen there.

@@ -28,7 +28,7 @@ from SpineLandmarksLib.formats.shared import (
     rounded_list,
     rounded_or_none,
 )
-from SpineLandmarksLib.formats.strict_json import Fields, load_json, shown
+from SpineLandmarksLib.formats.strict_json import Fields, load_json, short_repr
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 
 
@@ -112,7 +112,7 @@ def _read_spacing(fields: Fields) -> tuple[float, ...] | None:
         return None
     spacing = fields.numbers("spacing_mm", 2)
     if min(spacing) <= 0:
-        raise FormatError(f"{fields.where}: expected a positive spacing in 'spacing_mm'; got {shown(spacing)}")
+        raise FormatError(f"{fields.where}: expected a positive spacing in 'spacing_mm'; got {short_repr(spacing)}")
     return spacing
 
 
@@ -120,5 +120,5 @@ def _read_warnings(fields: Fields) -> tuple[str, ...]:
     warnings = fields.list("warnings") if fields.has("warnings") else []
     wrong = [warning for warning in warnings if not isinstance(warning, str)]
     if wrong:
-        raise FormatError(f"{fields.where}: expected texts in 'warnings'; got {shown(wrong[0])}")
+        raise FormatError(f"{fields.where}: expected texts in 'warnings'; got {short_repr(wrong[0])}")
     return tuple(warnings)

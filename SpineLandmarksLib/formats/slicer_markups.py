@@ -24,7 +24,7 @@ from SpineLandmarksLib.formats.shared import (
     complete_set,
     rounded,
 )
-from SpineLandmarksLib.formats.strict_json import Fields, load_json, shown
+from SpineLandmarksLib.formats.strict_json import Fields, load_json, short_repr
 from SpineLandmarksLib.geometry import lps_from_ras, ras_from_lps
 from SpineLandmarksLib.landmarks import ABSENT, LUMBAR11, STATUSES, Landmark, LandmarkSet
 
@@ -130,10 +130,10 @@ def read_markups(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11)
 def _coordinate_system(markup: Fields) -> str:
     system = markup.values.get("coordinateSystem", "LPS")
     if system not in ("LPS", "RAS"):
-        raise FormatError(f"{markup.where}: expected LPS or RAS in 'coordinateSystem'; got {shown(system)}")
+        raise FormatError(f"{markup.where}: expected LPS or RAS in 'coordinateSystem'; got {short_repr(system)}")
     units = markup.values.get("coordinateUnits", "mm")
     if units not in UNITS:
-        raise FormatError(f"{markup.where}: expected mm in 'coordinateUnits'; got {shown(units)}")
+        raise FormatError(f"{markup.where}: expected mm in 'coordinateUnits'; got {short_repr(units)}")
     return str(system)
 
 
