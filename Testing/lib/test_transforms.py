@@ -17,8 +17,8 @@ from SpineLandmarksLib.transforms import (
     prepare_slice,
     resize,
     resized_size,
-    valid_extent,
     standardize,
+    valid_extent,
     working_spacing,
 )
 
