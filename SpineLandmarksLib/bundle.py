@@ -145,7 +145,7 @@ def write_settings(
     write_json(folder / DETECTOR, values)
 
 
-def seal(folder: Path, metadata: dict[str, Any]) -> None:
+def write_checksums(folder: Path, metadata: dict[str, Any]) -> None:
     """Write `configs/metadata.json` with the hashes of the files as they are now."""
     write_json(folder / METADATA, {**metadata, "sha256": {file.as_posix(): sha256(folder / file) for file in HASHED}})
 

@@ -13,7 +13,15 @@ import torch
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.annotated_slices import load_image, points_of, spacing_of
 from SpineLandmarksLib.backends import open_backend
-from SpineLandmarksLib.bundle import METADATA, Bundle, load_bundle, read_settings, seal, write_json, write_settings
+from SpineLandmarksLib.bundle import (
+    METADATA,
+    Bundle,
+    load_bundle,
+    read_settings,
+    write_checksums,
+    write_json,
+    write_settings,
+)
 from SpineLandmarksLib.chain import ChainPrior
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
 from SpineLandmarksLib.evaluation.levels import chain_shifts, shifted
@@ -68,7 +76,7 @@ def build_bundle(
     prior = prior or fit_prior(annotations, schema)
     write_settings(folder, tuple(schema), recipe.preparation, to_dict(recipe.architecture), prior, calibration)
     write_json(folder / "configs" / "inference.json", INFERENCE)
-    seal(folder, metadata(folder.name, version, recipe, annotations, schema))
+    write_checksums(folder, metadata(folder.name, version, recipe, annotations, schema))
     record_graph(folder)
     return load_bundle(folder)
 
@@ -94,7 +102,7 @@ def fit_prior(annotations: Sequence[Annotation], schema: Sequence[str]) -> Chain
 
 
 def calibrate(bundle: Bundle, held_out: Sequence[Annotation], fitted_on: str) -> Bundle:
-    """Fit the doubt on cases that the weights have never seen, and seal the bundle again."""
+    """Fit the doubt on cases that the weights have never seen, and write it into the bundle."""
     localizer = Localizer(bundle, open_backend(bundle))
     readings = read_annotated(localizer, held_out)
     return with_calibration(bundle, Calibration.fit(held_out_of(localizer, held_out, readings), fitted_on))
@@ -146,7 +154,7 @@ def _changed(localizer: Localizer, annotations: Sequence[Annotation]) -> list[He
 def with_calibration(bundle: Bundle, calibration: Calibration) -> Bundle:
     """The same bundle with another calibration, written and loaded back."""
     write_settings(bundle.folder, bundle.landmarks, bundle.preparation, bundle.architecture, bundle.prior, calibration)
-    seal(bundle.folder, read_settings(bundle.folder / METADATA))
+    write_checksums(bundle.folder, read_settings(bundle.folder / METADATA))
     return load_bundle(bundle.folder)
 
 
