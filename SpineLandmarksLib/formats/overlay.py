@@ -208,14 +208,14 @@ TEXT: Colour = (235, 235, 235)
 BACKGROUND: Colour = (24, 26, 30)
 NOTICE = "RESEARCH USE ONLY"
 FONT_PX, MARGIN_PX = 17, 12
-_LEAST_WIDTH_PX = 560
+_MIN_WIDTH_PX = 560
 
 
 def with_caption(picture: PillowImage, landmarks: LandmarkSet) -> PillowImage:
     """A new image: `picture` above a strip with input, slice, bundle, colours, absent landmarks and warnings."""
     from PIL import Image, ImageDraw, ImageFont
 
-    width, line_px = max(picture.width, _LEAST_WIDTH_PX), FONT_PX + 6
+    width, line_px = max(picture.width, _MIN_WIDTH_PX), FONT_PX + 6
     lines = _caption(landmarks, width)
     page = Image.new("RGB", (width, picture.height + len(lines) * line_px + 2 * MARGIN_PX), BACKGROUND)
     page.paste(picture, ((width - picture.width) // 2, 0))
