@@ -79,9 +79,23 @@ def shipped_bundles() -> list[str]:
 
 
 def load_bundle(name_or_folder: str | Path = DEFAULT, files: Sequence[Path] = HASHED) -> Bundle:
-    """Read a bundle and check the hashes of `files`, all of them unless one is about to be written anew.
+    """Read a model bundle and check the hashes of its files.
 
-    BundleError says which file is missing or altered.
+    Args:
+        name_or_folder: a shipped bundle's name, or a folder.
+        files: those to check; all of them unless one is about to be written anew.
+
+    Returns:
+        The bundle. Its weights stay on disk until `backends.open_backend` reads them.
+
+    Raises:
+        BundleError: which file is missing or altered, or which setting does not fit.
+
+    Source:
+        The folder is a MONAI bundle, https://docs.monai.io/en/stable/mb_specification.html
+
+    >>> load_bundle("lumbar11").landmarks[:3]
+    ('T12-L1', 'L1', 'L1-L2')
     """
     folder = find_bundle(name_or_folder)
     metadata = read_settings(folder / METADATA)

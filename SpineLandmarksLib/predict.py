@@ -70,7 +70,18 @@ class SliceReading:
 
 
 class Localizer:
-    """A bundle with its runtime, ready for many studies."""
+    """A bundle with its runtime, ready for many studies.
+
+    Args:
+        bundle: as `load_bundle` gives it.
+        backend: that runs its network; `Localizer.open` finds one.
+
+    >>> from SpineLandmarksLib.phantom.phantom import make_phantom
+    >>> phantom = make_phantom(8, slices=1, matrix=(224, 224), pixel_mm=1.4)
+    >>> found = Localizer.open("lumbar11").localize(SagittalStack(phantom.voxels, phantom.ras_from_ijk))
+    >>> found["L3"].status, found.bundle.split("@")[0]
+    ('predicted', 'lumbar11')
+    """
 
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
         self.bundle = bundle
@@ -78,7 +89,17 @@ class Localizer:
 
     @staticmethod
     def open(bundle: str | Path = DEFAULT, backend: str = "auto", device: str = "auto") -> Localizer:
-        """Load a bundle by name or folder, and its runtime."""
+        """Load a bundle and its runtime.
+
+        Args:
+            bundle: a shipped bundle's name, or a folder.
+            backend: "light", "torch", or "auto": the light one unless CUDA is asked for.
+            device: "cpu", "cuda" or "auto".
+
+        Raises:
+            BundleError: which file is missing or altered.
+            BackendError: what to install.
+        """
         loaded = load_bundle(bundle)
         return Localizer(loaded, open_backend(loaded, backend, device))
 
@@ -91,10 +112,22 @@ class Localizer:
         given: Mapping[str, Point | None] | None = None,
         progress: Progress | None = None,
     ) -> LandmarkSet:
-        """The landmarks of a stack. `slice_index` overrides the automatic choice, `slices` limits it.
+        """The landmarks of a stack.
 
-        given: positions (RAS, mm) that somebody has confirmed, None for a landmark that cannot be seen; the others are
-        found around them. progress: called with the share done and what is being done; what it raises ends the work.
+        Args:
+            stack: as `read_study` gives it.
+            slice_index: overrides the automatic choice of the slice.
+            slices: limits that choice.
+            given: positions (RAS, mm) that somebody has confirmed, None for a landmark that cannot be seen; the others
+                are found around them.
+            progress: called with the share done and what is being done; what it raises ends the work.
+
+        Returns:
+            Positions in RAS mm and native pixels, with confidence, radius and warnings.
+
+        Raises:
+            InputError: a slice that the stack does not have.
+            LandmarkError: a given name that the bundle does not know.
         """
         started = time.perf_counter()
         tried = _slices_of(stack, slice_index, slices)
@@ -219,9 +252,35 @@ def predict(
     spacing_mm: float | tuple[float, float] | None = None,
     slice_index: int | None = None,
 ) -> tuple[SagittalStack, LandmarkSet]:
-    """Read one study and localize its landmarks. Raises a SpineLandmarksError that says what is wrong with it."""
+    """Read one study and localize its landmarks.
+
+    Args:
+        path: anything that `read_study` reads.
+        localizer: from `Localizer.open`.
+        spacing_mm: pixel spacing of a picture, (between columns, between rows) or one number for both.
+        slice_index: overrides the automatic choice of the slice.
+
+    Returns:
+        The stack and its landmarks, RAS mm.
+
+    Raises:
+        SpineLandmarksError: what is wrong with the study.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from SpineLandmarksLib.phantom.files import write_nifti
+    >>> from SpineLandmarksLib.phantom.phantom import make_phantom
+    >>> with TemporaryDirectory() as folder:
+    ...     study = write_nifti(make_phantom(8, slices=1, matrix=(224, 224), pixel_mm=1.4), f"{folder}/study.nii.gz")
+    ...     stack, landmarks = predict(study, Localizer.open("lumbar11"))
+    >>> len(stack), len(landmarks)
+    (1, 11)
+    """
     stack = read_study(path, spacing_mm)
     return stack, replace(localizer.localize(stack, slice_index), input=printable(path))
+
+
+#: The name that the package exports: its `predict` is this module.
+predict_study = predict
 
 
 def printable(path: str | Path) -> str:
