@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import DatasetError, FormatError
 from SpineLandmarksLib.formats.landmarks_json import Annotation, read_landmarks_json
-from SpineLandmarksLib.formats.strict_json import load_json, shown
+from SpineLandmarksLib.formats.strict_json import load_json, short_repr
 from SpineLandmarksLib.imaging.picture import read_picture
 from SpineLandmarksLib.landmarks import LUMBAR11, require_unique
 from SpineLandmarksLib.transforms import Image
@@ -33,7 +33,7 @@ def schema_of(folder: Path) -> tuple[str, ...]:
         return LUMBAR11
     names = load_json(file)
     if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) and name for name in names):
-        raise FormatError(f"Expected a list of two or more landmark names in {file}; got {shown(names)}")
+        raise FormatError(f"Expected a list of two or more landmark names in {file}; got {short_repr(names)}")
     require_unique(names)
     return tuple(names)
 

@@ -1,4 +1,4 @@
-"""The two runtimes behind one call: ONNX Runtime (light, the default) and torch (GPUs). Both run the same weights."""
+"""Inference backends: ONNX Runtime (light, the default) and torch (GPUs) behind one call, with the same weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEVICES = ("auto", "cpu", "cuda")
 #: The oldest runtimes that are asked for, as in pyproject.toml.
 OLDEST = {"onnxruntime": (1, 17), "torch": (2, 4)}
 #: What Linux tells of its processors; x86 ones have a line of flags.
-PROCESSOR = Path("/proc/cpuinfo")
+CPU_INFO = Path("/proc/cpuinfo")
 #: Property of a graph: sha256 of the weights file whose bytes it refers to.
 WEIGHTS_OF_GRAPH = "weights_sha256"
 
@@ -71,7 +71,7 @@ class LightBackend:
                 f"The light backend needs ONNX Runtime: pip install --upgrade onnxruntime{said}"
             ) from error
         require_version("onnxruntime", ort.__version__, "pip install --upgrade onnxruntime")
-        give_back_memory()
+        limit_malloc_retention()
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = usable_threads()
@@ -91,7 +91,7 @@ class LightBackend:
             )
 
     def detect(self, images: NDArray[np.float32]) -> Peaks:
-        with telling_of_memory(images):
+        with translate_oom(images):
             return Peaks(*self.session.run(["xy", "log_mass", "covariance"], {"image": images}))
 
 
@@ -126,7 +126,7 @@ class TorchBackend:
     def detect(self, images: NDArray[np.float32]) -> Peaks:
         import torch
 
-        with torch.inference_mode(), telling_of_memory(images):
+        with torch.inference_mode(), translate_oom(images):
             found = self.detector.detect(torch.from_numpy(images).to(self.device))
             return Peaks(*(part.float().cpu().numpy() for part in found))
 
@@ -139,7 +139,7 @@ def require_version(module: str, version: str, install: str) -> None:
 
 
 @contextmanager
-def telling_of_memory(images: NDArray[np.float32]) -> Iterator[None]:
+def translate_oom(images: NDArray[np.float32]) -> Iterator[None]:
     """Turn what the runtimes raise when memory runs out into MemoryError; they tell it by their text alone."""
     try:
         yield
@@ -150,17 +150,17 @@ def telling_of_memory(images: NDArray[np.float32]) -> Iterator[None]:
         raise MemoryError(f"The network ran out of it on {count} slices of {width} x {height} pixels") from error
 
 
-def give_back_memory() -> None:
+def limit_malloc_retention() -> None:
     """Have the C library return large pieces as soon as they are free. By itself glibc comes to keep them, and making a
     session leaves three times the weights' size of those."""
     with suppress(OSError, AttributeError):  # another system's library
         ctypes.CDLL("libc.so.6").mallopt(-3, 2**19)  # M_MMAP_THRESHOLD
 
 
-def processor_note() -> str:
+def cpu_warning() -> str:
     """A line for people where the light backend works but is slow: on an x86 processor without AVX2. Else empty."""
     try:
-        flags = re.search(r"^flags\s*:(.*)$", PROCESSOR.read_text(), re.MULTILINE)
+        flags = re.search(r"^flags\s*:(.*)$", CPU_INFO.read_text(), re.MULTILINE)
     except OSError:  # only Linux tells it in a file
         return ""
     if flags is None or "avx2" in flags[1].split():

@@ -78,9 +78,23 @@ def shipped_bundles() -> list[str]:
 
 
 def load_bundle(name_or_folder: str | Path = DEFAULT, files: Sequence[Path] = HASHED) -> Bundle:
-    """Read a bundle and check the hashes of `files`, all of them unless one is about to be written anew.
+    """Read a model bundle and check the hashes of its files.
 
-    BundleError says which file is missing or altered.
+    Args:
+        name_or_folder: a shipped bundle's name, or a folder.
+        files: those to check; all of them unless one is about to be written anew.
+
+    Returns:
+        The bundle. Its weights stay on disk until `backends.open_backend` reads them.
+
+    Raises:
+        BundleError: which file is missing or altered, or which setting does not fit.
+
+    Source:
+        The folder is a MONAI bundle, https://docs.monai.io/en/stable/mb_specification.html
+
+    >>> load_bundle("lumbar11").landmarks[:3]
+    ('T12-L1', 'L1', 'L1-L2')
     """
     folder = find_bundle(name_or_folder)
     metadata = read_settings(folder / METADATA)
@@ -99,7 +113,7 @@ def load_bundle(name_or_folder: str | Path = DEFAULT, files: Sequence[Path] = HA
             preparation=from_dict(Preparation, values["preparation"], "preparation"),
             architecture=values["architecture"],
             prior=ChainPrior.from_dict(values["chain_prior"]),
-            calibration=from_dict(Calibration, values["calibration"], "calibration"),
+            calibration=Calibration.from_dict(values["calibration"]),
             weights_sha256=expected[WEIGHTS.as_posix()],
         )
     except BundleError:
@@ -134,12 +148,12 @@ def write_settings(
         "preparation": to_dict(preparation),
         "architecture": architecture,
         "chain_prior": prior.to_dict(),
-        "calibration": to_dict(calibration),
+        "calibration": calibration.to_dict(),
     }
     write_json(folder / DETECTOR, values)
 
 
-def seal(folder: Path, metadata: dict[str, Any]) -> None:
+def write_checksums(folder: Path, metadata: dict[str, Any]) -> None:
     """Write `configs/metadata.json` with the hashes of the files as they are now."""
     write_json(
         folder / METADATA, {**metadata, "sha256": {file.as_posix(): sha256_of(folder / file) for file in HASHED}}

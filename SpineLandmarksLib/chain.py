@@ -148,7 +148,7 @@ def solve_chain(
             f"Expected candidates of {len(prior.angle_mean) + 1} landmarks; got {xy_mm.shape} and {log_mass.shape}"
         )
     if given_mm is not None:
-        xy_mm, log_mass = hold(xy_mm, log_mass, given_mm)
+        xy_mm, log_mass = fix_given(xy_mm, log_mass, given_mm)
     tables = [_tables(xy_mm, log_mass, prior, extent_mm, scale) for scale in scales]
     best = _best_scale(tables) if len(scales) > 1 else 0
     return _solve(*tables[best], xy_mm, scales[best])
@@ -163,12 +163,12 @@ def _best_scale(tables: Sequence[tuple[Array, Array]]) -> int:
     return int(best.max(1).argmax())
 
 
-def hold(xy_mm: Array, log_mass: Array, given_mm: Array) -> tuple[Array, Array]:
-    """Candidates with the given places first and alone: everything else of those landmarks is impossible."""
-    held = np.isfinite(given_mm).all(-1)
+def fix_given(xy_mm: Array, log_mass: Array, given_mm: Array) -> tuple[Array, Array]:
+    """Candidates (L, K, 2) and (L, K) with the given places (L, 2) first and alone; nan is a landmark not given."""
+    given = np.isfinite(given_mm).all(-1)
     xy_mm, log_mass = xy_mm.copy(), log_mass.copy()
-    xy_mm[held, 0] = given_mm[held]
-    log_mass[held, 0], log_mass[held, 1:] = LOG_GIVEN, LOG_IMPOSSIBLE
+    xy_mm[given, 0] = given_mm[given]
+    log_mass[given, 0], log_mass[given, 1:] = LOG_GIVEN, LOG_IMPOSSIBLE
     return xy_mm, log_mass
 
 

@@ -2,7 +2,15 @@
 
 
 class SpineLandmarksError(Exception):
-    """Base of every error that a user can cause or mend; the command prints it on one line and exits 2."""
+    """Base of every error that a user can cause or mend; the command prints it on one line and exits 2.
+
+    >>> from SpineLandmarksLib import read_study
+    >>> try:
+    ...     read_study("nowhere")
+    ... except SpineLandmarksError as error:
+    ...     print(error)
+    Expected an existing file or folder; nowhere does not exist
+    """
 
 
 class InputError(SpineLandmarksError):

@@ -24,11 +24,22 @@ PixelXY = tuple[float, float]
 class Landmark:
     """One named point, or the statement that it is absent.
 
-    position_ras_mm: patient position, RAS, mm; None when absent or when the image has no known spacing.
-    pixel_xy: (column, row) in the native pixels of the chosen slice; an integer is a pixel centre. None when absent.
-    confidence: probability in 0..1 that the level is right.
-    radius95_mm: radius around the position that should hold the truth in 95 % of the cases whose level is right.
-    needs_review: whether somebody should look at it before it is used; None where nothing has judged it.
+    Attributes:
+        name: of `LUMBAR11`, or of a data set's own schema.
+        status: one of `STATUSES`.
+        position_ras_mm: patient position, RAS, mm; None when absent or when the image has no known spacing.
+        pixel_xy: (column, row) in native pixels of the chosen slice; an integer is a pixel centre. None when absent.
+        confidence: probability in 0..1 that the level is right.
+        radius95_mm: radius around the position that should hold the truth in 95 % of the cases whose level is right.
+        needs_review: whether somebody should look at it before it is used; None where nothing has judged it.
+
+    Raises:
+        LandmarkError: an unknown status, a confidence beyond 0..1, or a position of an absent landmark.
+
+    >>> Landmark("L3", "corrected", position_ras_mm=(1.5, -20.0, 310.0)).is_absent
+    False
+    >>> Landmark("T12-L1", "out_of_view").is_absent
+    True
     """
 
     name: str
@@ -56,8 +67,21 @@ class Landmark:
 class LandmarkSet:
     """The landmarks of one study with where they came from; the content of one result file.
 
-    Positions are RAS mm. `spacing_mm` is (between columns, between rows) of the chosen slice, None when unknown.
-    needs_review: a landmark does, or the study as a whole: six or four bodies, an image unlike those that are known.
+    Attributes:
+        landmarks: from the head down, each name once. Positions are RAS mm.
+        input: what was read. series_uid: DICOM series, if any.
+        slice_index: the chosen slice, along the file's own slice axis.
+        spacing_mm: (between columns, between rows) of that slice, None when unknown.
+        bundle: name and version of the model. runtime_s: seconds from the study in memory to the points.
+        warnings: what somebody should look at.
+        needs_review: a landmark does, or the study as a whole: six or four bodies, an image unlike those known.
+
+    Raises:
+        LandmarkError: a name comes twice; from `[name]`, there is no such landmark.
+
+    >>> found = LandmarkSet((Landmark("L3", position_ras_mm=(1.5, -20.0, 310.0)), Landmark("L4", "out_of_view")))
+    >>> found.names, found["L3"].position_ras_mm, [mark.name for mark in found if mark.is_absent]
+    (('L3', 'L4'), (1.5, -20.0, 310.0), ['L4'])
     """
 
     landmarks: tuple[Landmark, ...]

@@ -1,4 +1,4 @@
-"""What else the same column of places could be called: one level off as a whole, or with a body too many or too few.
+"""Level numbering: what else the same places could be called, a level off as a whole or with a body more or less.
 
 The chain solver finds places and names together. Here the places stay and the names move:
 
@@ -6,13 +6,13 @@ The chain solver finds places and names together. Here the places stay and the n
     margin  = sum_l v_l E[l, 0] - max over s = -2, +2 of sum_l v_l E[l, s]        one level is two landmarks
     six     = max over k of sum_{l < k} (E[l, -2] - E[l, 0])   the upper names lie one level nearer to the head
     four    = max over k of sum_{l < k} (E[l, +2] - E[l, 0])   the upper names lie one level nearer to the feet
-    foot    = -log of the probability that the lowest landmark's own heatmap puts below its place
+    caudal  = -log of the probability that the lowest landmark's own heatmap puts below its place
 
-A chain that is right has a large margin, a large foot and no gain. The foot is what tells a chain that lies a level too
-high on a well-formed first sacral disc: all other landmarks follow the lowest one and are as sure as it is, while its
-own heatmap still shows the disc below. Where the sacrum and the upper spine contradict each other, six or
-four bodies lie between them (an L6, a sacralized L5 or a transitional vertebra), or one of the two was misjudged. numpy
-only; all values are natural logarithms (nats).
+A chain that is right has a large margin, large caudal evidence and no gain. The caudal evidence is what tells a chain
+that lies a level too high on a well-formed first sacral disc: all other landmarks follow the lowest one and are as sure
+as it is, while its own heatmap still shows the disc below. Where the sacrum and the upper spine contradict each other,
+six or four bodies lie between them (an L6, a sacralized L5 or a transitional vertebra), or one of the two was
+misjudged. numpy only; all values are natural logarithms (nats).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Numbering:
     margin: float
     six: float
     four: float
-    foot: float
+    caudal_evidence_nats: float
 
     @property
     def anomaly(self) -> float:
@@ -63,8 +63,8 @@ def number(
     kept, up, down = (_evidence(places[rows + shift], xy_mm, log_mass, extent_mm) for shift in (0, -LEVEL, LEVEL))
     vote = prior.vote
     margin = float(vote @ kept - max(vote @ up, vote @ down))
-    foot = _foot(places_mm[-1], xy_mm[-1], log_mass[-1], scale)
-    return Numbering(margin, _most(up - kept), _most(down - kept), foot)
+    caudal = _caudal_evidence_nats(places_mm[-1], xy_mm[-1], log_mass[-1], scale)
+    return Numbering(margin, _max_gain(up - kept), _max_gain(down - kept), caudal)
 
 
 def extended(places_mm: Array, step_mm: Array) -> Array:
@@ -87,7 +87,7 @@ def _evidence(places: Array, xy_mm: Array, log_mass: Array, extent_mm: Array) ->
     return np.where(inside, np.log(np.maximum(mass, np.exp(LOG_NOTHING))), LOG_OUT_OF_VIEW)
 
 
-def _foot(place_mm: Array, xy_mm: Array, log_mass: Array, scale: float) -> float:
+def _caudal_evidence_nats(place_mm: Array, xy_mm: Array, log_mass: Array, scale: float) -> float:
     """From the lowest landmark's place (2,) and peaks (K, 2); 0 where it is out of view."""
     if np.isnan(place_mm).any():
         return 0.0
@@ -97,6 +97,6 @@ def _foot(place_mm: Array, xy_mm: Array, log_mass: Array, scale: float) -> float
     return -float(np.log(np.clip(mass, np.exp(LOG_NOTHING), 1.0)))
 
 
-def _most(gain: Array) -> float:
+def _max_gain(gain: Array) -> float:
     """The most that the upper landmarks gain together; the lowest level must stay, else it is a shift of the whole."""
     return float(max(np.cumsum(gain)[:-LEVEL].max(initial=0.0), 0.0))

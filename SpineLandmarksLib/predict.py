@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.backends import Backend, Peaks, open_backend
 from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
-from SpineLandmarksLib.chain import FREE_SCALES, Chain, hold, solve_chain
+from SpineLandmarksLib.chain import FREE_SCALES, Chain, fix_given, solve_chain
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.geometry import Matrix, apply
 from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose_slice, most_evidence, slices_to_try
@@ -32,8 +32,8 @@ from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.imaging.symmetry import MIN_SLICES, lateral_curve
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
 from SpineLandmarksLib.numbering import Numbering, number
-from SpineLandmarksLib.transforms import prepare_slice, shown, working_spacing
-from SpineLandmarksLib.uncertainty import ROOM_MM, SACRUM_MM, Calibration
+from SpineLandmarksLib.transforms import prepare_slice, valid_extent, working_spacing
+from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, SACRUM_MM, Calibration
 
 Array = NDArray[np.float64]
 #: Called with the share that is done and what is being done.
@@ -44,7 +44,7 @@ Progress = Callable[[float, str], None]
 class SliceReading:
     """What one slice says. xy: (L, 2) native pixels and places_mm: (L, 2) the same in mm, nan where out of view;
     variance_mm2: (L,) mean over the axes; candidates_mm: (L, K, 2) and log_mass: (L, K) all peaks; numbering: what the
-    same places could be called; room_mm: picture below the lowest landmark, 0 where that one is out of view.
+    same places could be called; caudal_margin_mm: picture below the lowest landmark, 0 where that one is out of view.
     """
 
     chain: Chain
@@ -54,17 +54,28 @@ class SliceReading:
     candidates_mm: Array
     log_mass: Array
     numbering: Numbering
-    room_mm: float
+    caudal_margin_mm: float
 
     @property
-    def signs(self) -> Array:
-        """(S,) what the doubt about the chain as a whole goes by, as `uncertainty.SIGNS` names it."""
-        numbering = self.numbering
-        return np.array([numbering.margin, self.chain.score, min(self.room_mm, ROOM_MM), numbering.foot])
+    def confidence_features(self) -> Array:
+        """(F,) what the doubt about the chain as a whole goes by, as `uncertainty.FEATURES` names it."""
+        margin_mm = min(self.caudal_margin_mm, CAUDAL_MARGIN_MM)
+        return np.array([self.numbering.margin, self.chain.score, margin_mm, self.numbering.caudal_evidence_nats])
 
 
 class Localizer:
-    """A bundle with its runtime, ready for many studies."""
+    """A bundle with its runtime, ready for many studies.
+
+    Args:
+        bundle: as `load_bundle` gives it.
+        backend: that runs its network; `Localizer.open` finds one.
+
+    >>> from SpineLandmarksLib.phantom.phantom import make_phantom
+    >>> phantom = make_phantom(8, slices=1, matrix=(224, 224), pixel_mm=1.4)
+    >>> found = Localizer.open("lumbar11").localize(SagittalStack(phantom.voxels, phantom.ras_from_ijk))
+    >>> found["L3"].status, found.bundle.split("@")[0]
+    ('predicted', 'lumbar11')
+    """
 
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
         self.bundle = bundle
@@ -72,7 +83,17 @@ class Localizer:
 
     @staticmethod
     def open(bundle: str | Path = DEFAULT, backend: str = "auto", device: str = "auto") -> Localizer:
-        """Load a bundle by name or folder, and its runtime."""
+        """Load a bundle and its runtime.
+
+        Args:
+            bundle: a shipped bundle's name, or a folder.
+            backend: "light", "torch", or "auto": the light one unless CUDA is asked for.
+            device: "cpu", "cuda" or "auto".
+
+        Raises:
+            BundleError: which file is missing or altered.
+            BackendError: what to install.
+        """
         loaded = load_bundle(bundle)
         return Localizer(loaded, open_backend(loaded, backend, device))
 
@@ -85,10 +106,22 @@ class Localizer:
         given: Mapping[str, Point | None] | None = None,
         progress: Progress | None = None,
     ) -> LandmarkSet:
-        """The landmarks of a stack. `slice_index` overrides the automatic choice, `slices` limits it.
+        """The landmarks of a stack.
 
-        given: positions (RAS, mm) that somebody has confirmed, None for a landmark that cannot be seen; the others are
-        found around them. progress: called with the share done and what is being done; what it raises ends the work.
+        Args:
+            stack: as `read_study` gives it.
+            slice_index: overrides the automatic choice of the slice.
+            slices: limits that choice.
+            given: positions (RAS, mm) that somebody has confirmed, None for a landmark that cannot be seen; the others
+                are found around them.
+            progress: called with the share done and what is being done; what it raises ends the work.
+
+        Returns:
+            Positions in RAS mm and native pixels, with confidence, radius and warnings.
+
+        Raises:
+            InputError: a slice that the stack does not have.
+            LandmarkError: a given name that the bundle does not know.
         """
         started = time.perf_counter()
         tried = _slices_of(stack, slice_index, slices)
@@ -107,7 +140,7 @@ class Localizer:
         lateral = self._lateral(stack, choice.index, reading)
         found = [self._landmark(stack, reading, row, lateral[row]) for row in range(len(lateral))]
         landmarks = tuple(_as_given(mark, given_xy[row], given or {}) for row, mark in enumerate(found))
-        oddities = odd(reading, self.bundle.calibration)
+        unusual = image_warnings(reading, self.bundle.calibration)
         return LandmarkSet(
             landmarks=landmarks,
             input=stack.source,
@@ -116,8 +149,8 @@ class Localizer:
             spacing_mm=stack.pixel_spacing_mm,
             bundle=self.bundle.label,
             runtime_s=time.perf_counter() - started,
-            warnings=(*stack.warnings, *oddities, *_doubts(landmarks), *choice.warnings),
-            needs_review=bool(oddities) or any(mark.needs_review for mark in landmarks),
+            warnings=(*stack.warnings, *unusual, *_doubts(landmarks), *choice.warnings),
+            needs_review=bool(unusual) or any(mark.needs_review for mark in landmarks),
         )
 
     @staticmethod
@@ -152,7 +185,7 @@ class Localizer:
         shape = (int(slices.shape[1]), int(slices.shape[2]))
         given = np.full((len(self.bundle.landmarks), 2), np.nan) if given_xy is None else given_xy
         return [
-            self.read_peaks(joined, row, pixel_from_slice, shape, shown(image), spacing_mm, given)
+            self.read_peaks(joined, row, pixel_from_slice, shape, valid_extent(image), spacing_mm, given)
             for row, image in enumerate(slices)
         ]
 
@@ -162,28 +195,28 @@ class Localizer:
         row: int,
         pixel_from_slice: Matrix,
         shape: tuple[int, int],
-        seen: Array,
+        extent_xy: Array,
         spacing_mm: tuple[float, float] | None,
         given_xy: Array,
     ) -> SliceReading:
-        """Row `row` of what the network found; `shape` (H, W) and `seen`, as of `shown`, are of its native slice."""
+        """Row `row` of what the network found; `shape` (H, W) and the `valid_extent` are of its native slice."""
         mm = working_spacing(shape, spacing_mm, self.bundle.preparation)
         slice_from_pixel = np.linalg.inv(pixel_from_slice)
         peaks_mm = apply(slice_from_pixel, peaks.xy[row]) * mm  # (L, K, 2)
         mm_per_pixel = mm * np.diag(slice_from_pixel)[:2]  # a preparation scales and shifts, so this is all of it
         variance = (peaks.covariance[row][..., :2] * mm_per_pixel**2).mean(-1)  # (L, K)
         log_mass = peaks.log_mass[row].astype(np.float64)
-        extent = seen * mm
+        extent = extent_xy * mm
         scales = (1.0,) if spacing_mm is not None else FREE_SCALES
-        xy_mm, held_mass = hold(peaks_mm, log_mass, given_xy * mm)
+        xy_mm, fixed_mass = fix_given(peaks_mm, log_mass, given_xy * mm)
         prior = self.bundle.prior
         if np.isfinite(given_xy).any():
             prior = replace(prior, growth=1.0)  # levels are counted from what a reader has said, not from the sacrum
-        chain = solve_chain(xy_mm, held_mass, prior, extent, scales)
+        chain = solve_chain(xy_mm, fixed_mass, prior, extent, scales)
         taken = np.arange(len(xy_mm)), np.maximum(chain.choice, 0)
         absent = chain.choice < 0
         places = np.where(absent[:, None], np.nan, xy_mm[taken])
-        room = 0.0 if absent[-1] else float(extent[1, 1] - places[-1, 1]) / chain.scale
+        caudal_margin_mm = 0.0 if absent[-1] else float(extent[1, 1] - places[-1, 1]) / chain.scale
         return SliceReading(
             chain=chain,
             xy=places / mm,
@@ -192,7 +225,7 @@ class Localizer:
             candidates_mm=peaks_mm,
             log_mass=log_mass,
             numbering=number(places, peaks_mm, log_mass, self.bundle.prior, extent, chain.scale),
-            room_mm=max(room, 0.0),
+            caudal_margin_mm=max(caudal_margin_mm, 0.0),
         )
 
     def _given_xy(self, stack: SagittalStack, given: Mapping[str, Point | None]) -> Array:
@@ -204,7 +237,7 @@ class Localizer:
 
     def _landmark(self, stack: SagittalStack, reading: SliceReading, row: int, lateral: float) -> Landmark:
         name, calibration = self.bundle.landmarks[row], self.bundle.calibration
-        confidence = float(calibration.confidence(reading.chain.probability, reading.signs)[row])
+        confidence = float(calibration.confidence(reading.chain.probability, reading.confidence_features)[row])
         needs_review = confidence < calibration.review_below
         if reading.chain.choice[row] < 0:
             return Landmark(name, "out_of_view", confidence=confidence, needs_review=needs_review)
@@ -222,9 +255,35 @@ def predict(
     spacing_mm: float | tuple[float, float] | None = None,
     slice_index: int | None = None,
 ) -> tuple[SagittalStack, LandmarkSet]:
-    """Read one study and localize its landmarks. Raises a SpineLandmarksError that says what is wrong with it."""
+    """Read one study and localize its landmarks.
+
+    Args:
+        path: anything that `read_study` reads.
+        localizer: from `Localizer.open`.
+        spacing_mm: pixel spacing of a picture, (between columns, between rows) or one number for both.
+        slice_index: overrides the automatic choice of the slice.
+
+    Returns:
+        The stack and its landmarks, RAS mm.
+
+    Raises:
+        SpineLandmarksError: what is wrong with the study.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from SpineLandmarksLib.phantom.files import write_nifti
+    >>> from SpineLandmarksLib.phantom.phantom import make_phantom
+    >>> with TemporaryDirectory() as folder:
+    ...     study = write_nifti(make_phantom(8, slices=1, matrix=(224, 224), pixel_mm=1.4), f"{folder}/study.nii.gz")
+    ...     stack, landmarks = predict(study, Localizer.open("lumbar11"))
+    >>> len(stack), len(landmarks)
+    (1, 11)
+    """
     stack = read_study(path, spacing_mm)
     return stack, replace(localizer.localize(stack, slice_index), input=printable(path))
+
+
+#: The name that the package exports: its `predict` is this module.
+predict_study = predict
 
 
 def printable(path: str | Path) -> str:
@@ -285,10 +344,10 @@ def _same_levels(one: SliceReading, other: SliceReading, near_mm: float = 8.0) -
     return bool(both.any()) and float(np.median(apart)) < near_mm
 
 
-def odd(reading: SliceReading, calibration: Calibration) -> tuple[str, ...]:
+def image_warnings(reading: SliceReading, calibration: Calibration) -> tuple[str, ...]:
     """What is unusual about the whole picture, in words for people; empty for most."""
     said = []
-    if reading.room_mm < SACRUM_MM and (reading.chain.choice >= 0).any():
+    if reading.caudal_margin_mm < SACRUM_MM and (reading.chain.choice >= 0).any():
         said.append(
             "The sacrum is not in the picture, or hardly: levels are counted from it, so all names may be one "
             "or more levels off"

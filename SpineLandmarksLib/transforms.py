@@ -6,7 +6,6 @@ Points move with pixels: each function that moves pixels returns its matrix.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,22 +57,9 @@ def equalize_histogram(image: Image, bins: int = 256) -> Image:
     return np.interp(image, (edges[:-1] + edges[1:]) / 2, share).astype(np.float32)
 
 
-def percentiles(image: Image, shares: Sequence[float]) -> list[np.float64]:
-    """What `np.percentile` says of finite pixels, to the last digit, in half of its time."""
-    places = [share / 100 * (image.size - 1) for share in shares]
-    below = [int(place) for place in places]
-    above = [min(index + 1, image.size - 1) for index in below]
-    ordered = np.partition(image, sorted({*below, *above}), axis=None)
-    found = []
-    for place, k, after in zip(places, below, above, strict=True):
-        step, part = ordered[after] - ordered[k], np.float64(place - k)
-        found.append(ordered[after] - step * (1 - part) if part >= 0.5 else ordered[k] + step * part)
-    return found
-
-
 def standardize(image: Image, low: float = 0.5, high: float = 99.5) -> Image:
     """Clip to two percentiles, then mean 0 and standard deviation 1. (H, W) -> (H, W); a flat image becomes zeros."""
-    floor, ceiling = percentiles(image, (low, high))
+    floor, ceiling = np.percentile(image, (low, high))
     return _unit(np.clip(image, floor, ceiling))
 
 
@@ -99,7 +85,7 @@ def pad_to_multiple(image: Image, multiple: int) -> tuple[Image, Matrix]:
     return padded, translate([left, top])
 
 
-def shown(image: Image) -> NDArray[np.float64]:
+def valid_extent(image: Image) -> NDArray[np.float64]:
     """(2, 2) first and last corner, native pixels (x, y), of the part of (H, W) that shows something.
 
     Rows and columns at the rim that hold the image's minimum and nothing else are padding: nothing was seen there.

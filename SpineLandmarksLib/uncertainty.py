@@ -1,55 +1,60 @@
-"""From raw probabilities and peak widths to a confidence and a radius that mean what they say. numpy only.
+"""Calibration and conformal prediction: a confidence and a radius that mean what they say. numpy only.
 
-    confidence   = usable * level * sigmoid(logit(chain marginal) / temperature)
+    confidence   = in_distribution * level * sigmoid(logit(chain marginal) / temperature)
     radius95_mm  = q_l * sqrt(variance of the peak in mm^2 + floor^2)   normalized split conformal (Lei et al. 2018)
 
-The first two factors are the whole chain's, logistic regressions (Platt 1999) on four signs:
+The first two factors are the whole chain's, logistic regressions (Platt 1999) on four features:
 
-    margin   how much better its names fit than names one level off (numbering.py), nats
-    score    how well peaks and offsets fit a lumbar spine at all (chain.py), nats
-    room     how much picture there is below the lowest landmark, mm up to 40: levels are counted from the sacrum
-    foot     how little the lowest landmark's heatmap sees below its place, nats (numbering.py)
+    margin           how much better its names fit than names one level off (numbering.py), nats
+    score            how well peaks and offsets fit a lumbar spine at all (chain.py), nats
+    caudal_margin    picture below the lowest landmark, mm up to 40: levels are counted from the sacrum
+    caudal_evidence  how little the lowest landmark's heatmap sees below its place, nats (numbering.py)
 
-`level` goes by the foot: whether a whole lumbar picture is on its levels. `usable` goes by the other three: whether it
-is one at all, learned from the same pictures cut off, turned and mirrored. Out of fold, the margin hardly told wrong
-levels of whole pictures: a chain on the wrong sacral disc is as sure as one on the right. The third factor is the
-landmark's own: the marginal of its candidate in the chain, with temperature scaling (Guo et al. 2017). q_l is the 95 %
-quantile of error / width over the points whose level is right. All are fitted on cases that the network has never seen.
-The two answers speak of two things: the confidence of the level, the radius of the place on it.
+`level` goes by the caudal evidence: whether a whole lumbar picture is on its levels. `in_distribution` goes by the
+other three: whether it is one at all, learned from the same pictures cut off, turned and mirrored. Out of fold, the
+margin hardly told wrong levels of whole pictures: a chain on the wrong sacral disc is as sure as one on the right. The
+third factor is the landmark's own: the marginal of its candidate in the chain, with temperature scaling (Guo et al.
+2017). q_l is the 95 % quantile of error / width over the points whose level is right. All are fitted on cases that the
+network has never seen. The two answers speak of two things: the confidence of the level, the radius of the place on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from SpineLandmarksLib.settings import from_dict, to_dict
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 #: Confidence is never said to be surer than this: the held-out cases are too few to know better.
-MOST_CONFIDENT = 0.995
+MAX_CONFIDENCE = 0.995
 #: Width that even the sharpest peak is given, mm.
 FLOOR_MM = 1.0
 #: What the doubt about a chain as a whole goes by, in this order.
-SIGNS = ("margin", "score", "room", "foot")
-OF_LEVEL, OF_USE = ("foot",), ("margin", "score", "room")
+FEATURES = ("margin", "score", "caudal_margin", "caudal_evidence")
+LEVEL_FEATURES, IN_DISTRIBUTION_FEATURES = ("caudal_evidence",), ("margin", "score", "caudal_margin")
+#: What a bundle's file calls a field of `Calibration`, where that differs.
+STORED_NAMES = {"in_distribution": "usable"}
 #: More picture than this below the lowest landmark says nothing more, mm.
-ROOM_MM = 40.0
+CAUDAL_MARGIN_MM = 40.0
 #: With less picture than this below the lowest landmark its sacrum cannot be seen, mm. The first sacral body is about
 #: 30 mm high; the least of 150 whole lumbar slices was 32 mm.
 SACRUM_MM = 27.0
-#: Share of pictures that are taken to be unusable: the weight of those that were changed on purpose. At 0.05 it took so
-#: much confidence from whole pictures that one of four shifted chains was no longer flagged.
-CHANGED = 0.01
+#: Share of pictures that are taken to be out of distribution: the weight of those that were changed on purpose. At
+#: 0.05 it took so much confidence from whole pictures that one of four shifted chains was no longer flagged.
+OOD_PRIOR = 0.01
 #: Share of the held-out studies that `needs_review` may flag: the operating point. Of 150 slices out of fold it finds 4
 #: of 4 shifted chains; at 0.05 it found 3 of them, and 0 of 5 on the same slices with weights that never saw their
 #: source, where 0.1 found 4.
-FLAGGED = 0.1
-#: Share of the held-out studies beyond the limits of each oddity.
-ODD = 0.0125
+REVIEW_RATE = 0.1
+#: Share of the held-out studies beyond each limit from which an image is called unusual.
+OUTLIER_QUANTILE = 0.0125
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,8 @@ class HeldOut:
 
     probability: (N, L) marginal of the choice; variance_mm2: (N, L); error_mm: (N, L), nan where unknown;
     level_right: (N, L) the point is not on another level; chain_right: (N,) the chain as a whole is not shifted;
-    signs: (N, S) as `SIGNS` names them; anomaly: (N,) nats for a body more or less; changed: (N,) the study was cut
-    off, turned or mirrored on purpose, and tells nothing of how often that happens.
+    features: (N, F) as `FEATURES` names them; anomaly: (N,) nats for a body more or less; changed: (N,) the study was
+    cut off, turned or mirrored on purpose, and tells nothing of how often that happens.
     """
 
     probability: Array
@@ -67,7 +72,7 @@ class HeldOut:
     error_mm: Array
     level_right: Bools
     chain_right: Bools
-    signs: Array
+    features: Array
     anomaly: Array
     changed: Bools
 
@@ -85,7 +90,7 @@ class HeldOut:
 class Calibration:
     """temperature: of the chain's marginals. radius_factor: one per landmark. fitted_on: what, in words.
 
-    level, usable: (a, *b) of the logistic regressions on the signs; None where none was fitted: then they say nothing.
+    level, in_distribution: (a, *b) of the logistic regressions on the features; None, and 1, where none was fitted.
     review_below: confidence under which a landmark needs review. anomaly_above: nats from which a body more or less
     explains the picture better. unlike_below: chain score of pictures that are unlike those the network knows.
     """
@@ -94,24 +99,34 @@ class Calibration:
     radius_factor: tuple[float, ...]
     fitted_on: str = ""
     level: tuple[float, ...] | None = None
-    usable: tuple[float, ...] | None = None
+    in_distribution: tuple[float, ...] | None = None
     review_below: float = 0.7
     anomaly_above: float | None = None
     unlike_below: float | None = None
 
-    def confidence(self, probability: Array, signs: Array) -> Array:
-        """Probability that the level is right: (..., L) from the marginals (..., L) and the signs (..., S)."""
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Calibration:
+        """From `to_dict`. Raises RecipeError as `settings.from_dict` does."""
+        names = {stored: name for name, stored in STORED_NAMES.items()}
+        renamed = {names.get(key, key): value for key, value in values.items()}
+        return from_dict(Calibration, renamed, "calibration")  # type: ignore[no-any-return]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {STORED_NAMES.get(key, key): value for key, value in to_dict(self).items()}
+
+    def confidence(self, probability: Array, features: Array) -> Array:
+        """Probability that the level is right: (..., L) from the marginals (..., L) and the features (..., F)."""
         p = np.clip(probability, 1e-6, 1 - 1e-6)
         own = _sigmoid(np.log(p / (1 - p)) / self.temperature)
-        return np.minimum(own * self.chain_confidence(signs)[..., None], MOST_CONFIDENT)
+        return np.minimum(own * self.chain_confidence(features)[..., None], MAX_CONFIDENCE)
 
-    def chain_confidence(self, signs: Array) -> Array:
-        """Probability that the chain as a whole is on its level, from its signs (..., S)."""
-        sure = np.ones(signs.shape[:-1])
-        for fitted in (self.level, self.usable):
+    def chain_confidence(self, features: Array) -> Array:
+        """Probability that the chain as a whole is on its level, from its features (..., F)."""
+        sure = np.ones(features.shape[:-1])
+        for fitted in (self.level, self.in_distribution):
             if fitted is not None:
                 offset, *slopes = fitted
-                sure = sure * _sigmoid(offset + signs[..., : len(slopes)] @ np.array(slopes))
+                sure = sure * _sigmoid(offset + features[..., : len(slopes)] @ np.array(slopes))
         return sure
 
     def radius95_mm(self, variance_mm2: Array) -> Array:
@@ -134,22 +149,22 @@ class Calibration:
             temperature=_fit_temperature(h.probability[known], h.level_right[known]),
             radius_factor=tuple(round(float(f), 4) for f in factor),
             fitted_on=fitted_on,
-            level=_fit_logistic(h.signs, h.chain_right, OF_LEVEL),
-            usable=_fit_usable(held_out),
-            anomaly_above=round(float(np.quantile(h.anomaly, 1 - ODD)) + 1.0, 3),
-            unlike_below=round(float(np.quantile(h.signs[:, SIGNS.index("score")], ODD)) - 1.0, 3),
+            level=_fit_logistic(h.features, h.chain_right, LEVEL_FEATURES),
+            in_distribution=_fit_in_distribution(held_out),
+            anomaly_above=round(float(np.quantile(h.anomaly, 1 - OUTLIER_QUANTILE)) + 1.0, 3),
+            unlike_below=round(float(np.quantile(h.features[:, FEATURES.index("score")], OUTLIER_QUANTILE)) - 1.0, 3),
         )
-        least = fitted.confidence(h.probability, h.signs).min(1)
+        least = fitted.confidence(h.probability, h.features).min(1)
         return _with_review(fitted, least)
 
 
 def _with_review(fitted: Calibration, least: Array) -> Calibration:
-    """`review_below` between the studies that may be flagged, the share FLAGGED rounded down, and the others.
+    """`review_below` between the studies that may be flagged, the share REVIEW_RATE rounded down, and the others.
 
     least: (N,) the least confidence of each study.
     """
     order = np.sort(least)
-    count = int(len(order) * FLAGGED)
+    count = int(len(order) * REVIEW_RATE)
     return replace(fitted, review_below=float(order[max(count - 1, 0)] + order[count]) / 2)
 
 
@@ -180,38 +195,38 @@ def _fit_temperature(probability: Array, right: Bools) -> float:
     return round(float(grid[int(np.argmin(loss))]), 4)
 
 
-def _fit_usable(held_out: HeldOut) -> tuple[float, ...] | None:
+def _fit_in_distribution(held_out: HeldOut) -> tuple[float, ...] | None:
     """Whole pictures on their levels against changed ones, those on their levels by luck included; None without any."""
     if not held_out.changed.any():
         return None
     compared = held_out.changed | held_out.chain_right
     changed = held_out.changed[compared]
-    weight = np.where(changed, CHANGED / (1 - CHANGED) * (~changed).sum() / changed.sum(), 1.0)
-    return _fit_logistic(held_out.signs[compared], held_out.chain_right[compared], OF_USE, weight)
+    weight = np.where(changed, OOD_PRIOR / (1 - OOD_PRIOR) * (~changed).sum() / changed.sum(), 1.0)
+    return _fit_logistic(held_out.features[compared], held_out.chain_right[compared], IN_DISTRIBUTION_FEATURES, weight)
 
 
 def _fit_logistic(
-    signs: Array, right: Bools, names: Sequence[str], weight: Array | None = None, steps: int = 60
+    features: Array, right: Bools, names: Sequence[str], weight: Array | None = None, steps: int = 60
 ) -> tuple[float, ...]:
-    """(a, *b) of sigmoid(a + signs . b) of signs (N, S), by Newton's method; each b at least 0, and 0 but for `names`.
+    """(a, *b) of sigmoid(a + features . b), (N, F), by Newton's method; each b at least 0, and 0 but for `names`.
 
     Targets are (n + 1) / (n + 2) and 1 / (m + 2) for n right and m wrong cases instead of 1 and 0 (Platt 1999), so
-    that few wrong cases, which a threshold separates, do not make it infinitely sure. A sign that would say the
+    that few wrong cases, which a threshold separates, do not make it infinitely sure. A feature that would say the
     opposite of what it should says nothing.
     """
     weight = np.ones(len(right)) if weight is None else weight
     n, m = float(weight[right].sum()), float(weight[~right].sum())
     target = np.where(right, (n + 1) / (n + 2), 1 / (m + 2))
-    scale = np.maximum(np.abs(signs).max(0), 1e-9)
-    use = [SIGNS.index(name) for name in names]
+    scale = np.maximum(np.abs(features).max(0), 1e-9)
+    use = [FEATURES.index(name) for name in names]
     start = float(np.log((n + 1) / (m + 1)))
     while True:
-        x = np.concatenate([np.ones((len(signs), 1)), signs[:, use] / scale[use]], 1)
+        x = np.concatenate([np.ones((len(features), 1)), features[:, use] / scale[use]], 1)
         w = _newton(x, target, weight, np.r_[start, np.zeros(len(use))], steps)
         if (w[1:] >= 0).all():
             break
         del use[int(w[1:].argmin())]
-    slopes = np.zeros(signs.shape[1])
+    slopes = np.zeros(features.shape[1])
     slopes[use] = w[1:] / scale[use]
     return (round(float(w[0]), 5), *(round(float(slope), 6) for slope in slopes))
 

@@ -149,12 +149,12 @@ def _engine(options: argparse.Namespace) -> AbstractContextManager[Localizer | R
         return RayEngine(*model, options.address, options.workers)
     if options.address or options.workers:
         raise BackendError("--address and --workers are for --engine ray; without it one process does the work")
-    from SpineLandmarksLib.backends import processor_note
+    from SpineLandmarksLib.backends import cpu_warning
     from SpineLandmarksLib.predict import Localizer
 
     localizer = Localizer.open(*model)
-    if localizer.backend.name == "light" and (note := processor_note()):
-        print(f"spine-landmarks: {note}", file=sys.stderr)
+    if localizer.backend.name == "light" and (warning := cpu_warning()):
+        print(f"spine-landmarks: {warning}", file=sys.stderr)
     return nullcontext(localizer)
 
 

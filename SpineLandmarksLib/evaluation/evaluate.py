@@ -13,7 +13,7 @@ from SpineLandmarksLib.evaluation.metrics import summarize
 from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.evaluation.report import write_report
 from SpineLandmarksLib.formats.landmarks_json import Annotation
-from SpineLandmarksLib.predict import Localizer, SliceReading, odd
+from SpineLandmarksLib.predict import Localizer, SliceReading, image_warnings
 
 
 def read_annotated(
@@ -35,9 +35,9 @@ def compare(localizer: Localizer, annotations: Sequence[Annotation], readings: S
     predicted = np.stack([reading.xy for reading in readings])
     spacing = np.array([spacing_of(annotation) or (np.nan, np.nan) for annotation in annotations])
     calibration = bundle.calibration
-    confidence = np.stack([calibration.confidence(r.chain.probability, r.signs) for r in readings])
-    is_odd = np.array([bool(odd(reading, calibration)) for reading in readings])
-    needs_review = (confidence < calibration.review_below) | is_odd[:, None]
+    confidence = np.stack([calibration.confidence(r.chain.probability, r.confidence_features) for r in readings])
+    is_unusual = np.array([bool(image_warnings(reading, calibration)) for reading in readings])
+    needs_review = (confidence < calibration.review_below) | is_unusual[:, None]
     return Predictions(
         truth_px=truth,
         predicted_px=predicted,

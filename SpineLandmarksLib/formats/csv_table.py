@@ -50,7 +50,23 @@ _FORMULA_STARTS = ("=", "+", "-", "@")
 
 
 def write_csv(landmarks: LandmarkSet, path: str | os.PathLike[str], system: System = "RAS") -> None:
-    """Write the table. Raises OutputError (nothing is changed) and LandmarkError for numbers that are not finite."""
+    """Write the landmarks as a table, one row each.
+
+    Args:
+        landmarks: positions in RAS mm.
+        path: of the file, which is replaced whole.
+        system: of the positions in the file, "RAS" or "LPS"; the header says which.
+
+    Raises:
+        OutputError: the file cannot be written; nothing is changed.
+        LandmarkError: a number is not finite.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_csv(LandmarkSet((Landmark("L3", position_ras_mm=(1.5, -20.0, 310.0)),)), f"{folder}/case.csv")
+    ...     print(Path(f"{folder}/case.csv").read_text().splitlines()[1])
+    L3,1.500,-20.000,310.000,,,,,,,,predicted
+    """
     write_text_atomically(path, _table(landmarks, system, ","))
 
 
@@ -127,9 +143,23 @@ class _Row:
 
 
 def read_csv(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) -> LandmarkSet:
-    """Read a table. Rows may stand in any order; names that are missing are `not_visible`; other columns are ignored.
+    """Read a table of landmarks; rows may stand in any order, and other columns are ignored.
 
-    Raises FormatError: no such columns, unknown or duplicate names, a bad number (the message names the row).
+    Args:
+        path: of the file; RAS or LPS, commas, or semicolons with decimal commas.
+        schema: names in the order that is wanted.
+
+    Returns:
+        Positions in RAS mm; names that the file lacks are `not_visible`.
+
+    Raises:
+        FormatError: no such columns, unknown or duplicate names, a bad number (the message names the row).
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_csv(LandmarkSet((Landmark("L3", position_ras_mm=(1.5, -20.0, 310.0)),)), f"{folder}/case.csv", "LPS")
+    ...     read_csv(f"{folder}/case.csv")["L3"].position_ras_mm
+    (1.5, -20.0, 310.0)
     """
     rows = _read_rows(path)
     return complete_set(

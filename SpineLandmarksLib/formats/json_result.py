@@ -28,12 +28,27 @@ from SpineLandmarksLib.formats.shared import (
     rounded_list,
     rounded_or_none,
 )
-from SpineLandmarksLib.formats.strict_json import Fields, load_json, shown
+from SpineLandmarksLib.formats.strict_json import Fields, load_json, short_repr
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 
 
 def write_json(landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
-    """Write the contract JSON. Raises OutputError (nothing is changed) and LandmarkError for numbers not finite."""
+    """Write the result of `predict` as JSON.
+
+    Args:
+        landmarks: positions in RAS mm, pixels native.
+        path: of the file, which is replaced whole.
+
+    Raises:
+        OutputError: the file cannot be written; nothing is changed.
+        LandmarkError: a number is not finite.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_json(LandmarkSet((Landmark("L3", "out_of_view"),), input="study"), f"{folder}/case.json")
+    ...     load_json(f"{folder}/case.json")["landmarks"][0]["status"]
+    'out_of_view'
+    """
     text = json.dumps(as_json(landmarks), ensure_ascii=False, allow_nan=False, indent=1)
     write_text_atomically(path, text + "\n")
 
@@ -66,9 +81,24 @@ def landmark_as_json(landmark: Landmark) -> dict[str, Any]:
 
 
 def read_json(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) -> LandmarkSet:
-    """Read the contract JSON. Landmarks come in the order of `schema`; names that are missing are `not_visible`.
+    """Read the result of `predict`.
 
-    Raises FormatError: not JSON, a field missing or of a wrong kind, unknown or duplicate names, impossible values.
+    Args:
+        path: of the file.
+        schema: names in the order that is wanted.
+
+    Returns:
+        Positions in RAS mm, pixels native; names that the file lacks are `not_visible`.
+
+    Raises:
+        FormatError: not JSON, a field missing or of a wrong kind, unknown or duplicate names, impossible values.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_json(LandmarkSet((Landmark("L3", pixel_xy=(10.0, 20.0)),), input="study"), f"{folder}/case.json")
+    ...     found = read_json(f"{folder}/case.json")
+    >>> found["L3"].pixel_xy, found["L4"].status
+    ((10.0, 20.0), 'not_visible')
     """
     return from_fields(Fields.of(load_json(path), os.fspath(path)), schema)
 
@@ -112,7 +142,7 @@ def _read_spacing(fields: Fields) -> tuple[float, ...] | None:
         return None
     spacing = fields.numbers("spacing_mm", 2)
     if min(spacing) <= 0:
-        raise FormatError(f"{fields.where}: expected a positive spacing in 'spacing_mm'; got {shown(spacing)}")
+        raise FormatError(f"{fields.where}: expected a positive spacing in 'spacing_mm'; got {short_repr(spacing)}")
     return spacing
 
 
@@ -120,5 +150,5 @@ def _read_warnings(fields: Fields) -> tuple[str, ...]:
     warnings = fields.list("warnings") if fields.has("warnings") else []
     wrong = [warning for warning in warnings if not isinstance(warning, str)]
     if wrong:
-        raise FormatError(f"{fields.where}: expected texts in 'warnings'; got {shown(wrong[0])}")
+        raise FormatError(f"{fields.where}: expected texts in 'warnings'; got {short_repr(wrong[0])}")
     return tuple(warnings)

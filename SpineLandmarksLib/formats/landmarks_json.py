@@ -18,7 +18,7 @@ from pathlib import Path
 from SpineLandmarksLib.errors import DatasetError, FormatError, LandmarkError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.shared import PIXEL_DIGITS, SPACING_DIGITS, rounded_list
-from SpineLandmarksLib.formats.strict_json import Fields, load_objects, shown
+from SpineLandmarksLib.formats.strict_json import Fields, load_objects, short_repr
 from SpineLandmarksLib.landmarks import LUMBAR11, PixelXY, require_known
 
 FILE_NAME = "landmarks.json"
@@ -90,7 +90,7 @@ def _size(item: Fields, image: Path) -> tuple[int, int] | None:
     stated = item.numbers("size", 2) if item.has("size") else None
     found = _size_in_header(image)
     if stated is not None and found is not None and stated != found:
-        raise FormatError(f"{item.where}: expected the size of {image.name}, {found}; got {shown(stated)}")
+        raise FormatError(f"{item.where}: expected the size of {image.name}, {found}; got {short_repr(stated)}")
     if found is None and stated is not None:
         return int(stated[0]), int(stated[1])
     return found
@@ -129,7 +129,7 @@ def _spacing(item: Fields, key: str) -> tuple[float, float]:
     value = item.values[key]
     x, y = item.numbers(key, 2) if isinstance(value, list) else (item.number(key),) * 2
     if min(x, y) <= 0:
-        raise FormatError(f"{item.where}: expected a positive spacing in '{key}'; got {shown(value)}")
+        raise FormatError(f"{item.where}: expected a positive spacing in '{key}'; got {short_repr(value)}")
     return x, y
 
 

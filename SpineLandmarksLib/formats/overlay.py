@@ -1,6 +1,7 @@
-"""A picture to check the points by: the slice, the points with their names beside them, and what is known of them.
+"""Overlay: a picture to check the points by.
 
-The strip below the overlay: what the picture shows, the colours of the points, and what was not drawn.
+Above, the slice with the points, their names beside them in the colour of their confidence, and a ruler. Below, a
+caption: what the picture shows, what the colours mean, what was not drawn, and the first warning.
 """
 
 from __future__ import annotations
@@ -23,14 +24,29 @@ from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
     from PIL.ImageDraw import ImageDraw as PillowDraw
+    from PIL.ImageFont import FreeTypeFont, ImageFont
 
+Colour = tuple[int, int, int]
+Line = list[tuple[str, Colour]]
 
 LONGER_SIDE_PX = 1000
 WINDOW_PERCENTILES = (0.5, 99.5)
+#: (least confidence, colour, words): told apart by colour-blind readers too.
+SCALE: tuple[tuple[float, Colour, str], ...] = (
+    (0.9, (86, 200, 255), "0.9 or more"),
+    (0.5, (255, 214, 64), "0.5 to 0.9"),
+    (0.0, (255, 112, 67), "below 0.5"),
+)
+UNKNOWN: Colour = (225, 225, 225)
+TEXT: Colour = (235, 235, 235)
+BACKGROUND: Colour = (24, 26, 30)
+NOTICE = "RESEARCH USE ONLY"
+FONT_PX, MARGIN_PX = 17, 12
 #: A third of the time of Pillow's own level, 6, for a file that is a fifth larger.
 _COMPRESSION = 2
 _RING_PX, _CROSS_PX = 7, 3
 _LABEL_DISTANCE_PX = 110  # behind the canal, so that the canal can be judged too
+_MIN_WIDTH_PX = 560
 
 
 @dataclass(frozen=True)
@@ -58,7 +74,7 @@ def draw_overlay(image: ArrayLike, landmarks: LandmarkSet, path: str | os.PathLi
     _draw_points(picture, marks)
     if landmarks.spacing_mm is not None:
         _draw_ruler(picture, scale_xy[0] / landmarks.spacing_mm[0])
-    page = with_caption(picture, landmarks)
+    page = _with_caption(picture, landmarks)
     with write_atomically(path) as file:
         page.save(file, format="PNG", compress_level=_COMPRESSION)
 
@@ -125,11 +141,9 @@ def _draw_ring(draw: PillowDraw, mark: _Mark) -> None:
 
 def _draw_labels(draw: PillowDraw, marks: list[_Mark], width: int) -> None:
     """All names in one column beside the points, where none can cover a point, each with a line to its own."""
-    from PIL import ImageFont
-
     if not marks:
         return
-    font, widest = ImageFont.load_default(size=FONT_PX), _widest_label(marks)
+    font, widest = _font(), _widest_label(marks)
     left, right = _label_columns(marks, widest)
     on_the_right = right + widest + MARGIN_PX <= width
     start = right if on_the_right else left
@@ -147,9 +161,7 @@ def _label_columns(marks: list[_Mark], widest: float) -> tuple[float, float]:
 
 
 def _widest_label(marks: list[_Mark]) -> float:
-    from PIL import ImageFont
-
-    font = ImageFont.load_default(size=FONT_PX)
+    font = _font()
     return max(font.getlength(_label(mark.landmark)) for mark in marks)
 
 
@@ -186,40 +198,23 @@ def _spread(rows: list[float], least_px: float) -> list[float]:
 
 def _draw_ruler(picture: PillowImage, px_per_mm: float) -> None:
     """A bar of 50 mm: a wrong spacing shows at once, a lumbar body is about 27 mm high."""
-    from PIL import ImageDraw, ImageFont
+    from PIL import ImageDraw
 
     draw = ImageDraw.Draw(picture)
     length, x, y = 50.0 * px_per_mm, MARGIN_PX, picture.height - MARGIN_PX
     draw.line([x, y, x + length, y], fill=TEXT, width=3)
-    font = ImageFont.load_default(size=FONT_PX - 2)
-    draw.text((x, y - 4), "50 mm", fill=TEXT, font=font, anchor="ld", stroke_width=2, stroke_fill=0)
+    draw.text((x, y - 4), "50 mm", fill=TEXT, font=_font(FONT_PX - 2), anchor="ld", stroke_width=2, stroke_fill=0)
 
 
-Colour = tuple[int, int, int]
-Line = list[tuple[str, Colour]]
-#: (least confidence, colour, words): told apart by colour-blind readers too.
-SCALE: tuple[tuple[float, Colour, str], ...] = (
-    (0.9, (86, 200, 255), "0.9 or more"),
-    (0.5, (255, 214, 64), "0.5 to 0.9"),
-    (0.0, (255, 112, 67), "below 0.5"),
-)
-UNKNOWN: Colour = (225, 225, 225)
-TEXT: Colour = (235, 235, 235)
-BACKGROUND: Colour = (24, 26, 30)
-NOTICE = "RESEARCH USE ONLY"
-FONT_PX, MARGIN_PX = 17, 12
-_LEAST_WIDTH_PX = 560
-
-
-def with_caption(picture: PillowImage, landmarks: LandmarkSet) -> PillowImage:
+def _with_caption(picture: PillowImage, landmarks: LandmarkSet) -> PillowImage:
     """A new image: `picture` above a strip with input, slice, bundle, colours, absent landmarks and warnings."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
-    width, line_px = max(picture.width, _LEAST_WIDTH_PX), FONT_PX + 6
+    width, line_px = max(picture.width, _MIN_WIDTH_PX), FONT_PX + 6
     lines = _caption(landmarks, width)
     page = Image.new("RGB", (width, picture.height + len(lines) * line_px + 2 * MARGIN_PX), BACKGROUND)
     page.paste(picture, ((width - picture.width) // 2, 0))
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=FONT_PX)
+    draw, font = ImageDraw.Draw(page), _font()
     for number, line in enumerate(lines):
         x = float(MARGIN_PX)
         y = picture.height + MARGIN_PX + number * line_px + line_px // 2
@@ -250,12 +245,16 @@ def _warnings(landmarks: LandmarkSet, width: int) -> list[Line]:
 
 
 def _wrapped(text: str, colour: Colour, width: int) -> list[Line]:
-    from PIL import ImageFont
-
-    font, limit = ImageFont.load_default(size=FONT_PX), width - 2 * MARGIN_PX
+    font, limit = _font(), width - 2 * MARGIN_PX
     characters = limit // 4  # no letter is narrower; then shorter, until the widest line fits
     lines = textwrap.wrap(text, width=characters)
     while characters > 1 and any(font.getlength(line) > limit for line in lines):
         characters -= 1
         lines = textwrap.wrap(text, width=characters)
     return [[(line, colour)] for line in lines]
+
+
+def _font(size_px: int = FONT_PX) -> FreeTypeFont | ImageFont:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size=size_px)

@@ -24,7 +24,7 @@ from SpineLandmarksLib.formats.shared import (
     complete_set,
     rounded,
 )
-from SpineLandmarksLib.formats.strict_json import Fields, load_json, shown
+from SpineLandmarksLib.formats.strict_json import Fields, load_json, short_repr
 from SpineLandmarksLib.geometry import lps_from_ras, ras_from_lps
 from SpineLandmarksLib.landmarks import ABSENT, LUMBAR11, STATUSES, Landmark, LandmarkSet
 
@@ -58,11 +58,28 @@ _DESCRIPTION = re.compile(
 
 
 def write_markups(landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
-    """Write one Fiducial node in LPS, named after the input.
+    """Write one Fiducial node of 3D Slicer, named after the input.
 
     A point that has pixels but no millimetres (an image without spacing) is written as "undefined", with the pixels in
     its description: a made-up position would open in the wrong place.
-    Raises OutputError (nothing is changed) and LandmarkError for numbers that are not finite.
+
+    Args:
+        landmarks: positions in RAS mm; the file has them in LPS.
+        path: of the file, which is replaced whole; Slicer knows it by the ending .mrk.json.
+
+    Raises:
+        OutputError: the file cannot be written; nothing is changed.
+        LandmarkError: a number is not finite.
+
+    Source:
+        `SCHEMA_URL`, the schema of Slicer's markups
+
+    >>> from tempfile import TemporaryDirectory
+    >>> landmarks = LandmarkSet((Landmark("L3", position_ras_mm=(1.5, -20.0, 310.0)),))
+    >>> with TemporaryDirectory() as folder:
+    ...     write_markups(landmarks, f"{folder}/case.mrk.json")
+    ...     load_json(f"{folder}/case.mrk.json")["markups"][0]["controlPoints"][0]["position"]
+    [-1.5, 20.0, 310.0]
     """
     markup = {
         "type": "Fiducial",
@@ -113,10 +130,24 @@ def describe(landmark: Landmark) -> str:
 
 
 def read_markups(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) -> LandmarkSet:
-    """Read a point list of Slicer, in LPS or RAS, into the order of `schema`; names that are missing are `not_visible`.
+    """Read a point list of 3D Slicer; a point without our description was put there by a person and is `corrected`.
 
-    A point without our description was put there by a person and is `corrected`.
-    Raises FormatError: no point list or several, other units, unknown or duplicate labels, bad positions.
+    Args:
+        path: of the file, in LPS or RAS.
+        schema: names in the order that is wanted.
+
+    Returns:
+        Positions in RAS mm, no pixels; names that the file lacks are `not_visible`.
+
+    Raises:
+        FormatError: no point list or several, other units, unknown or duplicate labels, bad positions.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> landmarks = LandmarkSet((Landmark("L3", position_ras_mm=(1.5, -20.0, 310.0)),))
+    >>> with TemporaryDirectory() as folder:
+    ...     write_markups(landmarks, f"{folder}/case.mrk.json")
+    ...     read_markups(f"{folder}/case.mrk.json")["L3"].position_ras_mm
+    (1.5, -20.0, 310.0)
     """
     file = Fields.of(load_json(path), os.fspath(path))
     markups = [markup for markup in file.objects("markups") if markup.text("type") == "Fiducial"]
@@ -130,10 +161,10 @@ def read_markups(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11)
 def _coordinate_system(markup: Fields) -> str:
     system = markup.values.get("coordinateSystem", "LPS")
     if system not in ("LPS", "RAS"):
-        raise FormatError(f"{markup.where}: expected LPS or RAS in 'coordinateSystem'; got {shown(system)}")
+        raise FormatError(f"{markup.where}: expected LPS or RAS in 'coordinateSystem'; got {short_repr(system)}")
     units = markup.values.get("coordinateUnits", "mm")
     if units not in UNITS:
-        raise FormatError(f"{markup.where}: expected mm in 'coordinateUnits'; got {shown(units)}")
+        raise FormatError(f"{markup.where}: expected mm in 'coordinateUnits'; got {short_repr(units)}")
     return str(system)
 
 

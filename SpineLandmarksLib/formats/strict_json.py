@@ -38,7 +38,7 @@ def load_objects(path: str | os.PathLike[str]) -> Iterator[Fields]:
     """The objects of a JSON file that is one list of objects. Raises FormatError as `load_json`."""
     content = load_json(path)
     if not isinstance(content, list):
-        raise FormatError(f"{os.fspath(path)}: expected a list of objects; got {shown(content)}")
+        raise FormatError(f"{os.fspath(path)}: expected a list of objects; got {short_repr(content)}")
     for index, value in enumerate(content):
         yield Fields.of(value, f"{os.fspath(path)}, [{index}]")
 
@@ -53,7 +53,7 @@ class Fields:
     @classmethod
     def of(cls, value: object, where: str) -> Fields:
         if not isinstance(value, dict):
-            raise FormatError(f"{where}: expected an object with named fields; got {shown(value)}")
+            raise FormatError(f"{where}: expected an object with named fields; got {short_repr(value)}")
         return cls(value, where)
 
     def has(self, key: str) -> bool:
@@ -98,7 +98,7 @@ class Fields:
         return self.values[key]
 
     def _fail(self, key: str, expected: str, value: object) -> NoReturn:
-        raise FormatError(f"{self.where}: expected {expected} in '{key}'; got {shown(value)}")
+        raise FormatError(f"{self.where}: expected {expected} in '{key}'; got {short_repr(value)}")
 
 
 def is_number(value: object) -> bool:
@@ -119,7 +119,7 @@ def as_number(value: Any) -> float:
     return float(value)
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A short form of a value for an error message."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.strict_json import Fields, load_objects, shown
+from SpineLandmarksLib.formats.strict_json import Fields, load_objects, short_repr
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet, PixelXY
 
 
@@ -92,7 +92,7 @@ def _read_point(item: Fields) -> _Point:
     tag = Fields.of(item.values.get("tag", {}), f"{item.where}, tag")
     for key, value in tag.values.items():
         if value is not None and not isinstance(value, str):
-            raise FormatError(f"{tag.where}: expected a text in '{key}'; got {shown(value)}")
+            raise FormatError(f"{tag.where}: expected a text in '{key}'; got {short_repr(value)}")
     texts = {key: value.strip() for key, value in tag.values.items() if value is not None}
     z_index = item.whole_number("zIndex") if item.has("zIndex") else None
     return _Point((x, y), texts.get("identification") or None, texts, z_index)

@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 #: twice as long and finds no better one (docs/performance.md).
 REACH_MM, STEP_MM = 32.0, 9.0
 #: As many are tried of a stack that has them: a spine that crosses the slices is followed by them.
-LEAST_TRIED = 7
+MIN_TRIED = 7
 #: Distance of two slices whose distance is unknown.
 UNKNOWN_MM = 4.0
 #: The spine is expected in the stack's middle, give or take this much: half a nat is lost at this distance.
@@ -39,7 +39,7 @@ def slices_to_try(count: int, slice_spacing_mm: float | None) -> list[int]:
     if count == 1:
         return [0]
     spacing = slice_spacing_mm or UNKNOWN_MM
-    step = max(1, min(int(STEP_MM / spacing + 1e-6), (count - 1) // (LEAST_TRIED - 1)))
+    step = max(1, min(int(STEP_MM / spacing + 1e-6), (count - 1) // (MIN_TRIED - 1)))
     reach = max(1, int(REACH_MM / spacing / step))
     middle = count // 2
     tried = (middle + step * offset for offset in range(-reach, reach + 1))

@@ -15,10 +15,23 @@ from SpineLandmarksLib.geometry import Matrix, apply, check_affine, ras_from_sli
 class SagittalStack:
     """Sagittal slices in native resolution, shown upright: head up, anterior left.
 
-    voxels: (K, H, W) float32; slice, row, column. Only axis swaps and flips were done to get here, no resampling.
-    ras_from_ijk: (4, 4) RAS mm from (i = column, j = row, k = slice); None when the image has no known spacing.
-    has_patient_frame: False for a plain image with `--spacing`, whose millimetres are right but whose origin is ours.
-    source: what was read, for people. series_uid: DICOM series, if any. notes: why this series, and what was mended.
+    Attributes:
+        voxels: (K, H, W) float32; slice, row, column. Only axis swaps and flips were done to get here, no resampling.
+        ras_from_ijk: (4, 4) RAS mm from (i = column, j = row, k = slice); None when the image has no known spacing.
+        has_patient_frame: False for a plain image with `--spacing`, whose millimetres are right but whose origin is
+            ours.
+        source: what was read, for people.
+        series_uid: DICOM series, if any.
+        notes: why this series, and what was mended.
+
+    Raises:
+        InputError: `voxels` are no stack of slices.
+        GeometryError: the matrix is not finite, flat or not orthogonal.
+
+    >>> sagittal = np.array([[0.0, 0, 4, 0], [-0.7, 0, 0, 0], [0, -0.7, 0, 0], [0, 0, 0, 1]])
+    >>> stack = SagittalStack(np.zeros((5, 320, 320), np.float32), sagittal)
+    >>> stack.slice_spacing_mm, stack.to_ras(2, np.array([[10.0, 20.0]])).tolist()
+    (4.0, [[8.0, -7.0, -14.0]])
     """
 
     voxels: NDArray[np.float32]

@@ -34,11 +34,25 @@ _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0"
 def read_study(path: str | Path, spacing_mm: float | tuple[float, float] | None = None) -> SagittalStack:
     """Read an MRI and return its sagittal slices upright, in native resolution.
 
-    path: DICOM folder, zip or file, NIfTI, MGH, NRRD, MHA/MHD, or a picture of one slice.
-    spacing_mm: pixel spacing of a picture, (between columns, between rows) or one number for both. Images that carry
-        their own spacing keep it, with a warning.
-    Slice k of the result is slice k of the file (NIfTI, NRRD, MHA) or the k-th position along the normal
-    row x column (DICOM). Raises InputError or GeometryError, in one line, for everything that cannot be used.
+    Args:
+        path: DICOM folder, zip or file, NIfTI, MGH, NRRD, MHA/MHD, or a picture of one slice.
+        spacing_mm: pixel spacing of a picture, (between columns, between rows) or one number for both. Images that
+            carry their own spacing keep it, with a warning.
+
+    Returns:
+        The stack, RAS mm. Its slice k is slice k of the file (NIfTI, NRRD, MHA) or the k-th position along the normal
+        row x column (DICOM).
+
+    Raises:
+        InputError, GeometryError: in one line, for everything that cannot be used.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.radial_gradient("L").save(f"{folder}/slice.png")
+    ...     stack = read_study(f"{folder}/slice.png", spacing_mm=(0.8, 0.9))
+    >>> stack.voxels.shape, stack.pixel_spacing_mm
+    ((1, 256, 256), (0.8, 0.9))
     """
     path = Path(path)
     spacing_xy_mm = _spacing_xy(spacing_mm)

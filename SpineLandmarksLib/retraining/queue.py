@@ -56,7 +56,7 @@ class Place:
 def assess(key: str, image: Image, reading: SliceReading, localizer: Localizer) -> Waiting:
     """What the queue needs to know of a study. image: (H, W) native pixels of its slice, `reading`: of the same."""
     calibration = localizer.bundle.calibration
-    confidence = calibration.confidence(reading.chain.probability, reading.signs)
+    confidence = calibration.confidence(reading.chain.probability, reading.confidence_features)
     radius = calibration.radius95_mm(reading.variance_mm2)
     absent = reading.chain.choice < 0
     doubt = float(np.where(absent, 0.5, 1 - confidence).sum() + np.nan_to_num(radius).mean() / RADIUS_UNIT_MM)

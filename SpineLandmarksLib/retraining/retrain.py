@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from SpineLandmarksLib.bundle import METADATA, Bundle, load_bundle, read_settings, seal
+from SpineLandmarksLib.bundle import METADATA, Bundle, load_bundle, read_settings, write_checksums
 from SpineLandmarksLib.errors import DatasetError, FormatError, OutputError, SpineLandmarksError
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
 from SpineLandmarksLib.evaluation.non_inferiority import MIN_PATIENTS, PromotionDecision, non_inferiority_test
@@ -198,7 +198,7 @@ class RetrainRound:
         shutil.rmtree(draft, ignore_errors=True)
         doubt = replace(base.calibration, fitted_on=f"{base.calibration.fitted_on}; taken over from {base.label}")
         build_bundle(draft, detector, recipe, base.landmarks, rows, doubt, prior=base.prior)
-        seal(draft, read_settings(draft / METADATA) | {"fine_tuned_from": base.label})
+        write_checksums(draft, read_settings(draft / METADATA) | {"fine_tuned_from": base.label})
         held, _ = holdout_revisions(self.store)
         decision = self._compare(draft, held, plan)
         write_text_atomically(draft / CARD, _card(plan, base, recipe, held, decision, time.monotonic() - started))

@@ -13,7 +13,15 @@ import torch
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.annotated_slices import load_image, points_of, spacing_of
 from SpineLandmarksLib.backends import open_backend
-from SpineLandmarksLib.bundle import METADATA, Bundle, load_bundle, read_settings, seal, write_json, write_settings
+from SpineLandmarksLib.bundle import (
+    METADATA,
+    Bundle,
+    load_bundle,
+    read_settings,
+    write_checksums,
+    write_json,
+    write_settings,
+)
 from SpineLandmarksLib.chain import ChainPrior
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
 from SpineLandmarksLib.evaluation.levels import chain_shifts, shifted
@@ -68,7 +76,7 @@ def build_bundle(
     prior = prior or fit_prior(annotations, schema)
     write_settings(folder, tuple(schema), recipe.preparation, to_dict(recipe.architecture), prior, calibration)
     write_json(folder / "configs" / "inference.json", INFERENCE)
-    seal(folder, metadata(folder.name, version, recipe, annotations, schema))
+    write_checksums(folder, metadata(folder.name, version, recipe, annotations, schema))
     record_graph(folder)
     return load_bundle(folder)
 
@@ -94,7 +102,7 @@ def fit_prior(annotations: Sequence[Annotation], schema: Sequence[str]) -> Chain
 
 
 def calibrate(bundle: Bundle, held_out: Sequence[Annotation], fitted_on: str) -> Bundle:
-    """Fit the doubt on cases that the weights have never seen, and seal the bundle again."""
+    """Fit the doubt on cases that the weights have never seen, and write it into the bundle."""
     localizer = Localizer(bundle, open_backend(bundle))
     readings = read_annotated(localizer, held_out)
     return with_calibration(bundle, Calibration.fit(held_out_of(localizer, held_out, readings), fitted_on))
@@ -111,7 +119,7 @@ def held_out_of(localizer: Localizer, annotations: Sequence[Annotation], reading
         # A shifted chain's end lies beyond the annotation: nearest to its own truth, and wrong all the same.
         level_right=~shifted(compared) & chain_right[:, None],
         chain_right=chain_right,
-        signs=np.stack([reading.signs for reading in readings]),
+        features=np.stack([reading.confidence_features for reading in readings]),
         anomaly=np.array([reading.numbering.anomaly for reading in readings]),
         changed=np.zeros(len(readings), dtype=np.bool_),
     )
@@ -119,7 +127,7 @@ def held_out_of(localizer: Localizer, annotations: Sequence[Annotation], reading
 
 
 def _changed(localizer: Localizer, annotations: Sequence[Annotation]) -> list[HeldOut]:
-    """Each slice of known spacing as `perturb.unusable` changes it; only the signs and whether the chain is right."""
+    """Each slice of known spacing as `unusable` changes it; only the features and whether the chain is right."""
     found = []
     for annotation in annotations:
         if spacing_of(annotation) is None:
@@ -135,7 +143,7 @@ def _changed(localizer: Localizer, annotations: Sequence[Annotation]) -> list[He
                     error_mm=unknown,
                     level_right=np.zeros(unknown.shape, dtype=np.bool_),
                     chain_right=np.array([len(error) > 0 and np.median(np.nan_to_num(error, nan=np.inf)) < NEAR_MM]),
-                    signs=reading.signs[None],
+                    features=reading.confidence_features[None],
                     anomaly=np.array([reading.numbering.anomaly]),
                     changed=np.array([True]),
                 )
@@ -146,7 +154,7 @@ def _changed(localizer: Localizer, annotations: Sequence[Annotation]) -> list[He
 def with_calibration(bundle: Bundle, calibration: Calibration) -> Bundle:
     """The same bundle with another calibration, written and loaded back."""
     write_settings(bundle.folder, bundle.landmarks, bundle.preparation, bundle.architecture, bundle.prior, calibration)
-    seal(bundle.folder, read_settings(bundle.folder / METADATA))
+    write_checksums(bundle.folder, read_settings(bundle.folder / METADATA))
     return load_bundle(bundle.folder)
 
 

@@ -17,7 +17,16 @@ import numpy as np
 import torch
 
 from SpineLandmarksLib.backends import LightBackend, TorchBackend
-from SpineLandmarksLib.bundle import DETECTOR, GRAPH, METADATA, WEIGHTS, Bundle, load_bundle, read_settings, seal
+from SpineLandmarksLib.bundle import (
+    DETECTOR,
+    GRAPH,
+    METADATA,
+    WEIGHTS,
+    Bundle,
+    load_bundle,
+    read_settings,
+    write_checksums,
+)
 from SpineLandmarksLib.errors import BundleError, OutputError
 from SpineLandmarksLib.formats.atomic import write_atomically
 from SpineLandmarksLib.imaging.stack import SagittalStack
@@ -48,7 +57,7 @@ def export_bundle(name_or_folder: str | Path, output: Path | None = None) -> tup
     with tempfile.TemporaryDirectory() as scratch:
         draft = shutil.copytree(bundle.folder, Path(scratch) / bundle.name)
         write_graph(TorchBackend(bundle, "cpu").detector, draft)
-        seal(draft, read_settings(draft / METADATA))
+        write_checksums(draft, read_settings(draft / METADATA))
         parity = record_graph(draft).require(draft / GRAPH)
         if output is not None:
             _move_whole(draft, output)
@@ -60,7 +69,7 @@ def export_bundle(name_or_folder: str | Path, output: Path | None = None) -> tup
 
 
 def record_graph(folder: Path) -> Parity:
-    """Measure a sealed bundle's graph against torch, and seal it again with what the graph is and how far it lies."""
+    """Measure a bundle's graph against torch, and write into its metadata what the graph is and how far it lies."""
     parity = measure_parity(load_bundle(folder), phantom_slices())
     graph = {
         "format": "onnx",
@@ -68,7 +77,7 @@ def record_graph(folder: Path) -> Parity:
         "written_with": f"torch {torch.__version__}",
         "parity_with_torch": parity.to_dict(),
     }
-    seal(folder, {**read_settings(folder / METADATA), "graph": graph})
+    write_checksums(folder, {**read_settings(folder / METADATA), "graph": graph})
     return parity
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from SpineLandmarksLib.arguments import FORMAT_NAMES
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.strict_json import Fields, is_number, parse_json, shown
+from SpineLandmarksLib.formats.strict_json import Fields, is_number, parse_json, short_repr
 from SpineLandmarksLib.landmarks import Point
 
 PROTOCOL = 1
@@ -73,7 +73,7 @@ def decode(line: bytes) -> Message:
         message = None
     if isinstance(message, dict) and isinstance(message.get("event"), str):
         return message
-    return {"id": None, "event": "error", "kind": "fault", "error": f"Expected a message; got {shown(repr(line))}"}
+    return {"id": None, "event": "error", "kind": "fault", "error": f"Expected a message; got {short_repr(repr(line))}"}
 
 
 def parse_request(line: bytes) -> Request:
@@ -100,11 +100,11 @@ def _id(fields: Fields) -> str:
 
 def _check_names(fields: Fields, do: str, request_id: str | None) -> None:
     if do not in FIELDS:
-        raise FormatError(f"request: expected 'do' of {', '.join(FIELDS)}; got {shown(do)}")
+        raise FormatError(f"request: expected 'do' of {', '.join(FIELDS)}; got {short_repr(do)}")
     unknown = [name for name in fields.values if name not in ("id", "do", *FIELDS[do])]
     if unknown:
         known = ", ".join(("id", "do", *FIELDS[do]))
-        raise FormatError(f"request: expected fields of {known} in {do}; got {shown(unknown[0])}")
+        raise FormatError(f"request: expected fields of {known} in {do}; got {short_repr(unknown[0])}")
     if request_id is None and do in JOBS | {"cancel"}:
         raise FormatError(f"request: expected a field 'id' in {do}; got none")
 
@@ -112,7 +112,7 @@ def _check_names(fields: Fields, do: str, request_id: str | None) -> None:
 def _localize(fields: Fields, request_id: str | None) -> Request:
     path = fields.text("path")
     if not path or "\0" in path:
-        raise FormatError(f"request: expected the path of a study in 'path'; got {shown(path)}")
+        raise FormatError(f"request: expected the path of a study in 'path'; got {short_repr(path)}")
     return Request(
         do="localize",
         id=request_id,
@@ -140,7 +140,7 @@ def _slices(fields: Fields) -> tuple[int, int] | None:
         return None
     first, last = fields.numbers("slices", 2)
     if first != int(first) or last != int(last) or not 0 <= first <= last:
-        raise FormatError(f"request: expected the first and last slice in 'slices'; got {shown([first, last])}")
+        raise FormatError(f"request: expected the first and last slice in 'slices'; got {short_repr([first, last])}")
     return int(first), int(last)
 
 
@@ -155,13 +155,15 @@ def _point(name: str, value: object) -> Point:
     if isinstance(value, list) and len(value) == 3 and all(map(is_number, value)):
         r, a, s = map(float, value)
         return r, a, s
-    raise FormatError(f"request, given: expected three finite numbers or null in {shown(name)}; got {shown(value)}")
+    raise FormatError(
+        f"request, given: expected three finite numbers or null in {short_repr(name)}; got {short_repr(value)}"
+    )
 
 
 def _formats(fields: Fields) -> tuple[str, ...]:
     names: Sequence[Any] = fields.list("formats") if fields.has("formats") else FORMAT_NAMES
     unknown = [name for name in names if name not in FORMAT_NAMES]
     if unknown or not names:
-        got = shown(unknown[0] if unknown else [])
+        got = short_repr(unknown[0] if unknown else [])
         raise FormatError(f"request: expected 'formats' of {', '.join(FORMAT_NAMES)}; got {got}")
     return tuple(names)

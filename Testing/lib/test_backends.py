@@ -134,10 +134,10 @@ def test_the_oldest_runtimes_are_those_that_an_installation_asks_for() -> None:
 def test_a_processor_without_avx2_is_told_of(
     told: str | None, is_slow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backends, "PROCESSOR", tmp_path / "cpuinfo")
+    monkeypatch.setattr(backends, "CPU_INFO", tmp_path / "cpuinfo")
     if told is not None:
         (tmp_path / "cpuinfo").write_text(told)
-    assert ("no AVX2: the light backend takes" in backends.processor_note()) is is_slow
+    assert ("no AVX2: the light backend takes" in backends.cpu_warning()) is is_slow
 
 
 def raising(text: str):

@@ -1,4 +1,4 @@
-"""A bundle is believed only when every byte is the one that was sealed, and nothing in it can run."""
+"""A bundle is believed only when every byte is the one that its checksums were taken of, and nothing in it can run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,21 @@ import pytest
 from safetensors.numpy import load_file, save
 
 from SpineLandmarksLib.backends import open_backend
-from SpineLandmarksLib.bundle import DETECTOR, GRAPH, METADATA, WEIGHTS, Bundle, find_bundle, load_bundle, seal
+from SpineLandmarksLib.bundle import (
+    DETECTOR,
+    GRAPH,
+    METADATA,
+    WEIGHTS,
+    Bundle,
+    find_bundle,
+    load_bundle,
+    write_checksums,
+)
 from SpineLandmarksLib.errors import BackendError, BundleError
 from SpineLandmarksLib.training.build import with_calibration
 from SpineLandmarksLib.uncertainty import Calibration
 
-SEALED = (DETECTOR, WEIGHTS, GRAPH)
+CHECKED = (DETECTOR, WEIGHTS, GRAPH)
 
 
 @pytest.fixture
@@ -30,14 +39,14 @@ def settings_of(folder: Path) -> dict:
     return json.loads((folder / DETECTOR).read_text())
 
 
-def seal_anew(folder: Path, settings: dict | None = None) -> None:
+def rewrite_checksums(folder: Path, settings: dict | None = None) -> None:
     """Make the hashes right again, as somebody would who alters a bundle on purpose."""
     if settings is not None:
         (folder / DETECTOR).write_text(json.dumps(settings))
-    seal(folder, json.loads((folder / METADATA).read_text()))
+    write_checksums(folder, json.loads((folder / METADATA).read_text()))
 
 
-@pytest.mark.parametrize("file", SEALED, ids=str)
+@pytest.mark.parametrize("file", CHECKED, ids=str)
 @pytest.mark.parametrize("where", [0, 0.5, 1])
 def test_one_altered_byte_anywhere_is_found_and_its_file_named(a_copy: Path, file: Path, where: float) -> None:
     content = bytearray((a_copy / file).read_bytes())
@@ -48,7 +57,7 @@ def test_one_altered_byte_anywhere_is_found_and_its_file_named(a_copy: Path, fil
     assert str(a_copy / file) in str(error.value)
 
 
-@pytest.mark.parametrize("file", SEALED, ids=str)
+@pytest.mark.parametrize("file", CHECKED, ids=str)
 def test_a_missing_file_is_named(a_copy: Path, file: Path) -> None:
     (a_copy / file).unlink()
     with pytest.raises(BundleError, match="missing") as error:
@@ -118,7 +127,7 @@ def test_weights_that_are_no_tensors_are_refused_and_never_run(
     else:
         half = weights.read_bytes()[: weights.stat().st_size // 2]
         weights.write_bytes({"garbage": np.random.default_rng(0).bytes(999), "empty": b"", "truncated": half}[kind])
-    seal_anew(a_copy)
+    rewrite_checksums(a_copy)
     with pytest.raises((BackendError, BundleError), match="cannot run"):
         open_backend(load_bundle(a_copy), backend)
     assert not proof.exists()
@@ -126,7 +135,7 @@ def test_weights_that_are_no_tensors_are_refused_and_never_run(
 
 def test_a_graph_that_is_none_is_refused(a_copy: Path) -> None:
     (a_copy / GRAPH).write_bytes(b"not a graph")
-    seal_anew(a_copy)
+    rewrite_checksums(a_copy)
     with pytest.raises(BackendError, match=r"cannot run .*model\.onnx"):
         open_backend(load_bundle(a_copy), "light")
 
@@ -134,7 +143,7 @@ def test_a_graph_that_is_none_is_refused(a_copy: Path) -> None:
 def test_settings_of_a_later_version_are_not_guessed_at(a_copy: Path) -> None:
     settings = settings_of(a_copy)
     settings["preparation"]["denoise"] = True
-    seal_anew(a_copy, settings)
+    rewrite_checksums(a_copy, settings)
     with pytest.raises(BundleError, match=r"does not fit this version.*denoise"):
         load_bundle(a_copy)
 
@@ -143,7 +152,7 @@ def test_settings_of_a_later_version_are_not_guessed_at(a_copy: Path) -> None:
 def test_a_missing_setting_is_named(a_copy: Path, missing: str) -> None:
     settings = settings_of(a_copy)
     del settings[missing]
-    seal_anew(a_copy, settings)
+    rewrite_checksums(a_copy, settings)
     with pytest.raises(BundleError, match=missing):
         load_bundle(a_copy)
 
@@ -153,7 +162,7 @@ def test_a_missing_setting_is_named(a_copy: Path, missing: str) -> None:
     [{"landmarks": ["L1", "L2"]}, {"chain_prior": []}, {"calibration": {"temperature": 1, "radius_factor": [1]}}],
 )
 def test_settings_that_contradict_each_other_are_refused(a_copy: Path, change: dict) -> None:
-    seal_anew(a_copy, {**settings_of(a_copy), **change})
+    rewrite_checksums(a_copy, {**settings_of(a_copy), **change})
     with pytest.raises(BundleError, match=str(a_copy)):
         load_bundle(a_copy)
 
@@ -161,7 +170,7 @@ def test_settings_that_contradict_each_other_are_refused(a_copy: Path, change: d
 def test_weights_of_another_architecture_are_refused_by_torch(a_copy: Path) -> None:
     settings = settings_of(a_copy)
     settings["architecture"]["heatmap"]["filters"] = [8, 16, 24]
-    seal_anew(a_copy, settings)
+    rewrite_checksums(a_copy, settings)
     with pytest.raises(BackendError, match="cannot run"):
         open_backend(load_bundle(a_copy), "torch")
 
@@ -170,7 +179,7 @@ def test_a_graph_of_another_opset_says_what_to_do(a_copy: Path) -> None:
     model = onnx.load(a_copy / GRAPH, load_external_data=False)
     model.opset_import[0].version = 99
     (a_copy / GRAPH).write_bytes(model.SerializeToString())
-    seal_anew(a_copy)
+    rewrite_checksums(a_copy)
     with pytest.raises(BackendError, match=r"(?s)spine-landmarks export .*, or choose --backend torch\..*[Oo]pset 99"):
         open_backend(load_bundle(a_copy), "light")
     assert open_backend(load_bundle(a_copy), "torch").name == "torch"
@@ -180,7 +189,7 @@ def test_a_graph_is_not_run_on_other_weights_than_its_own(a_copy: Path) -> None:
     """The same tensors in another order: the graph would read one tensor's bytes as another's."""
     tensors = load_file(a_copy / WEIGHTS)
     (a_copy / WEIGHTS).write_bytes(save(tensors, metadata={"saved": "by another program"}))
-    seal_anew(a_copy)
+    rewrite_checksums(a_copy)
     with pytest.raises(BackendError, match=r"was written for .*spine-landmarks export .*, or choose --backend torch"):
         open_backend(load_bundle(a_copy), "light")
     assert open_backend(load_bundle(a_copy), "torch").name == "torch"

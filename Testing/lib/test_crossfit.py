@@ -138,7 +138,7 @@ def test_the_doubt_that_judges_a_fold_is_fitted_on_the_others(
     fitted: list[np.ndarray] = []
     fit = Calibration.fit
     keep = fitted.append
-    monkeypatch.setattr(Calibration, "fit", staticmethod(lambda h, *a: keep(h.as_is().signs[:, 1]) or fit(h, *a)))
+    monkeypatch.setattr(Calibration, "fit", staticmethod(lambda h, *a: keep(h.as_is().features[:, 1]) or fit(h, *a)))
     crossfit(folds, "all")
     expected = [scores[1], scores[0], np.concatenate(scores)]
     assert [part.tolist() for part in fitted] == [part.tolist() for part in expected]

@@ -11,7 +11,6 @@ from PIL import Image
 
 from SpineLandmarksLib.errors import InputError, OutputError
 from SpineLandmarksLib.formats import overlay
-from SpineLandmarksLib.formats import overlay as overlay_caption
 from SpineLandmarksLib.formats.overlay import draw_overlay
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 
@@ -97,7 +96,7 @@ def test_a_narrow_slice_is_given_room_for_its_labels(tmp_path: Path) -> None:
     ring, label = columns < columns.min() + 20, columns > columns.min() + 100
     assert (ring | label).all()  # the point stands alone
     assert min(label.sum(), ring.sum()) > 60
-    assert columns.max() < 560 - overlay_caption.MARGIN_PX
+    assert columns.max() < 560 - overlay.MARGIN_PX
 
 
 def test_labels_of_close_points_do_not_lie_on_each_other() -> None:
@@ -108,8 +107,8 @@ def test_labels_of_close_points_do_not_lie_on_each_other() -> None:
 @pytest.mark.parametrize(("confidence", "colour"), [(1.0, 0), (0.9, 0), (0.89, 1), (0.5, 1), (0.49, 2), (0.0, 2)])
 def test_the_colour_says_the_confidence(confidence: float, colour: int) -> None:
     landmark = Landmark("L1", pixel_xy=(1.0, 1.0), confidence=confidence)
-    assert overlay._colour(landmark) == overlay_caption.SCALE[colour][1]
-    assert overlay._colour(Landmark("L1")) == overlay_caption.UNKNOWN
+    assert overlay._colour(landmark) == overlay.SCALE[colour][1]
+    assert overlay._colour(Landmark("L1")) == overlay.UNKNOWN
 
 
 def test_the_caption_says_what_was_not_drawn_and_what_it_is_for() -> None:
@@ -121,7 +120,7 @@ def test_the_caption_says_what_was_not_drawn_and_what_it_is_for() -> None:
         bundle="lumbar11@1.0",
         warnings=("first", "second"),
     )
-    lines = [" ".join(text for text, _ in line) for line in overlay_caption._caption(landmarks, 1000)]
+    lines = [" ".join(text for text, _ in line) for line in overlay._caption(landmarks, 1000)]
     assert lines == [
         "case.nii.gz, slice 7, lumbar11@1.0",
         "Confidence 0.9 or more 0.5 to 0.9 below 0.5",
@@ -134,10 +133,10 @@ def test_the_caption_says_what_was_not_drawn_and_what_it_is_for() -> None:
 def test_a_long_warning_is_wrapped_within_the_picture() -> None:
     from PIL import ImageFont
 
-    font = ImageFont.load_default(size=overlay_caption.FONT_PX)
-    lines = overlay_caption._warnings(a_set(warnings=("Wide words MMMM WWWW " * 20,)), 560)
+    font = ImageFont.load_default(size=overlay.FONT_PX)
+    lines = overlay._warnings(a_set(warnings=("Wide words MMMM WWWW " * 20,)), 560)
     assert 3 < len(lines) < 20
-    assert all(font.getlength(line[0][0]) <= 560 - 2 * overlay_caption.MARGIN_PX for line in lines)
+    assert all(font.getlength(line[0][0]) <= 560 - 2 * overlay.MARGIN_PX for line in lines)
 
 
 @pytest.mark.parametrize(

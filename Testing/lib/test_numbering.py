@@ -83,19 +83,20 @@ def test_a_picture_without_a_landmark_has_no_numbering(a_column: Array, a_prior:
 
 
 @pytest.mark.parametrize(
-    ("below_mm", "mass", "foot"), [(30.0, 0.05, np.log(20)), (10.0, 0.05, -LOG_NOTHING), (30.0, 0.0, -LOG_NOTHING)]
+    ("below_mm", "mass", "expected_nats"),
+    [(30.0, 0.05, np.log(20)), (10.0, 0.05, -LOG_NOTHING), (30.0, 0.0, -LOG_NOTHING)],
 )
 def test_what_the_lowest_landmark_sees_below_its_place_is_told(
-    a_column: Array, a_prior: ChainPrior, below_mm: float, mass: float, foot: float
+    a_column: Array, a_prior: ChainPrior, below_mm: float, mass: float, expected_nats: float
 ) -> None:
     """Ten millimetres are inside the same disc; thirty are the next one."""
     xy, log_mass = peaks(a_column, np.full(11, -2.0), 0.95, 0.01)
     xy[-1, 1], log_mass[-1, 1] = a_column[-1] + [0, below_mm], np.log(max(mass, 1e-12))
-    assert number(a_column, xy, log_mass, a_prior, EXTENT).foot == pytest.approx(foot)
+    assert number(a_column, xy, log_mass, a_prior, EXTENT).caudal_evidence_nats == pytest.approx(expected_nats)
 
 
 def test_a_lowest_landmark_out_of_view_excludes_nothing(a_column: Array, a_prior: ChainPrior) -> None:
     xy, log_mass = peaks(a_column, np.full(11, -2.0), 0.95, 0.01)
     seen = a_column.copy()
     seen[-1] = np.nan
-    assert number(seen, xy, log_mass, a_prior, EXTENT).foot == 0.0
+    assert number(seen, xy, log_mass, a_prior, EXTENT).caudal_evidence_nats == 0.0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from SpineLandmarksLib.uncertainty import CHANGED, FLOOR_MM, MOST_CONFIDENT, Calibration, HeldOut, peak_width
+from SpineLandmarksLib.uncertainty import FLOOR_MM, MAX_CONFIDENCE, OOD_PRIOR, Calibration, HeldOut, peak_width
 
 
 @pytest.fixture
@@ -11,9 +11,9 @@ def a_calibration() -> Calibration:
     return Calibration(2.0, (1.5, 3.0))
 
 
-def signs(margin, score=-3.0, room=40.0, foot=8.0):
+def features(margin, score=-3.0, caudal_mm=40.0, caudal_nats=8.0):
     """(N, 4) of N margins."""
-    return np.stack(np.broadcast_arrays(margin, score, room, foot), -1).astype(float)
+    return np.stack(np.broadcast_arrays(margin, score, caudal_mm, caudal_nats), -1).astype(float)
 
 
 def held_out(error_mm, variance_mm2=0.0, probability=0.9, right=True, chain_right=True, margin=50.0, **changed):
@@ -25,7 +25,7 @@ def held_out(error_mm, variance_mm2=0.0, probability=0.9, right=True, chain_righ
         "error_mm": np.asarray(error_mm),
         "level_right": np.broadcast_to(right, shape),
         "chain_right": np.broadcast_to(chain_right, shape[:1]),
-        "signs": signs(np.broadcast_to(margin, shape[:1])),
+        "features": features(np.broadcast_to(margin, shape[:1])),
         "anomaly": np.zeros(shape[0]),
         "changed": np.zeros(shape[0], dtype=bool),
     }
@@ -103,42 +103,44 @@ def test_the_temperature_of_what_is_said_too_surely_by_a_factor_is_that_factor(t
 
 
 def test_confidence_rises_with_probability_and_stays_within_its_limits(a_calibration):
-    confidence = a_calibration.confidence(np.linspace(0, 1, 101), signs(0.0))
+    confidence = a_calibration.confidence(np.linspace(0, 1, 101), features(0.0))
     assert (np.diff(confidence) >= 0).all()
     assert confidence[0] >= 0
-    assert confidence[-1] == MOST_CONFIDENT
-    assert a_calibration.confidence(np.array([0.5]), signs(0.0)) == pytest.approx(0.5)
+    assert confidence[-1] == MAX_CONFIDENCE
+    assert a_calibration.confidence(np.array([0.5]), features(0.0)) == pytest.approx(0.5)
     # logit(0.9) = ln 9, halved: ln 3, so 3 to 1
-    assert a_calibration.confidence(np.array([0.9]), signs(0.0)) == pytest.approx(0.75)
+    assert a_calibration.confidence(np.array([0.9]), features(0.0)) == pytest.approx(0.75)
 
 
 def test_a_radius_that_is_not_known_stays_unknown(a_calibration):
     assert np.isnan(a_calibration.radius95_mm(np.array([np.nan, 1.0]))[0])
 
 
-def test_the_chain_is_as_sure_as_its_foot_was_right_on_held_out_cases():
-    """Feet drawn so that a chain of foot f is right with probability sigmoid(f - 1)."""
+def test_the_chain_is_as_sure_as_its_caudal_evidence_was_right_on_held_out_cases():
+    """Caudal evidence drawn so that a chain with f nats is right with probability sigmoid(f - 1)."""
     rng = np.random.default_rng(3)
-    foot = rng.uniform(0, 8, 20_000)
-    right = rng.random(20_000) < 1 / (1 + np.exp(1 - foot))
-    offset, *slopes = calibrate(np.ones((20_000, 1)), chain_right=right, signs=signs(50.0, foot=foot)).level
+    caudal_nats = rng.uniform(0, 8, 20_000)
+    right = rng.random(20_000) < 1 / (1 + np.exp(1 - caudal_nats))
+    offset, *slopes = calibrate(
+        np.ones((20_000, 1)), chain_right=right, features=features(50.0, caudal_nats=caudal_nats)
+    ).level
     assert offset == pytest.approx(-1.0, abs=0.1)
     assert slopes == [0, 0, 0, pytest.approx(1.0, abs=0.05)]
 
 
 @pytest.mark.parametrize("row", [0, 1, 2])
-def test_each_other_sign_alone_can_tell_an_unusable_picture(row):
+def test_each_other_feature_alone_can_tell_an_unusable_picture(row):
     rng = np.random.default_rng(4)
     told = np.tile([60.0, -4.0, 40.0, 6.0], (2000, 1))
     changed = rng.random(2000) < 0.5
     told[changed, row] -= 30.0
     told += rng.normal(0, 3, told.shape)
-    fitted = calibrate(np.ones((2000, 1)), chain_right=~changed, changed=changed, signs=told)
+    fitted = calibrate(np.ones((2000, 1)), chain_right=~changed, changed=changed, features=told)
     assert fitted.chain_confidence(told[~changed]).mean() > 0.98
     assert fitted.chain_confidence(told[changed]).mean() < 0.15
 
 
-def test_changed_studies_teach_what_is_usable_and_nothing_else():
+def test_changed_studies_teach_what_is_in_distribution_and_nothing_else():
     """A hundred studies, and three hundred times one of them without room below the spine and wrong."""
     errors, rooms = np.tile(np.arange(1.0, 101.0), 4)[:, None], np.where(np.arange(400) < 100, 40.0, 5.0)
     changed = np.arange(400) >= 100
@@ -147,55 +149,57 @@ def test_changed_studies_teach_what_is_usable_and_nothing_else():
         chain_right=~changed,
         changed=changed,
         right=~changed[:, None],
-        signs=signs(50.0, room=rooms),
+        features=features(50.0, caudal_mm=rooms),
         anomaly=np.where(changed, 99.0, 0.0),
     )
     alone = calibrate(errors[:100])
-    assert alone.usable is None
+    assert alone.in_distribution is None
     for name in ("radius_factor", "anomaly_above", "unlike_below", "level", "temperature"):
         assert getattr(both, name) == getattr(alone, name)
-    high, low = both.chain_confidence(signs(50.0, room=np.array([40.0, 5.0])))
+    high, low = both.chain_confidence(features(50.0, caudal_mm=np.array([40.0, 5.0])))
     assert high > 0.9 > 0.4 > low
 
 
 def test_the_share_of_changed_studies_is_the_same_however_many_there_are():
-    """Nothing tells them apart, so that what is said of all is the share of usable ones: 1 - CHANGED."""
+    """Nothing tells them apart, so that what is said of all is the share of those in distribution: 1 - OOD_PRIOR."""
     for count in (50, 5000):
         changed = np.arange(1000 + count) >= 1000
         fitted = calibrate(np.ones((1000 + count, 1)), chain_right=~changed, changed=changed)
-        assert fitted.chain_confidence(signs(50.0)) == pytest.approx(1 - CHANGED, abs=0.01)
+        assert fitted.chain_confidence(features(50.0)) == pytest.approx(1 - OOD_PRIOR, abs=0.01)
 
 
-def test_few_wrong_chains_that_a_foot_separates_leave_room_for_doubt():
-    foot = np.r_[[0.0, 0.5, 1.0], np.linspace(3, 8, 147)]
-    fitted = calibrate(np.ones((150, 1)), chain_right=foot > 2, signs=signs(50.0, foot=foot))
-    low, middle, high = fitted.chain_confidence(signs(50.0, foot=np.array([0.0, 2.0, 8.0])))
+def test_few_wrong_chains_that_caudal_evidence_separates_leave_room_for_doubt():
+    caudal_nats = np.r_[[0.0, 0.5, 1.0], np.linspace(3, 8, 147)]
+    fitted = calibrate(np.ones((150, 1)), chain_right=caudal_nats > 2, features=features(50.0, caudal_nats=caudal_nats))
+    low, middle, high = fitted.chain_confidence(features(50.0, caudal_nats=np.array([0.0, 2.0, 8.0])))
     assert low < 0.5 < high < 1
     assert low < middle < high
 
 
-def test_a_foot_that_says_the_opposite_says_nothing():
-    foot = np.r_[np.full(50, 1.0), np.full(50, 7.0)]
-    fitted = calibrate(np.ones((100, 1)), chain_right=foot < 5, signs=signs(50.0, foot=foot))
+def test_caudal_evidence_that_says_the_opposite_says_nothing():
+    caudal_nats = np.r_[np.full(50, 1.0), np.full(50, 7.0)]
+    fitted = calibrate(np.ones((100, 1)), chain_right=caudal_nats < 5, features=features(50.0, caudal_nats=caudal_nats))
     assert fitted.level == (pytest.approx(0.0, abs=1e-3), 0.0, 0.0, 0.0, 0.0)
 
 
 def test_both_doubts_are_multiplied():
     fitted = Calibration(1.0, (1.0, 1.0), level=(0.0, 1.0))
     # sigmoid(ln 3) = 3/4 of the chain; sigmoid(logit 0.5) = 1/2 and sigmoid(logit 0.9) = 9/10 of the landmarks
-    both = fitted.confidence(np.array([[0.5, 0.9]]), signs(np.array([np.log(3)])))
+    both = fitted.confidence(np.array([[0.5, 0.9]]), features(np.array([np.log(3)])))
     assert both == pytest.approx(np.array([[0.375, 0.675]]))
 
 
 def test_the_flag_is_set_so_that_one_study_in_ten_is_shown():
-    foot = np.arange(100.0) / 12.5
-    fitted = calibrate(np.ones((100, 2)), chain_right=foot > 0.75, signs=signs(50.0, foot=foot))
-    confidence = fitted.confidence(np.full((100, 2), 0.9), signs(50.0, foot=foot))
-    assert ((confidence < fitted.review_below).any(1) == (foot < 0.8)).all()
+    caudal_nats = np.arange(100.0) / 12.5
+    fitted = calibrate(
+        np.ones((100, 2)), chain_right=caudal_nats > 0.75, features=features(50.0, caudal_nats=caudal_nats)
+    )
+    confidence = fitted.confidence(np.full((100, 2), 0.9), features(50.0, caudal_nats=caudal_nats))
+    assert ((confidence < fitted.review_below).any(1) == (caudal_nats < 0.8)).all()
 
 
 def test_oddities_begin_beyond_what_held_out_studies_show():
     anomaly, score = np.r_[np.zeros(99), 9.0], np.r_[-60.0, np.full(99, -4.0)]
-    fitted = calibrate(np.ones((100, 1)), anomaly=anomaly, signs=signs(50.0, score))
+    fitted = calibrate(np.ones((100, 1)), anomaly=anomaly, features=features(50.0, score))
     assert 0 < fitted.anomaly_above < 9
     assert -60 < fitted.unlike_below < -4

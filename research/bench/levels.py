@@ -21,7 +21,7 @@ from SpineLandmarksLib.evaluation.levels import chain_shifts
 from SpineLandmarksLib.evaluation.metrics import failures
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.splits import split_dataset
-from SpineLandmarksLib.uncertainty import SIGNS
+from SpineLandmarksLib.uncertainty import FEATURES
 
 
 def area(values: np.ndarray, is_wrong: np.ndarray) -> float:
@@ -46,9 +46,10 @@ def main(options: argparse.Namespace) -> None:
         print(f"growth {growth:g}: {is_wrong.sum()} chains shifted, SDR@8 {100 * sdr:.1f} %")
         if not is_wrong.any():
             continue
-        for name, values in zip(SIGNS, np.stack([reading.signs for reading in readings], 1), strict=True):
+        features = np.stack([reading.confidence_features for reading in readings], 1)
+        for name, values in zip(FEATURES, features, strict=True):
             places = sorted(int((values < value).sum()) + 1 for value in values[is_wrong])
-            print(f"  {name:6s} area {area(values, is_wrong):.3f}, places from the lowest {places}")
+            print(f"  {name:15s} area {area(values, is_wrong):.3f}, places from the lowest {places}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from SpineLandmarksLib.backends import Backend, LightBackend, Peaks, TorchBacken
 from SpineLandmarksLib.bundle import GRAPH, WEIGHTS, Bundle
 from SpineLandmarksLib.geometry import Matrix
 from SpineLandmarksLib.predict import Localizer
-from SpineLandmarksLib.transforms import Preparation, prepare_slice, shown
+from SpineLandmarksLib.transforms import Preparation, prepare_slice, valid_extent
 
 Slices = NDArray[np.float32]
 Spacing = tuple[float, float]
@@ -47,13 +47,13 @@ class Prepared:
         self.preparation, self.spacing_mm = preparation, spacing_mm
         self.pixel_from_slice: Matrix = np.eye(3)
         self.shape = (0, 0)
-        self.seen: list[NDArray[np.float64]] = []
+        self.extent_xy: list[NDArray[np.float64]] = []
 
     def __call__(self, slices: Slices) -> NDArray[np.float32]:
         """(N, H, W) -> (N, 1, h, w)."""
         prepared = [prepare_slice(image, self.spacing_mm, self.preparation) for image in slices]
         self.pixel_from_slice, self.shape = prepared[0][1], (int(slices.shape[1]), int(slices.shape[2]))
-        self.seen = [shown(image) for image in slices]
+        self.extent_xy = [valid_extent(image) for image in slices]
         return np.stack([image for image, _ in prepared])[:, None]
 
 
@@ -76,9 +76,8 @@ def chained(bundle: Bundle, backend: Backend, prepare: Prepared) -> Callable[[Pe
 
     def finish(peaks: Peaks) -> NDArray[np.float64]:
         sized, known = (prepare.pixel_from_slice, prepare.shape), (prepare.spacing_mm, nobody_says)
-        return np.stack(
-            [localizer.read_peaks(peaks, row, *sized, prepare.seen[row], *known).xy for row in range(len(peaks.xy))]
-        )
+        extents = enumerate(prepare.extent_xy)
+        return np.stack([localizer.read_peaks(peaks, row, *sized, extent, *known).xy for row, extent in extents])
 
     return finish
 
