@@ -27,23 +27,8 @@ def seven_spines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def simulate(data: Path, bundle: Bundle, output: Path, minutes: float = 10, steps: int = 1, *more: str) -> int:
     numbers = {"start": 2, "step": 2, "until": 4, "seeds": 1, "steps": steps, "holdout": 2}
     arguments = [f"--{name}={value}" for name, value in numbers.items()]
-    return main(
-        [
-            "dataset",
-            "simulate",
-            str(data),
-            "--bundle",
-            str(bundle.folder),
-            "--output",
-            str(output),
-            "--minutes",
-            str(minutes),
-            "--device",
-            "cpu",
-            *arguments,
-            *more,
-        ]
-    )
+    given = [str(data), f"--bundle={bundle.folder}", f"--output={output}", f"--minutes={minutes}", "--device=cpu"]
+    return main([*given, *arguments, *more])
 
 
 @pytest.fixture(scope="module")
