@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from SpineLandmarksLib.annotated_slices import load_image, millimetres_of, points_of, spacing_of
+from SpineLandmarksLib.arguments import ProgressCallback
 from SpineLandmarksLib.evaluation.metrics import summarize
 from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.evaluation.report import write_report
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.predict import Localizer, SliceReading, odd
 
-Progress = Callable[[int, int], None]
-
 
 def read_annotated(
-    localizer: Localizer, annotations: Sequence[Annotation], progress: Progress | None = None
+    localizer: Localizer, annotations: Sequence[Annotation], progress: ProgressCallback | None = None
 ) -> list[SliceReading]:
     """The reading of each annotated slice, one by one, in its own spacing."""
     readings = []
@@ -61,7 +60,7 @@ def evaluate(
     annotations: Sequence[Annotation],
     output: Path,
     notes: Sequence[str] = (),
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """Write `output/metrics.json` and `output/report.html`; returns the content of the first."""
     predictions = compare(localizer, annotations, read_annotated(localizer, annotations, progress))

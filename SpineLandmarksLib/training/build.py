@@ -26,7 +26,7 @@ from SpineLandmarksLib.settings import to_dict
 from SpineLandmarksLib.training.export import write_graph, write_weights
 from SpineLandmarksLib.training.export_bundle import record_graph
 from SpineLandmarksLib.training.recipe import Recipe
-from SpineLandmarksLib.training.unusable import unusable, view_of
+from SpineLandmarksLib.training.unusable import as_annotated, unusable
 from SpineLandmarksLib.transforms import prepare_slice
 from SpineLandmarksLib.uncertainty import Calibration, HeldOut
 
@@ -119,14 +119,14 @@ def held_out_of(localizer: Localizer, annotations: Sequence[Annotation], reading
 
 
 def _changed(localizer: Localizer, annotations: Sequence[Annotation]) -> list[HeldOut]:
-    """Each slice of known spacing as `perturb.unusable` changes it; only the signs and whether the chain is right."""
+    """Each slice of known spacing as `training.unusable` changes it; only the signs and whether the chain is right."""
     found = []
     for annotation in annotations:
         if spacing_of(annotation) is None:
             continue
-        for view in unusable(view_of(annotation, localizer.bundle.landmarks)):
-            (reading,) = localizer.read_slices(view.image[None], view.told_mm)
-            error = np.linalg.norm((reading.xy - view.points_xy) * view.spacing_mm, axis=-1)[view.inside]
+        for case in unusable(as_annotated(annotation, localizer.bundle.landmarks)):
+            (reading,) = localizer.read_slices(case.image[None], case.stated_spacing_mm)
+            error = np.linalg.norm((reading.xy - case.points_xy) * case.spacing_mm, axis=-1)[case.inside]
             unknown = np.full((1, len(reading.xy)), np.nan)
             found.append(
                 HeldOut(

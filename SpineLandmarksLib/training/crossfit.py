@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from SpineLandmarksLib.arguments import ProgressCallback
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.evaluation import markdown as table
-from SpineLandmarksLib.evaluation.evaluate import Progress, compare, read_annotated
+from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
 from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.predict import Localizer, SliceReading
@@ -40,7 +41,7 @@ class Fold:
 
 
 def read_fold(
-    bundle: Path, dataset: Path, left_out: Sequence[Annotation], split: str, progress: Progress | None = None
+    bundle: Path, dataset: Path, left_out: Sequence[Annotation], split: str, progress: ProgressCallback | None = None
 ) -> Fold:
     """Read the slices that `bundle` was trained without: a fold of `dataset`, or all of a data set it never saw.
 

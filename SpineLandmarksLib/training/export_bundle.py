@@ -85,7 +85,7 @@ def _move_whole(folder: Path, target: Path) -> None:
 
 
 #: The furthest apart that a graph and torch may be, in native pixels and in probability.
-MOST_PX, MOST_CONFIDENCE = 0.05, 0.01
+MAX_PX, MAX_CONFIDENCE = 0.05, 0.01
 
 Slice = tuple[Image, tuple[float, float] | None]
 
@@ -101,10 +101,10 @@ class Parity:
 
     def require(self, graph: object) -> Parity:
         """Itself, or BundleError when the two are further apart than a graph may be."""
-        if self.points_px < MOST_PX and self.confidence < MOST_CONFIDENCE:
+        if self.points_px < MAX_PX and self.confidence < MAX_CONFIDENCE:
             return self
         raise BundleError(
-            f"Expected {graph} to agree with torch to {MOST_PX} px and {MOST_CONFIDENCE}; they differ by "
+            f"Expected {graph} to agree with torch to {MAX_PX} px and {MAX_CONFIDENCE}; they differ by "
             f"{self.points_px:.3g} px and {self.confidence:.3g} on {self.slices} slices"
         )
 

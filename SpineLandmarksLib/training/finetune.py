@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
 import torch
 
+from SpineLandmarksLib.arguments import ProgressCallback
 from SpineLandmarksLib.bundle import METADATA, WEIGHTS, Bundle, read_settings
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.model import Architecture, Detector
@@ -58,7 +59,7 @@ def finetune(
     weights: dict[str, torch.Tensor] | None = None,
     device: str = "cpu",
     resume: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Detector:
     """Train on annotated slices, from the bundle's weights or from other `weights` of the same architecture.
 

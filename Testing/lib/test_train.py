@@ -25,7 +25,7 @@ from SpineLandmarksLib.training.build import fit_prior
 from SpineLandmarksLib.training.dataset import Cases, load_cases
 from SpineLandmarksLib.training.losses import Losses
 from SpineLandmarksLib.training.recipe import Recipe
-from SpineLandmarksLib.training.train import draw_batches, make_trainee, rate, step, train
+from SpineLandmarksLib.training.train import draw_batches, make_training_state, rate, step, train
 from SpineLandmarksLib.transforms import Preparation
 
 TINY = {"network": "unet", "filters": [8, 16, 16], "stride": 2}
@@ -58,18 +58,20 @@ def weights(detector: torch.nn.Module) -> torch.Tensor:
 
 
 def a_batch(recipe: Recipe, cases: Cases) -> Batch:
-    return next(draw_batches(recipe, cases, make_trainee(recipe, Detector(recipe.architecture, 11), 11, 0, "cpu"), 3))
+    return next(
+        draw_batches(recipe, cases, make_training_state(recipe, Detector(recipe.architecture, 11), 11, 0, "cpu"), 3)
+    )
 
 
 def test_the_loss_of_one_batch_goes_down(a_recipe: Recipe, a_few_cases: Cases) -> None:
     torch.manual_seed(0)
     recipe = replace(a_recipe, learning_rate=1e-2)
-    trainee = make_trainee(recipe, Detector(recipe.architecture, 11), 11, 0, "cpu")
-    losses = Losses(recipe, trainee.detector, None)
+    state = make_training_state(recipe, Detector(recipe.architecture, 11), 11, 0, "cpu")
+    losses = Losses(recipe, state.detector, None)
     batch = a_batch(recipe, a_few_cases)
-    heatmap = [float(step(recipe, trainee, losses, batch, "cpu")["heatmap"]) for _ in range(30)]
+    heatmap = [float(step(recipe, state, losses, batch, "cpu")["heatmap"]) for _ in range(30)]
     assert heatmap[-1] < 0.8 * heatmap[0]
-    assert trainee.step == 30
+    assert state.step == 30
 
 
 def test_a_run_writes_its_settings_its_checkpoint_and_its_curves(
@@ -129,9 +131,9 @@ def test_another_process_does_not_draw_what_the_first_draws_after_a_resume(
     train(replace(a_recipe, steps=1), a_few_cases, 11, tmp_path)
     drawn = []
     for rank in (0, 1):
-        trainee = make_trainee(a_recipe, Detector(a_recipe.architecture, 11), 11, rank, "cpu")
-        training.load_checkpoint(tmp_path / "checkpoint.pt", trainee, a_recipe, rank, "cpu")
-        drawn.append(torch.rand(5, generator=trainee.generator))
+        state = make_training_state(a_recipe, Detector(a_recipe.architecture, 11), 11, rank, "cpu")
+        training.load_checkpoint(tmp_path / "checkpoint.pt", state, a_recipe, rank, "cpu")
+        drawn.append(torch.rand(5, generator=state.generator))
     assert not torch.equal(*drawn)
 
 
@@ -166,7 +168,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_spares_the_checkpoint(
     train(replace(a_recipe, steps=1), a_few_cases, 11, tmp_path)
     before = (tmp_path / "checkpoint.pt").read_bytes()
 
-    def diverged(recipe: Recipe, t: training.Trainee, *_: object) -> dict[str, torch.Tensor]:
+    def diverged(recipe: Recipe, t: training.TrainingState, *_: object) -> dict[str, torch.Tensor]:
         t.step += 1
         return {"heatmap": torch.tensor(float("nan"))}
 
@@ -221,14 +223,14 @@ def test_every_loss_is_finite_and_reaches_its_weights(
     architecture, settings, parts = PATHS[path]
     recipe = replace(a_recipe, architecture=architecture, **settings)
     torch.manual_seed(1)
-    trainee = make_trainee(recipe, Detector(architecture, 11), 11, 0, "cpu")
-    losses = Losses(recipe, trainee.detector, trainee.sigma)
+    state = make_training_state(recipe, Detector(architecture, 11), 11, 0, "cpu")
+    losses = Losses(recipe, state.detector, state.sigma)
     batch = a_batch(recipe, a_few_cases)
     rows = {"all": 0, "none of the first image": 1, "none at all": 3}[known]
     points, valid = batch.points_px.clone(), batch.valid.clone()
     points[:rows], valid[:rows] = float("nan"), False
     before = {name: p.detach().clone() for name, p in losses.named_parameters() if p.requires_grad}
-    made = step(recipe, trainee, losses, Batch(batch.image, points, valid), "cpu")
+    made = step(recipe, state, losses, Batch(batch.image, points, valid), "cpu")
     assert set(made) == parts
     assert all(torch.isfinite(value) for value in made.values())
     after = dict(losses.named_parameters())
