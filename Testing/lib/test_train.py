@@ -86,6 +86,43 @@ def test_a_run_writes_its_settings_its_checkpoint_and_its_curves(
     assert list((tmp_path / "run").glob("events.out.tfevents*"))
 
 
+@pytest.mark.parametrize(
+    ("listed", "has_it"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16\n", True),
+        ("flags\t\t: fpu avx2 amx_tile amx_bf16\n", True),
+        ("Features\t: fp asimd i8mm bf16\n", True),
+        ("model name\t: bf16x\nflags\t\t: fpu avx2 avx512f\n", False),
+    ],
+)
+def test_a_processor_tells_whether_it_has_bfloat16(listed: str, has_it: bool, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(listed)
+    assert training.cpu_has_bfloat16(tmp_path / "cpuinfo") is has_it
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_without_such_a_list_pytorch_is_asked(says: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: says, raising=False)
+    assert training.cpu_has_bfloat16(tmp_path / "missing") is says
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert not training.cpu_has_bfloat16(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(("has_it", "used"), [(True, "bf16"), (False, "float32")])
+def test_bfloat16_is_used_on_a_processor_that_has_it(
+    has_it: bool, used: str, a_recipe: Recipe, a_few_cases: Cases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "cpu_has_bfloat16", lambda: has_it)
+    recipe = replace(a_recipe, precision="bf16", steps=1)
+    with training.autocast(recipe, "cpu"):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is (torch.bfloat16 if has_it else torch.float32)
+    train(recipe, a_few_cases, 11, tmp_path)
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert (run["precision"], run["recipe"]["precision"]) == (used, "bf16")
+    assert training.precision_on("cuda", "bf16") == "bf16"
+    assert training.precision_on("cpu", "float32") == "float32"
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(
     a_recipe: Recipe, a_few_cases: Cases, tmp_path: Path
 ) -> None:
