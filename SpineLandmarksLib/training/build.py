@@ -25,10 +25,11 @@ from SpineLandmarksLib.predict import Localizer, SliceReading
 from SpineLandmarksLib.settings import to_dict
 from SpineLandmarksLib.training.export import write_graph, write_weights
 from SpineLandmarksLib.training.export_bundle import record_graph
+from SpineLandmarksLib.training.fit_calibration import HeldOut, fit_calibration
 from SpineLandmarksLib.training.recipe import Recipe
 from SpineLandmarksLib.training.unusable import as_annotated, unusable
 from SpineLandmarksLib.transforms import prepare_slice
-from SpineLandmarksLib.uncertainty import Calibration, HeldOut
+from SpineLandmarksLib.uncertainty import Calibration
 
 #: A changed slice is on its levels when half of its landmarks are this near: less than half the way to a neighbour.
 NEAR_MM = 8.0
@@ -97,7 +98,7 @@ def calibrate(bundle: Bundle, held_out: Sequence[Annotation], fitted_on: str) ->
     """Fit the doubt on cases that the weights have never seen, and seal the bundle again."""
     localizer = Localizer(bundle, open_backend(bundle))
     readings = read_annotated(localizer, held_out)
-    return with_calibration(bundle, Calibration.fit(held_out_of(localizer, held_out, readings), fitted_on))
+    return with_calibration(bundle, fit_calibration(held_out_of(localizer, held_out, readings), fitted_on))
 
 
 def held_out_of(localizer: Localizer, annotations: Sequence[Annotation], readings: Sequence[SliceReading]) -> HeldOut:

@@ -20,7 +20,8 @@ from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.predict import Localizer, SliceReading
 from SpineLandmarksLib.training.build import held_out_of
-from SpineLandmarksLib.uncertainty import Calibration, HeldOut
+from SpineLandmarksLib.training.fit_calibration import HeldOut, fit_calibration
+from SpineLandmarksLib.uncertainty import Calibration
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def crossfit(folds: Sequence[Fold], fitted_on: str) -> tuple[Predictions, Calibr
     judged = []
     for number, fold in enumerate(folds):
         others = HeldOut.join(held_out[:number] + held_out[number + 1 :])
-        judged.append(fold.judged_with(Calibration.fit(others)))
-    return Predictions.join(judged), Calibration.fit(HeldOut.join(held_out), fitted_on)
+        judged.append(fold.judged_with(fit_calibration(others)))
+    return Predictions.join(judged), fit_calibration(HeldOut.join(held_out), fitted_on)
 
 
 def operating_point(summary: dict[str, Any]) -> str:
