@@ -1,4 +1,4 @@
-"""Every slice judged by weights and a doubt that have never seen its patient.
+"""Cross-fitted evaluation: every slice judged by weights and a calibration that have never seen its patient.
 
 Each fold's bundle reads the patients that were left out of its training. The doubt that judges a fold is fitted on the
 other folds; the doubt that a shipped bundle gets is fitted on all of them.
@@ -96,14 +96,11 @@ def as_markdown(summary: dict[str, Any], words: str) -> str:
         [name, percent(row["radius95_coverage"]), percent(row["sdr"]["8"])]
         for name, row in summary["per_landmark"].items()
     ]
-    return "\n\n".join(
-        [
-            f"{words}; each fold's doubt fitted on the others. {operating_point(summary)}. Expected calibration "
-            "error of "
-            f"the confidence: {'unknown' if error is None else f'{error:.3f}'}. In brackets: 95 % intervals "
-            "that resample "
-            "patients.",
-            table.markdown(["confidence", "points", "mean confidence", "share on the right level"], bins),
-            table.markdown(["landmark", "truth in the 95 % radius, %", "SDR@8, %"], held),
-        ]
+    about = (
+        f"{words}; each fold's doubt fitted on the others. {operating_point(summary)}. Expected calibration error of "
+        f"the confidence: {'unknown' if error is None else f'{error:.3f}'}. In brackets: 95 % intervals that resample "
+        "patients."
     )
+    reliability = table.markdown(["confidence", "points", "mean confidence", "share on the right level"], bins)
+    coverage = table.markdown(["landmark", "truth in the 95 % radius, %", "SDR@8, %"], held)
+    return f"{about}\n\n{reliability}\n\n{coverage}"

@@ -1,4 +1,4 @@
-"""Slices made unusable on purpose: mirrored, turned, without the sacrum."""
+"""Perturbed slices, and those made unusable on purpose: mirrored, turned, without the sacrum."""
 
 from __future__ import annotations
 
