@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +19,6 @@ from SpineLandmarksLib.transforms import Image
 #: Mean distance from the centre of L1 to that of L5, in mm; the ruler where no spacing is known.
 LUMBAR_LENGTH_MM = 144.0
 Millimetres = Literal["measured", "estimated", "pixels"]
-#: Told how many are done, of how many.
-ProgressCallback = Callable[[int, int], None]
 
 
 def schema_of(folder: Path) -> tuple[str, ...]:

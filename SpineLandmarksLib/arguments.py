@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+
+#: Called with what is done and all there is to do.
+ProgressCallback = Callable[[int, int], None]
 
 FORMAT_NAMES = ("json", "csv", "mrk.json")
 

@@ -14,14 +14,14 @@ The first two factors are the whole chain's, logistic regressions (Platt 1999) o
 other three: whether it is one at all, learned from the same pictures cut off, turned and mirrored. Out of fold, the
 margin hardly told wrong levels of whole pictures: a chain on the wrong sacral disc is as sure as one on the right. The
 third factor is the landmark's own: the marginal of its candidate in the chain, with temperature scaling (Guo et al.
-2017). q_l is the 95 % quantile of error / width over the points whose level is right. All are fitted on cases that the
-network has never seen. The two answers speak of two things: the confidence of the level, the radius of the place on it.
+2017). q_l is the 95 % quantile of error / width over the points whose level is right. All are fitted by
+training/fit_calibration.py on cases that the network has never seen. The two answers speak of two things: the
+confidence of the level, the radius of the place on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 from SpineLandmarksLib.settings import from_dict, to_dict
 
 Array = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 #: Confidence is never said to be surer than this: the held-out cases are too few to know better.
 MAX_CONFIDENCE = 0.995
@@ -38,7 +37,6 @@ MAX_CONFIDENCE = 0.995
 FLOOR_MM = 1.0
 #: What the doubt about a chain as a whole goes by, in this order.
 FEATURES = ("margin", "score", "caudal_margin", "caudal_evidence")
-LEVEL_FEATURES, IN_DISTRIBUTION_FEATURES = ("caudal_evidence",), ("margin", "score", "caudal_margin")
 #: What a bundle's file calls a field of `Calibration`, where that differs.
 STORED_NAMES = {"in_distribution": "usable"}
 #: More picture than this below the lowest landmark says nothing more, mm.
@@ -46,44 +44,6 @@ CAUDAL_MARGIN_MM = 40.0
 #: With less picture than this below the lowest landmark its sacrum cannot be seen, mm. The first sacral body is about
 #: 30 mm high; the least of 150 whole lumbar slices was 32 mm.
 SACRUM_MM = 27.0
-#: Share of pictures that are taken to be out of distribution: the weight of those that were changed on purpose. At
-#: 0.05 it took so much confidence from whole pictures that one of four shifted chains was no longer flagged.
-OOD_PRIOR = 0.01
-#: Share of the held-out studies that `needs_review` may flag: the operating point. Of 150 slices out of fold it finds 4
-#: of 4 shifted chains; at 0.05 it found 3 of them, and 0 of 5 on the same slices with weights that never saw their
-#: source, where 0.1 found 4.
-REVIEW_RATE = 0.1
-#: Share of the held-out studies beyond each limit from which an image is called unusual.
-OUTLIER_QUANTILE = 0.0125
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What the doubt is fitted on: N studies with L landmarks that the network has never seen.
-
-    probability: (N, L) marginal of the choice; variance_mm2: (N, L); error_mm: (N, L), nan where unknown;
-    level_right: (N, L) the point is not on another level; chain_right: (N,) the chain as a whole is not shifted;
-    features: (N, F) as `FEATURES` names them; anomaly: (N,) nats for a body more or less; changed: (N,) the study was
-    cut off, turned or mirrored on purpose, and tells nothing of how often that happens.
-    """
-
-    probability: Array
-    variance_mm2: Array
-    error_mm: Array
-    level_right: Bools
-    chain_right: Bools
-    features: Array
-    anomaly: Array
-    changed: Bools
-
-    def as_is(self) -> HeldOut:
-        """The studies that nobody has changed."""
-        return HeldOut(*(getattr(self, f.name)[~self.changed] for f in fields(HeldOut)))
-
-    @staticmethod
-    def join(parts: Sequence[HeldOut]) -> HeldOut:
-        """All studies of several parts."""
-        return HeldOut(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(HeldOut)))
 
 
 @dataclass(frozen=True)
@@ -117,7 +77,7 @@ class Calibration:
     def confidence(self, probability: Array, features: Array) -> Array:
         """Probability that the level is right: (..., L) from the marginals (..., L) and the features (..., F)."""
         p = np.clip(probability, 1e-6, 1 - 1e-6)
-        own = _sigmoid(np.log(p / (1 - p)) / self.temperature)
+        own = sigmoid(np.log(p / (1 - p)) / self.temperature)
         return np.minimum(own * self.chain_confidence(features)[..., None], MAX_CONFIDENCE)
 
     def chain_confidence(self, features: Array) -> Array:
@@ -126,46 +86,12 @@ class Calibration:
         for fitted in (self.level, self.in_distribution):
             if fitted is not None:
                 offset, *slopes = fitted
-                sure = sure * _sigmoid(offset + features[..., : len(slopes)] @ np.array(slopes))
+                sure = sure * sigmoid(offset + features[..., : len(slopes)] @ np.array(slopes))
         return sure
 
     def radius95_mm(self, variance_mm2: Array) -> Array:
         """Radius (..., L) that holds the truth in 95 % of cases, from the peak's mean variance per axis (..., L)."""
         return np.asarray(self.radius_factor) * peak_width(variance_mm2)
-
-    @staticmethod
-    def fit(held_out: HeldOut, fitted_on: str = "") -> Calibration:
-        """Fit everything. The radius is fitted where the level is right, the temperature where the chain is.
-
-        The factor of each landmark is drawn halfway to that of all landmarks together: a hundred cases do not carry
-        eleven separate 95 % quantiles.
-        """
-        h = held_out.as_is()
-        ratio = np.where(h.level_right, h.error_mm / peak_width(h.variance_mm2), np.nan)
-        pooled = _quantile95(ratio)
-        factor = [(pooled + _quantile95(ratio[:, landmark])) / 2 for landmark in range(ratio.shape[1])]
-        known = np.isfinite(h.error_mm) & h.chain_right[:, None]
-        fitted = Calibration(
-            temperature=_fit_temperature(h.probability[known], h.level_right[known]),
-            radius_factor=tuple(round(float(f), 4) for f in factor),
-            fitted_on=fitted_on,
-            level=_fit_logistic(h.features, h.chain_right, LEVEL_FEATURES),
-            in_distribution=_fit_in_distribution(held_out),
-            anomaly_above=round(float(np.quantile(h.anomaly, 1 - OUTLIER_QUANTILE)) + 1.0, 3),
-            unlike_below=round(float(np.quantile(h.features[:, FEATURES.index("score")], OUTLIER_QUANTILE)) - 1.0, 3),
-        )
-        least = fitted.confidence(h.probability, h.features).min(1)
-        return _with_review(fitted, least)
-
-
-def _with_review(fitted: Calibration, least: Array) -> Calibration:
-    """`review_below` between the studies that may be flagged, the share REVIEW_RATE rounded down, and the others.
-
-    least: (N,) the least confidence of each study.
-    """
-    order = np.sort(least)
-    count = int(len(order) * REVIEW_RATE)
-    return replace(fitted, review_below=float(order[max(count - 1, 0)] + order[count]) / 2)
 
 
 def peak_width(variance_mm2: Array) -> Array:
@@ -173,76 +99,5 @@ def peak_width(variance_mm2: Array) -> Array:
     return np.sqrt(variance_mm2 + FLOOR_MM**2)
 
 
-def _sigmoid(x: Array) -> Array:
+def sigmoid(x: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-np.clip(x, -500, 500))))
-
-
-def _quantile95(ratio: Array) -> float:
-    """The conformal quantile: the ceil((n + 1) 0.95)-th smallest of n."""
-    known = np.sort(ratio[np.isfinite(ratio)])
-    rank = min(len(known), int(np.ceil((len(known) + 1) * 0.95)))
-    return float(known[rank - 1]) if len(known) else 3.0
-
-
-def _fit_temperature(probability: Array, right: Bools) -> float:
-    """The temperature, of a grid from 0.5 to 20, with the least cross-entropy; 1 where there is nothing to fit."""
-    if not len(right):
-        return 1.0
-    grid = np.geomspace(0.5, 20.0, 60)
-    p = np.clip(probability, 1e-6, 1 - 1e-6)
-    logit = np.log(p / (1 - p))
-    loss = [np.mean(np.logaddexp(0, np.where(right, -logit, logit) / t)) for t in grid]
-    return round(float(grid[int(np.argmin(loss))]), 4)
-
-
-def _fit_in_distribution(held_out: HeldOut) -> tuple[float, ...] | None:
-    """Whole pictures on their levels against changed ones, those on their levels by luck included; None without any."""
-    if not held_out.changed.any():
-        return None
-    compared = held_out.changed | held_out.chain_right
-    changed = held_out.changed[compared]
-    weight = np.where(changed, OOD_PRIOR / (1 - OOD_PRIOR) * (~changed).sum() / changed.sum(), 1.0)
-    return _fit_logistic(held_out.features[compared], held_out.chain_right[compared], IN_DISTRIBUTION_FEATURES, weight)
-
-
-def _fit_logistic(
-    features: Array, right: Bools, names: Sequence[str], weight: Array | None = None, steps: int = 60
-) -> tuple[float, ...]:
-    """(a, *b) of sigmoid(a + features . b), (N, F), by Newton's method; each b at least 0, and 0 but for `names`.
-
-    Targets are (n + 1) / (n + 2) and 1 / (m + 2) for n right and m wrong cases instead of 1 and 0 (Platt 1999), so
-    that few wrong cases, which a threshold separates, do not make it infinitely sure. A feature that would say the
-    opposite of what it should says nothing.
-    """
-    weight = np.ones(len(right)) if weight is None else weight
-    n, m = float(weight[right].sum()), float(weight[~right].sum())
-    target = np.where(right, (n + 1) / (n + 2), 1 / (m + 2))
-    scale = np.maximum(np.abs(features).max(0), 1e-9)
-    use = [FEATURES.index(name) for name in names]
-    start = float(np.log((n + 1) / (m + 1)))
-    while True:
-        x = np.concatenate([np.ones((len(features), 1)), features[:, use] / scale[use]], 1)
-        w = _newton(x, target, weight, np.r_[start, np.zeros(len(use))], steps)
-        if (w[1:] >= 0).all():
-            break
-        del use[int(w[1:].argmin())]
-    slopes = np.zeros(features.shape[1])
-    slopes[use] = w[1:] / scale[use]
-    return (round(float(w[0]), 5), *(round(float(slope), 6) for slope in slopes))
-
-
-def _newton(x: Array, target: Array, weight: Array, w: Array, steps: int, ridge: float = 1e-3) -> Array:
-    """The w with the least weighted cross-entropy of sigmoid(x w) against the targets; no step may make it worse."""
-
-    def loss(at: Array) -> float:
-        z = x @ at
-        return float((weight * (np.logaddexp(0, z) - target * z)).sum() + ridge / 2 * (at @ at))
-
-    for _ in range(steps):
-        p = _sigmoid(x @ w)
-        hessian = (x * (weight * p * (1 - p))[:, None]).T @ x + ridge * np.eye(len(w))
-        step = np.linalg.solve(hessian, x.T @ (weight * (target - p)) - ridge * w)
-        while loss(w + step) > loss(w) and np.abs(step).max() > 1e-9:
-            step = step / 2
-        w = w + step
-    return w

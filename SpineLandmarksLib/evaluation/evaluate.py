@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from SpineLandmarksLib.annotated_slices import ProgressCallback, load_image, millimetres_of, points_of, spacing_of
+from SpineLandmarksLib.annotated_slices import load_image, millimetres_of, points_of, spacing_of
+from SpineLandmarksLib.arguments import ProgressCallback
 from SpineLandmarksLib.evaluation.metrics import summarize
 from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.evaluation.report import write_report

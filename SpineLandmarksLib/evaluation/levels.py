@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from SpineLandmarksLib.evaluation.predictions import Bools, Floats, Predictions
 
 #: A whole chain is looked for up to this many landmarks up or down: two levels, as body and disc alternate.
-MOST_STEPS = 4
+MAX_STEPS = 4
 
 
 def shifted(predictions: Predictions) -> Bools:
@@ -42,7 +42,7 @@ def chain_shifts(predictions: Predictions) -> NDArray[np.int64]:
     where both are there. At least two points, and half of those that could be compared at k = 0, must take part.
     """
     count = len(predictions.names)
-    most = min(MOST_STEPS, count - 1)
+    most = min(MAX_STEPS, count - 1)
     steps = sorted(range(-most, most + 1), key=abs)  # 0 first, so that it wins a tie
     needed = np.maximum(predictions.counted.sum(axis=1) / 2, 2)
     misfit = np.stack([_misfit(predictions.distance_mm, step, needed) for step in steps], axis=1)

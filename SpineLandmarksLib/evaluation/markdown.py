@@ -1,6 +1,4 @@
-"""Tables of estimates in Markdown, and the sections of a document that commands write.
-
-One named section of a Markdown file, between two comments, so that a command can write its table again in place.
+"""Markdown that commands write: tables of estimates, and named sections of a document that are replaced in place.
 
 Section "seeds" lies between <!-- seeds:begin --> and <!-- seeds:end -->, each on a line of its own.
 """
@@ -15,6 +13,7 @@ from SpineLandmarksLib.formats.atomic import write_text_atomically
 
 
 def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A table, its pipes escaped."""
     lines = [head, ["---"] * len(head), *body]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 

@@ -1,6 +1,7 @@
-"""The figures of an evaluation, as plain data: the content of metrics.json. Needs numpy only.
+"""Evaluation metrics as plain data, the content of metrics.json: radial errors, detection rates, level shifts, and the
+calibration of confidence and radius (does a 95 % radius hold 95 % of the truth, is a 0.9 right nine times in ten?).
 
-Is the stated doubt honest: does the 95 % radius hold 95 % of the truth, is a 0.9 right nine times in ten?
+Needs numpy only.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ __all__ = ["DEFINITIONS", "THRESHOLDS_MM", "WHOLLY_RIGHT_MM", "Predictions", "fa
 THRESHOLDS_MM = (2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 #: Every point of an image within this makes the image wholly right.
 WHOLLY_RIGHT_MM = 8.0
+#: Of the reliability diagram.
+N_BINS = 10
+#: Nominal levels at which the coverage of scaled radii is drawn.
+NOMINAL = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 DEFINITIONS = {
     "mre_mm": "mean radial error over annotated points that were predicted; missed points have no distance",
@@ -41,6 +46,17 @@ DEFINITIONS = {
     "interval": "95 % percentile bootstrap over groups (patients or studies); where all or none succeeded, the exact "
     "binomial limit with each group as one trial; null with fewer than two groups",
 }
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Points whose confidence lies in low < c <= high (the first bin holds 0 as well)."""
+
+    low: float
+    high: float
+    n: int
+    mean_confidence: float
+    fraction_right: float
 
 
 def summarize(predictions: Predictions, *, bootstrap: int = 2000, seed: int = 0) -> dict[str, Any]:
@@ -126,6 +142,7 @@ def _chains(predictions: Predictions) -> dict[str, Any]:
 
 
 def _calibration(predictions: Predictions, resampler: GroupBootstrap) -> dict[str, Any]:
+    """Reliability of the confidence and coverage of the radius."""
     bins = reliability(predictions)
     radii = predictions.radius95_mm[predictions.counted & np.isfinite(predictions.radius95_mm)]
     return {
@@ -178,22 +195,6 @@ def _cases(predictions: Predictions) -> list[dict[str, Any]]:
             }
         )
     return cases
-
-
-N_BINS = 10
-#: Nominal levels at which the coverage of scaled radii is drawn.
-NOMINAL = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Points whose confidence lies in low < c <= high (the first bin holds 0 as well)."""
-
-    low: float
-    high: float
-    n: int
-    mean_confidence: float
-    fraction_right: float
 
 
 def reliability(predictions: Predictions) -> list[Bin]:

@@ -1,6 +1,7 @@
-"""Drawing the bone behind the canal of one slice: spinous processes, laminae, pedicles, facets, sacral crest.
+"""The spinal canal and the bone behind it on one slice.
 
-Drawing the spinal canal of one slice: epidural fat, thecal sac, cord, nerve roots and the long ligaments.
+Canal: epidural fat, thecal sac, cord, nerve roots and the long ligaments. Arch: spinous processes, laminae, pedicles,
+facets, sacral crest.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from SpineLandmarksLib.phantom.course import Course
 
 Array = NDArray[np.float64]
 
+CANAL_HALF_WIDTH_MM = 11.0
+CORD_HALF_WIDTH_MM = 5.5
+CORD_HALF_DEPTH_MM = 4.1
+
 
 @dataclass(frozen=True)
 class Process:
@@ -29,7 +34,7 @@ class Process:
 
 
 class ArchPainter:
-    """Draws behind the canal as far as the fascia allows; x (mm) of the fascia at each row."""
+    """The arch: draws behind the canal as far as the fascia allows; x (mm) of the fascia at each row."""
 
     def __init__(self, rng: np.random.Generator, spine: Spine, grid: Grid, rim_mm: float, fascia: Array):
         self.spine, self.rim_mm = spine, rim_mm
@@ -118,13 +123,8 @@ def _random_process(rng: np.random.Generator, vertebra: Vertebra) -> Process:
     return Process(vertebra.half_height * rng.uniform(0.5, 0.85), length, height, rng.normal(0.2, 0.1), shown)
 
 
-CANAL_HALF_WIDTH_MM = 11.0
-CORD_HALF_WIDTH_MM = 5.5
-CORD_HALF_DEPTH_MM = 4.1
-
-
 class CanalPainter:
-    """Draws along the `Course`, so that the canal follows the back walls of bodies and discs."""
+    """The canal: drawn along the `Course`, so that the canal follows the back walls of bodies and discs."""
 
     def __init__(self, rng: np.random.Generator, spine: Spine, grid: Grid, course: Course):
         self.spine, self.course = spine, course

@@ -1,7 +1,4 @@
-"""Drawing what surrounds the spine on one slice: skin, fat, muscles, vessels, belly and pelvis.
-
-Drawing the belly and pelvis of one slice: fat, bowel, liver, lung, bladder and the rest, as unclear as they are.
-"""
+"""The trunk around the spine on one slice: skin, fat, muscles and vessels, and the organs of belly and pelvis."""
 
 from __future__ import annotations
 
@@ -38,6 +35,15 @@ FRONT = {
     "S3": (0.93, 1.1),
     "Co2": (0.8, 0.8),
 }
+#: Tissue, (x, y) mm from the third sacral body, radii mm, and how often it is seen.
+PELVIS = (
+    (Tissue.ORGAN, -62.0, -12.0, 26.0, 18.0, 0.6),
+    (Tissue.BLADDER, -88.0, 22.0, 28.0, 20.0, 0.75),
+    (Tissue.ORGAN, -45.0, 25.0, 14.0, 20.0, 0.5),
+    (Tissue.GAS, -30.0, 10.0, 12.0, 17.0, 0.55),
+    (Tissue.BOWEL, -28.0, 32.0, 11.0, 22.0, 0.6),
+    (Tissue.MARROW, -118.0, 50.0, 10.0, 18.0, 0.8),
+)
 
 
 class BodyPainter:
@@ -163,19 +169,8 @@ def _through(rows_mm: list[float], values_mm: list[float], y: Array) -> Array:
     return smooth
 
 
-#: Tissue, (x, y) mm from the third sacral body, radii mm, and how often it is seen.
-_PELVIS = (
-    (Tissue.ORGAN, -62.0, -12.0, 26.0, 18.0, 0.6),
-    (Tissue.BLADDER, -88.0, 22.0, 28.0, 20.0, 0.75),
-    (Tissue.ORGAN, -45.0, 25.0, 14.0, 20.0, 0.5),
-    (Tissue.GAS, -30.0, 10.0, 12.0, 17.0, 0.55),
-    (Tissue.BOWEL, -28.0, 32.0, 11.0, 22.0, 0.6),
-    (Tissue.MARROW, -118.0, 50.0, 10.0, 18.0, 0.8),
-)
-
-
 class OrganPainter:
-    """Shapes bent by smooth noise; breathing blurs the belly more than the pelvis."""
+    """Organs of belly and pelvis: shapes bent by smooth noise; breathing blurs the belly more than the pelvis."""
 
     def __init__(self, rng: np.random.Generator, spine: Spine, grid: Grid, course: Course, wall: Array):
         self.spine, self.course, self.grid, self.wall = spine, course, grid, wall
@@ -191,7 +186,7 @@ class OrganPainter:
         self.liver_mm = (rng.uniform(35, 60), rng.uniform(45, 80))
         self.liver_shown = rng.uniform(0.5, 0.95) if rng.random() < 0.75 else 0.0
         self.lung_down_mm = rng.uniform(-35, 10)
-        self.pelvis = [self._organ(rng, *row[:-1]) for row in _PELVIS if rng.random() < row[-1]]
+        self.pelvis = [self._organ(rng, *row[:-1]) for row in PELVIS if rng.random() < row[-1]]
 
     def _organ(
         self, rng: np.random.Generator, tissue: Tissue, x: float, y: float, radius_x: float, radius_y: float

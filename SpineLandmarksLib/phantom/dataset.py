@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from SpineLandmarksLib.arguments import ProgressCallback
 from SpineLandmarksLib.formats.atomic import write_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation, write_landmarks_json
 from SpineLandmarksLib.landmarks import LUMBAR11
@@ -21,7 +22,7 @@ def write_phantom_dataset(
     seed: int,
     transitional: float = 0.0,
     anomalous: float = 0.0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Path:
     """Write `count` slices, a spine each, as 8-bit PNG with `landmarks.json`; returns the folder.
 

@@ -33,10 +33,11 @@ from SpineLandmarksLib.predict import Localizer, SliceReading
 from SpineLandmarksLib.settings import to_dict
 from SpineLandmarksLib.training.export import write_graph, write_weights
 from SpineLandmarksLib.training.export_bundle import record_graph
+from SpineLandmarksLib.training.fit_calibration import HeldOut, fit_calibration
 from SpineLandmarksLib.training.recipe import Recipe
-from SpineLandmarksLib.training.unusable import unusable, view_of
+from SpineLandmarksLib.training.unusable import as_annotated, unusable
 from SpineLandmarksLib.transforms import prepare_slice
-from SpineLandmarksLib.uncertainty import Calibration, HeldOut
+from SpineLandmarksLib.uncertainty import Calibration
 
 #: A changed slice is on its levels when half of its landmarks are this near: less than half the way to a neighbour.
 NEAR_MM = 8.0
@@ -105,7 +106,7 @@ def calibrate(bundle: Bundle, held_out: Sequence[Annotation], fitted_on: str) ->
     """Fit the doubt on cases that the weights have never seen, and write it into the bundle."""
     localizer = Localizer(bundle, open_backend(bundle))
     readings = read_annotated(localizer, held_out)
-    return with_calibration(bundle, Calibration.fit(held_out_of(localizer, held_out, readings), fitted_on))
+    return with_calibration(bundle, fit_calibration(held_out_of(localizer, held_out, readings), fitted_on))
 
 
 def held_out_of(localizer: Localizer, annotations: Sequence[Annotation], readings: Sequence[SliceReading]) -> HeldOut:
@@ -132,9 +133,9 @@ def _changed(localizer: Localizer, annotations: Sequence[Annotation]) -> list[He
     for annotation in annotations:
         if spacing_of(annotation) is None:
             continue
-        for view in unusable(view_of(annotation, localizer.bundle.landmarks)):
-            (reading,) = localizer.read_slices(view.image[None], view.told_mm)
-            error = np.linalg.norm((reading.xy - view.points_xy) * view.spacing_mm, axis=-1)[view.inside]
+        for case in unusable(as_annotated(annotation, localizer.bundle.landmarks)):
+            (reading,) = localizer.read_slices(case.image[None], case.stated_spacing_mm)
+            error = np.linalg.norm((reading.xy - case.points_xy) * case.spacing_mm, axis=-1)[case.inside]
             unknown = np.full((1, len(reading.xy)), np.nan)
             found.append(
                 HeldOut(

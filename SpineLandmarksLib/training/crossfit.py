@@ -1,4 +1,4 @@
-"""Every slice judged by weights and a doubt that have never seen its patient.
+"""Cross-fitted evaluation: every slice judged by weights and a calibration that have never seen its patient.
 
 Each fold's bundle reads the patients that were left out of its training. The doubt that judges a fold is fitted on the
 other folds; the doubt that a shipped bundle gets is fitted on all of them.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from SpineLandmarksLib.annotated_slices import ProgressCallback
+from SpineLandmarksLib.arguments import ProgressCallback
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.evaluation import markdown as table
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
@@ -20,7 +20,8 @@ from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.predict import Localizer, SliceReading
 from SpineLandmarksLib.training.build import held_out_of
-from SpineLandmarksLib.uncertainty import Calibration, HeldOut
+from SpineLandmarksLib.training.fit_calibration import HeldOut, fit_calibration
+from SpineLandmarksLib.uncertainty import Calibration
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def crossfit(folds: Sequence[Fold], fitted_on: str) -> tuple[Predictions, Calibr
     judged = []
     for number, fold in enumerate(folds):
         others = HeldOut.join(held_out[:number] + held_out[number + 1 :])
-        judged.append(fold.judged_with(Calibration.fit(others)))
-    return Predictions.join(judged), Calibration.fit(HeldOut.join(held_out), fitted_on)
+        judged.append(fold.judged_with(fit_calibration(others)))
+    return Predictions.join(judged), fit_calibration(HeldOut.join(held_out), fitted_on)
 
 
 def operating_point(summary: dict[str, Any]) -> str:
@@ -95,14 +96,11 @@ def as_markdown(summary: dict[str, Any], words: str) -> str:
         [name, percent(row["radius95_coverage"]), percent(row["sdr"]["8"])]
         for name, row in summary["per_landmark"].items()
     ]
-    return "\n\n".join(
-        [
-            f"{words}; each fold's doubt fitted on the others. {operating_point(summary)}. Expected calibration "
-            "error of "
-            f"the confidence: {'unknown' if error is None else f'{error:.3f}'}. In brackets: 95 % intervals "
-            "that resample "
-            "patients.",
-            table.markdown(["confidence", "points", "mean confidence", "share on the right level"], bins),
-            table.markdown(["landmark", "truth in the 95 % radius, %", "SDR@8, %"], held),
-        ]
+    about = (
+        f"{words}; each fold's doubt fitted on the others. {operating_point(summary)}. Expected calibration error of "
+        f"the confidence: {'unknown' if error is None else f'{error:.3f}'}. In brackets: 95 % intervals that resample "
+        "patients."
     )
+    reliability = table.markdown(["confidence", "points", "mean confidence", "share on the right level"], bins)
+    coverage = table.markdown(["landmark", "truth in the 95 % radius, %", "SDR@8, %"], held)
+    return f"{about}\n\n{reliability}\n\n{coverage}"

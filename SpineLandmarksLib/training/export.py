@@ -28,7 +28,7 @@ LARGE = 1024
 #: has no fast kernel: it takes a hundred times as long.
 OPSET, IR_VERSION = 18, 8
 #: Bytes of computed constants that a graph may hold: tables of positions, and no weights.
-MOST_CONSTANTS = 1_000_000
+MAX_CONSTANTS = 1_000_000
 
 
 class Graph(nn.Module):
@@ -120,7 +120,7 @@ def refer_to_weights(model: Any, weights: Path) -> None:
             exact = initializer.name
             initializer.name, initializer.data_type = exact + "_half", TensorProto.FLOAT16
             casts.append(helper.make_node("Cast", [initializer.name], [exact], to=TensorProto.FLOAT))
-    if constants > MOST_CONSTANTS:
+    if constants > MAX_CONSTANTS:
         raise BundleError(f"Expected the graph's weights in {weights}; got {constants} bytes that are not there")
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]

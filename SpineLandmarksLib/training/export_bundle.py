@@ -1,11 +1,10 @@
-"""`spine-landmarks export`: the graph of a bundle written anew from its weights, held to torch, and recorded.
+"""Export of a bundle: its graph written anew from its weights, held to torch, and recorded.
 
-How far the light backend's answer lies from torch's: the same slices, the same weights, both runtimes.
+Parity is how far the light backend's answer lies from torch's: the same slices, the same weights, both runtimes.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import tempfile
@@ -36,13 +35,33 @@ from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.training.export import versions_of, write_graph
 from SpineLandmarksLib.transforms import Image
 
+#: The furthest apart that a graph and torch may be, in native pixels and in probability.
+MAX_PX, MAX_CONFIDENCE = 0.05, 0.01
 
-def export_command(options: argparse.Namespace) -> int:
-    bundle, parity = export_bundle(options.bundle, options.output)
-    opset = versions_of(bundle.folder / GRAPH)["opset"]
-    print(f"Written: {bundle.folder / GRAPH}, opset {opset}")
-    print(f"On {parity.slices} slices at most {parity.points_px:.2g} px and {parity.confidence:.2g} from torch")
-    return 0
+Slice = tuple[Image, tuple[float, float] | None]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest differences over `slices` slices: of points in native pixels, infinite where only one of the two calls a
+    landmark out of view, and of confidence."""
+
+    slices: int
+    points_px: float
+    confidence: float
+
+    def require(self, graph: object) -> Parity:
+        """Itself, or BundleError when the two are further apart than a graph may be."""
+        if self.points_px < MAX_PX and self.confidence < MAX_CONFIDENCE:
+            return self
+        raise BundleError(
+            f"Expected {graph} to agree with torch to {MAX_PX} px and {MAX_CONFIDENCE}; they differ by "
+            f"{self.points_px:.3g} px and {self.confidence:.3g} on {self.slices} slices"
+        )
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Numbers and None alone, as JSON has no infinity."""
+        return {name: value if np.isfinite(value) else None for name, value in asdict(self).items()}
 
 
 def export_bundle(name_or_folder: str | Path, output: Path | None = None) -> tuple[Bundle, Parity]:
@@ -91,35 +110,6 @@ def _move_whole(folder: Path, target: Path) -> None:
         raise OutputError(f"Could not write {target}: {error.strerror or error}. Nothing was changed") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-
-
-#: The furthest apart that a graph and torch may be, in native pixels and in probability.
-MOST_PX, MOST_CONFIDENCE = 0.05, 0.01
-
-Slice = tuple[Image, tuple[float, float] | None]
-
-
-@dataclass(frozen=True)
-class Parity:
-    """Largest differences over `slices` slices: of points in native pixels, infinite where only one of the two calls a
-    landmark out of view, and of confidence."""
-
-    slices: int
-    points_px: float
-    confidence: float
-
-    def require(self, graph: object) -> Parity:
-        """Itself, or BundleError when the two are further apart than a graph may be."""
-        if self.points_px < MOST_PX and self.confidence < MOST_CONFIDENCE:
-            return self
-        raise BundleError(
-            f"Expected {graph} to agree with torch to {MOST_PX} px and {MOST_CONFIDENCE}; they differ by "
-            f"{self.points_px:.3g} px and {self.confidence:.3g} on {self.slices} slices"
-        )
-
-    def to_dict(self) -> dict[str, float | None]:
-        """Numbers and None alone, as JSON has no infinity."""
-        return {name: value if np.isfinite(value) else None for name, value in asdict(self).items()}
 
 
 def measure_parity(bundle: Bundle, slices: Iterable[Slice]) -> Parity:

@@ -9,7 +9,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from SpineLandmarksLib.annotated_slices import ProgressCallback
+from SpineLandmarksLib.arguments import ProgressCallback
 from SpineLandmarksLib.bundle import METADATA, WEIGHTS, Bundle, read_settings
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.model import Architecture, Detector

@@ -1,4 +1,4 @@
-"""What a recipe makes a detector pay for: heatmaps, direct coordinates, their product."""
+"""Training losses of a recipe: on heatmaps, on direct coordinates, and on their product."""
 
 from __future__ import annotations
 

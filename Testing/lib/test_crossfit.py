@@ -14,8 +14,8 @@ from SpineLandmarksLib.bundle import Bundle, load_bundle
 from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.evaluation.evaluate import read_annotated
 from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.training import crossfit as module
 from SpineLandmarksLib.training.crossfit import Fold, crossfit
-from SpineLandmarksLib.uncertainty import Calibration
 
 
 @pytest.fixture
@@ -136,9 +136,8 @@ def test_the_doubt_that_judges_a_fold_is_fitted_on_the_others(
     folds = [Fold(localizer, rows[part], readings[part]) for part in (slice(0, 1), slice(1, 4))]
     scores = [np.array([reading.chain.score for reading in fold.readings]) for fold in folds]
     fitted: list[np.ndarray] = []
-    fit = Calibration.fit
-    keep = fitted.append
-    monkeypatch.setattr(Calibration, "fit", staticmethod(lambda h, *a: keep(h.as_is().features[:, 1]) or fit(h, *a)))
+    fit, keep = module.fit_calibration, fitted.append
+    monkeypatch.setattr(module, "fit_calibration", lambda h, *a: keep(h.as_is().features[:, 1]) or fit(h, *a))
     crossfit(folds, "all")
     expected = [scores[1], scores[0], np.concatenate(scores)]
     assert [part.tolist() for part in fitted] == [part.tolist() for part in expected]

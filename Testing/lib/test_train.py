@@ -25,7 +25,7 @@ from SpineLandmarksLib.training.build import fit_prior
 from SpineLandmarksLib.training.dataset import Cases, load_cases
 from SpineLandmarksLib.training.losses import Losses
 from SpineLandmarksLib.training.recipe import Recipe
-from SpineLandmarksLib.training.train import draw_batches, make_trainee, rate, step, train
+from SpineLandmarksLib.training.train import draw_batches, make_training_state, rate, step, train
 from SpineLandmarksLib.transforms import Preparation
 
 TINY = {"network": "unet", "filters": [8, 16, 16], "stride": 2}
@@ -58,18 +58,20 @@ def weights(detector: torch.nn.Module) -> torch.Tensor:
 
 
 def a_batch(recipe: Recipe, cases: Cases) -> Batch:
-    return next(draw_batches(recipe, cases, make_trainee(recipe, Detector(recipe.architecture, 11), 11, 0, "cpu"), 3))
+    return next(
+        draw_batches(recipe, cases, make_training_state(recipe, Detector(recipe.architecture, 11), 11, 0, "cpu"), 3)
+    )
 
 
 def test_the_loss_of_one_batch_goes_down(a_recipe: Recipe, a_few_cases: Cases) -> None:
     torch.manual_seed(0)
     recipe = replace(a_recipe, learning_rate=1e-2)
-    trainee = make_trainee(recipe, Detector(recipe.architecture, 11), 11, 0, "cpu")
-    losses = Losses(recipe, trainee.detector, None)
+    state = make_training_state(recipe, Detector(recipe.architecture, 11), 11, 0, "cpu")
+    losses = Losses(recipe, state.detector, None)
     batch = a_batch(recipe, a_few_cases)
-    heatmap = [float(step(recipe, trainee, losses, batch, "cpu")["heatmap"]) for _ in range(30)]
+    heatmap = [float(step(recipe, state, losses, batch, "cpu")["heatmap"]) for _ in range(30)]
     assert heatmap[-1] < 0.8 * heatmap[0]
-    assert trainee.step == 30
+    assert state.step == 30
 
 
 def test_a_run_writes_its_settings_its_checkpoint_and_its_curves(
@@ -82,6 +84,43 @@ def test_a_run_writes_its_settings_its_checkpoint_and_its_curves(
     assert (run["recipe"]["seed"], run["recipe"]["steps"]) == (0, 6)
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == 6
     assert list((tmp_path / "run").glob("events.out.tfevents*"))
+
+
+@pytest.mark.parametrize(
+    ("listed", "has_it"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16\n", True),
+        ("flags\t\t: fpu avx2 amx_tile amx_bf16\n", True),
+        ("Features\t: fp asimd i8mm bf16\n", True),
+        ("model name\t: bf16x\nflags\t\t: fpu avx2 avx512f\n", False),
+    ],
+)
+def test_a_processor_tells_whether_it_has_bfloat16(listed: str, has_it: bool, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(listed)
+    assert training.cpu_has_bfloat16(tmp_path / "cpuinfo") is has_it
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_without_such_a_list_pytorch_is_asked(says: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: says, raising=False)
+    assert training.cpu_has_bfloat16(tmp_path / "missing") is says
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert not training.cpu_has_bfloat16(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(("has_it", "used"), [(True, "bf16"), (False, "float32")])
+def test_bfloat16_is_used_on_a_processor_that_has_it(
+    has_it: bool, used: str, a_recipe: Recipe, a_few_cases: Cases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "cpu_has_bfloat16", lambda: has_it)
+    recipe = replace(a_recipe, precision="bf16", steps=1)
+    with training.autocast(recipe, "cpu"):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is (torch.bfloat16 if has_it else torch.float32)
+    train(recipe, a_few_cases, 11, tmp_path)
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert (run["precision"], run["recipe"]["precision"]) == (used, "bf16")
+    assert training.precision_on("cuda", "bf16") == "bf16"
+    assert training.precision_on("cpu", "float32") == "float32"
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(
@@ -129,9 +168,9 @@ def test_another_process_does_not_draw_what_the_first_draws_after_a_resume(
     train(replace(a_recipe, steps=1), a_few_cases, 11, tmp_path)
     drawn = []
     for rank in (0, 1):
-        trainee = make_trainee(a_recipe, Detector(a_recipe.architecture, 11), 11, rank, "cpu")
-        training.load_checkpoint(tmp_path / "checkpoint.pt", trainee, a_recipe, rank, "cpu")
-        drawn.append(torch.rand(5, generator=trainee.generator))
+        state = make_training_state(a_recipe, Detector(a_recipe.architecture, 11), 11, rank, "cpu")
+        training.load_checkpoint(tmp_path / "checkpoint.pt", state, a_recipe, rank, "cpu")
+        drawn.append(torch.rand(5, generator=state.generator))
     assert not torch.equal(*drawn)
 
 
@@ -166,7 +205,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_spares_the_checkpoint(
     train(replace(a_recipe, steps=1), a_few_cases, 11, tmp_path)
     before = (tmp_path / "checkpoint.pt").read_bytes()
 
-    def diverged(recipe: Recipe, t: training.Trainee, *_: object) -> dict[str, torch.Tensor]:
+    def diverged(recipe: Recipe, t: training.TrainingState, *_: object) -> dict[str, torch.Tensor]:
         t.step += 1
         return {"heatmap": torch.tensor(float("nan"))}
 
@@ -221,14 +260,14 @@ def test_every_loss_is_finite_and_reaches_its_weights(
     architecture, settings, parts = PATHS[path]
     recipe = replace(a_recipe, architecture=architecture, **settings)
     torch.manual_seed(1)
-    trainee = make_trainee(recipe, Detector(architecture, 11), 11, 0, "cpu")
-    losses = Losses(recipe, trainee.detector, trainee.sigma)
+    state = make_training_state(recipe, Detector(architecture, 11), 11, 0, "cpu")
+    losses = Losses(recipe, state.detector, state.sigma)
     batch = a_batch(recipe, a_few_cases)
     rows = {"all": 0, "none of the first image": 1, "none at all": 3}[known]
     points, valid = batch.points_px.clone(), batch.valid.clone()
     points[:rows], valid[:rows] = float("nan"), False
     before = {name: p.detach().clone() for name, p in losses.named_parameters() if p.requires_grad}
-    made = step(recipe, trainee, losses, Batch(batch.image, points, valid), "cpu")
+    made = step(recipe, state, losses, Batch(batch.image, points, valid), "cpu")
     assert set(made) == parts
     assert all(torch.isfinite(value) for value in made.values())
     after = dict(losses.named_parameters())

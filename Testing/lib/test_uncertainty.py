@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from SpineLandmarksLib.uncertainty import FLOOR_MM, MAX_CONFIDENCE, OOD_PRIOR, Calibration, HeldOut, peak_width
+from SpineLandmarksLib.training.fit_calibration import OOD_PRIOR, HeldOut, fit_calibration
+from SpineLandmarksLib.uncertainty import FLOOR_MM, MAX_CONFIDENCE, Calibration, peak_width
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def held_out(error_mm, variance_mm2=0.0, probability=0.9, right=True, chain_righ
 
 
 def calibrate(error_mm, *values, **named):
-    return Calibration.fit(held_out(error_mm, *values, **named))
+    return fit_calibration(held_out(error_mm, *values, **named))
 
 
 def test_the_width_of_a_peak_has_the_floor_in_it():

@@ -1,4 +1,4 @@
-"""`python -m research.bench`: every contestant in a process of its own, one after the other, and one table."""
+"""`python -m research.bench`: every baseline in a process of its own, one after the other, and one table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from research.bench import machine
-from research.bench.contestants import CONTESTANTS
+from research.bench.baselines import BASELINES
 from research.bench.processes import Spent, child, spent
 from research.bench.report import Measured, report
 from research.bench.sizes import PROJECT
@@ -47,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def bench_command(options: argparse.Namespace) -> int:
     """Measure, print the tables, and write them into a section of a Markdown file when one is named."""
     python = _python_of(options.environment)
-    unknown = [name for name in options.only or () if name not in CONTESTANTS]
+    unknown = [name for name in options.only or () if name not in BASELINES]
     if unknown:
-        raise BackendError(f"Expected rows of {', '.join(CONTESTANTS)}; got {', '.join(unknown)}")
+        raise BackendError(f"Expected rows of {', '.join(BASELINES)}; got {', '.join(unknown)}")
     with tempfile.TemporaryDirectory() as folder:
         text = report(measure(options, python, Path(folder)))
     print(text)
@@ -79,7 +79,7 @@ def measure(options: argparse.Namespace, light_python: str, folder: Path) -> Mea
         "seconds": options.seconds,
         "limit": options.limit,
     }
-    for name in options.only or CONTESTANTS:
+    for name in options.only or BASELINES:
         _one(m, name, light_python if name == "light" else sys.executable, job, folder)
     _commands(m, options, light_python, volume, folder)
     _sizes(m, light_python, folder)
@@ -87,13 +87,13 @@ def measure(options: argparse.Namespace, light_python: str, folder: Path) -> Mea
 
 
 def _one(m: Measured, name: str, python: str, job: dict[str, Any], folder: Path) -> None:
-    lacking = CONTESTANTS[name].missing() if python == sys.executable else []
+    lacking = BASELINES[name].missing() if python == sys.executable else []
     if lacking:
         m.left_out[name] = lacking
         return
-    print(f"{CONTESTANTS[name].title.strip('*')} ...", file=sys.stderr, flush=True)
+    print(f"{BASELINES[name].title.strip('*')} ...", file=sys.stderr, flush=True)
     m.rows[name], _ = child(python, "child", {**job, "name": name, "measure": True}, folder)
-    starts = 0 if CONTESTANTS[name].is_prepared_anew else STARTS
+    starts = 0 if BASELINES[name].is_prepared_anew else STARTS
     m.cold[name] = [child(python, "child", {**job, "name": name, "measure": False}, folder)[1] for _ in range(starts)]
 
 
@@ -119,7 +119,7 @@ def _commands(m: Measured, options: argparse.Namespace, light_python: str, volum
         ]
 
     m.command["light"] = _starts(command(light_python, "light"), 5)
-    if not CONTESTANTS["torch"].missing():
+    if not BASELINES["torch"].missing():
         m.command["torch"] = _starts(command(sys.executable, "torch"), STARTS)
 
 
@@ -141,7 +141,7 @@ def _sizes(m: Measured, light_python: str, folder: Path) -> None:
 def _packages_of(name: str) -> list[str]:
     """Distributions of a row's modules, beside those that reading needs."""
     distributions = {"cv2": "opencv-python-headless"}
-    return [PROJECT, *(distributions.get(module, module) for module in CONTESTANTS[name].needs)]
+    return [PROJECT, *(distributions.get(module, module) for module in BASELINES[name].needs)]
 
 
 def _python_of(environment: Path | None) -> str:

@@ -1,4 +1,4 @@
-"""One contestant in a process of its own, so that its memory and its start are its own: `python -m ... child JOB.json`.
+"""One baseline in a process of its own, so that its memory and its start are its own: `python -m ... child JOB.json`.
 
 The last line of its output is JSON. Without "measure" in the job it finds the points of one slice and ends: that is
 what the parent times from start to end.
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from research.bench.contestants import CONTESTANTS
+from research.bench.baselines import BASELINES
 from research.bench.pipelines import STAGES, Pipeline, Slices
 from SpineLandmarksLib.backends import LightBackend, Peaks
 from SpineLandmarksLib.bundle import GRAPH, Bundle, load_bundle
@@ -25,15 +25,15 @@ from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.predict import Localizer
 
 BATCHES = (1, 8, 32)
-LEAST_RUNS = 3
+MIN_RUNS = 3
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
-    """job: name (of a contestant), bundle, slices (file, (N, H, W)), spacing_mm, volume, measure, runs, seconds,
+    """job: name (of a baseline), bundle, slices (file, (N, H, W)), spacing_mm, volume, measure, runs, seconds,
     limit."""
-    contestant, bundle = CONTESTANTS[job["name"]], load_bundle(job["bundle"])
+    baseline, bundle = BASELINES[job["name"]], load_bundle(job["bundle"])
     slices: Slices = np.load(job["slices"])
-    pipeline = contestant.open(bundle, tuple(job["spacing_mm"]))
+    pipeline = baseline.open(bundle, tuple(job["spacing_mm"]))
     points = pipeline(slices[:1])
     if not job["measure"]:
         return {}
@@ -47,7 +47,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         "model_bytes": pipeline.model_bytes,
         "decode_share": decode_share(bundle, pipeline.prepare(slices[:1])) if is_light else None,
         "volume": whole_volume(bundle, job["volume"], job["seconds"]) if is_light else None,
-        "flops": operations(pipeline, slices[:1]) if contestant.is_torch else None,
+        "flops": operations(pipeline, slices[:1]) if baseline.is_torch else None,
     }
 
 
@@ -55,7 +55,7 @@ def by_stage(pipeline: Pipeline, slices: Slices, runs: int, seconds: float) -> t
     """Seconds of each whole run, and the median of each stage; as many runs as fit into the time, at least three."""
     rows: list[list[float]] = []
     ends = time.perf_counter() + seconds
-    while len(rows) < LEAST_RUNS or (len(rows) < runs and time.perf_counter() < ends):
+    while len(rows) < MIN_RUNS or (len(rows) < runs and time.perf_counter() < ends):
         value: Any = slices
         row = []
         for stage in STAGES:
@@ -109,7 +109,7 @@ def whole_volume(bundle: Bundle, path: str, seconds: float) -> dict[str, float]:
     backend.detect = timed  # type: ignore[method-assign]
     localizer, stack = Localizer(bundle, backend), read_study(path)
     ends = time.perf_counter() + seconds
-    while len(rows) < LEAST_RUNS + 1 or time.perf_counter() < ends:
+    while len(rows) < MIN_RUNS + 1 or time.perf_counter() < ends:
         rows.append([0.0, 0.0])
         started = time.perf_counter()
         localizer.localize(stack)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from research.experiments.experiment import Experiment
 from research.experiments.results import pooled, read_result
-from research.experiments.study import Study
 from SpineLandmarksLib.evaluation.metrics import summarize
 from SpineLandmarksLib.evaluation.predictions import Predictions
 
@@ -24,19 +24,19 @@ NEAR_MM = 8.0
 
 
 def main(options: argparse.Namespace) -> None:
-    study = Study(options.dataset, options.folder, 0.0)
-    found = [out_of_fold(study, key) for key in options.rows]
+    experiment = Experiment(options.dataset, options.folder, 0.0)
+    found = [out_of_fold(experiment, key) for key in options.rows]
     for count in range(1, len(found) + 1):
         overall = summarize(mean_of(found[:count]), bootstrap=0)["overall"]
         shares = "  ".join(f"SDR@{t} {100 * overall['sdr'][t]['value']:.1f} %" for t in ("2", "4", "8"))
         print(f"{' + '.join(options.rows[:count])}: median {overall['median_mm']['value']:.2f} mm  {shares}")
 
 
-def out_of_fold(study: Study, key: str) -> Predictions:
-    folder = study.folder / "results" / key
+def out_of_fold(experiment: Experiment, key: str) -> Predictions:
+    folder = experiment.folder / "results" / key
     parts = [file.name.removesuffix(".points.json") for file in sorted(folder.glob("*.points.json"))]
     results = [result for result in (read_result(folder, part) for part in parts) if result is not None]
-    return pooled(results, study.annotated, study.schema)
+    return pooled(results, experiment.annotated, experiment.schema)
 
 
 def mean_of(found: Sequence[Predictions]) -> Predictions:

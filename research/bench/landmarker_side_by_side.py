@@ -36,7 +36,7 @@ from landmarker.heatmap import heatmap_to_coord
 
 from research.bench.landmarker_training import ENTRIES, PREPARATION, SIDE, SPACING_MM, trained
 from research.bench.landmarker_traps import traps
-from research.experiments.locate import by, localizer_of
+from research.experiments.decoding import decode_with, localizer_of
 from research.experiments.results import Points
 from SpineLandmarksLib.annotated_slices import load_image, millimetres_of, points_of, spacing_of
 from SpineLandmarksLib.evaluation.markdown import estimate, markdown, mm, percent, write_section
@@ -83,7 +83,7 @@ def points(decoder: str, detector: Detector, learn: Sequence[Annotation], judge:
     """(L, 2) native pixels of each slice."""
     if decoder.startswith("ours"):
         localizer = localizer_of(detector, PREPARATION, learn, LUMBAR11)
-        return by("chain" if "chain" in decoder else "peak", localizer)(judge)
+        return decode_with("chain" if "chain" in decoder else "peak", localizer)(judge)
     found = []
     for row in judge:
         image, pixel_from_slice = prepare_slice(load_image(row.image), spacing_of(row), PREPARATION)

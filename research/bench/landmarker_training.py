@@ -48,7 +48,7 @@ from SpineLandmarksLib.model import Architecture, Detector
 from SpineLandmarksLib.training.dataset import Cases, load_cases
 from SpineLandmarksLib.training.losses import Losses
 from SpineLandmarksLib.training.recipe import Recipe, load_recipe
-from SpineLandmarksLib.training.train import draw_batches, make_trainee, step
+from SpineLandmarksLib.training.train import draw_batches, make_training_state, step
 from SpineLandmarksLib.transforms import Preparation, prepare_slice
 
 SIDE, SPACING_MM = 128, 2.5
@@ -130,15 +130,15 @@ def fit_ours(detector: Detector, learn: Sequence[Annotation], folder: Path, budg
     )
     cases = load_cases(learn, LUMBAR11, PREPARATION)
     recipe = shortened(recipe, steps_for(budget_s, recipe, detector, cases, folder))
-    trainee = make_trainee(recipe, detector, len(LUMBAR11), 0, "cpu")
+    state = make_training_state(recipe, detector, len(LUMBAR11), 0, "cpu")
     losses = Losses(recipe, detector, None).train()
-    batches = draw_batches(recipe, cases, trainee, recipe.batch)
+    batches = draw_batches(recipe, cases, state, recipe.batch)
 
     def advance() -> None:
-        step(recipe, trainee, losses, next(batches), "cpu")
+        step(recipe, state, losses, next(batches), "cpu")
 
-    steps, seconds = run(folder, advance, trainee.state, trainee.load, lambda done, _: done >= recipe.steps)
-    best = trainee.best()
+    steps, seconds = run(folder, advance, state.state, state.load, lambda done, _: done >= recipe.steps)
+    best = state.best()
     assert isinstance(best, Detector)
     return Fitted(best, recipe.batch, steps, seconds)
 
@@ -148,12 +148,12 @@ def steps_for(budget_s: float, recipe: Recipe, detector: Detector, cases: Cases,
     path = folder / "steps.json"
     if not path.is_file():
         spare = copy.deepcopy(detector)
-        trainee = make_trainee(recipe, spare, len(LUMBAR11), 0, "cpu")
-        losses, batches = Losses(recipe, spare, None).train(), draw_batches(recipe, cases, trainee, recipe.batch)
+        state = make_training_state(recipe, spare, len(LUMBAR11), 0, "cpu")
+        losses, batches = Losses(recipe, spare, None).train(), draw_batches(recipe, cases, state, recipe.batch)
         seconds = []
         for _ in range(6):
             started = time.perf_counter()
-            step(recipe, trainee, losses, next(batches), "cpu")
+            step(recipe, state, losses, next(batches), "cpu")
             seconds.append(time.perf_counter() - started)
         write_text_atomically(path, json.dumps({"steps": max(1, int(budget_s / float(np.median(seconds[1:]))))}))
     return int(json.loads(path.read_text())["steps"])

@@ -25,7 +25,7 @@ from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.predict import Localizer
-from SpineLandmarksLib.training.export_bundle import MOST_CONFIDENCE, MOST_PX
+from SpineLandmarksLib.training.export_bundle import MAX_CONFIDENCE, MAX_PX
 
 THRESHOLDS_MM = (2.0, 4.0, 8.0)
 
@@ -43,7 +43,7 @@ def main(options: argparse.Namespace) -> None:
             print(*body[-1], sep="  ", flush=True)
     text = (
         f"Bundle {bundle.label}; points in native pixels and confidence against torch in float32, share of all points "
-        f"within 2, 4 and 8 mm of the annotation. A graph may be {MOST_PX} px and {MOST_CONFIDENCE} off.\n\n"
+        f"within 2, 4 and 8 mm of the annotation. A graph may be {MAX_PX} px and {MAX_CONFIDENCE} off.\n\n"
     ) + markdown(
         [
             "slices",

@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from research.bench.baselines import BASELINES
 from research.bench.child import BATCHES
-from research.bench.contestants import CONTESTANTS
 from research.bench.pipelines import STAGES
 from research.bench.processes import Spent
 from SpineLandmarksLib.evaluation.markdown import markdown
 
-#: Each goal: a ratio, or a number of the light backend, and the most (or least) that it may be.
-LEAST_FASTER, MOST_COLD_S, MOST_COLD_MB, MOST_COLD_SHARE = 20.0, 1.5, 700.0, 1 / 3
-MOST_NOT_NETWORK, MOST_DECODE_S, MOST_BEYOND_MB, MOST_ALONE_MB = 0.15, 0.005, 100.0, 500.0
+#: Each goal: a ratio, or a number of the light backend, and the most or least that it may be.
+MIN_FASTER, MAX_COLD_S, MAX_COLD_MB, MAX_COLD_SHARE = 20.0, 1.5, 700.0, 1 / 3
+MAX_NOT_NETWORK, MAX_DECODE_S, MAX_BEYOND_MB, MAX_ALONE_MB = 0.15, 0.005, 100.0, 500.0
 
 
 @dataclass
 class Measured:
-    """rows: answers of `child` by contestant; cold: starts to the first slice's points. command: cold predict commands
-    on a volume by "light" and "torch". sizes: MB as `sizes` names them. left_out: contestant -> what it lacks."""
+    """rows: answers of `child` by baseline; cold: starts to the first slice's points. command: cold predict commands
+    on a volume by "light" and "torch". sizes: MB as `sizes` names them. left_out: baseline -> what it lacks."""
 
     machine: str
     peaks: dict[str, float]
@@ -39,40 +39,30 @@ class Measured:
 
     def flops(self, name: str) -> float | None:
         """Of the network on one slice, counted where torch runs it."""
-        network = CONTESTANTS[name].network
-        counted = [row["flops"] for key, row in self.rows.items() if CONTESTANTS[key].network == network]
+        network = BASELINES[name].network
+        counted = [row["flops"] for key, row in self.rows.items() if BASELINES[key].network == network]
         return next((value for value in counted if value), None)
+
+
+HEAD = """Machine: {machine}. A product of two matrices of 2048 x 2048 reaches {peaks} there.
+
+Input: {input}. Bundle: {bundle}. Times are of one slice from native pixels to points, everything loaded. Cold start: \
+from process start to the points of one slice, median of the starts; peak memory: the most of them. The seed pipeline \
+and landmarker run with random weights, as only their time is asked; their model size is that of their float32 weights.
+"""
+STAGES_HEAD = """Where the time of one slice goes, ms. *prepare* is intensities and resampling, *decode* from heatmaps \
+to positions, *finish* the chain of levels; the runtimes that run one graph tell network and decode as one, and the \
+share of what follows the last convolution is from ONNX Runtime's own profile.
+"""
 
 
 def report(m: Measured) -> str:
     """The whole section."""
     peaks = ", ".join(f"{rate:.0f} GFLOP/s in {name}" for name, rate in m.peaks.items())
-    lines = [f"Left out: {CONTESTANTS[name].title} (no {', '.join(lacking)})." for name, lacking in m.left_out.items()]
-    return (
-        "\n\n".join(
-            [
-                f"Machine: {m.machine}. A product of two matrices of 2048 x 2048 reaches {peaks} there.",
-                f"Input: {m.input}. Bundle: {m.bundle}. Times are of one slice from native pixels to points, "
-                "everything "
-                "loaded. Cold start: from process start to the points of one slice, median of the starts; peak "
-                "memory: the "
-                "most of them. The seed pipeline and landmarker run with random weights, as only their time is "
-                "asked; their "
-                "model size is that of their float32 weights.",
-                main_table(m),
-                "Where the time of one slice goes, ms. *prepare* is intensities and resampling, *decode* from "
-                "heatmaps to "
-                "positions, *finish* the chain of levels; the runtimes that run one graph tell network and "
-                "decode as one, and "
-                "the share of what follows the last convolution is from ONNX Runtime's own profile.",
-                stage_table(m),
-                "Goals:",
-                goal_table(m),
-                *lines,
-            ]
-        )
-        + "\n"
-    )
+    head = HEAD.format(machine=m.machine, peaks=peaks, input=m.input, bundle=m.bundle)
+    lines = [f"Left out: {BASELINES[name].title} (no {', '.join(lacking)})." for name, lacking in m.left_out.items()]
+    parts = [head.rstrip(), main_table(m), STAGES_HEAD.rstrip(), stage_table(m), "Goals:", goal_table(m), *lines]
+    return "\n\n".join(parts) + "\n"
 
 
 def main_table(m: Measured) -> str:
@@ -96,7 +86,7 @@ def _row(m: Measured, name: str) -> list[str]:
     row, cold = m.rows[name], m.cold[name]
     rates = (row["throughput"][str(count)] for count in BATCHES)
     return [
-        CONTESTANTS[name].title,
+        BASELINES[name].title,
         f"{1e3 * m.latency(name):.1f}",
         f"{1e3 * float(np.quantile(row['latency_s'], 0.95)):.1f}",
         *("too slow" if rate is None else f"{rate:.2g}" if rate < 10 else f"{rate:.0f}" for rate in rates),
@@ -110,17 +100,17 @@ def _row(m: Measured, name: str) -> list[str]:
 
 
 def _operations(m: Measured, name: str) -> tuple[str, str]:
-    flops, peak = m.flops(name), m.peaks.get(CONTESTANTS[name].precision)
+    flops, peak = m.flops(name), m.peaks.get(BASELINES[name].precision)
     if flops is None:
         return "–", "–"
     rate = flops / (m.rows[name]["stages_s"]["network"]) / 1e9
-    is_cpu = CONTESTANTS[name].device == "cpu"
+    is_cpu = BASELINES[name].device == "cpu"
     return f"{flops / 1e9:.1f}", f"{rate:.0f} ({rate / peak:.0%})" if peak and is_cpu else f"{rate:.0f}"
 
 
 def _off(m: Measured, name: str) -> str:
     """The farthest of the slice's points from those of torch in float32, native pixels."""
-    if CONTESTANTS[name].network != "ours" or "torch" not in m.rows:
+    if BASELINES[name].network != "ours" or "torch" not in m.rows:
         return "–"
     apart = np.subtract(m.rows[name]["points"], m.rows["torch"]["points"])
     return f"{float(np.nanmax(np.linalg.norm(apart, axis=-1))):.3f}"
@@ -132,7 +122,7 @@ def stage_table(m: Measured) -> str:
         times = [1e3 * row["stages_s"][stage] for stage in STAGES]
         if row["decode_share"] is not None:
             times[1], times[2] = times[1] * (1 - row["decode_share"]), times[1] * row["decode_share"] + times[2]
-        body.append([CONTESTANTS[name].title, *(f"{value:.1f}" for value in times)])
+        body.append([BASELINES[name].title, *(f"{value:.1f}" for value in times)])
     return markdown(["pipeline", *STAGES], body)
 
 
@@ -150,9 +140,9 @@ def _goals(m: Measured) -> list[tuple[str, str, str, bool]]:
         found.append(
             (
                 "warm latency of one slice against the seed pipeline",
-                f">= {LEAST_FASTER:g}x faster",
+                f">= {MIN_FASTER:g}x faster",
                 f"{ratio:.1f}x",
-                ratio >= LEAST_FASTER,
+                ratio >= MIN_FASTER,
             )
         )
     return [*found, *_cold_goals(m), *_share_goals(m), *_size_goals(m)]
@@ -163,9 +153,9 @@ def _cold_goals(m: Measured) -> list[tuple[str, str, str, bool]]:
     seconds, peak = float(np.median([run.seconds for run in light])), max(run.peak_mb for run in light)
     share = peak / max(run.peak_mb for run in torch) if torch else math.nan
     return [
-        ("cold command, one NIfTI volume to files", f"<= {MOST_COLD_S} s", f"{seconds:.2f} s", seconds <= MOST_COLD_S),
-        ("its peak memory", f"<= {MOST_COLD_MB:.0f} MB", f"{peak:.0f} MB", peak <= MOST_COLD_MB),
-        ("that against the same command on torch", "<= 1/3", f"{share:.2f}", share <= MOST_COLD_SHARE),
+        ("cold command, one NIfTI volume to files", f"<= {MAX_COLD_S} s", f"{seconds:.2f} s", seconds <= MAX_COLD_S),
+        ("its peak memory", f"<= {MAX_COLD_MB:.0f} MB", f"{peak:.0f} MB", peak <= MAX_COLD_MB),
+        ("that against the same command on torch", "<= 1/3", f"{share:.2f}", share <= MAX_COLD_SHARE),
     ]
 
 
@@ -175,29 +165,29 @@ def _share_goals(m: Measured) -> list[tuple[str, str, str, bool]]:
     decode = stages["network"] * share + stages["finish"]
     slice_share = (decode + stages["prepare"]) / sum(stages.values())
     volume_share = 1 - row["volume"]["network_s"] * (1 - share) / row["volume"]["localize_s"]
-    limit = f"<= {MOST_NOT_NETWORK:.0%}"
+    limit = f"<= {MAX_NOT_NETWORK:.0%}"
     return [
         (
             "what is not the network, of the warm time of one slice",
             limit,
             f"{slice_share:.1%}",
-            slice_share <= MOST_NOT_NETWORK,
+            slice_share <= MAX_NOT_NETWORK,
         ),
-        ("the same of a volume's slice search", limit, f"{volume_share:.1%}", volume_share <= MOST_NOT_NETWORK),
+        ("the same of a volume's slice search", limit, f"{volume_share:.1%}", volume_share <= MAX_NOT_NETWORK),
         (
             "decode + fusion + chain for one slice",
-            f"<= {1e3 * MOST_DECODE_S:.0f} ms",
+            f"<= {1e3 * MAX_DECODE_S:.0f} ms",
             f"{1e3 * decode:.1f} ms",
-            decode <= MOST_DECODE_S,
+            decode <= MAX_DECODE_S,
         ),
     ]
 
 
 def _size_goals(m: Measured) -> list[tuple[str, str, str, bool]]:
     wanted = (
-        ("what Slicer's module adds to Slicer: runtime, library, bundle", "in Slicer", MOST_BEYOND_MB),
-        ("the command with every reader beyond what Slicer ships", "beyond Slicer", MOST_BEYOND_MB),
-        ("installed on its own, without pip", "standalone", MOST_ALONE_MB),
+        ("what Slicer's module adds to Slicer: runtime, library, bundle", "in Slicer", MAX_BEYOND_MB),
+        ("the command with every reader beyond what Slicer ships", "beyond Slicer", MAX_BEYOND_MB),
+        ("installed on its own, without pip", "standalone", MAX_ALONE_MB),
     )
     return [
         (name, f"<= {most:.0f} MB", f"{m.sizes[key]:.0f} MB", m.sizes[key] <= most)

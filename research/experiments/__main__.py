@@ -7,20 +7,77 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from research.experiments.arguments import add_arguments
-from SpineLandmarksLib.arguments import add_holdout, add_model, show_progress
+from SpineLandmarksLib.arguments import add_holdout, add_model, extra, minutes, positive, show_progress
 from SpineLandmarksLib.cli.main import run
+
+KINDS = {
+    "seeds": "the seed paper's rows, SCN and our default, out of fold",
+    "curve": "default, SCN and U-Net on 10 to 120 patients",
+    "ablation": "a recipe with one part changed at a time",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one experiment; exit statuses are those of `spine-landmarks`."""
     p = argparse.ArgumentParser(prog="python -m research.experiments", description=__doc__)
-    kinds = add_arguments(p)
+    kinds = _add_experiments(p)
     p.set_defaults(run=run_experiment)
     _add_judged(kinds, "robustness", "one bundle on slices that are changed in known ways", run_robustness)
     strange = _add_judged(kinds, "strange", "one bundle on pictures it should not be trusted on", run_strange)
     strange.add_argument("--volumes", type=Path, metavar="DIR", help="also other planes of the NIfTI volumes in DIR")
     return run(p.parse_args(arguments))
+
+
+def _add_experiments(p: argparse.ArgumentParser) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+    """The kinds of experiment and their options; returns the kinds, for others to be added."""
+    kinds = p.add_subparsers(title="experiments", required=True, metavar="KIND", dest="kind")
+    parsers = {kind: kinds.add_parser(kind, help=text) for kind, text in KINDS.items()}
+    for each in parsers.values():
+        _add_common(each)
+    seeds = parsers["seeds"]
+    seeds.add_argument("--folds", type=positive, default=5, metavar="N", help="folds by patient (default 5)")
+    seeds.add_argument(
+        "--default-bundles",
+        metavar="DIRS",
+        help="bundles of `train --fold` as our default, such as 'runs/fold{fold}/bundle'",
+    )
+    for kind in ("curve", "ablation"):
+        parsers[kind].add_argument(
+            "--holdout", type=positive, default=30, metavar="N", help="patients to judge on (default 30)"
+        )
+    parsers["ablation"].add_argument(
+        "--recipe", default="default", metavar="NAME_OR_FILE", help="whose parts are changed (default default)"
+    )
+    parsers["ablation"].add_argument(
+        "--extra",
+        action="append",
+        default=[],
+        type=extra,
+        metavar="DATASET[=SHARE]",
+        help="more data to learn from, each left out in a row of its own",
+    )
+    parsers["ablation"].add_argument(
+        "--start-from", type=Path, metavar="BUNDLE", help="adds a row that fine-tunes this bundle"
+    )
+    return kinds
+
+
+def _add_common(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--data", required=True, type=Path, metavar="DATASET")
+    p.add_argument(
+        "--output",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder for networks, results and tables; what is there is not made again",
+    )
+    p.add_argument(
+        "--minutes", type=minutes, default=2.0, metavar="M", help="of training for each network and split (default 2)"
+    )
+    p.add_argument("--rows", type=lambda text: tuple(text.split(",")), metavar="A,B,C", help="only these rows")
+    p.add_argument("--document", type=Path, metavar="FILE.md", help="also write the tables into its section")
+    p.add_argument("--split-seed", type=int, default=0, metavar="SEED", help="which split (default 0)")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
 def _add_judged(

@@ -14,10 +14,10 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from research.experiments.locate import Decoder, by, localizer_of, nowhere
+from research.experiments.decoding import Decoder, all_missing, decode_with, localizer_of
+from research.experiments.experiment import Experiment, Part
 from research.experiments.results import by_image, pooled
-from research.experiments.rows import Contestant, Line, Row, result_of
-from research.experiments.study import Part, Study
+from research.experiments.rows import Line, Predictor, Row, result_of
 from SpineLandmarksLib.bundle import WEIGHTS, load_bundle
 from SpineLandmarksLib.settings import from_dict, to_dict
 from SpineLandmarksLib.splits import with_extra
@@ -83,17 +83,19 @@ def ablation_rows(recipe: str, extra: Sequence[Extra], start_from: Path | None) 
     return [Row(each.key, each.title, each.decoder, entering(each, recipe, extra)) for each in (*CHANGES, *left_out)]
 
 
-def entering(change: Change, recipe_name: str, extra: Sequence[Extra]) -> Callable[[Study, Part], Contestant]:
-    def enter(study: Study, part: Part) -> Contestant:
-        recipe = changed(study.recipe_of(recipe_name), change.settings)
+def entering(change: Change, recipe_name: str, extra: Sequence[Extra]) -> Callable[[Experiment, Part], Predictor]:
+    def enter(experiment: Experiment, part: Part) -> Predictor:
+        recipe = changed(experiment.recipe_of(recipe_name), change.settings)
         kept = [each for each in extra if change.without not in (each[0].name, "all")]
-        learn, weight = with_extra(part.learn, kept, study.schema)
+        learn, weight = with_extra(part.learn, kept, experiment.schema)
         widened = replace(part, learn=learn, weight=weight)
-        detector, training = study.trained(change.network or change.key, widened, recipe, weights_of(change.start_from))
+        detector, training = experiment.trained(
+            change.network or change.key, widened, recipe, weights_of(change.start_from)
+        )
         if detector is None:
-            return Contestant(nowhere(len(study.schema)), (training,))
-        localizer = localizer_of(detector, recipe.preparation, learn, study.schema)
-        return Contestant(by(change.decoder, localizer), (training,))
+            return Predictor(all_missing(len(experiment.schema)), (training,))
+        localizer = localizer_of(detector, recipe.preparation, learn, experiment.schema)
+        return Predictor(decode_with(change.decoder, localizer), (training,))
 
     return enter
 
@@ -108,14 +110,14 @@ def weights_of(bundle: Path | None) -> dict[str, Tensor] | None:
     return None if bundle is None else safetensors.torch.load_file(load_bundle(bundle).folder / WEIGHTS)
 
 
-def run_ablation(study: Study, rows: Sequence[Row], held_out: int) -> list[Line]:
+def run_ablation(experiment: Experiment, rows: Sequence[Row], held_out: int) -> list[Line]:
     """Each row on the held-out patients."""
-    part = study.holdout(held_out)
-    annotated = by_image(part.judge, study.data)
+    part = experiment.holdout(held_out)
+    annotated = by_image(part.judge, experiment.data)
     lines = []
     for row in rows:
-        result = result_of(study, row, part)
-        lines.append(Line(row, pooled([result], annotated, study.schema), (result,)))
+        result = result_of(experiment, row, part)
+        lines.append(Line(row, pooled([result], annotated, experiment.schema), (result,)))
     return lines
 
 

@@ -18,7 +18,7 @@ from SpineLandmarksLib.training.augment import Batch
 from SpineLandmarksLib.training.dataset import Cases
 from SpineLandmarksLib.training.losses import Losses
 from SpineLandmarksLib.training.recipe import Recipe
-from SpineLandmarksLib.training.train import draw_batches, make_trainee, step
+from SpineLandmarksLib.training.train import draw_batches, make_training_state, step
 
 #: Steps that are not timed, and steps that are.
 WARM_UP, TIMED = 2, 5
@@ -39,13 +39,13 @@ def steps_within(minutes: float, recipe: Recipe, cases: Cases, landmarks: int, d
 def seconds_per_step(recipe: Recipe, cases: Cases, landmarks: int, device: str) -> float:
     """Wall time of the fastest of a few steps, of a network that is thrown away afterwards."""
     detector = Detector(recipe.architecture, landmarks).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trainee = make_trainee(recipe, detector, landmarks, 0, device)
-    losses = Losses(recipe, detector, trainee.sigma).train()
-    batches = draw_batches(recipe, cases, trainee, recipe.batch)
+    state = make_training_state(recipe, detector, landmarks, 0, device)
+    losses = Losses(recipe, detector, state.sigma).train()
+    batches = draw_batches(recipe, cases, state, recipe.batch)
     seconds = []
     for _ in range(WARM_UP + TIMED):
         started = time.perf_counter()
-        parts = step(recipe, trainee, losses, Batch(*(part.to(device) for part in next(batches))), device)
+        parts = step(recipe, state, losses, Batch(*(part.to(device) for part in next(batches))), device)
         sum(float(part) for part in parts.values())  # waits for the device
         seconds.append(time.perf_counter() - started)
     return min(seconds[WARM_UP:])

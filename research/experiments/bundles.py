@@ -8,10 +8,10 @@ from typing import Any
 
 from safetensors import safe_open
 
-from research.experiments.locate import by
+from research.experiments.decoding import decode_with
+from research.experiments.experiment import Experiment, Part, facts_of
 from research.experiments.results import Training
-from research.experiments.rows import Contestant, Row
-from research.experiments.study import Part, Study, facts_of
+from research.experiments.rows import Predictor, Row
 from SpineLandmarksLib.bundle import WEIGHTS
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.formats.strict_json import load_json
@@ -23,29 +23,30 @@ from SpineLandmarksLib.training.recipe import Recipe
 def bundle_row(key: str, title: str, template: str) -> Row:
     """The bundles that `template` names, such as "runs/fold{fold}/fold{fold}", each on its own fold."""
 
-    def enter(study: Study, part: Part) -> Contestant:
+    def enter(experiment: Experiment, part: Part) -> Predictor:
         folder = Path(template.replace("{fold}", part.name.removeprefix("fold")))
-        run = run_of(folder, study, part)
+        run = run_of(folder, experiment, part)
         localizer = Localizer.open(folder)
         training = training_of(folder, from_dict(Recipe, run["recipe"], str(folder)))
-        return Contestant(by("chain", localizer), (training,), remark=provenance(run))
+        return Predictor(decode_with("chain", localizer), (training,), remark=provenance(run))
 
     return Row(key, title, "chain", enter)
 
 
-def run_of(bundle: Path, study: Study, part: Part) -> dict[str, Any]:
+def run_of(bundle: Path, experiment: Experiment, part: Part) -> dict[str, Any]:
     """What `train` wrote beside the bundle; DatasetError unless it left out just the patients of `part.judge`."""
     path = bundle.parent / "run.json"
     if not path.is_file():
         raise DatasetError(f"Expected run.json, which says what a bundle has not seen, beside {bundle}; it is missing")
     run: dict[str, Any] = load_json(path)
-    same = Path(str(run.get("data"))).resolve() == study.data.resolve()
+    same = Path(str(run.get("data"))).resolve() == experiment.data.resolve()
     if not same or run.get("split") != part.split:
         raise DatasetError(
-            f"Expected {bundle} to be trained on {study.data}, {part.split}; got {run.get('data')}, {run.get('split')}"
+            f"Expected {bundle} to be trained on {experiment.data}, {part.split}; "
+            f"got {run.get('data')}, {run.get('split')}"
         )
-    if any(Path(folder).resolve() == study.data.resolve() for folder in run.get("extra", {})):
-        raise DatasetError(f"Expected {bundle} to have learned from other extra data than {study.data}")
+    if any(Path(folder).resolve() == experiment.data.resolve() for folder in run.get("extra", {})):
+        raise DatasetError(f"Expected {bundle} to have learned from other extra data than {experiment.data}")
     return run
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from research.experiments.ablation import ablation_rows, run_ablation
 from research.experiments.curve import CURVE_ROWS, curve_plot, run_curve
+from research.experiments.experiment import Experiment
 from research.experiments.rows import Line, chosen
 from research.experiments.seeds import MEAN_PLACE, run_folds, seed_rows
-from research.experiments.study import Study
 from research.experiments.table import figures_table, training_table
 from SpineLandmarksLib.backends import device_of
 from SpineLandmarksLib.evaluation.markdown import write_section
@@ -28,28 +28,28 @@ LEGEND = (
 
 def experiment_command(options: argparse.Namespace) -> int:
     folder = options.output / options.kind  # so that all experiments may share one --output
-    study = Study(options.data, folder, options.minutes, device_of(options.device), options.split_seed)
-    return KINDS[options.kind](study, options)
+    experiment = Experiment(options.data, folder, options.minutes, device_of(options.device), options.split_seed)
+    return KINDS[options.kind](experiment, options)
 
 
-def seeds_command(study: Study, options: argparse.Namespace) -> int:
+def seeds_command(experiment: Experiment, options: argparse.Namespace) -> int:
     rows = chosen(seed_rows(options.default_bundles), options.rows)
-    study.hold_to(settings_of(options, folds=options.folds, default_bundles=options.default_bundles))
-    lines = run_folds(study, rows, options.folds)
+    experiment.require_same_settings(settings_of(options, folds=options.folds, default_bundles=options.default_bundles))
+    lines = run_folds(experiment, rows, options.folds)
     about = (
-        f"Out of fold on {len(study.annotated)} slices of {study.data.name}, {options.folds} folds by patient, "
-        f"split seed {options.split_seed}; {options.minutes:g} minutes for each network and fold."
+        f"Out of fold on {len(experiment.annotated)} slices of {experiment.data.name}, {options.folds} folds by "
+        f"patient, split seed {options.split_seed}; {options.minutes:g} minutes for each network and fold."
     )
     return publish(options, about, [(line.row.title, line) for line in lines])
 
 
-def curve_command(study: Study, options: argparse.Namespace) -> int:
+def curve_command(experiment: Experiment, options: argparse.Namespace) -> int:
     rows = chosen(CURVE_ROWS, options.rows)
-    study.hold_to(settings_of(options, holdout=options.holdout))
-    points = run_curve(study, rows, options.holdout)
+    experiment.require_same_settings(settings_of(options, holdout=options.holdout))
+    points = run_curve(experiment, rows, options.holdout)
     named = [(f"{line.row.title}, {size}", line) for size, line in points]
     about = (
-        f"{options.holdout} held-out patients of {study.data.name}, split seed {options.split_seed}; networks "
+        f"{options.holdout} held-out patients of {experiment.data.name}, split seed {options.split_seed}; networks "
         f"trained on as many others as the row says, {options.minutes:g} minutes each."
     )
     drawn = [(size, line.row.title, summarize(line.predictions)["overall"]) for size, line in points]
@@ -61,15 +61,17 @@ def curve_command(study: Study, options: argparse.Namespace) -> int:
     return publish(options, about, named, "![Learning curves](images/learning-curve.svg)")
 
 
-def ablation_command(study: Study, options: argparse.Namespace) -> int:
+def ablation_command(experiment: Experiment, options: argparse.Namespace) -> int:
     extra = {folder.name: share for folder, share in options.extra}
     rows = chosen(ablation_rows(options.recipe, options.extra, options.start_from), options.rows)
     start = str(options.start_from) if options.start_from else None
-    study.hold_to(settings_of(options, recipe=options.recipe, holdout=options.holdout, extra=extra, start_from=start))
-    lines = run_ablation(study, rows, options.holdout)
+    experiment.require_same_settings(
+        settings_of(options, recipe=options.recipe, holdout=options.holdout, extra=extra, start_from=start)
+    )
+    lines = run_ablation(experiment, rows, options.holdout)
     also = f" and {', '.join(extra)}" if extra else ""
     about = (
-        f"Recipe {options.recipe}. {options.holdout} held-out patients of {study.data.name}, split seed "
+        f"Recipe {options.recipe}. {options.holdout} held-out patients of {experiment.data.name}, split seed "
         f"{options.split_seed}; networks trained on the others{also}, {options.minutes:g} minutes each."
     )
     return publish(options, about, [(line.row.title, line) for line in lines])
@@ -127,7 +129,7 @@ def _remarks(lines: Sequence[tuple[Line, Any]]) -> list[str]:
     return said
 
 
-KINDS: dict[str, Callable[[Study, argparse.Namespace], int]] = {
+KINDS: dict[str, Callable[[Experiment, argparse.Namespace], int]] = {
     "seeds": seeds_command,
     "curve": curve_command,
     "ablation": ablation_command,

@@ -11,10 +11,10 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+from research.experiments.experiment import Experiment, Part
 from research.experiments.results import by_image, pooled
 from research.experiments.rows import Line, Row, network_row, result_of
 from research.experiments.seeds import LATER_NOTE, SMALL_NOTE, UNET_NOTE
-from research.experiments.study import Part, Study
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.evaluation import plots
 from SpineLandmarksLib.splits import holdout
@@ -40,21 +40,21 @@ def nested(part: Part, patients: int, seed: int) -> Part:
 
 
 def run_curve(
-    study: Study, rows: Sequence[Row], held_out: int, sizes: Sequence[int] | None = None
+    experiment: Experiment, rows: Sequence[Row], held_out: int, sizes: Sequence[int] | None = None
 ) -> list[tuple[int, Line]]:
     """Each row at each size that there are patients for, as (patients, line)."""
-    part = study.holdout(held_out)
+    part = experiment.holdout(held_out)
     most = len({row.group for row in part.learn})
     sizes = sizes or SIZES
     fit = [size for size in sizes if size <= most]
     if not fit:
         raise DatasetError(f"Expected {min(sizes)} patients or more to learn from; got {most}")
-    annotated = by_image(part.judge, study.data)
+    annotated = by_image(part.judge, experiment.data)
     points = []
     for row in rows:
         for size in fit:
-            result = result_of(study, row, nested(part, size, study.split_seed))
-            points.append((size, Line(row, pooled([result], annotated, study.schema), (result,))))
+            result = result_of(experiment, row, nested(part, size, experiment.split_seed))
+            points.append((size, Line(row, pooled([result], annotated, experiment.schema), (result,))))
     return points
 
 

@@ -14,86 +14,89 @@ from scipy import ndimage
 
 from research.experiments import degrade
 from SpineLandmarksLib.geometry import Matrix, apply, translate
-from SpineLandmarksLib.training.unusable import Generator, View, flip, quarter_turns
+from SpineLandmarksLib.training.unusable import Generator, PerturbedSlice, flip, quarter_turns
 from SpineLandmarksLib.transforms import Image, resize
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """change(view, strength, rng) at each of `strengths`, the weakest first; unit: how a strength reads in a table."""
+    """change(case, strength, rng) at each of `strengths`, the weakest first; unit: how a strength reads in a table."""
 
     name: str
-    change: Callable[[View, float, Generator], View]
+    change: Callable[[PerturbedSlice, float, Generator], PerturbedSlice]
     strengths: tuple[float, ...] = (1.0,)
     unit: str = ""
 
-    def at(self, strength: float, view: View, seed: int) -> View:
+    def at(self, strength: float, case: PerturbedSlice, seed: int) -> PerturbedSlice:
         """The same seed draws the same numbers at every strength, and others for every perturbation."""
-        return self.change(view, strength, np.random.default_rng([seed, zlib.crc32(self.name.encode())]))
+        return self.change(case, strength, np.random.default_rng([seed, zlib.crc32(self.name.encode())]))
 
     def label(self, strength: float) -> str:
         return self.unit.format(strength)
 
 
-def rotate(view: View, degrees: float, rng: Generator) -> View:
+def rotate(case: PerturbedSlice, degrees: float, rng: Generator) -> PerturbedSlice:
     """Turn about the picture's middle, to either side, in millimetres; the picture keeps its size."""
     angle = np.deg2rad(degrees) * rng.choice([-1.0, 1.0])
     c, s = np.cos(angle), np.sin(angle)
-    mm = np.array(view.spacing_mm)
+    mm = np.array(case.spacing_mm)
     turn = np.eye(3)
     turn[:2, :2] = np.array([[c, -s], [s, c]]) * mm / mm[:, None]
-    middle = (np.array(view.image.shape[::-1]) - 1) / 2
-    return _moved(view, translate(middle) @ turn @ translate(-middle))
+    middle = (np.array(case.image.shape[::-1]) - 1) / 2
+    return _moved(case, translate(middle) @ turn @ translate(-middle))
 
 
-def crop(view: View, top: float = 0.0, bottom: float = 0.0, sides: float = 0.0) -> View:
+def crop(case: PerturbedSlice, top: float = 0.0, bottom: float = 0.0, sides: float = 0.0) -> PerturbedSlice:
     """Cut shares of the height and, at each side, of the width off."""
-    height, width = view.image.shape
+    height, width = case.image.shape
     first_row, last_row, beside = round(top * height), height - round(bottom * height), round(sides * width)
-    image = view.image[first_row:last_row, beside : width - beside]
-    return replace(view, image=image, points_xy=view.points_xy - [beside, first_row])
+    image = case.image[first_row:last_row, beside : width - beside]
+    return replace(case, image=image, points_xy=case.points_xy - [beside, first_row])
 
 
-def coarsen(view: View, columns: float = 1.0, rows: float = 1.0) -> View:
+def coarsen(case: PerturbedSlice, columns: float = 1.0, rows: float = 1.0) -> PerturbedSlice:
     """Larger pixels with the mean of what they cover, and a spacing that says so."""
-    height, width = view.image.shape
+    height, width = case.image.shape
     size = (max(1, round(width / columns)), max(1, round(height / rows)))
-    image, coarse_from_slice = resize(view.image, size)
+    image, coarse_from_slice = resize(case.image, size)
     scale = (width / size[0], height / size[1])
-    told = None if view.told_mm is None else (view.told_mm[0] * scale[0], view.told_mm[1] * scale[1])
-    true = (view.spacing_mm[0] * scale[0], view.spacing_mm[1] * scale[1])
-    return View(image, apply(coarse_from_slice, view.points_xy), true, told)
+    stated = case.stated_spacing_mm
+    stated = None if stated is None else (stated[0] * scale[0], stated[1] * scale[1])
+    true = (case.spacing_mm[0] * scale[0], case.spacing_mm[1] * scale[1])
+    return PerturbedSlice(image, apply(coarse_from_slice, case.points_xy), true, stated)
 
 
-def misstate(view: View, share: float, rng: Generator) -> View:
+def misstate(case: PerturbedSlice, share: float, rng: Generator) -> PerturbedSlice:
     """The spacing is told too large or too small, one as likely as the other."""
-    x, y = view.told_mm or view.spacing_mm
+    x, y = case.stated_spacing_mm or case.spacing_mm
     factor = (1 + share) ** float(rng.choice([-1.0, 1.0]))
-    return replace(view, told_mm=(x * factor, y * factor))
+    return replace(case, stated_spacing_mm=(x * factor, y * factor))
 
 
-def implant(view: View, radius_mm: float, rng: Generator) -> View:
+def implant(case: PerturbedSlice, radius_mm: float, rng: Generator) -> PerturbedSlice:
     """Metal at one of the known points."""
-    known = view.points_xy[np.isfinite(view.points_xy).all(-1)]
-    return view.degraded(degrade.metal(view.image, rng.choice(known), radius_mm / np.array(view.spacing_mm)))
+    known = case.points_xy[np.isfinite(case.points_xy).all(-1)]
+    return case.degraded(degrade.metal(case.image, rng.choice(known), radius_mm / np.array(case.spacing_mm)))
 
 
-def _blur(view: View, sigma_mm: float, _: Generator) -> View:
-    x, y = view.spacing_mm
-    return view.degraded(degrade.blur(view.image, (sigma_mm / x, sigma_mm / y)))
+def _blur(case: PerturbedSlice, sigma_mm: float, _: Generator) -> PerturbedSlice:
+    x, y = case.spacing_mm
+    return case.degraded(degrade.blur(case.image, (sigma_mm / x, sigma_mm / y)))
 
 
-def _values(change: Callable[[Image, float, Generator], Image]) -> Callable[[View, float, Generator], View]:
-    return lambda view, strength, rng: view.degraded(change(view.image, strength, rng))
+def _values(
+    change: Callable[[Image, float, Generator], Image],
+) -> Callable[[PerturbedSlice, float, Generator], PerturbedSlice]:
+    return lambda case, strength, rng: case.degraded(change(case.image, strength, rng))
 
 
-def _moved(view: View, moved_from_slice: Matrix) -> View:
+def _moved(case: PerturbedSlice, moved_from_slice: Matrix) -> PerturbedSlice:
     """Resample linearly onto the same grid; what comes from outside is as dark as the darkest pixel."""
     slice_from_moved = np.linalg.inv(moved_from_slice)
     image = ndimage.affine_transform(
-        view.image, slice_from_moved[1::-1, 1::-1], slice_from_moved[1::-1, 2], order=1, cval=float(view.image.min())
+        case.image, slice_from_moved[1::-1, 1::-1], slice_from_moved[1::-1, 2], order=1, cval=float(case.image.min())
     )
-    return replace(view, image=image, points_xy=apply(moved_from_slice, view.points_xy))
+    return replace(case, image=image, points_xy=apply(moved_from_slice, case.points_xy))
 
 
 PERTURBATIONS = (
@@ -115,5 +118,5 @@ PERTURBATIONS = (
     Perturbation("ghosts", _values(degrade.ghosts), (0.15, 0.3, 0.45), "{:.0%} of the signal"),
     Perturbation("metal", implant, (8.0, 14.0, 20.0), "radius {:g} mm"),
     Perturbation("wrong spacing", misstate, (0.1, 0.25, 0.5), "off by {:.0%}"),
-    Perturbation("unknown spacing", lambda v, _, __: replace(v, told_mm=None)),
+    Perturbation("unknown spacing", lambda v, _, __: replace(v, stated_spacing_mm=None)),
 )

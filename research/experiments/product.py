@@ -14,9 +14,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from research.experiments.locate import by, localizer_of, nowhere
-from research.experiments.rows import Contestant, Row
-from research.experiments.study import Part, Study
+from research.experiments.decoding import all_missing, decode_with, localizer_of
+from research.experiments.experiment import Experiment, Part
+from research.experiments.rows import Predictor, Row
 from SpineLandmarksLib.annotated_slices import load_image, points_of, spacing_of
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.fusion import Fusion
@@ -33,25 +33,25 @@ STEPS, BATCH, RATE_PX = 150, 8, 0.3
 def product_row(key: str, title: str, heatmap: str, direct: str, learned: bool) -> Row:
     """Recipes `heatmap` and `direct` multiplied, with sigma by experience (that of `direct`) or learned."""
 
-    def enter(study: Study, part: Part) -> Contestant:
-        networks = [study.trained(recipe, part) for recipe in (heatmap, direct)]
+    def enter(experiment: Experiment, part: Part) -> Predictor:
+        networks = [experiment.trained(recipe, part) for recipe in (heatmap, direct)]
         trainings = tuple(training for _, training in networks)
         (unet, _), (regressor, _) = networks
         if unet is None or regressor is None:
-            return Contestant(nowhere(len(study.schema)), trainings)
-        recipe = study.recipe_of(heatmap)
-        product = multiplied(unet, regressor)
+            return Predictor(all_missing(len(experiment.schema)), trainings)
+        recipe = experiment.recipe_of(heatmap)
+        product = fuse(unet, regressor)
         if learned:
-            learn_sigma(product, recipe, part.learn, study.schema)
+            learn_sigma(product, recipe, part.learn, experiment.schema)
         assert product.fusion is not None
         sigma = tuple(round(float(value), 3) for value in product.fusion.sigma_px.detach().flatten())
-        localizer = localizer_of(product, recipe.preparation, part.learn, study.schema)
-        return Contestant(by("peak", localizer), trainings, sigma)
+        localizer = localizer_of(product, recipe.preparation, part.learn, experiment.schema)
+        return Predictor(decode_with("peak", localizer), trainings, sigma)
 
     return Row(key, title, "peak", enter)
 
 
-def multiplied(heatmap: Detector, direct: Detector) -> Detector:
+def fuse(heatmap: Detector, direct: Detector) -> Detector:
     """One detector around the two networks, which are shared, not copied; sigma is that of `direct`."""
     d = direct.architecture
     both = replace(heatmap.architecture, direct=d.direct, direct_size=d.direct_size, fusion=d.fusion)
@@ -62,7 +62,7 @@ def multiplied(heatmap: Detector, direct: Detector) -> Detector:
 
 def learn_sigma(product: Detector, recipe: Recipe, learn: Sequence[Annotation], schema: Sequence[str]) -> None:
     """Set the product's sigma to what explains the annotations of `learn` best."""
-    log_p, mean, truth = opinions(product, recipe, learn, schema)
+    log_p, mean, truth = network_outputs(product, recipe, learn, schema)
     valid = ~torch.isnan(truth).any(-1)
     assert product.fusion is not None
     fusion: Fusion = product.fusion
@@ -80,7 +80,7 @@ def learn_sigma(product: Detector, recipe: Recipe, learn: Sequence[Annotation], 
     fusion.raw_sigma.requires_grad_(False)
 
 
-def opinions(
+def network_outputs(
     product: Detector, recipe: Recipe, rows: Sequence[Annotation], schema: Sequence[str]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """log p of the heatmaps (N, L, h, w), means of the direct network (N, L, 2) and truth (N, L, 2), input pixels."""

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from research.experiments.perturb import PERTURBATIONS, Perturbation
-from SpineLandmarksLib.annotated_slices import ProgressCallback, millimetres_of
+from SpineLandmarksLib.annotated_slices import millimetres_of
+from SpineLandmarksLib.arguments import ProgressCallback
 from SpineLandmarksLib.evaluation.bootstrap import GroupBootstrap
 from SpineLandmarksLib.evaluation.levels import shifted
 from SpineLandmarksLib.evaluation.markdown import write_section
@@ -28,7 +29,7 @@ from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.splits import split_dataset
-from SpineLandmarksLib.training.unusable import View, view_of
+from SpineLandmarksLib.training.unusable import PerturbedSlice, as_annotated
 
 #: One line of the table: a perturbation at one strength; None is the slices as they are.
 Condition = tuple[Perturbation, float] | None
@@ -72,16 +73,16 @@ def robustness(
     localizer: Localizer, annotations: Sequence[Annotation], progress: ProgressCallback | None = None
 ) -> list[dict[str, Any]]:
     """One row a condition, the slices as they are first: its name, its strength and the figures of `DEFINITIONS`."""
-    views = [view_of(annotation, localizer.bundle.landmarks) for annotation in annotations]
+    cases = [as_annotated(annotation, localizer.bundle.landmarks) for annotation in annotations]
     seeds = [zlib.crc32(annotation.image.name.encode()) for annotation in annotations]
     conditions: list[Condition] = [None, *((p, strength) for p in PERTURBATIONS for strength in p.strengths)]
     rows = []
     for done, condition in enumerate(conditions, start=1):
         changed = [
-            view if condition is None else condition[0].at(condition[1], view, seed)
-            for view, seed in zip(views, seeds, strict=True)
+            case if condition is None else condition[0].at(condition[1], case, seed)
+            for case, seed in zip(cases, seeds, strict=True)
         ]
-        found = [localizer.localize(stack_of(view)) for view in changed]
+        found = [localizer.localize(stack_of(case)) for case in changed]
         name, strength = ("none", "") if condition is None else (condition[0].name, condition[0].label(condition[1]))
         rows.append({"perturbation": name, "strength": strength, **figures(annotations, changed, found)})
         if progress:
@@ -89,17 +90,17 @@ def robustness(
     return rows
 
 
-def stack_of(view: View) -> SagittalStack:
+def stack_of(case: PerturbedSlice) -> SagittalStack:
     """What `predict` would read, without the warnings of reading, which are about the file and not about the levels."""
-    return SagittalStack(view.image[None], frame_of_picture(view.told_mm), has_patient_frame=False)
+    return SagittalStack(case.image[None], frame_of_picture(case.stated_spacing_mm), has_patient_frame=False)
 
 
 def figures(
-    annotations: Sequence[Annotation], views: Sequence[View], found: Sequence[LandmarkSet]
+    annotations: Sequence[Annotation], cases: Sequence[PerturbedSlice], found: Sequence[LandmarkSet]
 ) -> dict[str, dict[str, float | None]]:
     """Each figure with its interval, which resamples groups."""
-    predictions = compare(annotations, views, found)
-    outside = predictions.valid & ~np.stack([view.inside for view in views])
+    predictions = compare(annotations, cases, found)
+    outside = predictions.valid & ~np.stack([case.inside for case in cases])
     resampler = GroupBootstrap(predictions.groups, 2000, 0)
 
     def share(events: Bools, of: Bools) -> dict[str, float | None]:
@@ -124,9 +125,11 @@ def figures(
     }
 
 
-def compare(annotations: Sequence[Annotation], views: Sequence[View], found: Sequence[LandmarkSet]) -> Predictions:
+def compare(
+    annotations: Sequence[Annotation], cases: Sequence[PerturbedSlice], found: Sequence[LandmarkSet]
+) -> Predictions:
     """The points found beside the moved truth, which may lie outside the picture."""
-    truth = np.stack([view.points_xy for view in views])
+    truth = np.stack([case.points_xy for case in cases])
     predicted = np.array([[mark.pixel_xy or (np.nan, np.nan) for mark in each] for each in found], dtype=np.float64)
     unstated = np.full(truth.shape[:2], np.nan)
     return Predictions(
@@ -134,7 +137,7 @@ def compare(annotations: Sequence[Annotation], views: Sequence[View], found: Seq
         predicted_px=predicted,
         valid=np.asarray(np.isfinite(truth).all(-1)),
         found=np.asarray(np.isfinite(predicted).all(-1)),
-        spacing_mm=np.array([view.spacing_mm for view in views]),
+        spacing_mm=np.array([case.spacing_mm for case in cases]),
         confidence=unstated,
         radius95_mm=unstated,
         groups=np.array([annotation.group for annotation in annotations]),

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from research.experiments.locate import Decoder, Locate, by, localizer_of, nowhere
+from research.experiments.decoding import Decoder, PredictPoints, all_missing, decode_with, localizer_of
+from research.experiments.experiment import Experiment, Part
 from research.experiments.results import Result, Training, by_image, read_result, write_result
-from research.experiments.study import Part, Study
 from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.evaluation.predictions import Predictions
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Predictor:
     """What is judged on one split: how it names points, and what a reader has to know of it."""
 
-    locate: Locate
+    predict_points: PredictPoints
     trainings: tuple[Training, ...] = ()
     sigma_px: tuple[float, ...] = ()
     remark: str = ""
@@ -30,7 +30,7 @@ class Row:
     key: str
     title: str
     decoder: str
-    enter: Callable[[Study, Part], Contestant]
+    enter: Callable[[Experiment, Part], Predictor]
     note: str = ""
 
 
@@ -46,27 +46,29 @@ class Line:
 def network_row(key: str, title: str, recipe: str, decoder: Decoder, note: str = "") -> Row:
     """One network on its own."""
 
-    def enter(study: Study, part: Part) -> Contestant:
-        detector, training = study.trained(recipe, part)
+    def enter(experiment: Experiment, part: Part) -> Predictor:
+        detector, training = experiment.trained(recipe, part)
         if detector is None:
-            return Contestant(nowhere(len(study.schema)), (training,))
-        preparation = study.recipe_of(recipe).preparation
-        return Contestant(by(decoder, localizer_of(detector, preparation, part.learn, study.schema)), (training,))
+            return Predictor(all_missing(len(experiment.schema)), (training,))
+        preparation = experiment.recipe_of(recipe).preparation
+        return Predictor(
+            decode_with(decoder, localizer_of(detector, preparation, part.learn, experiment.schema)), (training,)
+        )
 
     return Row(key, title, decoder, enter, note)
 
 
-def result_of(study: Study, row: Row, part: Part) -> Result:
+def result_of(experiment: Experiment, row: Row, part: Part) -> Result:
     """The result of `row` on `part`: read where it is there, else made and written."""
-    folder = study.folder / "results" / row.key
+    folder = experiment.folder / "results" / row.key
     known = read_result(folder, part.name)
     if known is not None:
         return known
-    contestant = row.enter(study, part)
-    points = contestant.locate(part.judge)
-    named = dict(zip(by_image(part.judge, study.data), points, strict=True))
-    write_result(folder, part.name, Result(named, contestant.trainings, contestant.sigma_px, contestant.remark))
-    study.say(f"{row.key}, {part.name}: judged on {len(points)} slices")
+    predictor = row.enter(experiment, part)
+    points = predictor.predict_points(part.judge)
+    named = dict(zip(by_image(part.judge, experiment.data), points, strict=True))
+    write_result(folder, part.name, Result(named, predictor.trainings, predictor.sigma_px, predictor.remark))
+    experiment.say(f"{row.key}, {part.name}: judged on {len(points)} slices")
     result = read_result(folder, part.name)
     assert result is not None
     return result

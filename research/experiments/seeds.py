@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from research.experiments.bundles import bundle_row
-from research.experiments.locate import mean_place
+from research.experiments.decoding import mean_shape_baseline
+from research.experiments.experiment import Experiment, Part
 from research.experiments.product import product_row
 from research.experiments.results import pooled
-from research.experiments.rows import Contestant, Line, Row, network_row, result_of
-from research.experiments.study import Part, Study
+from research.experiments.rows import Line, Predictor, Row, network_row, result_of
 
 #: The row that no network has to be trained for: below it, a network has learned nothing.
 MEAN_PLACE = "mean-place"
@@ -39,14 +39,14 @@ def seed_rows(default_bundles: str | None = None) -> list[Row]:
     ]
 
 
-def enter_mean_place(study: Study, part: Part) -> Contestant:
-    return Contestant(mean_place(part.learn, study.schema))
+def enter_mean_place(experiment: Experiment, part: Part) -> Predictor:
+    return Predictor(mean_shape_baseline(part.learn, experiment.schema))
 
 
-def run_folds(study: Study, rows: Sequence[Row], folds: int) -> list[Line]:
+def run_folds(experiment: Experiment, rows: Sequence[Row], folds: int) -> list[Line]:
     """Each row on every fold; the points of all folds together are the row's."""
     lines = []
     for row in rows:
-        results = tuple(result_of(study, row, part) for part in study.folds(folds))
-        lines.append(Line(row, pooled(results, study.annotated, study.schema), results))
+        results = tuple(result_of(experiment, row, part) for part in experiment.folds(folds))
+        lines.append(Line(row, pooled(results, experiment.annotated, experiment.schema), results))
     return lines

@@ -31,7 +31,7 @@ from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksLib.phantom.phantom import make_slice
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.splits import split_dataset
-from SpineLandmarksLib.training.unusable import View, flip, quarter_turns, view_of, without_foot
+from SpineLandmarksLib.training.unusable import PerturbedSlice, as_annotated, flip, quarter_turns, without_foot
 
 #: A point this near to the truth, in mm, is right.
 RIGHT_MM = 8.0
@@ -54,11 +54,11 @@ def strange_command(options: argparse.Namespace) -> int:
     """Measure, write DIR/strange.json and .md and, where asked for, the section of a document."""
     localizer = Localizer.open(options.bundle, options.backend, options.device)
     _, judged, split = split_dataset(options, options.dataset, localizer.bundle.landmarks)
-    slices = [view_of(annotation, localizer.bundle.landmarks) for annotation in judged]
+    slices = [as_annotated(annotation, localizer.bundle.landmarks) for annotation in judged]
     kinds = {**of_slices(slices), **made_up(), **(of_volumes(options.volumes) if options.volumes else {})}
     rows = []
-    for done, (name, views) in enumerate(kinds.items(), start=1):
-        rows.append({"picture": name, **figures(views, [localizer.localize(stack_of(view)) for view in views])})
+    for done, (name, cases) in enumerate(kinds.items(), start=1):
+        rows.append({"picture": name, **figures(cases, [localizer.localize(stack_of(case)) for case in cases])})
         if options.progress:
             options.progress(done, len(kinds))
     legend = "; ".join(f"{name}: {meaning}" for name, meaning in DEFINITIONS.items())
@@ -73,12 +73,12 @@ def strange_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def figures(views: Sequence[View], found: Sequence[LandmarkSet]) -> dict[str, float | None]:
+def figures(cases: Sequence[PerturbedSlice], found: Sequence[LandmarkSet]) -> dict[str, float | None]:
     """The number of pictures and the shares of `DEFINITIONS`; None for a share of no landmarks."""
-    right = np.array([is_right(view, marks) for view, marks in zip(views, found, strict=True)])
+    right = np.array([is_right(case, marks) for case, marks in zip(cases, found, strict=True)])
     warned = np.array([bool(marks.warnings) or bool(marks.needs_review) for marks in found])
-    inside = np.stack([view.inside for view in views])
-    outside = np.isfinite(np.stack([view.points_xy for view in views])).all(-1) & ~inside
+    inside = np.stack([case.inside for case in cases])
+    outside = np.isfinite(np.stack([case.points_xy for case in cases])).all(-1) & ~inside
     placed = np.array([[not mark.is_absent for mark in marks] for marks in found])
     return {
         "n": len(found),
@@ -90,57 +90,57 @@ def figures(views: Sequence[View], found: Sequence[LandmarkSet]) -> dict[str, fl
     }
 
 
-def is_right(view: View, found: LandmarkSet) -> bool:
+def is_right(case: PerturbedSlice, found: LandmarkSet) -> bool:
     """Each landmark near its truth where that is inside the picture, and absent where outside; one unknown is right."""
     xy = np.array([mark.pixel_xy or (np.nan, np.nan) for mark in found], dtype=np.float64)
-    error = np.linalg.norm((xy - view.points_xy) * view.spacing_mm, axis=-1)
-    unknown = np.isnan(view.points_xy).any(-1)
-    right = np.where(view.inside, np.nan_to_num(error, nan=np.inf) <= RIGHT_MM, np.isnan(xy).any(-1))
+    error = np.linalg.norm((xy - case.points_xy) * case.spacing_mm, axis=-1)
+    unknown = np.isnan(case.points_xy).any(-1)
+    right = np.where(case.inside, np.nan_to_num(error, nan=np.inf) <= RIGHT_MM, np.isnan(xy).any(-1))
     return bool((right | unknown).all())
 
 
-def of_slices(slices: Sequence[View]) -> dict[str, list[View]]:
+def of_slices(slices: Sequence[PerturbedSlice]) -> dict[str, list[PerturbedSlice]]:
     """Annotated slices as they are and in ways that make them strange."""
-    changes: dict[str, Callable[[View, np.random.Generator], View | None]] = {
-        "as it is": lambda view, _: view,
-        "T12-L1 cut off": lambda view, _: without_head(view, 1),
-        "T12-L1 to L1-L2 cut off": lambda view, _: without_head(view, 3),
-        "T12-L1 to L2-L3 cut off": lambda view, _: without_head(view, 5),
-        "L5-S1 cut off": lambda view, _: without_foot(view, 1),
-        "L5 and L5-S1 cut off": lambda view, _: without_foot(view, 2),
-        "L4 to L5-S1 cut off": lambda view, _: without_foot(view, 4),
-        "thoracolumbar: L1-L2 and all below cut off": lambda view, _: without_foot(view, 9),
-        "tilted by 45 degrees": lambda view, rng: rotate(view, 45.0, rng),
-        "turned by 90 degrees": lambda view, rng: quarter_turns(view, 90.0, rng),
-        "turned by 180 degrees": lambda view, rng: quarter_turns(view, 180.0, rng),
-        "front for back": lambda view, rng: flip(view, 1.0, rng),
-        "upside down": lambda view, rng: quarter_turns(flip(view, 1.0, rng), 180.0, rng),
-        "inverted contrast": lambda view, _: view.degraded(degrade.invert(view.image)),
-        "told half its size, as of a cervical spine": lambda view, _: scaled(view, 0.5),
-        "told twice its size": lambda view, _: scaled(view, 2.0),
-        "noise as strong as the picture": lambda view, rng: view.degraded(degrade.gaussian_noise(view.image, 1.0, rng)),
+    changes: dict[str, Callable[[PerturbedSlice, np.random.Generator], PerturbedSlice | None]] = {
+        "as it is": lambda case, _: case,
+        "T12-L1 cut off": lambda case, _: without_head(case, 1),
+        "T12-L1 to L1-L2 cut off": lambda case, _: without_head(case, 3),
+        "T12-L1 to L2-L3 cut off": lambda case, _: without_head(case, 5),
+        "L5-S1 cut off": lambda case, _: without_foot(case, 1),
+        "L5 and L5-S1 cut off": lambda case, _: without_foot(case, 2),
+        "L4 to L5-S1 cut off": lambda case, _: without_foot(case, 4),
+        "thoracolumbar: L1-L2 and all below cut off": lambda case, _: without_foot(case, 9),
+        "tilted by 45 degrees": lambda case, rng: rotate(case, 45.0, rng),
+        "turned by 90 degrees": lambda case, rng: quarter_turns(case, 90.0, rng),
+        "turned by 180 degrees": lambda case, rng: quarter_turns(case, 180.0, rng),
+        "front for back": lambda case, rng: flip(case, 1.0, rng),
+        "upside down": lambda case, rng: quarter_turns(flip(case, 1.0, rng), 180.0, rng),
+        "inverted contrast": lambda case, _: case.degraded(degrade.invert(case.image)),
+        "told half its size, as of a cervical spine": lambda case, _: scaled(case, 0.5),
+        "told twice its size": lambda case, _: scaled(case, 2.0),
+        "noise as strong as the picture": lambda case, rng: case.degraded(degrade.gaussian_noise(case.image, 1.0, rng)),
     }
-    seeds = [zlib.crc32(view.points_xy.tobytes()) for view in slices]
+    seeds = [zlib.crc32(case.points_xy.tobytes()) for case in slices]
     made = {
-        name: [change(view, np.random.default_rng(seed)) for view, seed in zip(slices, seeds, strict=True)]
+        name: [change(case, np.random.default_rng(seed)) for case, seed in zip(slices, seeds, strict=True)]
         for name, change in changes.items()
     }
-    return {name: [view for view in views if view is not None] for name, views in made.items()}
+    return {name: [case for case in cases if case is not None] for name, cases in made.items()}
 
 
-def without_head(view: View, landmarks: int) -> View:
+def without_head(case: PerturbedSlice, landmarks: int) -> PerturbedSlice:
     """Cut off half-way below the highest so many of the known landmarks."""
-    y = np.sort(view.points_xy[np.isfinite(view.points_xy).all(-1), 1])
-    return crop(view, top=round(float(y[landmarks - 1] + y[landmarks]) / 2) / view.image.shape[0])
+    y = np.sort(case.points_xy[np.isfinite(case.points_xy).all(-1), 1])
+    return crop(case, top=round(float(y[landmarks - 1] + y[landmarks]) / 2) / case.image.shape[0])
 
 
-def scaled(view: View, factor: float) -> View:
+def scaled(case: PerturbedSlice, factor: float) -> PerturbedSlice:
     """A picture of something larger or smaller, whose spacing is true."""
-    x, y = view.spacing_mm
-    return replace(view, spacing_mm=(x * factor, y * factor), told_mm=(x * factor, y * factor))
+    x, y = case.spacing_mm
+    return replace(case, spacing_mm=(x * factor, y * factor), stated_spacing_mm=(x * factor, y * factor))
 
 
-def made_up() -> dict[str, list[View]]:
+def made_up() -> dict[str, list[PerturbedSlice]]:
     """Noise of several kinds, and generated T2 spines by how many bodies are above the sacrum."""
     rng = np.random.default_rng(0)
     kinds = {
@@ -162,7 +162,7 @@ def clouds(rng: np.random.Generator, side: int, steepness: float) -> NDArray[np.
     return np.asarray(np.fft.ifft2(np.fft.fft2(rng.standard_normal((side, side))) / frequency**steepness).real)
 
 
-def phantom(seed: int, bodies: int, transitional: float) -> View:
+def phantom(seed: int, bodies: int, transitional: float) -> PerturbedSlice:
     """A generated slice, named from the sacrum; of four bodies the truth of L1 and above is unknown."""
     image, points, pixel_mm = make_slice(
         np.random.default_rng(seed), contrast="T2", lumbar_bodies=bodies, transitional=transitional
@@ -170,19 +170,19 @@ def phantom(seed: int, bodies: int, transitional: float) -> View:
     lowest_first = sorted(points.values(), key=lambda xy: -xy[1])[: len(LUMBAR11)]
     xy = np.full((len(LUMBAR11), 2), np.nan)
     xy[len(LUMBAR11) - len(lowest_first) :] = lowest_first[::-1]
-    return View(image, xy, (pixel_mm, pixel_mm), (pixel_mm, pixel_mm))
+    return PerturbedSlice(image, xy, (pixel_mm, pixel_mm), (pixel_mm, pixel_mm))
 
 
-def of_volumes(folder: Path) -> dict[str, list[View]]:
+def of_volumes(folder: Path) -> dict[str, list[PerturbedSlice]]:
     """Other planes and other places of volumes, as pictures that do not tell what they are."""
-    kinds: dict[str, list[View]] = {"axial": [], "coronal": [], "sagittal, beside the spine": []}
+    kinds: dict[str, list[PerturbedSlice]] = {"axial": [], "coronal": [], "sagittal, beside the spine": []}
     for path in sorted(folder.glob("*.nii.gz")):
-        for name, view in _of_stack(read_study(path)):
-            kinds[name].append(view)
+        for name, case in _of_stack(read_study(path)):
+            kinds[name].append(case)
     return kinds
 
 
-def _of_stack(stack: SagittalStack) -> Iterator[tuple[str, View]]:
+def _of_stack(stack: SagittalStack) -> Iterator[tuple[str, PerturbedSlice]]:
     x, y = stack.pixel_spacing_mm or (1.0, 1.0)
     z, voxels = stack.slice_spacing_mm or 1.0, stack.voxels
     count, height, width = voxels.shape
@@ -193,10 +193,10 @@ def _of_stack(stack: SagittalStack) -> Iterator[tuple[str, View]]:
         yield "sagittal, beside the spine", of_nothing(voxels[int(share * count)], (x, y))
 
 
-def of_nothing(image: NDArray[Any], spacing_mm: tuple[float, float]) -> View:
+def of_nothing(image: NDArray[Any], spacing_mm: tuple[float, float]) -> PerturbedSlice:
     """A picture with none of the landmarks: all are far outside."""
     nowhere = np.full((len(LUMBAR11), 2), -1e6)
-    return View(np.ascontiguousarray(image, dtype=np.float32), nowhere, spacing_mm, spacing_mm)
+    return PerturbedSlice(np.ascontiguousarray(image, dtype=np.float32), nowhere, spacing_mm, spacing_mm)
 
 
 def as_markdown(rows: Sequence[dict[str, Any]]) -> str:

@@ -7,9 +7,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from SpineLandmarksLib.arguments import minutes, positive
 from SpineLandmarksLib.cli.main import run
+
+if TYPE_CHECKING:
+    from research.simulation.simulation import SimulationSettings
 
 #: Of a simulation: default and meaning.
 NUMBERS = {
@@ -39,38 +43,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def simulate_command(options: argparse.Namespace) -> int:
-    from research.experiments.study import hold_to
-    from research.simulation import simulation as played
+    """Play until all is done or the minutes are used up, then write what is known by then."""
+    from research.experiments.experiment import require_same_settings
+    from research.simulation.simulation import Simulation, SimulationSettings
     from SpineLandmarksLib.annotated_slices import load_annotations
     from SpineLandmarksLib.backends import device_of
     from SpineLandmarksLib.bundle import load_bundle
     from SpineLandmarksLib.errors import DatasetError
-    from SpineLandmarksLib.evaluation.markdown import write_section
-    from SpineLandmarksLib.formats.atomic import write_text_atomically
     from SpineLandmarksLib.splits import without_locked
 
     bundle = load_bundle(options.bundle)
     numbers = {name: getattr(options, name) for name in NUMBERS}
-    settings = played.Settings(options.dataset.name, bundle.label, recipe=options.recipe, **numbers)
+    settings = SimulationSettings(options.dataset.name, bundle.label, recipe=options.recipe, **numbers)
     rows, _ = without_locked(load_annotations([options.dataset], bundle.landmarks), options.dataset)
     if len({row.group for row in rows}) != len(rows):
         raise DatasetError(f"Expected one slice a patient to play with; {options.dataset} has several of some")
-    simulation = played.Simulation(settings, options.output, rows, bundle, device_of(options.device))
-    hold_to(asdict(settings), options.output)
+    simulation = Simulation(settings, options.output, rows, bundle, device_of(options.device))
+    require_same_settings(asdict(settings), options.output)
     done = simulation.run(options.minutes)
-    rounds = played.rounds_of(options.output)
-    text = f"{played.table(rounds, settings)}\n{played.gains(rounds, settings)}\n{played.verdict(rounds)}\n"
-    write_text_atomically(options.output / "table.md", text)
-    drawn = played.plot(rounds)
-    _write(options.output / "curves.svg", drawn)
-    if options.document:
-        plot = "images/simulation.svg"
-        write_section(options.document, "simulation", f"{text}\n![MRE and SDR@4 by corrected studies]({plot})\n")
-        _write(options.document.parent / plot, drawn)
-    print(f"{text}Written: {options.output / 'table.md'}, {options.output / 'curves.svg'}")
+    publish(settings, options.output, options.document)
     if not done:
         print("The minutes are used up; the same command goes on")
     return 0
+
+
+def publish(settings: SimulationSettings, folder: Path, document: Path | None) -> None:
+    """Write table and plot of every round in `folder`, there and into the section of a document."""
+    from research.simulation import report
+    from research.simulation.simulation import rounds_of
+    from SpineLandmarksLib.evaluation.markdown import write_section
+    from SpineLandmarksLib.formats.atomic import write_text_atomically
+
+    rounds = rounds_of(folder)
+    text = f"{report.table(rounds, settings)}\n{report.gains(rounds, settings)}\n{report.verdict(rounds)}\n"
+    drawn, plot = report.plot(rounds), "images/simulation.svg"
+    write_text_atomically(folder / "table.md", text)
+    _write(folder / "curves.svg", drawn)
+    if document:
+        write_section(document, "simulation", f"{text}\n![MRE and SDR@4 by corrected studies]({plot})\n")
+        _write(document.parent / plot, drawn)
+    print(f"{text}Written: {folder / 'table.md'}, {folder / 'curves.svg'}")
 
 
 def _write(path: Path, content: bytes) -> None:

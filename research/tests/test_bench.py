@@ -14,7 +14,7 @@ import pytest
 from research.bench import __main__ as command
 from research.bench import child, machine
 from research.bench.__main__ import bench_command, main
-from research.bench.contestants import CONTESTANTS
+from research.bench.baselines import BASELINES
 from research.bench.pipelines import Pipeline
 from research.bench.processes import Spent, spent
 from research.bench.report import Measured, goal_table, main_table, report, stage_table
@@ -24,7 +24,7 @@ from SpineLandmarksLib.errors import BackendError
 
 
 def a_row(milliseconds: float, flops: float | None = None, share: float | None = None) -> dict[str, Any]:
-    """A contestant whose network takes nine tenths of its time, and preparing and finishing half of the rest each."""
+    """A baseline whose network takes nine tenths of its time, and preparing and finishing half of the rest each."""
     seconds = milliseconds / 1e3
     stages = {"prepare": 0.05 * seconds, "network": 0.9 * seconds, "decode": 0.0, "finish": 0.05 * seconds}
     return {
@@ -84,11 +84,11 @@ def test_what_is_left_out_is_said(a_measurement: Measured) -> None:
 
 
 def test_a_contestant_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert CONTESTANTS["light"].missing() == []
+    assert BASELINES["light"].missing() == []
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert CONTESTANTS["cuda"].missing() == ["CUDA device"]
+    assert BASELINES["cuda"].missing() == ["CUDA device"]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "openvino" else name)
-    assert CONTESTANTS["openvino"].missing() == ["openvino"]
+    assert BASELINES["openvino"].missing() == ["openvino"]
 
 
 def test_the_light_contestant_is_measured_whole(

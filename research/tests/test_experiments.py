@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 import torch
 
-from research.experiments import budget, commands, curve, product, study, table
+from research.experiments import budget, commands, curve, experiment, product, table
 from research.experiments.__main__ import main
 from research.experiments.ablation import FUSED, ablation_rows, changed, run_ablation
 from research.experiments.bundles import bundle_row, minutes_of
 from research.experiments.commands import publish
 from research.experiments.curve import CURVE_ROWS, curve_plot, nested, run_curve
-from research.experiments.locate import mean_place
+from research.experiments.decoding import mean_shape_baseline
+from research.experiments.experiment import Experiment
 from research.experiments.results import Result, Training
 from research.experiments.rows import chosen, result_of
 from research.experiments.seeds import UNET_NOTE, run_folds, seed_rows
-from research.experiments.study import Study
 from SpineLandmarksLib.annotated_slices import load_annotations, points_of
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import DatasetError, OutputError, RecipeError
@@ -80,11 +80,11 @@ def six_patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def a_study(six_patients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+def an_experiment(six_patients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """Three steps a network, whatever the minutes."""
-    monkeypatch.setattr(study, "steps_within", lambda *_: 3)
+    monkeypatch.setattr(experiment, "steps_within", lambda *_: 3)
     monkeypatch.setattr(product, "STEPS", 5)
-    return Study(six_patients, tmp_path / "out", 1.0, recipe_of=TINY.__getitem__, say=lambda _: None)
+    return Experiment(six_patients, tmp_path / "out", 1.0, recipe_of=TINY.__getitem__, say=lambda _: None)
 
 
 class Watched:
@@ -93,7 +93,7 @@ class Watched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.trained: list[str] = []
         self.learned: list[set[str]] = []
-        train, load_cases = study.train, study.load_cases
+        train, load_cases = experiment.train, experiment.load_cases
 
         def watched_cases(rows, *rest):
             self.learned.append({row.group for row in rows})
@@ -103,8 +103,8 @@ class Watched:
             self.trained.append(recipe.name)
             return train(recipe, *rest, **named)
 
-        monkeypatch.setattr(study, "load_cases", watched_cases)
-        monkeypatch.setattr(study, "train", watched_train)
+        monkeypatch.setattr(experiment, "load_cases", watched_cases)
+        monkeypatch.setattr(experiment, "train", watched_train)
 
 
 @pytest.fixture
@@ -117,9 +117,9 @@ def keyed(*keys: str):
 
 
 def test_every_row_judges_every_slice_once_and_products_use_the_networks_that_are_there(
-    a_study: Study, watched: Watched
+    an_experiment: Experiment, watched: Watched
 ) -> None:
-    lines = run_folds(a_study, seed_rows(), 2)
+    lines = run_folds(an_experiment, seed_rows(), 2)
     assert [line.row.key for line in lines] == [
         "mean-place",
         "direct",
@@ -134,7 +134,7 @@ def test_every_row_judges_every_slice_once_and_products_use_the_networks_that_ar
     ]
     assert sorted(watched.trained) == sorted([*TINY] * 2)
     for line in lines:
-        assert line.predictions.image_names == tuple(a_study.annotated)
+        assert line.predictions.image_names == tuple(an_experiment.annotated)
         assert len(set(line.predictions.groups)) == 6
         assert summarize(line.predictions, bootstrap=0)["n_points"] == int(line.predictions.valid.sum())
     peaks = [line.predictions for line in lines if line.row.decoder == "peak"]
@@ -146,69 +146,75 @@ def test_every_row_judges_every_slice_once_and_products_use_the_networks_that_ar
     assert not np.allclose(lines[4].predictions.predicted_px, lines[2].predictions.predicted_px)
 
 
-def test_a_fold_never_learns_from_the_patients_it_is_judged_on(a_study: Study, watched: Watched) -> None:
-    run_folds(a_study, keyed("unet"), 3)
-    parts = a_study.folds(3)
+def test_a_fold_never_learns_from_the_patients_it_is_judged_on(an_experiment: Experiment, watched: Watched) -> None:
+    run_folds(an_experiment, keyed("unet"), 3)
+    parts = an_experiment.folds(3)
     for learned, part in zip(watched.learned, parts, strict=True):
         assert len(learned) == 4
         assert learned.isdisjoint({row.group for row in part.judge})
-    assert {row.group for part in parts for row in part.judge} == {row.group for row in a_study.annotated.values()}
+    assert {row.group for part in parts for row in part.judge} == {
+        row.group for row in an_experiment.annotated.values()
+    }
     assert [part.split for part in parts] == [f"fold {i} of 3 of 6 patients, split seed 0" for i in (1, 2, 3)]
 
 
-def test_a_second_run_trains_nothing_and_says_the_same(a_study: Study, watched: Watched) -> None:
-    (before,) = run_folds(a_study, keyed("default"), 2)
-    shutil.rmtree(a_study.folder / "networks")
-    (after,) = run_folds(a_study, keyed("default"), 2)
+def test_a_second_run_trains_nothing_and_says_the_same(an_experiment: Experiment, watched: Watched) -> None:
+    (before,) = run_folds(an_experiment, keyed("default"), 2)
+    shutil.rmtree(an_experiment.folder / "networks")
+    (after,) = run_folds(an_experiment, keyed("default"), 2)
     assert watched.trained == ["default"] * 2
     assert np.array_equal(before.predictions.predicted_px, after.predictions.predicted_px, equal_nan=True)
     assert before.results[0].trainings == after.results[0].trainings
 
 
-def test_a_lost_result_is_judged_again_by_the_network_that_is_there(a_study: Study, watched: Watched) -> None:
-    (before,) = run_folds(a_study, keyed("unet"), 2)
-    (a_study.folder / "results" / "unet" / "fold2.json").unlink()
-    (after,) = run_folds(a_study, keyed("unet"), 2)
+def test_a_lost_result_is_judged_again_by_the_network_that_is_there(
+    an_experiment: Experiment, watched: Watched
+) -> None:
+    (before,) = run_folds(an_experiment, keyed("unet"), 2)
+    (an_experiment.folder / "results" / "unet" / "fold2.json").unlink()
+    (after,) = run_folds(an_experiment, keyed("unet"), 2)
     assert len(watched.trained) == 2
     assert np.array_equal(before.predictions.predicted_px, after.predictions.predicted_px)
 
 
-def test_a_network_that_was_cut_short_is_trained_again(a_study: Study, watched: Watched) -> None:
-    part = a_study.folds(2)[0]
-    a_study.trained("default", part)
-    (a_study.folder / "networks" / "default" / "fold1" / "training.json").unlink()
-    a_study.trained("default", part)
+def test_a_network_that_was_cut_short_is_trained_again(an_experiment: Experiment, watched: Watched) -> None:
+    part = an_experiment.folds(2)[0]
+    an_experiment.trained("default", part)
+    (an_experiment.folder / "networks" / "default" / "fold1" / "training.json").unlink()
+    an_experiment.trained("default", part)
     assert len(watched.trained) == 2
 
 
 def test_results_of_another_data_set_are_not_taken_for_these(
-    a_study: Study, a_phantom_dataset: Path, watched: Watched
+    an_experiment: Experiment, a_phantom_dataset: Path, watched: Watched
 ) -> None:
-    run_folds(a_study, keyed("mean-place"), 2)
+    run_folds(an_experiment, keyed("mean-place"), 2)
     with pytest.raises(DatasetError, match="on each of 4 slices once"):
-        run_folds(replace(a_study, data=a_phantom_dataset), keyed("mean-place"), 2)
+        run_folds(replace(an_experiment, data=a_phantom_dataset), keyed("mean-place"), 2)
 
 
-def test_a_locked_patient_is_neither_learned_from_nor_judged(a_study: Study, watched: Watched, tmp_path: Path) -> None:
+def test_a_locked_patient_is_neither_learned_from_nor_judged(
+    an_experiment: Experiment, watched: Watched, tmp_path: Path
+) -> None:
     data = tmp_path / "locked"
-    shutil.copytree(a_study.data, data)
-    patient = sorted(row.group for row in a_study.annotated.values())[0]
+    shutil.copytree(an_experiment.data, data)
+    patient = sorted(row.group for row in an_experiment.annotated.values())[0]
     lock(data, [patient])
-    (line,) = run_folds(replace(a_study, data=data), keyed("unet"), 2)
+    (line,) = run_folds(replace(an_experiment, data=data), keyed("unet"), 2)
     assert len(line.predictions) == 5
     assert patient not in {*line.predictions.groups, *watched.learned[0], *watched.learned[1]}
 
 
 def test_divergence_is_a_row_of_misses_that_says_so(
-    a_study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    an_experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def diverge(*_, **__):
         raise RecipeError("expected a finite loss at step 2")
 
-    monkeypatch.setattr(study, "train", diverge)
-    lines = run_folds(a_study, keyed("unet", "product-fixed"), 2)
+    monkeypatch.setattr(experiment, "train", diverge)
+    lines = run_folds(an_experiment, keyed("unet", "product-fixed"), 2)
     assert not any(line.predictions.found.any() for line in lines)
-    publish(arguments(a_study, "seeds"), "About.", [(line.row.title, line) for line in lines])
+    publish(arguments(an_experiment, "seeds"), "About.", [(line.row.title, line) for line in lines])
     said = capsys.readouterr().out.splitlines()
     unet, unet_how = (line for line in said if "U-Net" in line)
     _, product_how = (line for line in said if "product" in line)
@@ -217,24 +223,26 @@ def test_divergence_is_a_row_of_misses_that_says_so(
     assert product_how.endswith("| diverged in 2 of 2 |")
 
 
-def arguments(a_study: Study, kind: str) -> argparse.Namespace:
-    return argparse.Namespace(output=a_study.folder, kind=kind, document=None)
+def arguments(an_experiment: Experiment, kind: str) -> argparse.Namespace:
+    return argparse.Namespace(output=an_experiment.folder, kind=kind, document=None)
 
 
-def test_the_steps_are_those_that_the_minutes_are_enough_for(a_study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_steps_are_those_that_the_minutes_are_enough_for(
+    an_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """2 minutes at 0.25 s a step are 480 steps, on every fold."""
     monkeypatch.setattr(budget, "seconds_per_step", lambda *_: 0.25)
     assert budget.steps_within(2.0, TINY["default"], None, 11, "cpu") == 480
     assert budget.steps_within(0.001, TINY["default"], None, 11, "cpu") == 1
-    for part in a_study.folds(2):
-        _, training = a_study.trained("default", part)
+    for part in an_experiment.folds(2):
+        _, training = an_experiment.trained("default", part)
         assert (training.steps, training.batch, training.recipe) == (3, 2, "default")
-        monkeypatch.setattr(study, "steps_within", lambda *_: 999)
+        monkeypatch.setattr(experiment, "steps_within", lambda *_: 999)
 
 
-def test_a_step_is_timed_on_the_recipe_itself(a_study: Study) -> None:
-    part = a_study.folds(2)[0]
-    cases = study.load_cases(part.learn, LUMBAR11, TINY["default"].preparation)
+def test_a_step_is_timed_on_the_recipe_itself(an_experiment: Experiment) -> None:
+    part = an_experiment.folds(2)[0]
+    cases = experiment.load_cases(part.learn, LUMBAR11, TINY["default"].preparation)
     assert 0.001 < budget.seconds_per_step(TINY["default"], cases, 11, "cpu") < 5.0
 
 
@@ -246,11 +254,11 @@ def test_a_short_training_has_a_short_warm_up_and_a_short_memory() -> None:
     assert budget.shortened(recipe, 5).ema == 0.0
 
 
-def test_a_folder_keeps_to_its_first_settings(a_study: Study) -> None:
-    a_study.hold_to({"minutes": 2.0, "folds": 5})
-    a_study.hold_to({"minutes": 2.0, "folds": 5})
+def test_a_folder_keeps_to_its_first_settings(an_experiment: Experiment) -> None:
+    an_experiment.require_same_settings({"minutes": 2.0, "folds": 5})
+    an_experiment.require_same_settings({"minutes": 2.0, "folds": 5})
     with pytest.raises(OutputError, match=r"minutes 2\.0 \(now 3\.0\)\. Choose another --output"):
-        a_study.hold_to({"minutes": 3.0, "folds": 5})
+        an_experiment.require_same_settings({"minutes": 3.0, "folds": 5})
 
 
 def test_the_learned_sigma_is_the_error_of_the_direct_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +266,7 @@ def test_the_learned_sigma_is_the_error_of_the_direct_network(monkeypatch: pytes
     g = torch.Generator().manual_seed(0)
     truth = 32 + torch.randn((400, 1, 2), generator=g)
     mean = truth + torch.randn(truth.shape, generator=g) * torch.tensor([2.0, 5.0])
-    monkeypatch.setattr(product, "opinions", lambda *_: (torch.zeros(400, 1, 64, 64), mean, truth))
+    monkeypatch.setattr(product, "network_outputs", lambda *_: (torch.zeros(400, 1, 64, 64), mean, truth))
     monkeypatch.setattr(product, "BATCH", 32)
     detector = Detector(Architecture(UNET, XCEPTION, {"sigma_px": 12.0}), 1)
     product.learn_sigma(detector, tiny("one", UNET, sigma_px=1.0), [], ["L1"])
@@ -268,7 +276,7 @@ def test_the_learned_sigma_is_the_error_of_the_direct_network(monkeypatch: pytes
 
 def test_the_mean_place_is_the_same_share_of_every_image(six_patients: Path) -> None:
     rows = load_annotations([six_patients], LUMBAR11)
-    (place,) = mean_place(rows[:1], LUMBAR11)(rows[1:2])
+    (place,) = mean_shape_baseline(rows[:1], LUMBAR11)(rows[1:2])
     (width, height), (w, h) = rows[0].size_wh, rows[1].size_wh
     expected = (points_of(rows[0], LUMBAR11) + 0.5) / (width, height) * (w, h) - 0.5
     assert place == pytest.approx(expected, nan_ok=True)
@@ -286,16 +294,16 @@ def test_scn_rests_at_its_first_sigma_while_it_predicts_nothing() -> None:
     assert float(sigma.sigma_px.grad.abs().max()) < 0.03 * penalty_alone
 
 
-def test_more_patients_hold_all_patients_of_fewer(a_study: Study) -> None:
-    part = a_study.holdout(1)
+def test_more_patients_hold_all_patients_of_fewer(an_experiment: Experiment) -> None:
+    part = an_experiment.holdout(1)
     sets = [{row.group for row in nested(part, size, 0).learn} for size in (1, 3, 4, 5)]
     assert [len(each) for each in sets] == [1, 3, 4, 5]
     assert all(small < large for small, large in pairwise(sets))
     assert sets[-1].isdisjoint({row.group for row in part.judge})
 
 
-def test_a_curve_has_each_row_at_each_size_on_the_same_patients(a_study: Study, watched: Watched) -> None:
-    points = run_curve(a_study, chosen(CURVE_ROWS, ("default", "unet")), 2, (1, 4, 100))
+def test_a_curve_has_each_row_at_each_size_on_the_same_patients(an_experiment: Experiment, watched: Watched) -> None:
+    points = run_curve(an_experiment, chosen(CURVE_ROWS, ("default", "unet")), 2, (1, 4, 100))
     assert [(size, line.row.key) for size, line in points] == [(1, "default"), (4, "default"), (1, "unet"), (4, "unet")]
     assert [len(groups) for groups in watched.learned] == [1, 4, 1, 4]
     assert len({line.predictions.image_names for _, line in points}) == 1
@@ -304,11 +312,11 @@ def test_a_curve_has_each_row_at_each_size_on_the_same_patients(a_study: Study, 
     assert b"<image" not in drawn
     assert drawn == curve_plot([(s, line.row.title, summarize(line.predictions)["overall"]) for s, line in points])
     with pytest.raises(DatasetError, match="Expected 100 patients or more to learn from; got 4"):
-        run_curve(a_study, CURVE_ROWS, 2, (100,))
+        run_curve(an_experiment, CURVE_ROWS, 2, (100,))
 
 
 def test_an_ablation_changes_one_part_at_a_time(
-    a_study: Study, watched: Watched, a_phantom_dataset: Path, tmp_path: Path
+    an_experiment: Experiment, watched: Watched, a_phantom_dataset: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
     shutil.copytree(a_phantom_dataset, other)
@@ -316,13 +324,15 @@ def test_an_ablation_changes_one_part_at_a_time(
     name = f"without-{a_phantom_dataset.name}"
     assert [row.key for row in rows][-3:] == [name, "without-other", "data-alone"]
     kept = chosen(rows, ("reference", "lone-peaks", name, "data-alone"))
-    lines = {line.row.key: line for line in run_ablation(a_study, kept, 2)}
+    lines = {line.row.key: line for line in run_ablation(an_experiment, kept, 2)}
     assert len(watched.trained) == 3  # lone peaks are read off the reference's network
     assert lines["lone-peaks"].predictions.found.all()
-    both = {row.group for folder in (a_phantom_dataset, a_study.data) for row in load_annotations([folder], LUMBAR11)}
+    both = {
+        row.group for folder in (a_phantom_dataset, an_experiment.data) for row in load_annotations([folder], LUMBAR11)
+    }
     judged = set(lines["reference"].predictions.groups)
     sizes = [
-        json.loads((a_study.folder / "networks" / key / "holdout" / "run.json").read_text())["cases"]
+        json.loads((an_experiment.folder / "networks" / key / "holdout" / "run.json").read_text())["cases"]
         for key in ("reference", name, "data-alone")
     ]
     assert sizes == [12, 8, 4]
@@ -352,12 +362,12 @@ def test_a_change_of_a_recipe_leaves_the_rest_as_it_was() -> None:
 
 
 @pytest.fixture
-def a_fold_bundle(a_small_bundle: Bundle, a_study: Study, tmp_path: Path) -> Callable[..., str]:
+def a_fold_bundle(a_small_bundle: Bundle, an_experiment: Experiment, tmp_path: Path) -> Callable[..., str]:
     """Puts the small bundle where a training of fold 1 would have left it, with the run.json it is given."""
 
     def write(**said) -> str:
         run = {
-            "data": str(a_study.data),
+            "data": str(an_experiment.data),
             "split": "fold 1 of 2 of 6 patients, split seed 0",
             "extra": {},
             "started_from": "open@1",
@@ -371,10 +381,10 @@ def a_fold_bundle(a_small_bundle: Bundle, a_study: Study, tmp_path: Path) -> Cal
     return write
 
 
-def test_a_bundle_of_its_own_fold_is_judged_as_it_is(a_study: Study, a_fold_bundle) -> None:
+def test_a_bundle_of_its_own_fold_is_judged_as_it_is(an_experiment: Experiment, a_fold_bundle) -> None:
     template = a_fold_bundle(extra={"data/other": 0.25})
-    part = a_study.folds(2)[0]
-    result = result_of(a_study, bundle_row("default", "ours", template), part)
+    part = an_experiment.folds(2)[0]
+    result = result_of(an_experiment, bundle_row("default", "ours", template), part)
     assert len(result.points) == len(part.judge)
     assert result.remark == "starts from open@1; also learns from other (25 % of draws)"
     (training,) = result.trainings
@@ -386,19 +396,21 @@ def test_a_bundle_of_its_own_fold_is_judged_as_it_is(a_study: Study, a_fold_bund
 @pytest.mark.parametrize(
     "said", [{"split": "fold 2 of 2 of 6 patients, split seed 0"}, {"data": "elsewhere"}, {"split": "all slices"}]
 )
-def test_a_bundle_that_has_seen_the_judged_patients_is_refused(a_study: Study, a_fold_bundle, said) -> None:
+def test_a_bundle_that_has_seen_the_judged_patients_is_refused(an_experiment: Experiment, a_fold_bundle, said) -> None:
     row = bundle_row("default", "ours", a_fold_bundle(**said))
     with pytest.raises(DatasetError, match="fold 1 of 2 of 6 patients"):
-        result_of(a_study, row, a_study.folds(2)[0])
+        result_of(an_experiment, row, an_experiment.folds(2)[0])
 
 
-def test_a_bundle_that_does_not_say_what_it_has_seen_is_refused(a_study: Study, a_fold_bundle, tmp_path: Path) -> None:
-    row = bundle_row("default", "ours", a_fold_bundle(extra={str(a_study.data): None}))
+def test_a_bundle_that_does_not_say_what_it_has_seen_is_refused(
+    an_experiment: Experiment, a_fold_bundle, tmp_path: Path
+) -> None:
+    row = bundle_row("default", "ours", a_fold_bundle(extra={str(an_experiment.data): None}))
     with pytest.raises(DatasetError, match="other extra data"):
-        result_of(a_study, row, a_study.folds(2)[0])
+        result_of(an_experiment, row, an_experiment.folds(2)[0])
     (tmp_path / "run1" / "run.json").unlink()
     with pytest.raises(DatasetError, match=r"Expected run\.json"):
-        result_of(a_study, row, a_study.folds(2)[0])
+        result_of(an_experiment, row, an_experiment.folds(2)[0])
 
 
 def test_minutes_are_read_from_the_events_of_every_start(tmp_path: Path) -> None:
@@ -452,11 +464,11 @@ def test_a_line_of_training_says_what_differs_between_networks_and_folds() -> No
     assert table.minutes([Result({}, ())]) == "0"
 
 
-def test_a_row_below_the_mean_place_says_so(a_study: Study) -> None:
-    lines = run_folds(a_study, keyed("mean-place", "default"), 2)
-    options = arguments(a_study, "seeds")
+def test_a_row_below_the_mean_place_says_so(an_experiment: Experiment) -> None:
+    lines = run_folds(an_experiment, keyed("mean-place", "default"), 2)
+    options = arguments(an_experiment, "seeds")
     publish(options, "About.", [(line.row.title, line) for line in lines])
-    *_, ours = (a_study.folder / "seeds.md").read_text("utf-8").splitlines()
+    *_, ours = (an_experiment.folder / "seeds.md").read_text("utf-8").splitlines()
     assert ours.startswith("| our default | 64 x 64 of 4 mm | adamw 0.001 cosine | 2 | 3 | chain |")
     worse = summarize(lines[1].predictions)["overall"]["mre_mm"]["value"]
     floor = summarize(lines[0].predictions)["overall"]["mre_mm"]["value"]
@@ -493,8 +505,8 @@ def test_minutes_are_a_positive_number(text: str, capsys: pytest.CaptureFixture[
 def test_all_experiments_may_share_one_folder(
     six_patients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(study, "steps_within", lambda *_: 2)
-    monkeypatch.setattr(commands, "Study", partial(Study, recipe_of=TINY.__getitem__))
+    monkeypatch.setattr(experiment, "steps_within", lambda *_: 2)
+    monkeypatch.setattr(commands, "Experiment", partial(Experiment, recipe_of=TINY.__getitem__))
     monkeypatch.setattr(curve, "SIZES", (2, 3))
     page = tmp_path / "docs" / "benchmarks.md"
     common = ["--data", str(six_patients), "--output", str(tmp_path / "out"), "--document", str(page)]

@@ -19,7 +19,7 @@ from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
 from SpineLandmarksLib.predict import Localizer
-from SpineLandmarksLib.training.unusable import View, view_of
+from SpineLandmarksLib.training.unusable import PerturbedSlice, as_annotated
 
 NAMES = ("L1", "L1-L2", "L2", "L2-L3")
 FIGURES = ("sdr_4", "sdr_8", "level_shift", "outside", "out_of_view", "warned", "review", "silent")
@@ -39,19 +39,19 @@ def found(*xy, warnings=(), review=False):
 
 
 @pytest.fixture
-def a_view() -> View:
+def a_slice() -> PerturbedSlice:
     """100 x 100 pixels of 1 mm with points in column 50; the last lies 10 mm below the picture."""
     points = np.array([[50.0, 20.0], [50.0, 50.0], [50.0, 80.0], [50.0, 109.5]])
-    return View(np.zeros((100, 100), np.float32), points, (1.0, 1.0), (1.0, 1.0))
+    return PerturbedSlice(np.zeros((100, 100), np.float32), points, (1.0, 1.0), (1.0, 1.0))
 
 
-def values(*sets, views):
-    rows = figures([annotation(f"image{n}") for n in range(len(sets))], views, sets)
+def values(*sets, cases):
+    rows = figures([annotation(f"image{n}") for n in range(len(sets))], cases, sets)
     return {name: rows[name]["value"] for name in FIGURES}
 
 
-def test_a_point_outside_the_picture_is_right_when_called_out_of_view(a_view: View) -> None:
-    right = values(found((50, 20), (50, 50), (50, 80), None), views=[a_view])
+def test_a_point_outside_the_picture_is_right_when_called_out_of_view(a_slice: PerturbedSlice) -> None:
+    right = values(found((50, 20), (50, 50), (50, 80), None), cases=[a_slice])
     assert right == {
         "sdr_4": 1.0,
         "sdr_8": 1.0,
@@ -64,9 +64,9 @@ def test_a_point_outside_the_picture_is_right_when_called_out_of_view(a_view: Vi
     }
 
 
-def test_a_point_outside_the_picture_that_is_put_inside_is_wrong(a_view: View) -> None:
+def test_a_point_outside_the_picture_that_is_put_inside_is_wrong(a_slice: PerturbedSlice) -> None:
     """The last point is put 15 mm from its truth and 14.5 from that of the one above: a level shift."""
-    assert values(found((50, 20), (50, 50), (50, 80), (50, 94.5)), views=[a_view]) == {
+    assert values(found((50, 20), (50, 50), (50, 80), (50, 94.5)), cases=[a_slice]) == {
         "sdr_4": 0.75,
         "sdr_8": 0.75,
         "level_shift": 0.25,
@@ -78,19 +78,19 @@ def test_a_point_outside_the_picture_that_is_put_inside_is_wrong(a_view: View) -
     }
 
 
-def test_a_point_inside_the_picture_that_is_called_out_of_view_is_wrong(a_view: View) -> None:
-    got = values(found(None, (50, 50), (50, 80), None), views=[a_view])
+def test_a_point_inside_the_picture_that_is_called_out_of_view_is_wrong(a_slice: PerturbedSlice) -> None:
+    got = values(found(None, (50, 50), (50, 80), None), cases=[a_slice])
     assert (got["sdr_8"], got["out_of_view"], got["outside"]) == (0.75, 0.5, 0.25)
 
 
-def test_distances_are_in_true_millimetres_whatever_was_told(a_view: View) -> None:
+def test_distances_are_in_true_millimetres_whatever_was_told(a_slice: PerturbedSlice) -> None:
     """Pixels of 2 mm: 3 pixels off are 6 mm, which 8 forgives and 4 does not."""
-    coarse = replace(a_view, spacing_mm=(2.0, 2.0), told_mm=(1.0, 1.0))
-    got = values(found((53, 20), (50, 50), (50, 80), None), views=[coarse])
+    coarse = replace(a_slice, spacing_mm=(2.0, 2.0), stated_spacing_mm=(1.0, 1.0))
+    got = values(found((53, 20), (50, 50), (50, 80), None), cases=[coarse])
     assert (got["sdr_4"], got["sdr_8"]) == (0.75, 1.0)
 
 
-def test_an_image_is_silent_when_it_is_wrong_and_not_flagged(a_view: View) -> None:
+def test_an_image_is_silent_when_it_is_wrong_and_not_flagged(a_slice: PerturbedSlice) -> None:
     """Of eight: wrong; wrong with a warning only (two are silent); wrong, warned of and flagged; the rest is right."""
     right, wrong = ((50, 20), (50, 50), (50, 80), None), ((50, 20), (50, 80), (50, 80), None)
     told = ("Out of view: L2-L3",)
@@ -101,7 +101,7 @@ def test_an_image_is_silent_when_it_is_wrong_and_not_flagged(a_view: View) -> No
         found(*right, warnings=told),
         *(found(*right) for _ in range(4)),
     ]
-    got = values(*sets, views=[a_view] * 8)
+    got = values(*sets, cases=[a_slice] * 8)
     assert (got["warned"], got["review"], got["silent"]) == (3 / 8, 1 / 8, 2 / 8)
 
 
@@ -109,17 +109,17 @@ def test_a_slice_is_told_its_spacing_and_read_without_warnings(a_phantom_dataset
     row = load_annotations(
         [a_phantom_dataset], ("T12-L1", "L1", "L1-L2", "L2", "L2-L3", "L3", "L3-L4", "L4", "L4-L5", "L5", "L5-S1")
     )[0]
-    view = view_of(row, ("L3", "L1"))
-    assert view.told_mm == view.spacing_mm == row.spacing_mm
-    assert view.points_xy.tolist() == [list(row.points_xy["L3"]), list(row.points_xy["L1"])]
-    stack = stack_of(view)
+    case = as_annotated(row, ("L3", "L1"))
+    assert case.stated_spacing_mm == case.spacing_mm == row.spacing_mm
+    assert case.points_xy.tolist() == [list(row.points_xy["L3"]), list(row.points_xy["L1"])]
+    stack = stack_of(case)
     assert (stack.warnings, stack.pixel_spacing_mm) == ((), pytest.approx(row.spacing_mm))
-    assert stack_of(replace(view, told_mm=None)).pixel_spacing_mm is None
+    assert stack_of(replace(case, stated_spacing_mm=None)).pixel_spacing_mm is None
 
 
 def test_a_slice_that_cannot_be_scaled_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"a\.png has neither"):
-        view_of(Annotation(tmp_path / "a.png", "a", {"L2": (1.0, 2.0)}), NAMES)
+        as_annotated(Annotation(tmp_path / "a.png", "a", {"L2": (1.0, 2.0)}), NAMES)
 
 
 def test_every_condition_has_its_row_after_the_slices_as_they_are(
@@ -148,9 +148,9 @@ def test_an_untold_spacing_hides_no_point_and_a_flip_fools_one_that_knows_the_an
 
     monkeypatch.setattr(module, "PERTURBATIONS", TWO_WAYS[:1])
     row = load_annotations([a_phantom_dataset], a_bundle_in_memory.landmarks)[0]
-    view = view_of(row, a_bundle_in_memory.landmarks)
-    _, pixel_from_slice = prepare_slice(view.image, view.spacing_mm, a_bundle_in_memory.preparation)
-    places = np.nan_to_num(view.points_xy)
+    case = as_annotated(row, a_bundle_in_memory.landmarks)
+    _, pixel_from_slice = prepare_slice(case.image, case.spacing_mm, a_bundle_in_memory.preparation)
+    places = np.nan_to_num(case.points_xy)
     answers = oracle(places * np.diag(pixel_from_slice)[:2] + pixel_from_slice[:2, 2])
     as_it_is, flipped = robustness(Localizer(a_bundle_in_memory, answers), [row])
     assert as_it_is["sdr_4"]["value"] == 1.0

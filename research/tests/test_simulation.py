@@ -10,7 +10,8 @@ import pytest
 
 from research.simulation import simulation
 from research.simulation.__main__ import main
-from research.simulation.simulation import Round, Settings, gains, paired, rounds_of, series, table, verdict
+from research.simulation.report import gains, paired, series, table, verdict
+from research.simulation.simulation import SimulationRound, SimulationSettings, rounds_of
 from SpineLandmarksLib.annotated_slices import load_annotations
 from SpineLandmarksLib.bundle import METADATA, Bundle, read_settings
 from SpineLandmarksLib.landmarks import LUMBAR11
@@ -27,23 +28,8 @@ def seven_spines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def simulate(data: Path, bundle: Bundle, output: Path, minutes: float = 10, steps: int = 1, *more: str) -> int:
     numbers = {"start": 2, "step": 2, "until": 4, "seeds": 1, "steps": steps, "holdout": 2}
     arguments = [f"--{name}={value}" for name, value in numbers.items()]
-    return main(
-        [
-            "dataset",
-            "simulate",
-            str(data),
-            "--bundle",
-            str(bundle.folder),
-            "--output",
-            str(output),
-            "--minutes",
-            str(minutes),
-            "--device",
-            "cpu",
-            *arguments,
-            *more,
-        ]
-    )
+    given = [str(data), f"--bundle={bundle.folder}", f"--output={output}", f"--minutes={minutes}", "--device=cpu"]
+    return main([*given, *arguments, *more])
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +90,13 @@ def test_more_studies_than_there_are_cannot_be_corrected(a_phantom_dataset, a_sm
 # Reports, from rounds made by hand
 
 
-def a_round(seed: int, strategy: str, count: int, mre_mm: float) -> Round:
+def a_round(seed: int, strategy: str, count: int, mre_mm: float) -> SimulationRound:
     names = tuple(f"study{number}" for number in range(count))
-    return Round(seed, strategy, names, 60.0 * count, True, "", mre_mm, 0.5, 0.8, 0.0, mre_mm, 0.8)
+    return SimulationRound(seed, strategy, names, 60.0 * count, True, "", mre_mm, 0.5, 0.8, 0.0, mre_mm, 0.8)
 
 
 @pytest.fixture
-def three_seeds() -> list[Round]:
+def three_seeds() -> list[SimulationRound]:
     """Queue minus random at 30 studies: -0.1, -0.2 and -0.3 mm."""
     rounds = [a_round(0, "base", 0, 5.0)]
     for seed in range(3):
@@ -122,7 +108,7 @@ def three_seeds() -> list[Round]:
     return rounds
 
 
-def test_orders_are_compared_within_each_seed(three_seeds: list[Round]) -> None:
+def test_orders_are_compared_within_each_seed(three_seeds: list[SimulationRound]) -> None:
     (count, seeds, mean, low, high), *others = paired(three_seeds)
     assert (count, seeds, others) == (30, 3, [])
     # Standard deviation 0.1 over three seeds; Student's t of 2 degrees of freedom is 4.303.
@@ -138,8 +124,8 @@ def test_orders_are_compared_within_each_seed(three_seeds: list[Round]) -> None:
     assert verdict(three_seeds[:1]) == "No round was played by both orders yet."
 
 
-def test_the_gain_from_the_first_to_the_last_round_is_told(three_seeds: list[Round]) -> None:
-    settings = Settings("data", "bundle", until=75, seeds=3)
+def test_the_gain_from_the_first_to_the_last_round_is_told(three_seeds: list[SimulationRound]) -> None:
+    settings = SimulationSettings("data", "bundle", until=75, seeds=3)
     rounds = [*three_seeds, a_round(0, "queue", 75, 2.0), a_round(1, "queue", 75, 2.9), a_round(2, "random", 75, 3.0)]
     assert gains(rounds, settings) == (
         "From 30 to 75 corrected studies the MRE of the model in use goes, by queue 2.85 -> 2.45 mm (falls in 1 of 2 "
@@ -148,8 +134,8 @@ def test_the_gain_from_the_first_to_the_last_round_is_told(three_seeds: list[Rou
     assert gains(three_seeds, settings) == "No order was played from 30 to 75 corrected studies yet."
 
 
-def test_the_table_has_mean_and_range_over_the_seeds(three_seeds: list[Round]) -> None:
-    lines = table(three_seeds, Settings("data", "bundle", until=30, seeds=3)).splitlines()
+def test_the_table_has_mean_and_range_over_the_seeds(three_seeds: list[SimulationRound]) -> None:
+    lines = table(three_seeds, SimulationSettings("data", "bundle", until=30, seeds=3)).splitlines()
     assert [line.split("|")[1:4] for line in lines[2:]] == [
         [" 0 ", " - ", " 1 "],
         [" 15 ", " random ", " 3 "],

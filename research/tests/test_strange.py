@@ -13,16 +13,16 @@ from research.experiments.__main__ import main
 from research.experiments.strange import figures, made_up, of_nothing, of_slices, phantom
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
-from SpineLandmarksLib.training.unusable import View
+from SpineLandmarksLib.training.unusable import PerturbedSlice
 
 NAMES = ("T12-L1", "L1", "L1-L2", "L2")
 
 
 @pytest.fixture
-def a_view() -> View:
+def a_slice() -> PerturbedSlice:
     """Pixels of 2 mm; the last of four landmarks lies below the picture."""
     points = np.array([[50.0, 20.0], [50.0, 40.0], [50.0, 60.0], [50.0, 120.0]])
-    return View(np.arange(10000, dtype=np.float32).reshape(100, 100), points, (2.0, 2.0), (2.0, 2.0))
+    return PerturbedSlice(np.arange(10000, dtype=np.float32).reshape(100, 100), points, (2.0, 2.0), (2.0, 2.0))
 
 
 def found(*xy: tuple[float, float] | None, warnings: tuple[str, ...] = (), review: bool = False) -> LandmarkSet:
@@ -32,9 +32,9 @@ def found(*xy: tuple[float, float] | None, warnings: tuple[str, ...] = (), revie
     return LandmarkSet(tuple(marks), warnings=warnings, needs_review=review)
 
 
-def test_right_is_near_in_the_picture_and_absent_beyond_it(a_view: View) -> None:
+def test_right_is_near_in_the_picture_and_absent_beyond_it(a_slice: PerturbedSlice) -> None:
     right = ((51, 23), (50, 40), (50, 60), None)  # 2 (1, 3) pixels: 6.3 mm
-    assert figures([a_view], [found(*right)]) == {
+    assert figures([a_slice], [found(*right)]) == {
         "n": 1,
         "right": 1.0,
         "warned": 0.0,
@@ -42,36 +42,40 @@ def test_right_is_near_in_the_picture_and_absent_beyond_it(a_view: View) -> None
         "invented": 0.0,
         "dropped": 0.0,
     }
-    both = figures([a_view, a_view], [found(*right[:3], (50, 90)), found(None, None, *right[2:])])
+    both = figures([a_slice, a_slice], [found(*right[:3], (50, 90)), found(None, None, *right[2:])])
     assert (both["invented"], both["dropped"]) == (1 / 2, 2 / 6)
     for wrong in (((50, 25), *right[1:]), (*right[:3], (50, 90)), (None, *right[1:])):
-        assert figures([a_view], [found(*wrong)])["silent"] == 1.0
-        assert figures([a_view], [found(*wrong, review=True)])["silent"] == 0.0
-        assert figures([a_view], [found(*wrong, warnings=("levels",))])["warned"] == 1.0
+        assert figures([a_slice], [found(*wrong)])["silent"] == 1.0
+        assert figures([a_slice], [found(*wrong, review=True)])["silent"] == 0.0
+        assert figures([a_slice], [found(*wrong, warnings=("levels",))])["warned"] == 1.0
 
 
-def test_of_a_picture_of_something_else_only_nothing_is_right(a_view: View) -> None:
-    nothing = of_nothing(a_view.image, (2.0, 2.0))
-    nothing = View(nothing.image, nothing.points_xy[:4], nothing.spacing_mm, nothing.told_mm)
+def test_of_a_picture_of_something_else_only_nothing_is_right(a_slice: PerturbedSlice) -> None:
+    nothing = of_nothing(a_slice.image, (2.0, 2.0))
+    nothing = PerturbedSlice(nothing.image, nothing.points_xy[:4], nothing.spacing_mm, nothing.stated_spacing_mm)
     shares = figures([nothing, nothing], [found(None, None, None, None), found((1, 1), None, None, None)])
     assert shares == {"n": 2, "right": 0.5, "warned": 0.0, "silent": 0.5, "invented": 1 / 8, "dropped": None}
 
 
-def test_a_landmark_without_a_truth_is_not_judged(a_view: View) -> None:
-    a_view.points_xy[0] = np.nan
-    shares = figures([a_view, a_view], [found((5, 5), (50, 40), (50, 60), None), found(None, (50, 40), (50, 60), None)])
+def test_a_landmark_without_a_truth_is_not_judged(a_slice: PerturbedSlice) -> None:
+    a_slice.points_xy[0] = np.nan
+    shares = figures(
+        [a_slice, a_slice], [found((5, 5), (50, 40), (50, 60), None), found(None, (50, 40), (50, 60), None)]
+    )
     assert (shares["right"], shares["invented"], shares["dropped"]) == (1.0, 0.0, 0.0)
 
 
-def test_slices_are_cut_between_the_landmarks_that_the_name_says(a_view: View) -> None:
-    a_view = View(a_view.image, np.stack([np.full(11, 50.0), np.arange(11) * 9.0 + 4], -1), (2.0, 2.0), (2.0, 2.0))
-    kinds = of_slices([a_view])
-    inside = {name: views[0].inside.tolist() for name, views in kinds.items() if views}
+def test_slices_are_cut_between_the_landmarks_that_the_name_says(a_slice: PerturbedSlice) -> None:
+    a_slice = PerturbedSlice(
+        a_slice.image, np.stack([np.full(11, 50.0), np.arange(11) * 9.0 + 4], -1), (2.0, 2.0), (2.0, 2.0)
+    )
+    kinds = of_slices([a_slice])
+    inside = {name: cases[0].inside.tolist() for name, cases in kinds.items() if cases}
     assert inside["as it is"] == [True] * 11
     assert inside["T12-L1 to L1-L2 cut off"] == [False] * 3 + [True] * 8
     assert inside["L4 to L5-S1 cut off"] == [True] * 7 + [False] * 4
     assert inside["upside down"] == inside["front for back"] == [True] * 11
-    assert kinds["upside down"][0].image[0].tolist() == a_view.image[-1].tolist()
+    assert kinds["upside down"][0].image[0].tolist() == a_slice.image[-1].tolist()
 
 
 def test_phantoms_are_named_from_the_sacrum() -> None:

@@ -16,7 +16,7 @@ TORCH = ("torch", "monai", "safetensors")
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Baseline:
     """place: "module.function" of this package that opens it. needs: modules to import, by their distributions' names.
 
     precision: of its arithmetic, which says what peak it is held to; network: whose operations are counted.
@@ -54,32 +54,32 @@ def _has_cuda() -> bool:
     return bool(torch.cuda.is_available())
 
 
-CONTESTANTS = {
-    "seed": Contestant(
+BASELINES = {
+    "seed": Baseline(
         "seed pipeline: Xception 299 + U-Net 512, dense Gaussians, argmax", "others.seed", TORCH, network="seed"
     ),
-    "landmarker": Contestant(
+    "landmarker": Baseline(
         "landmarker 0.4.1: SCN 512, local soft-argmax",
         "others.landmarker",
         (*TORCH, "landmarker", "cv2"),
         network="landmarker",
     ),
-    "torch": Contestant("this project, torch float32", "pipelines.torch_float32", TORCH),
-    "torch-bfloat16": Contestant("this project, torch bfloat16", "pipelines.torch_bfloat16", TORCH, "bfloat16"),
-    "light": Contestant("**this project, light (ONNX Runtime float32)**", "pipelines.light", ("onnxruntime",)),
-    "light-int8": Contestant(
+    "torch": Baseline("this project, torch float32", "pipelines.torch_float32", TORCH),
+    "torch-bfloat16": Baseline("this project, torch bfloat16", "pipelines.torch_bfloat16", TORCH, "bfloat16"),
+    "light": Baseline("**this project, light (ONNX Runtime float32)**", "pipelines.light", ("onnxruntime",)),
+    "light-int8": Baseline(
         "the same graph, ONNX Runtime int8",
         "runtimes.light_int8",
         ("onnxruntime", "onnx"),
         "int8",
         is_prepared_anew=True,
     ),
-    "openvino": Contestant("the same graph, OpenVINO float32", "runtimes.openvino_float32", ("openvino",)),
-    "openvino-bfloat16": Contestant(
+    "openvino": Baseline("the same graph, OpenVINO float32", "runtimes.openvino_float32", ("openvino",)),
+    "openvino-bfloat16": Baseline(
         "the same graph, OpenVINO bfloat16", "runtimes.openvino_bfloat16", ("openvino",), "bfloat16"
     ),
-    "cuda": Contestant("this project, torch float32, GPU", "pipelines.torch_float32", TORCH, device="cuda"),
-    "cuda-bfloat16": Contestant(
+    "cuda": Baseline("this project, torch float32, GPU", "pipelines.torch_float32", TORCH, device="cuda"),
+    "cuda-bfloat16": Baseline(
         "this project, torch bfloat16, GPU", "pipelines.torch_bfloat16", TORCH, "bfloat16", device="cuda"
     ),
 }

@@ -31,7 +31,7 @@ from SpineLandmarksLib.uncertainty import Calibration
 
 Decoder = Literal["peak", "chain"]
 #: (L, 2) native pixels for each slice, nan where out of view.
-Locate = Callable[[Sequence[Annotation]], list[Points]]
+PredictPoints = Callable[[Sequence[Annotation]], list[Points]]
 
 
 class InMemory:
@@ -66,25 +66,25 @@ def localizer_of(
     return Localizer(bundle, InMemory(detector))
 
 
-def by(decoder: Decoder, localizer: Localizer) -> Locate:
+def decode_with(decoder: Decoder, localizer: Localizer) -> PredictPoints:
     """How `localizer` names points when its peaks are read by `decoder`."""
 
-    def locate(rows: Sequence[Annotation]) -> list[Points]:
+    def predict_points(rows: Sequence[Annotation]) -> list[Points]:
         readings = read_annotated(localizer, rows)
         if decoder == "chain":
             return [reading.xy for reading in readings]
         spacing = [_working_mm(row, localizer.bundle.preparation) for row in rows]
         return [reading.candidates_mm[:, 0] / mm for reading, mm in zip(readings, spacing, strict=True)]
 
-    return locate
+    return predict_points
 
 
-def nowhere(landmarks: int) -> Locate:
+def all_missing(landmarks: int) -> PredictPoints:
     """What a network says that has diverged."""
     return lambda rows: [np.full((landmarks, 2), np.nan) for _ in rows]
 
 
-def mean_place(learned: Sequence[Annotation], schema: Sequence[str]) -> Locate:
+def mean_shape_baseline(learned: Sequence[Annotation], schema: Sequence[str]) -> PredictPoints:
     """The mean place of each landmark in `learned`, relative to the image: what can be said without looking."""
     places = [(points_of(row, schema) + 0.5) / _size_wh(row) for row in learned]
     mean = np.nanmean(places, axis=0)

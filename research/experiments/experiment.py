@@ -51,7 +51,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Study:
+class Experiment:
     """data: the data set. folder: where everything goes. minutes: of training, per network and split.
     recipe_of: recipe by name. say: told what is being done."""
 
@@ -85,9 +85,9 @@ class Study:
         learn, judge, words = split_dataset(options, self.data, self.schema)
         return Part(name, learn, judge, words)
 
-    def hold_to(self, settings: dict[str, Any]) -> None:
-        """As `hold_to`, in this study's folder."""
-        hold_to(settings, self.folder)
+    def require_same_settings(self, settings: dict[str, Any]) -> None:
+        """As `require_same_settings`, in this experiment's folder."""
+        require_same_settings(settings, self.folder)
 
     def trained(
         self, name: str, part: Part, recipe: Recipe | None = None, start_from: dict[str, Tensor] | None = None
@@ -130,7 +130,7 @@ class Study:
         return int(load_json(path)["steps"])
 
 
-def hold_to(settings: dict[str, Any], folder: Path) -> None:
+def require_same_settings(settings: dict[str, Any], folder: Path) -> None:
     """Write the settings of the first run; OutputError when a later one has others, which would mix two tables."""
     path = folder / "settings.json"
     known = load_json(path) if path.is_file() else settings
