@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.imaging.dicom_choice import choose_series, describe, describe_study, reason
-from SpineLandmarksLib.imaging.dicom_header import Frame, is_directory_file, looks_like_dicom, read_frames
+from SpineLandmarksLib.imaging.dicom_header import Frame, is_directory_file, read_frames
 from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices, split_series
 from SpineLandmarksLib.imaging.volume import Volume, metadata_text, reading
 
@@ -82,9 +82,6 @@ def _frames(path: Path) -> list[Frame] | None:
     if not path.is_file():
         return None
     with reading(path, "a DICOM file"):
-        with path.open("rb") as stream:
-            if not looks_like_dicom(stream.read(132)):
-                return None
         return read_frames(path)
 
 

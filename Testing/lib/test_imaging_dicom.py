@@ -14,8 +14,10 @@ import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
+from pydicom.tag import Tag
 from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
@@ -192,6 +194,45 @@ def test_a_lone_file_is_one_slice_even_within_a_series(a_study):
     assert stack.slice_spacing_mm == pytest.approx(4.4)
     position = np.array(pydicom.dcmread(path).ImagePositionPatient, float)
     np.testing.assert_allclose(apply(stack.ras_from_ijk, [0, 0, 0]), position * [-1, -1, 1], atol=1e-6)
+
+
+# --- headers
+
+
+def with_raw(ds, tag, vr, value):
+    """The data set with an element whose bytes are written as they are, which pydicom does for one that it has read."""
+    with io.BytesIO() as stream:
+        ds.save_as(stream, enforce_file_format=True)
+        ds = pydicom.dcmread(io.BytesIO(stream.getvalue()))
+    ds._dict[Tag(tag)] = RawDataElement(Tag(tag), vr, len(value), value, 0, False, True)
+    return ds
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [
+        (0x00280106, "US", b"\1\0\2"),  # SmallestImagePixelValue of three bytes
+        (0x00189073, "FD", b"\1\0\2\0"),
+        (0x00091001, "ZZ", b"abcd"),
+        (0x00200013, "IS", b"1A"),  # InstanceNumber
+        (0x00180081, "DS", b"80,5"),  # EchoTime
+        (0x00201041, "DS", b"left"),  # SliceLocation
+        (0x00080020, "DA", b"yesterday "),
+        (0x00081032, "SQ", b"\1\2\3\4"),  # ProcedureCodeSequence
+    ],
+)
+def test_an_element_that_breaks_its_rules_costs_no_file(a_study, tag, vr, value):
+    stack = read_study(a_study([with_raw(ds, tag, vr, value) for ds in a_series()]))
+    np.testing.assert_array_equal(stack.voxels, [pixels_of(k) for k in range(COUNT)])
+    assert stack.warnings == ()
+
+
+def test_decimal_commas_are_read_as_points(a_study):
+    series = [with_raw(ds, 0x00180081, "DS", b"90,50") for ds in a_series(series="sag", RepetitionTime=3500)]
+    assert "sag (sagittal T2" in read_study(a_study(series)).notes[0]
+    assert read_study(
+        a_study([with_raw(a_slice(), 0x00180088, "DS", b"3,30")], folder="one")
+    ).slice_spacing_mm == pytest.approx(3.3)
 
 
 # --- choice
@@ -432,6 +473,16 @@ def test_an_enhanced_file_gives_its_frames_by_position(a_study, syntax):
         ds.compress(syntax, generate_instance_uid=False)
     stack = read_study(next((a_study([ds]) / "s0").iterdir()))
     np.testing.assert_array_equal(stack.voxels, [pixels_of(k) * 0.5 + k for k in range(COUNT)])
+    np.testing.assert_allclose(stack.ras_from_ijk, read_study(a_study(a_series(), folder="classic")).ras_from_ijk)
+
+
+def test_a_private_sequence_does_not_move_a_frame(a_study):
+    ds, moved = an_enhanced_file(), Dataset()
+    moved.ImagePositionPatient, moved.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
+    for group in (*ds.PerFrameFunctionalGroupsSequence, ds.SharedFunctionalGroupsSequence[0]):
+        group.add_new((0x2005, 0x0014), "LO", "Philips MR Imaging DD 005")
+        group.add_new((0x2005, 0x140F), "SQ", [moved])
+    stack = read_study(a_study([ds]))
     np.testing.assert_allclose(stack.ras_from_ijk, read_study(a_study(a_series(), folder="classic")).ras_from_ijk)
 
 
