@@ -58,6 +58,7 @@ class LandmarkSet:
 
     Positions are RAS mm. `spacing_mm` is (between columns, between rows) of the chosen slice, None when unknown.
     needs_review: a landmark does, or the study as a whole: six or four bodies, an image unlike those that are known.
+    notes: which series was read and which were passed over.
     """
 
     landmarks: tuple[Landmark, ...]
@@ -69,6 +70,7 @@ class LandmarkSet:
     runtime_s: float | None = None
     warnings: tuple[str, ...] = ()
     needs_review: bool | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_unique([landmark.name for landmark in self.landmarks])

@@ -123,7 +123,8 @@ class Localizer:
             bundle=self.bundle.label,
             runtime_s=time.perf_counter() - started,
             warnings=(*stack.warnings, *oddities, *_doubts(landmarks), *choice.warnings),
-            needs_review=bool(oddities) or any(mark.needs_review for mark in landmarks),
+            needs_review=stack.needs_review or bool(oddities) or any(mark.needs_review for mark in landmarks),
+            notes=stack.notes,
         )
 
     def read_slices(
@@ -218,9 +219,10 @@ def predict(
     localizer: Localizer,
     spacing_mm: float | tuple[float, float] | None = None,
     slice_index: int | None = None,
+    study: str | None = None,
 ) -> tuple[SagittalStack, LandmarkSet]:
     """Read one study and localize its landmarks. Raises a SpineLandmarksError that says what is wrong with it."""
-    stack = read_study(path, spacing_mm)
+    stack = read_study(path, spacing_mm, study)
     return stack, replace(localizer.localize(stack, slice_index), input=printable(path))
 
 

@@ -23,6 +23,7 @@ class Settings:
     formats: tuple[str, ...]
     spacing_mm: float | tuple[float, float] | None = None
     slice_index: int | None = None
+    study: str | None = None
 
 
 class Engine(Protocol):
@@ -46,7 +47,10 @@ class LocalEngine:
         self.bundle, self.backend = localizer.bundle, localizer.backend.name
 
     def outcomes(self, studies: Iterable[Study], settings: Settings) -> Generator[Outcome, None, None]:
-        for study, stack in read_ahead(lambda study: read_study(study.path, settings.spacing_mm), studies):
+        def read(study: Study) -> SagittalStack:
+            return read_study(study.path, settings.spacing_mm, settings.study)
+
+        for study, stack in read_ahead(read, studies):
             yield localize(study, stack, self._localizer, settings)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksError
+from SpineLandmarksLib.imaging.dicom_exams import Exam
 from SpineLandmarksLib.imaging.dicom_header import Frame
 from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices
 from SpineLandmarksLib.imaging.orient import sagittal_problem
@@ -61,20 +63,32 @@ def is_localizer(series: Series, study: Sequence[Series]) -> bool:
     return len(by_plane) > 1 and max(by_plane.values()) <= LOCALIZER_SLICES
 
 
-def choose_series(study: Sequence[Series]) -> tuple[Series, SliceOrder]:
-    """The best series with its slice order. Raises InputError or GeometryError when none will do."""
-    good: list[tuple[Series, SliceOrder]] = []
+@dataclass(frozen=True)
+class Choice:
+    """A series that can be used, with its slice order and the exam that it is of."""
+
+    series: Series
+    order: SliceOrder
+    exam: Exam
+
+
+def choices(exams: Sequence[Exam]) -> list[Choice]:
+    """All series that will do, the best one first. Raises InputError or GeometryError when none will."""
+    good: list[Choice] = []
     problems: list[SpineLandmarksError] = []
-    for series in study:
-        try:
-            good.append((series, _checked(series, study)))
-        except SpineLandmarksError as error:
-            problems.append(error)
+    study = [series for exam in exams for series in exam.series]
+    for exam in exams:
+        for series in exam.series:
+            try:
+                good.append(Choice(series, _checked(series, exam.series), exam))
+            except SpineLandmarksError as error:
+                problems.append(error)
     if not good:
         texts = [str(problem) for problem in problems]
         kind = GeometryError if all(isinstance(problem, GeometryError) for problem in problems) else InputError
         raise kind(f"{_joined(texts)}. Series in this study: {describe_study(study)}")
-    return min(good, key=lambda pair: _rank(*pair))
+    times = sorted({exam.time for exam in exams}, reverse=True)
+    return sorted(good, key=lambda choice: _rank(choice.series, choice.order, times.index(choice.exam.time)))
 
 
 def _checked(series: Series, study: Sequence[Series]) -> SliceOrder:
@@ -103,13 +117,17 @@ def _joined(texts: list[str]) -> str:
     return ". ".join(f"{start}; got {', '.join(rests.values())}" for start, rests in by_start.items())
 
 
-def _rank(series: Series, order: SliceOrder) -> tuple[object, ...]:
-    """Sorts the most wanted series first; the UID and the geometry settle ties, so that the choice never varies."""
+def _rank(series: Series, order: SliceOrder, age: int) -> tuple[object, ...]:
+    """Sorts the most wanted series first; the UID and the geometry settle ties, so that the choice never varies.
+
+    age: how many times of exams are later than that of this one.
+    """
     words = f"{_words(series.first)} {series.first.region.lower()}"
     is_elsewhere = bool(re.search(_ELSEWHERE, words)) and not re.search(_LUMBAR, words)
     area = float(np.prod(np.linalg.norm(order.ras_from_ijk[:3, :2], axis=0)))
     return (
         is_elsewhere,
+        age,
         len(order.frames) < FEW_SLICES,
         series.plane != "sagittal",
         CONTRASTS.index(contrast_of(series)),

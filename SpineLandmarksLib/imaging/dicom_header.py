@@ -7,6 +7,7 @@ they are looked up in that order, and a classic file has the root only.
 from __future__ import annotations
 
 import math
+import re
 from collections import ChainMap
 from collections.abc import Mapping
 from contextlib import suppress
@@ -72,13 +73,17 @@ _CLASSES = {  # Modality by storage class, for files without a Modality
 
 @dataclass(frozen=True)
 class Frame:
-    """One image frame. Geometry is DICOM's own: LPS mm; `spacing_mm` is (between rows, between columns)."""
+    """One image frame. Geometry is DICOM's own: LPS mm; `spacing_mm` is (between rows, between columns).
+
+    time: digits of the exam's date and time, as 20240503101500; the time, or all, is missing when it is unknown.
+    """
 
     path: Path
     index: int
     series_uid: str
     study_uid: str
     patient_id: str
+    time: str
     modality: str
     description: str
     image_type: tuple[str, ...]
@@ -220,6 +225,7 @@ def _frame(path: Path, index: int, tags: Mapping[str, Any], modality: str) -> Fr
         series_uid=text("SeriesInstanceUID"),
         study_uid=text("StudyInstanceUID"),
         patient_id=text("PatientID"),
+        time=_time(tags),
         modality=modality,
         description=" ".join(filter(None, (text("SeriesDescription"), text("ProtocolName")))),
         image_type=tuple(part.upper() for part in _texts(tags.get("ImageType"))),
@@ -240,6 +246,15 @@ def _frame(path: Path, index: int, tags: Mapping[str, Any], modality: str) -> Fr
         intercept=_number(tags.get("RescaleIntercept")) or 0.0,
         root=dict(tags.maps[-1]) if isinstance(tags, ChainMap) else {},
     )
+
+
+def _time(tags: Mapping[str, Any]) -> str:
+    """Of the study, else of the series, the acquisition or the image."""
+    for kind in ("Study", "Series", "Acquisition", "Content"):
+        day, time = (re.sub(r"\D", "", str(tags.get(f"{kind}{part}") or "")) for part in ("Date", "Time"))
+        if len(day) == 8 and day > "1900":  # some anonymize with zeros
+            return day + time[:6]
+    return re.sub(r"\D.*", "", str(tags.get("AcquisitionDateTime") or ""))[:14]
 
 
 def _texts(value: Any) -> list[str]:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import InputError
-from SpineLandmarksLib.imaging.dicom_choice import choose_series, describe, describe_study, reason
+from SpineLandmarksLib.imaging.dicom_choice import choices, describe, describe_study, reason
+from SpineLandmarksLib.imaging.dicom_exams import asked_for, exams_of, is_doubtful, remark
 from SpineLandmarksLib.imaging.dicom_header import Frame, is_directory_file, read_frames
 from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices, split_series
 from SpineLandmarksLib.imaging.volume import Volume, metadata_text, reading
@@ -36,8 +37,11 @@ _TAGS = (
 )
 
 
-def read_dicom_folder(folder: Path) -> Volume:
-    """Read the best series of all DICOM files in a folder and its sub-folders. Raises InputError or GeometryError."""
+def read_dicom_folder(folder: Path, study: str | None = None) -> Volume:
+    """Read the best series of all DICOM files in a folder and its sub-folders. Raises InputError or GeometryError.
+
+    study: StudyInstanceUID, day or number of the exam to read; the newest when left out.
+    """
     files = sorted(Path(root) / name for root, _, names in os.walk(folder, onerror=_denied) for name in names)
     if not files:
         raise InputError(f"Expected a folder with DICOM files; {folder.name} is empty")
@@ -55,7 +59,7 @@ def read_dicom_folder(folder: Path) -> Volume:
     if not frames:
         what = damaged[0] if damaged else f"none of its {len(files)} files is a DICOM image ({', '.join(others[:3])})"
         raise InputError(f"Expected a folder with DICOM files; got {folder.name}: {what}")
-    volume = _read_best(frames)
+    volume = _read_best(frames, study)
     warnings = (f"{len(damaged)} files could not be read: {damaged[0]}",) if damaged else ()
     return replace(volume, warnings=volume.warnings + warnings)
 
@@ -65,16 +69,16 @@ def _denied(error: OSError) -> None:
     raise error
 
 
-def read_dicom_file(path: Path) -> Volume:
+def read_dicom_file(path: Path, study: str | None = None) -> Volume:
     """Read one DICOM file alone: one slice, or all frames of a multi-frame file. A DICOMDIR stands for its folder."""
     with reading(path, "a DICOM file"):
         is_directory = is_directory_file(path)
     if is_directory:
-        return read_dicom_folder(path.parent)
+        return read_dicom_folder(path.parent, study)
     frames = _frames(path)
     if not frames:
         raise InputError(f"Expected an MRI; {path.name} is a DICOM file without an image")
-    return _read_best(frames)
+    return _read_best(frames, study)
 
 
 def _frames(path: Path) -> list[Frame] | None:
@@ -85,14 +89,21 @@ def _frames(path: Path) -> list[Frame] | None:
         return read_frames(path)
 
 
-def _read_best(frames: list[Frame]) -> Volume:
+def _read_best(frames: list[Frame], wanted: str | None) -> Volume:
     patients = {frame.patient_id for frame in frames}
     if len(patients) > 1:
         raise InputError(f"Expected one patient; got {len(patients)} in one input. Give one folder for each")
     study = split_series(frames)
-    series, order = choose_series(study)
-    volume = _read(series, order)
-    return replace(volume, notes=(*volume.notes, *_notes(study, series, order)), warnings=volume.warnings)
+    exams = exams_of(study)
+    best = choices(exams if wanted is None else asked_for(exams, wanted))[0]
+    volume = _read(best.series, best.order)
+    volume = replace(volume, notes=(*volume.notes, *_notes(study, best.series, best.order)))
+    if len(exams) == 1:
+        return volume
+    said = remark(exams, best.exam)
+    if wanted is not None or sum(exam.has_mr for exam in exams) == 1:
+        return replace(volume, notes=(*volume.notes, said))
+    return replace(volume, warnings=(*volume.warnings, said), needs_review=is_doubtful(exams, best.exam))
 
 
 def _notes(study: list[Series], series: Series, order: SliceOrder) -> tuple[str, ...]:
@@ -102,8 +113,6 @@ def _notes(study: list[Series], series: Series, order: SliceOrder) -> tuple[str,
         notes.append(f"Other series: {describe_study(others)}")
     if not series.first.modality:
         notes.append("The files do not state their modality; they were taken as MR")
-    if len({other.first.study_uid for other in study}) > 1:
-        notes.append("The input holds several studies of the patient; the series was chosen from all of them")
     return tuple(notes)
 
 

@@ -19,6 +19,7 @@ class SagittalStack:
     ras_from_ijk: (4, 4) RAS mm from (i = column, j = row, k = slice); None when the image has no known spacing.
     has_patient_frame: False for a plain image with `--spacing`, whose millimetres are right but whose origin is ours.
     source: what was read, for people. series_uid: DICOM series, if any. notes: why this series, and what was mended.
+    needs_review: something in it was guessed, which a warning tells, so that somebody should look at the result.
     """
 
     voxels: NDArray[np.float32]
@@ -28,6 +29,7 @@ class SagittalStack:
     has_patient_frame: bool = True
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    needs_review: bool = False
     tags: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

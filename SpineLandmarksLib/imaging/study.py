@@ -31,21 +31,27 @@ from SpineLandmarksLib.imaging.volume import Volume, reading
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"GIF8")
 
 
-def read_study(path: str | Path, spacing_mm: float | tuple[float, float] | None = None) -> SagittalStack:
+def read_study(
+    path: str | Path, spacing_mm: float | tuple[float, float] | None = None, study: str | None = None
+) -> SagittalStack:
     """Read an MRI and return its sagittal slices upright, in native resolution.
 
     path: DICOM folder, zip or file, NIfTI, MGH, NRRD, MHA/MHD, or a picture of one slice.
     spacing_mm: pixel spacing of a picture, (between columns, between rows) or one number for both. Images that carry
         their own spacing keep it, with a warning.
+    study: StudyInstanceUID, day (2024-05-03) or number (1 is the newest) of the exam to read where an input holds
+        several; the newest when left out.
     Slice k of the result is slice k of the file (NIfTI, NRRD, MHA) or the k-th position along the normal
     row x column (DICOM). Raises InputError or GeometryError, in one line, for everything that cannot be used.
     """
     path = Path(path)
     spacing_xy_mm = _spacing_xy(spacing_mm)
-    volume = _read(path, spacing_xy_mm)
+    volume = _read(path, spacing_xy_mm, study)
     warnings = volume.warnings
     if spacing_xy_mm and volume.has_patient_frame:
         warnings += ("The spacing given is for pictures; this image carries its own, which was used",)
+    if study and not volume.tags.get("StudyInstanceUID"):
+        warnings += ("The study asked for is one of a DICOM folder; this image names none, and was read",)
     if volume.ras_from_ijk is None:
         voxels, matrix = volume.voxels.transpose(2, 1, 0), None
     else:
@@ -59,6 +65,7 @@ def read_study(path: str | Path, spacing_mm: float | tuple[float, float] | None 
         has_patient_frame=volume.has_patient_frame,
         notes=volume.notes,
         warnings=warnings + mended + doubts(matrix),
+        needs_review=volume.needs_review,
         tags=volume.tags,
     )
 
@@ -72,12 +79,12 @@ def _spacing_xy(spacing_mm: float | tuple[float, float] | None) -> tuple[float, 
     return float(x), float(y)
 
 
-def _read(path: Path, spacing_xy_mm: tuple[float, float] | None) -> Volume:
+def _read(path: Path, spacing_xy_mm: tuple[float, float] | None, study: str | None) -> Volume:
     with reading(path, "an image"):
         if not path.exists():
             raise InputError(f"Expected an existing file or folder; {path} does not exist")
         if path.is_dir():
-            return read_dicom_folder(path)
+            return read_dicom_folder(path, study)
         if not path.is_file():
             raise InputError(f"Expected a file or folder; {path} is neither")
         start = _first_bytes(path)
@@ -85,9 +92,9 @@ def _read(path: Path, spacing_xy_mm: tuple[float, float] | None) -> Volume:
         return read_picture(path, spacing_xy_mm)
     if start.startswith(b"PK\x03\x04"):
         with unpacked(path) as folder:
-            return read_dicom_folder(folder)
+            return read_dicom_folder(folder, study)
     if looks_like_dicom(start):
-        return read_dicom_file(path)
+        return read_dicom_file(path, study)
     if _is_nifti(path, start):
         return read_nifti(path)
     if path.name.lower().endswith((".mgh", ".mgz", ".mgh.gz")):

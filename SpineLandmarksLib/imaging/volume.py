@@ -35,6 +35,7 @@ class Volume:
     has_patient_frame: bool = True
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    needs_review: bool = False
     tags: dict[str, str] = field(default_factory=dict)
 
 

@@ -305,6 +305,73 @@ def test_an_isotropic_axial_acquisition_is_cut_sagittally(a_study):
     np.testing.assert_array_equal(stack.voxels[5, 0], pixels_of(31)[:, 5])
 
 
+# --- several exams
+
+
+def an_exam(name, slices=COUNT, **tags):
+    return [a_slice(k, series=f"T2 {name}", StudyInstanceUID=f"1.2.{name}", **tags) for k in range(slices)]
+
+
+def exam_read(stack):
+    return stack.tags["StudyInstanceUID"]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ({"StudyDate": "20150101"}, {"StudyDate": "20240503"}),
+        ({"StudyDate": "20240503", "StudyTime": "081500"}, {"StudyDate": "20240503", "StudyTime": "101500.25"}),
+        ({"SeriesDate": "20231231"}, {"AcquisitionDate": "20240101"}),
+        ({"StudyDate": "20240101", "SeriesDate": "20250101"}, {"AcquisitionDateTime": "20240102"}),
+    ],
+)
+def test_the_newest_exam_is_read_and_the_others_are_told(a_study, older, newer):
+    folder = a_study(an_exam(1, slices=9, **older), an_exam(2, **newer))
+    stack = read_study(folder)
+    assert exam_read(stack) == "1.2.2"
+    assert "The input holds 2 exams of the patient: 1 = 2024-" in stack.warnings[0]
+    assert not stack.needs_review
+    alone = read_study(a_study(an_exam(2, **newer), folder="alone"))
+    assert alone.warnings == ()
+    np.testing.assert_array_equal(stack.ras_from_ijk, alone.ras_from_ijk)
+
+
+@pytest.mark.parametrize("wanted", ["1.2.1", "2", "20150101", "2015-01-01"])
+def test_another_exam_is_read_when_it_is_asked_for(a_study, wanted):
+    folder = a_study(an_exam(1, StudyDate="20150101"), an_exam(2, StudyDate="20240503"))
+    stack = read_study(folder, study=wanted)
+    assert exam_read(stack) == "1.2.1"
+    assert stack.warnings == ()
+    assert "Exam 2 was read" in stack.notes[-1]
+
+
+@pytest.mark.parametrize("wanted", ["3", "1.2.9", "2019-01-01", ""])
+def test_an_exam_that_is_not_there_is_refused_with_those_that_are(a_study, wanted):
+    folder = a_study(an_exam(1, StudyDate="20150101"), an_exam(2, StudyDate="20240503"))
+    with pytest.raises(InputError, match=r"1 = 2024-05-03 \(1\.2\.2\), 2 = 2015-01-01 \(1\.2\.1\); got"):
+        read_study(folder, study=wanted)
+
+
+@pytest.mark.parametrize("dates", [(None, None), ("20240503", None), ("20240503", "20240503"), ("", "00010101")])
+def test_exams_whose_dates_do_not_tell_the_newest_are_for_review(a_study, dates):
+    series = [an_exam(n, **({"StudyDate": day} if day else {})) for n, day in enumerate(dates, 1)]
+    stack = read_study(a_study(*series))
+    assert stack.needs_review
+    assert "2 exams" in stack.warnings[0]
+
+
+def test_an_exam_without_a_lumbar_sagittal_series_is_passed_over(a_study):
+    lumbar = an_exam(1, StudyDate="20150101")
+    for number, newer in enumerate(({"axes": AXIAL}, {"SeriesDescription": "T2 C-spine"})):
+        stack = read_study(a_study(lumbar, an_exam(2, StudyDate="20240503", **newer), folder=f"study{number}"))
+        assert exam_read(stack) == "1.2.1"
+        assert "Exam 2 was read;" in stack.warnings[0]
+        assert stack.needs_review
+    stack = read_study(a_study(lumbar, an_exam(2, StudyDate="20240503", Modality="CT"), folder="ct"))
+    assert stack.warnings == ()
+    assert "Exam 2 was read;" in stack.notes[-1]
+
+
 @pytest.mark.parametrize(
     "tags",
     [

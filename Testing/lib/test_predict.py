@@ -149,6 +149,7 @@ def test_the_json_has_the_fields_of_the_contract(
         "warnings",
         "landmarks",
         "needs_review",
+        "notes",
     ]
     for mark in written["landmarks"]:
         assert list(mark) == [
