@@ -98,6 +98,12 @@ class Localizer:
         """
         started = time.perf_counter()
         tried = _slices_of(stack, slice_index, slices)
+        if stack.runs_to_the_right:  # what is chosen must not depend on the order in which slices are stored
+            turned = None if slices is None else [len(stack) - 1 - index for index in tried]
+            turned_index = None if slice_index is None else len(stack) - 1 - slice_index
+            found = self.localize(stack.turned_round(), turned_index, slices=turned, given=given, progress=progress)
+            assert found.slice_index is not None
+            return replace(found, slice_index=len(stack) - 1 - found.slice_index)
         given_xy = self._given_xy(stack, given or {})
         readings = self.read_slices(stack.voxels[tried], stack.pixel_spacing_mm, given_xy, progress)
         scores, best, evidence = _compared(stack, tried, readings)

@@ -76,6 +76,23 @@ def test_the_asked_for_slice_is_used_alone(a_localizer: Localizer, an_oracle: An
     assert apply(np.linalg.inv(stack.ras_from_ijk), positions(found))[:, 2] == pytest.approx([1.0] * 11, abs=1e-6)
 
 
+@pytest.mark.parametrize("count", [4, 13, 14])
+def test_the_points_do_not_depend_on_the_side_from_which_slices_are_stored(
+    the_shipped_localizer: Localizer, count: int
+) -> None:
+    phantom = make_phantom(11, matrix=(96, 80), pixel_mm=3.1, slices=count, slice_mm=4.4)
+    stack = SagittalStack(phantom.voxels, phantom.ras_from_ijk)
+    one, other = (the_shipped_localizer.localize(each) for each in (stack, stack.turned_round()))
+    assert one.slice_index == count - 1 - (other.slice_index or 0)
+    np.testing.assert_allclose(positions(one), positions(other), atol=1e-6)
+    assert pixels(one).tolist() == pixels(other).tolist()
+    middle, last = count // 2, count - 1
+    asked = the_shipped_localizer.localize(stack, middle)
+    mirrored = the_shipped_localizer.localize(stack.turned_round(), last - middle)
+    assert (asked.slice_index, mirrored.slice_index) == (middle, last - middle)
+    np.testing.assert_allclose(positions(asked), positions(mirrored), atol=1e-6)
+
+
 @pytest.mark.parametrize("index", [-1, 7, 1000])
 def test_a_slice_that_is_not_there_is_refused(a_localizer: Localizer, a_phantom_study: Path, index: int) -> None:
     with pytest.raises(InputError, match=rf"Expected a slice in 0\.\.6 of .*phantom\.nii\.gz; got {index}"):
