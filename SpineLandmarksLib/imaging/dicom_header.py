@@ -94,6 +94,7 @@ class Frame:
     position_lps_mm: tuple[float, ...] | None
     spacing_mm: tuple[float, ...] | None
     step_mm: float | None
+    location_mm: float | None
     echo_time_ms: float | None
     repetition_time_ms: float | None
     inversion_time_ms: float | None
@@ -218,7 +219,7 @@ def _frame(path: Path, index: int, tags: Mapping[str, Any], modality: str) -> Fr
     def text(keyword: str) -> str:
         return str(tags.get(keyword) or "").strip()
 
-    ordering = ("TemporalPositionIdentifier", "EchoNumbers", "AcquisitionNumber", "InstanceNumber")
+    ordering = ("TemporalPositionIdentifier", "TriggerTime", "EchoNumbers", "AcquisitionNumber", "InstanceNumber")
     return Frame(
         path=path,
         index=index,
@@ -236,6 +237,7 @@ def _frame(path: Path, index: int, tags: Mapping[str, Any], modality: str) -> Fr
         position_lps_mm=_numbers(tags.get("ImagePositionPatient"), 3),
         spacing_mm=_numbers(tags.get("PixelSpacing"), 2),
         step_mm=_number(tags.get("SpacingBetweenSlices")) or _number(tags.get("SliceThickness")),
+        location_mm=_number(tags.get("SliceLocation")),
         echo_time_ms=_number(tags.get("EchoTime")),
         repetition_time_ms=_number(tags.get("RepetitionTime")),
         inversion_time_ms=_number(tags.get("InversionTime")),

@@ -103,7 +103,9 @@ def _read_best(frames: list[Frame], wanted: str | None) -> Volume:
     said = remark(exams, best.exam)
     if wanted is not None or sum(exam.has_mr for exam in exams) == 1:
         return replace(volume, notes=(*volume.notes, said))
-    return replace(volume, warnings=(*volume.warnings, said), needs_review=is_doubtful(exams, best.exam))
+    return replace(
+        volume, warnings=(*volume.warnings, said), needs_review=volume.needs_review or is_doubtful(exams, best.exam)
+    )
 
 
 def _notes(study: list[Series], series: Series, order: SliceOrder) -> tuple[str, ...]:
@@ -131,9 +133,11 @@ def _read(series: Series, order: SliceOrder) -> Volume:
     return Volume(
         voxels,
         order.ras_from_ijk,
+        order.origins_ras_mm,
         series_uid=series.first.series_uid or None,
         notes=order.notes,
         warnings=warnings + order.warnings,
+        needs_review=order.needs_review,
         tags=metadata_text({keyword: series.first.root.get(keyword) for keyword in _TAGS}),
     )
 

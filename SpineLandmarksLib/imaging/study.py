@@ -16,18 +16,23 @@ import gzip
 import math
 from pathlib import Path
 
+import numpy as np
+
 from SpineLandmarksLib.errors import GeometryError, InputError
+from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.imaging.checks import check_intensities, doubts
 from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
 from SpineLandmarksLib.imaging.dicom_study import read_dicom_file, read_dicom_folder
 from SpineLandmarksLib.imaging.itk_image import read_itk
 from SpineLandmarksLib.imaging.nifti import read_mgh, read_nifti
-from SpineLandmarksLib.imaging.orient import upright
+from SpineLandmarksLib.imaging.orient import axes_of, upright
 from SpineLandmarksLib.imaging.picture import read_picture
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.unzip import unpacked
 from SpineLandmarksLib.imaging.volume import Volume, reading
 
+#: Slices that are cut across may lie this far from where one spacing has them.
+_OFF_LINE_MM = 0.5
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"GIF8")
 
 
@@ -52,22 +57,37 @@ def read_study(
         warnings += ("The spacing given is for pictures; this image carries its own, which was used",)
     if study and not volume.tags.get("StudyInstanceUID"):
         warnings += ("The study asked for is one of a DICOM folder; this image names none, and was read",)
+    origins, needs_review = None, volume.needs_review
     if volume.ras_from_ijk is None:
         voxels, matrix = volume.voxels.transpose(2, 1, 0), None
     else:
         voxels, matrix = upright(volume.voxels, volume.ras_from_ijk)
+        if volume.origins_ras_mm is not None and axes_of(volume.ras_from_ijk)[0] == 2:
+            origins = volume.origins_ras_mm + (matrix - volume.ras_from_ijk)[:3, 3]
+        elif (off_mm := _off_line_mm(volume)) > _OFF_LINE_MM:
+            needs_review = True
+            warnings += (f"The slices were cut across, so that their uneven distances put points {off_mm:.1f} mm off",)
     voxels, mended = check_intensities(voxels, path.name, may_be_ct=not volume.tags.get("Modality"))
     return SagittalStack(
         voxels,
         matrix,
+        origins_ras_mm=origins,
         source=str(path),
         series_uid=volume.series_uid,
         has_patient_frame=volume.has_patient_frame,
         notes=volume.notes,
         warnings=warnings + mended + doubts(matrix),
-        needs_review=volume.needs_review,
+        needs_review=needs_review,
         tags=volume.tags,
     )
+
+
+def _off_line_mm(volume: Volume) -> float:
+    """How far from its place the farthest slice is when the matrix alone says where it lies."""
+    if volume.origins_ras_mm is None or volume.ras_from_ijk is None:
+        return 0.0
+    line = apply(volume.ras_from_ijk, np.outer(np.arange(len(volume.origins_ras_mm)), (0, 0, 1)))
+    return float(np.linalg.norm(volume.origins_ras_mm - line, axis=1).max())
 
 
 def _spacing_xy(spacing_mm: float | tuple[float, float] | None) -> tuple[float, float] | None:

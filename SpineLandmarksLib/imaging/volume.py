@@ -26,11 +26,13 @@ class Volume:
     """An image as its file has it: voxels (I, J, K) float32, ras_from_ijk (4, 4) in mm.
 
     A picture has no `ras_from_ijk` when its spacing is unknown, and no patient frame in either case; it then has
-    K = 1, i to the back and j to the feet already. The other fields are those of SagittalStack.
+    K = 1, i to the back and j to the feet already. origins_ras_mm: (K, 3) where voxel (0, 0, k)
+    lies, when that is not where the matrix has it. The other fields are those of SagittalStack.
     """
 
     voxels: NDArray[np.float32]
     ras_from_ijk: Matrix | None
+    origins_ras_mm: NDArray[np.float64] | None = None
     series_uid: str | None = None
     has_patient_frame: bool = True
     notes: tuple[str, ...] = ()

@@ -152,6 +152,72 @@ def test_a_missing_slice_is_told_with_numbers_and_the_rest_is_kept(a_study):
     assert "8.80 mm after slice 2, elsewhere 4.40 mm" in stack.warnings[0]
 
 
+@pytest.mark.parametrize("axes", [SAGITTAL, -SAGITTAL, SAGITTAL * [[1], [-1]]])
+@pytest.mark.parametrize("missing", [(3,), (2, 3, 6), (1, 4)])
+def test_where_slices_are_missing_the_others_keep_their_places(a_study, axes, missing):
+    series = [a_slice(k, axes=axes) for k in range(9) if k not in missing]
+    stack = read_study(a_study(series))
+    assert not stack.needs_review
+    for ds in series:
+        k = int(np.argmin([abs(int(voxels.min()) - int(ds.pixel_array.min())) for voxels in stack.voxels]))
+        own = np.array(ds.ImagePositionPatient, float)
+        corner = own + np.outer([0, 47], axes[0]) * 0.6 + np.outer([0, 39], axes[1]) * 0.7
+        x, y = (0, 47) if axes[0, 1] > 0 else (47, 0), (0, 39) if axes[1, 2] < 0 else (39, 0)
+        found = stack.to_ras(k, np.transpose([x, y]))
+        np.testing.assert_allclose(found * [-1, -1, 1], corner, atol=1e-6)
+        np.testing.assert_allclose(stack.to_ijk(found), [[x[0], y[0], k], [x[1], y[1], k]], atol=1e-6)
+    whole = read_study(a_study([a_slice(k, axes=axes) for k in range(9)], folder="whole"))
+    assert whole.origins_ras_mm is None
+    between = stack.to_ras(len(stack) - 1.5, [5.0, 6.0])
+    np.testing.assert_allclose(stack.turned_round().to_ras(0.5, [5.0, 6.0]), between, atol=1e-9)
+
+
+def test_an_acquisition_cut_across_its_missing_slices_is_for_review(a_study):
+    axes = [[1, 0, 0], [0, 1, 0]]
+    slices = [a_slice(k, axes=axes, step=1.0, PixelSpacing=[1.0, 1.0]) for k in range(40) if k not in (20, 21)]
+    stack = read_study(a_study(slices))
+    assert stack.needs_review
+    assert any("were cut across" in warning for warning in stack.warnings)
+
+
+def one_position(series, sign=1.0, of=0):
+    """All slices state the position of one; SliceLocation counts along the normal, or against it."""
+    normal = np.cross(*SAGITTAL)
+    depths = [float(np.dot(normal, np.array(ds.ImagePositionPatient, float))) for ds in series]
+    position = series[of].ImagePositionPatient
+    for ds, depth in zip(series, depths, strict=True):
+        ds.SliceLocation, ds.ImagePositionPatient = f"{sign * depth:.6f}", position
+    return series
+
+
+@pytest.mark.parametrize(("sign", "of"), [(1.0, 0), (-1.0, 0), (1.0, 4), (-1.0, 5)])
+def test_slices_that_state_one_position_are_placed_by_their_location_and_are_for_review(a_study, sign, of):
+    stack, true = (
+        read_study(a_study(one_position(a_series(), sign, of))),
+        read_study(a_study(a_series(), folder="true")),
+    )
+    np.testing.assert_array_equal(stack.voxels, true.voxels)
+    np.testing.assert_allclose(stack.ras_from_ijk, true.ras_from_ijk, atol=1e-5)
+    assert stack.needs_review
+    assert "placed by SliceLocation" in stack.warnings[0]
+
+
+def test_slices_that_nothing_places_are_refused(a_study):
+    elsewhere = one_position(a_series())
+    for ds in elsewhere:
+        ds.SliceLocation = float(ds.SliceLocation) + 30
+    for number, series in enumerate((elsewhere, [a_slice(0, InstanceNumber=k) for k in range(6)])):
+        with pytest.raises(GeometryError, match="Expected a position for each slice; got 6 at one"):
+            read_study(a_study(series, folder=f"study{number}"))
+
+
+def test_time_points_of_one_slice_are_no_stack(a_study):
+    series = [a_slice(2, InstanceNumber=k, TriggerTime=40.0 * k, SliceLocation=8.8) for k in range(6)]
+    for k, ds in enumerate(series):
+        ds.PixelData = pixels_of(k).tobytes()
+    np.testing.assert_array_equal(read_study(a_study(series)).voxels, [pixels_of(0)])
+
+
 def test_the_first_time_point_is_kept_where_positions_repeat(a_study):
     first = a_series(TemporalPositionIdentifier=1)
     second = a_series(TemporalPositionIdentifier=2)
