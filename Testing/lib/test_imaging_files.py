@@ -229,6 +229,7 @@ def test_an_mgz_keeps_every_voxel_in_its_place(tmp_path):
     ("line", "instead", "message"),
     [
         ("TransformMatrix", "", "states none"),
+        ("ElementSpacing", "", r"spacing \(ElementSpacing\); the header of a.mhd states none"),
         ("ElementSpacing", "ElementSpacing = 0 1 4", "Expected"),
         ("ElementSpacing", "ElementSpacing = -0.7 0.8 4", "positive voxel spacing"),
         ("ElementSpacing", "ElementSpacing = nan 0.8 4", "positive voxel spacing"),
@@ -254,6 +255,48 @@ def test_an_nrrd_without_space_is_refused(an_itk_image, tmp_path):
     path.write_bytes(b"\n".join(kept) + b"\n\n" + body)
     with pytest.raises(GeometryError, match="states none"):
         read_study(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "message"),
+    [
+        ("space:", "space: 3D-right-handed", "a space of the patient.* states none"),
+        ("space:", "space: scanner-xyz", "a space of the patient.* states none"),
+        ("space:", "space dimension: 3", "a space of the patient.* states none"),
+        ("space directions:", "", "space directions.* states none"),
+        ("space directions:", "spacings: 0.7 0.8 4", "space directions.* states none"),
+        ("space origin:", 'space units: "m" "m" "m"', "units of mm"),
+    ],
+)
+def test_an_nrrd_that_does_not_say_how_it_lies_in_the_patient_is_refused(
+    an_itk_image, tmp_path, line, instead, message
+):
+    path = tmp_path / "a.nrrd"
+    sitk.WriteImage(an_itk_image, str(path))
+    head, _, body = path.read_bytes().partition(b"\n\n")
+    lines = [instead if one.startswith(line) else one for one in head.decode().split("\n")]
+    path.write_bytes("\n".join(filter(None, lines)).encode() + b"\n\n" + body)
+    with pytest.raises(GeometryError, match=message):
+        read_study(path)
+
+
+@pytest.mark.parametrize(("name", "line"), [("a.nrrd", b"space origin:"), ("a.mha", b"Offset =")])
+def test_an_origin_that_is_not_stated_is_told(an_itk_image, tmp_path, name, line):
+    path = tmp_path / name
+    sitk.WriteImage(an_itk_image, str(path))
+    lines = path.read_bytes().split(b"\n", 20)
+    path.write_bytes(b"\n".join(one for one in lines if not one.startswith(line)))
+    stack = read_study(path)
+    assert stack.warnings == (f"{name} states no origin: positions in mm count from its first voxel",)
+
+
+@pytest.mark.parametrize("space", ["LPS", "left-posterior-superior", "RAS", "Right-Anterior-Superior"])
+def test_every_spelling_of_a_space_of_the_patient_is_read(an_itk_image, tmp_path, space):
+    path = tmp_path / "a.nrrd"
+    sitk.WriteImage(an_itk_image, str(path))
+    path.write_bytes(path.read_bytes().replace(b"left-posterior-superior", space.encode()))
+    turn = np.diag([-1, -1, 1, 1.0]) if space[0] in "rR" else np.eye(4)
+    assert_same_places(read_study(path), some_voxels(), turn @ orthogonal(AFFINE))
 
 
 def test_a_format_without_orientation_and_several_channels_are_refused(an_itk_image, tmp_path):
