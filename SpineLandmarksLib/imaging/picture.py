@@ -17,6 +17,8 @@ from SpineLandmarksLib.geometry import Matrix
 from SpineLandmarksLib.imaging.volume import Volume, check_size, reading
 
 _EXIF_ORIENTATION = 0x0112
+#: A TIFF's PhotometricInterpretation.
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _ASSUMED = "A picture has no patient orientation: it was taken as upright with anterior on the left"
 _UNKNOWN = "The pixel spacing of a picture is unknown, so no position is in millimetres; give it with --spacing"
 _MADE_UP = "A picture has no patient origin: positions in mm count from its first pixel"
@@ -53,11 +55,18 @@ def frame_of_picture(spacing_xy_mm: tuple[float, float] | None) -> Matrix | None
     return np.array([[0, 0, 1.0, 0], [-x, 0, 0, 0], [0, -y, 0, 0], [0, 0, 0, 1.0]])
 
 
+def _black_is_zero(image: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pixels of a deep TIFF whose zero is white turned round; Pillow does so with those of up to 8 bits."""
+    if image.mode == "L" or getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) != _WHITE_IS_ZERO:
+        return pixels
+    return np.float32(2**16 - 1 if image.mode.startswith("I;16") else pixels.max()) - pixels
+
+
 def _grey(image: Any) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Pixels (H, W) of 8, 16 or 32 bit grey as they are; of colour its channel when all agree, else the luminance."""
     bands = image.getbands()
     if len(bands) == 1 and image.mode not in ("P", "1"):
-        return np.asarray(image, dtype=np.float32), ()
+        return _black_is_zero(image, np.asarray(image, dtype=np.float32)), ()
     if image.mode in ("LA", "La", "1"):
         return np.asarray(image.convert("L"), dtype=np.float32), ()
     colour = np.asarray(image.convert("RGB"), dtype=np.float32)

@@ -330,6 +330,27 @@ def test_a_picture_without_spacing_has_no_millimetres(tmp_path):
     assert any("spacing of a picture is unknown" in warning for warning in stack.warnings)
 
 
+def as_tiff(pixels, white_is_zero, kind):
+    """An uncompressed little-endian TIFF of one strip. kind: SampleFormat, 1 unsigned, 3 float."""
+    rows, columns = pixels.shape
+    photometric = 0 if white_is_zero else 1
+    tags = [(256, columns), (257, rows), (258, 8 * pixels.itemsize), (259, 1), (262, photometric), (273, 8)]
+    tags += [(277, 1), (278, rows), (279, pixels.nbytes), (339, kind)]
+    entries = b"".join(struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value) for tag, value in tags)
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + pixels.nbytes) + pixels.tobytes() + directory
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("u1", 1), ("<u2", 1), ("<f4", 3)])
+def test_a_tiff_whose_zero_is_white_is_turned_round(tmp_path, dtype, kind):
+    values = (a_picture().astype(float) * (1 if dtype == "u1" else 100)).astype(dtype)
+    top = {"u1": 255, "<u2": 65535}.get(dtype, values.max())
+    for name, pixels in (("black", values), ("white", (top - values).astype(dtype))):
+        (tmp_path / f"{name}.tif").write_bytes(as_tiff(pixels, name == "white", kind))
+    black, white = (read_study(tmp_path / f"{name}.tif").voxels for name in ("black", "white"))
+    np.testing.assert_array_equal(black, white)
+
+
 def test_sixteen_bit_and_float_pictures_keep_their_values(tmp_path):
     deep = a_picture().astype(np.uint16) * 250
     Image.fromarray(deep).save(tmp_path / "a.png")
