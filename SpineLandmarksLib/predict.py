@@ -69,6 +69,10 @@ class SliceReading:
         return np.array([numbering.margin, self.chain.score, min(self.room_mm, ROOM_MM), numbering.foot])
 
 
+#: A series goes before those that rank after it unless their confidence is higher by more than this.
+ABOUT_AS_SURE = 0.9
+
+
 class Localizer:
     """A bundle with its runtime, ready for many studies."""
 
@@ -101,9 +105,8 @@ class Localizer:
         if stack.runs_to_the_right:  # what is chosen must not depend on the order in which slices are stored
             turned = None if slices is None else [len(stack) - 1 - index for index in tried]
             turned_index = None if slice_index is None else len(stack) - 1 - slice_index
-            found = self.localize(stack.turned_round(), turned_index, slices=turned, given=given, progress=progress)
-            assert found.slice_index is not None
-            return replace(found, slice_index=len(stack) - 1 - found.slice_index)
+            result = self.localize(stack.turned_round(), turned_index, slices=turned, given=given, progress=progress)
+            return replace(result, slice_index=len(stack) - 1 - (result.slice_index or 0))
         given_xy = self._given_xy(stack, given or {})
         readings = self.read_slices(stack.voxels[tried], stack.pixel_spacing_mm, given_xy, progress)
         scores, best, evidence = _compared(stack, tried, readings)
@@ -132,6 +135,17 @@ class Localizer:
             needs_review=stack.needs_review or bool(oddities) or any(mark.needs_review for mark in landmarks),
             notes=stack.notes,
         )
+
+    def most_lumbar(self, stack: SagittalStack) -> SagittalStack:
+        """The stack, or the one of its alternatives on which the landmarks are found with clearly more confidence."""
+        if not stack.alternatives:
+            return stack
+        every = [replace(stack, alternatives=()), *stack.alternatives]
+        sums = [sum(mark.confidence or 0.0 for mark in self.localize(one) if not mark.is_absent) for one in every]
+        first = next(row for row, total in enumerate(sums) if total >= ABOUT_AS_SURE * max(sums))
+        told = ", ".join(f"{total:.1f}" for total in sums)
+        note = f"Series of {len(every)} regions were compared; the names found add up to a confidence of {told}"
+        return replace(every[first], notes=(*every[first].notes, note))
 
     def read_slices(
         self,
@@ -228,7 +242,7 @@ def predict(
     study: str | None = None,
 ) -> tuple[SagittalStack, LandmarkSet]:
     """Read one study and localize its landmarks. Raises a SpineLandmarksError that says what is wrong with it."""
-    stack = read_study(path, spacing_mm, study)
+    stack = localizer.most_lumbar(read_study(path, spacing_mm, study))
     return stack, replace(localizer.localize(stack, slice_index), input=printable(path))
 
 

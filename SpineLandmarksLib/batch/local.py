@@ -59,6 +59,7 @@ def localize(study: Study, stack: SagittalStack | Exception, localizer: Localize
     try:
         if isinstance(stack, Exception):
             raise stack
+        stack = localizer.most_lumbar(stack)
         found = replace(localizer.localize(stack, settings.slice_index), input=printable(study.path))
         return localized(study, stack, found, settings.formats)
     except Exception as error:

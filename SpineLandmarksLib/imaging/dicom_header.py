@@ -28,6 +28,7 @@ _ENHANCED_NAMES = {
 }
 #: The sequences that hold a frame's attributes (PS3.3 C.7.6.16), and those that converted classic files keep theirs in.
 _MACROS = (
+    "FrameAnatomySequence",
     "FrameContentSequence",
     "MREchoSequence",
     "MRImageFrameTypeSequence",
@@ -40,6 +41,8 @@ _MACROS = (
     "UnassignedPerFrameConvertedAttributesSequence",
     "UnassignedSharedConvertedAttributesSequence",
 )
+#: Sequences of codes that name the region.
+_CODES = {"AnatomicRegionSequence", "ProcedureCodeSequence"}
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 #: All that is asked of a header.
 _KEYWORDS = (
@@ -75,6 +78,7 @@ _CLASSES = {  # Modality by storage class, for files without a Modality
 class Frame:
     """One image frame. Geometry is DICOM's own: LPS mm; `spacing_mm` is (between rows, between columns).
 
+    region: texts and codes that may name the region, those of the series first, then of the body part and procedure.
     time: digits of the exam's date and time, as 20240503101500; the time, or all, is missing when it is unknown.
     """
 
@@ -99,7 +103,7 @@ class Frame:
     repetition_time_ms: float | None
     inversion_time_ms: float | None
     technique: str
-    region: str
+    region: tuple[str, ...]
     rank: tuple[float, ...]
     slope: float
     intercept: float
@@ -171,12 +175,21 @@ def _values(dataset: Any) -> dict[str, Any]:
         if vr in _PLAIN_TEXT and isinstance(element.value, bytes):
             texts = [part.strip(" \0") for part in element.value.decode("latin-1").split("\\")]
             values[keyword] = texts if len(texts) > 1 else texts[0]
+        elif keyword in _CODES:
+            values[keyword] = [code for item in _items(dataset, keyword) for code in _code(item)]
         elif vr != "SQ":
             with suppress(
                 Exception
             ):  # whatever pydicom raises on a value that breaks its type's rules: it is not there
                 values[keyword] = dataset[element.tag].value
     return values
+
+
+def _code(item: Any) -> list[str]:
+    """The value and the meaning of a coded entry; nothing of one that is broken."""
+    with suppress(Exception):  # whatever pydicom raises on a broken element
+        return [str(item.get("CodeValue") or ""), str(item.get("CodeMeaning") or "")]
+    return []
 
 
 def _items(dataset: Any, keyword: str) -> Any:
@@ -242,7 +255,12 @@ def _frame(path: Path, index: int, tags: Mapping[str, Any], modality: str) -> Fr
         repetition_time_ms=_number(tags.get("RepetitionTime")),
         inversion_time_ms=_number(tags.get("InversionTime")),
         technique=" ".join(word for key in ("ScanningSequence", "ScanOptions") for word in _texts(tags.get(key))),
-        region=text("BodyPartExamined"),
+        region=(
+            *(text("SeriesDescription"), text("ProtocolName")),
+            *tags.get("AnatomicRegionSequence", ()),
+            text("BodyPartExamined"),
+            *tags.get("ProcedureCodeSequence", ()),
+        ),
         rank=tuple(_number(tags.get(keyword)) or 0.0 for keyword in ordering),
         slope=1.0 if (slope := _number(tags.get("RescaleSlope"))) is None else slope,
         intercept=_number(tags.get("RescaleIntercept")) or 0.0,

@@ -6,6 +6,7 @@ Pixels of DICOM frames, through pydicom's decoders, as the real-world values tha
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from SpineLandmarksLib.errors import InputError
-from SpineLandmarksLib.imaging.dicom_choice import choices, describe, describe_study, reason
-from SpineLandmarksLib.imaging.dicom_exams import asked_for, exams_of, is_doubtful, remark
+from SpineLandmarksLib.errors import InputError, SpineLandmarksError
+from SpineLandmarksLib.imaging.dicom_choice import Choice, choices, describe, describe_study, reason, regions
+from SpineLandmarksLib.imaging.dicom_exams import Exam, asked_for, exams_of, is_doubtful, remark
 from SpineLandmarksLib.imaging.dicom_header import Frame, is_directory_file, read_frames
 from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices, split_series
 from SpineLandmarksLib.imaging.volume import Volume, metadata_text, reading
@@ -95,17 +96,26 @@ def _read_best(frames: list[Frame], wanted: str | None) -> Volume:
         raise InputError(f"Expected one patient; got {len(patients)} in one input. Give one folder for each")
     study = split_series(frames)
     exams = exams_of(study)
-    best = choices(exams if wanted is None else asked_for(exams, wanted))[0]
-    volume = _read(best.series, best.order)
-    volume = replace(volume, notes=(*volume.notes, *_notes(study, best.series, best.order)))
+    candidates = regions(choices(exams if wanted is None else asked_for(exams, wanted)))
+    volume = _with_remarks(candidates[0], study, exams, wanted)
+    others: list[Volume] = []
+    for choice in candidates[1:]:
+        with suppress(SpineLandmarksError):
+            others.append(_with_remarks(choice, study, exams, wanted))
+    return replace(volume, alternatives=tuple(others))
+
+
+def _with_remarks(choice: Choice, study: list[Series], exams: list[Exam], wanted: str | None) -> Volume:
+    """The series, with what people should know of the others and of other exams."""
+    volume = _read(choice.series, choice.order)
+    volume = replace(volume, notes=(*volume.notes, *_notes(study, choice.series, choice.order)))
     if len(exams) == 1:
         return volume
-    said = remark(exams, best.exam)
+    said = remark(exams, choice.exam)
     if wanted is not None or sum(exam.has_mr for exam in exams) == 1:
         return replace(volume, notes=(*volume.notes, said))
-    return replace(
-        volume, warnings=(*volume.warnings, said), needs_review=volume.needs_review or is_doubtful(exams, best.exam)
-    )
+    needs_review = volume.needs_review or is_doubtful(exams, choice.exam)
+    return replace(volume, warnings=(*volume.warnings, said), needs_review=needs_review)
 
 
 def _notes(study: list[Series], series: Series, order: SliceOrder) -> tuple[str, ...]:

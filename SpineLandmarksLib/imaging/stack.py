@@ -22,6 +22,7 @@ class SagittalStack:
     has_patient_frame: False for a plain image with `--spacing`, whose millimetres are right but whose origin is ours.
     source: what was read, for people. series_uid: DICOM series, if any. notes: why this series, and what was mended.
     needs_review: something in it was guessed, which a warning tells, so that somebody should look at the result.
+    alternatives: other series of the exam that may show the lumbar spine as well as this one, each in another place.
     """
 
     voxels: NDArray[np.float32]
@@ -34,6 +35,7 @@ class SagittalStack:
     warnings: tuple[str, ...] = ()
     needs_review: bool = False
     tags: dict[str, str] = field(default_factory=dict)
+    alternatives: tuple[SagittalStack, ...] = ()
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3 or min(self.voxels.shape) < 1:

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import gzip
 import math
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from SpineLandmarksLib.errors import GeometryError, InputError
+from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksError
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.imaging.checks import check_intensities, doubts
 from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
@@ -52,11 +54,21 @@ def read_study(
     path = Path(path)
     spacing_xy_mm = _spacing_xy(spacing_mm)
     volume = _read(path, spacing_xy_mm, study)
-    warnings = volume.warnings
+    warnings: tuple[str, ...] = ()
     if spacing_xy_mm and volume.has_patient_frame:
         warnings += ("The spacing given is for pictures; this image carries its own, which was used",)
     if study and not volume.tags.get("StudyInstanceUID"):
         warnings += ("The study asked for is one of a DICOM folder; this image names none, and was read",)
+    others: list[SagittalStack] = []
+    for other in volume.alternatives:
+        with suppress(SpineLandmarksError):
+            others.append(_stack(other, path, warnings))
+    return replace(_stack(volume, path, warnings), alternatives=tuple(others))
+
+
+def _stack(volume: Volume, path: Path, warnings: tuple[str, ...]) -> SagittalStack:
+    """The volume upright, with what is doubtful about it."""
+    warnings = volume.warnings + warnings
     origins, needs_review = None, volume.needs_review
     if volume.ras_from_ijk is None:
         voxels, matrix = volume.voxels.transpose(2, 1, 0), None

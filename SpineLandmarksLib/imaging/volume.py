@@ -39,6 +39,7 @@ class Volume:
     warnings: tuple[str, ...] = ()
     needs_review: bool = False
     tags: dict[str, str] = field(default_factory=dict)
+    alternatives: tuple[Volume, ...] = ()
 
 
 def check_size(shape: Sequence[int], name: str) -> None:

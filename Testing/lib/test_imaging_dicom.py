@@ -371,6 +371,142 @@ def test_an_isotropic_axial_acquisition_is_cut_sagittally(a_study):
     np.testing.assert_array_equal(stack.voxels[5, 0], pixels_of(31)[:, 5])
 
 
+def parts(names, types=None, series=None):
+    """Series of one Dixon acquisition. names: of the series. types: fourth value of ImageType, where it has one."""
+    types = types or [""] * len(names)
+    return [
+        a_series(series=series or name, SeriesDescription=name, ImageType=["DERIVED", "PRIMARY", "M", kind or "SE"])
+        for name, kind in zip(names, types, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "types", "wanted"),
+    [
+        (["t2_dixon_F", "t2_dixon_in", "t2_dixon_opp", "t2_dixon_W"], None, 3),
+        (["FAT: T2 FLEX", "InPhase: T2 FLEX", "OutPhase: T2 FLEX", "WATER: T2 FLEX"], None, 3),
+        (["T2 mDIXON"] * 4, ["F", "IP", "OP", "W"], 3),
+        (["T2 DIXON"] * 4, ["FAT", "IN_PHASE", "OPP_PHASE", "WATER"], 3),
+        (["T2 DIXON"] * 3, ["FAT", "OPP_PHASE", "IN_PHASE"], 2),
+        (["t2_dixon_F", "t2_dixon_opp", "T1"], None, 2),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_a_dixon_acquisition_water_goes_before_in_phase_before_fat(a_study, names, types, wanted, turned):
+    same_uid = turned and len(set(names)) == 1
+    series = parts(names, types, "one UID" if same_uid else None)
+    for number, datasets in enumerate(series):
+        for ds in datasets:
+            ds.PixelData = (ds.pixel_array + np.uint16(number)).tobytes()
+            if not same_uid:
+                ds.SeriesInstanceUID = f"1.2.3.{9 - number if turned else number}"
+            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.SOPInstanceUID[:50]}.{number}"
+    stack = read_study(a_study(*(series[::-1] if turned else series)))
+    assert stack.voxels[0, 0, 0] == wanted
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("SAG T2 FRFSE ASSET", "T2W_TSE SAG SmartSpeed", "t2 sag local coil", "T2 SAG CAL", "T2 SAG PLAN"),
+        *("T2 calf coil", "T2 SAG NO PHASE WRAP", "T2 SUBACUTE", "T2 DIFFICULT", "T2 SAG WATER", "T2 inPhase"),
+    ],
+)
+def test_a_word_within_a_name_costs_a_series_nothing(a_study, name):
+    full = [a_slice(k, series=name) for k in range(18)]
+    stack = read_study(a_study([a_slice(k, series="T1") for k in range(18)], full))
+    assert stack.series_uid == generate_uid(entropy_srcs=[name])
+
+
+def test_a_stack_of_many_parallel_slices_is_no_localizer_whatever_it_is_called(a_study):
+    scout = [a_slice(k, series="AAHead_Scout") for k in range(18)]
+    assert len(read_study(a_study(scout))) == 18
+    assert read_study(a_study(scout, a_series(series="sag"), folder="both")).series_uid == generate_uid(
+        entropy_srcs=["sag"]
+    )
+
+
+@pytest.mark.parametrize(("sagittal", "axial", "is_read"), [(9, 1, True), (9, 4, True), (9, 9, False), (3, 3, False)])
+def test_a_stack_that_has_another_plane_under_its_uid_is_read(a_study, sagittal, axial, is_read):
+    mixed = [a_slice(k) for k in range(sagittal)] + [a_slice(k, axes=AXIAL) for k in range(axial)]
+    if is_read:
+        assert len(read_study(a_study(mixed))) == sagittal
+    else:
+        with pytest.raises(SpineLandmarksError, match="got localizer"):
+            read_study(a_study(mixed))
+
+
+# --- regions
+
+
+def at_height(series, height_mm):
+    for ds in series:
+        x, y, z = map(float, ds.ImagePositionPatient)
+        ds.ImagePositionPatient = [x, y, z + height_mm]
+    return series
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "lumbar"),
+    [
+        ("T2 SAG T-SPINE", "T2 SAG L-SPINE"),
+        ("t2_tse_sag BWS", "t2_tse_sag LWS"),
+        ("SAG T2 COLUMNA DORSAL", "SAG T2 COLUMNA LUMBAR"),
+        ("T2 rachis dorsal", "T2 rachis lombaire"),
+        ("T2 torácica", "T2 lombare"),
+        ("T2 SAG HWS", "T2 sag lumbale wervelkolom"),
+        ("T2 грудной отдел", "T2 поясничный отдел"),
+        ("T2 胸椎", "T2 腰椎"),
+        ("T2 kręgosłup piersiowy", "T2 kręgosłup lędźwiowy"),
+    ],
+)
+def test_the_lumbar_series_is_known_by_its_name_in_many_languages(a_study, elsewhere, lumbar):
+    tags = {"SpecificCharacterSet": "ISO_IR 192", "ProtocolName": "Wirbelsäule"}
+    thoracic = at_height([a_slice(k, series=elsewhere, **tags) for k in range(12)], 250)
+    stack = read_study(a_study(thoracic, a_series(series=lumbar, **tags)))
+    assert stack.series_uid == generate_uid(entropy_srcs=[lumbar])
+    assert stack.alternatives == ()
+
+
+def coded(keyword, value, meaning):
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "SCT", meaning
+    return {keyword: [code]}
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "lumbar"),
+    [
+        ({"BodyPartExamined": "TSPINE"}, {"BodyPartExamined": "LSPINE"}),
+        (coded("AnatomicRegionSequence", "122495006", ""), coded("AnatomicRegionSequence", "122496007", "")),
+        (coded("ProcedureCodeSequence", "x", "MR Thoracic spine"), coded("ProcedureCodeSequence", "y", "MRT LWS")),
+    ],
+)
+def test_the_lumbar_series_is_known_by_its_codes(a_study, elsewhere, lumbar):
+    thoracic = at_height([a_slice(k, series="T2 a", SeriesDescription="T2", **elsewhere) for k in range(12)], 250)
+    stack = read_study(a_study(thoracic, a_series(series="T2 b", SeriesDescription="T2", **lumbar)))
+    assert stack.series_uid == generate_uid(entropy_srcs=["T2 b"])
+
+
+def test_a_name_counts_before_a_code_that_is_left_from_another_scan(a_study):
+    thoracic = [a_slice(k, series="T2 BWS", BodyPartExamined="LSPINE") for k in range(12)]
+    stack = read_study(a_study(at_height(thoracic, 250), a_series(series="T2 LWS", BodyPartExamined="LSPINE")))
+    assert stack.series_uid == generate_uid(entropy_srcs=["T2 LWS"])
+
+
+def test_where_names_do_not_tell_each_region_is_offered(a_study):
+    upper = at_height([a_slice(k, series="T2 UPPER") for k in range(12)], 250)
+    lower, beside = a_series(series="T2 LOWER"), at_height(a_series(series="T1 LOWER"), 10)
+    stack = read_study(a_study(upper, lower, beside))
+    assert [one.series_uid for one in (stack, *stack.alternatives)] == [
+        generate_uid(entropy_srcs=[name]) for name in ("T2 UPPER", "T2 LOWER")
+    ]
+    named = a_series(series="T1 lumbar")
+    stack = read_study(a_study(upper, lower, named, folder="named"))
+    assert stack.series_uid == generate_uid(entropy_srcs=["T2 LOWER"])  # T2, and where the lumbar T1 lies
+    assert stack.alternatives == ()
+
+
 # --- several exams
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 
@@ -317,6 +318,29 @@ def test_progress_is_told_and_can_end_the_work(a_localizer: Localizer, an_oracle
 
 
 # What follows is judged on the shipped bundle.
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_where_names_do_not_tell_the_picture_decides_which_series_is_lumbar(
+    the_shipped_localizer: Localizer, tmp_path: Path, is_first: bool
+) -> None:
+    lumbar = make_phantom(5, matrix=(160, 128), pixel_mm=1.9, slices=7 if is_first else 6, slice_mm=4.4)
+    upside_down = np.ascontiguousarray(np.resize(lumbar.voxels, (7, 160, 128))[:, ::-1])
+    lifted = lumbar.ras_from_ijk.copy()
+    lifted[2, 3] += 300.0
+    write_dicom_series(lumbar, tmp_path / "a", description="T2 sag", series_number=1 if is_first else 2)
+    other = replace(lumbar, voxels=upside_down, ras_from_ijk=lifted)
+    write_dicom_series(other, tmp_path / "b", description="T2 sag", series_number=2 if is_first else 1)
+    for file in tmp_path.rglob("*.dcm"):
+        dataset = pydicom.dcmread(file)
+        del dataset.BodyPartExamined
+        dataset.save_as(file)
+    stack, found = predict(tmp_path, the_shipped_localizer)
+    alone, expected = predict(tmp_path / "a", the_shipped_localizer)
+    assert stack.series_uid == alone.series_uid
+    assert found.landmarks == expected.landmarks
+    assert "2 regions were compared" in found.notes[-1]
+    assert stack.alternatives == ()
 
 
 @pytest.mark.parametrize("seed", [1, 7, 23])
