@@ -206,4 +206,26 @@ def _pixels(dataset: Any, frame: Frame) -> NDArray[np.float32]:
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":  # dark is high: turn the stored range round
         bits, is_signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
         values = np.float32(-1 if is_signed else 2**bits - 1) - values
-    return values * np.float32(frame.slope) + np.float32(frame.intercept)
+    values = values * np.float32(frame.slope) + np.float32(frame.intercept)
+    is_padding = _is_padding(dataset, stored)
+    if is_padding.any() and not is_padding.all():
+        values[is_padding] = values[~is_padding].min()
+    return values
+
+
+def _is_padding(dataset: Any, stored: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which stored values say that nothing was measured there (PS3.3 C.7.5.1.1.2)."""
+    ends = []
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        with suppress(Exception):  # whatever pydicom raises on a broken element: it is not there
+            ends.append(_same_sign(int(dataset[keyword].value), dataset))
+    if not ends:
+        return np.zeros(stored.shape, dtype=np.bool_)
+    return np.asarray((stored >= min(ends)) & (stored <= max(ends)))
+
+
+def _same_sign(value: int, dataset: Any) -> int:
+    """The value as one of the pixels' own type: some write it unsigned where the pixels are signed, or the reverse."""
+    bits = int(dataset.BitsAllocated)
+    value %= 2**bits
+    return value - 2**bits if int(dataset.PixelRepresentation) == 1 and value >= 2 ** (bits - 1) else value

@@ -625,6 +625,32 @@ def test_slope_sign_and_monochrome1_give_real_world_values(a_study):
     np.testing.assert_array_equal(stack.voxels, [2.0**14 - 1 - pixels_of(k) for k in range(COUNT)])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value", "limit", "vr"),
+    [
+        (np.int16, -32768, None, "SS"),
+        (np.int16, 0x8000, None, "US"),  # the same bytes, declared as unsigned
+        (np.int16, -3000, -2000, "SS"),
+        (np.uint16, 65535, None, "US"),
+        (np.uint16, -1, None, "SS"),
+    ],
+)
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_no_tissue(a_study, dtype, value, limit, vr, photometric):
+    tissue = (100 + np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS) % 700).astype(dtype)
+    padded = tissue.copy()
+    padded[:, :9] = np.array(value).astype(dtype)
+    padded[:, 3] = np.array(value if limit is None else limit).astype(dtype)
+    ds = a_slice(pixels=padded, PhotometricInterpretation=photometric, RescaleSlope=2, RescaleIntercept=5)
+    ds.add_new("PixelPaddingValue", vr, value)
+    if limit is not None:
+        ds.add_new("PixelPaddingRangeLimit", vr, limit)
+    plain = a_slice(pixels=tissue, PhotometricInterpretation=photometric, RescaleSlope=2, RescaleIntercept=5)
+    found, true = (read_study(a_study([one], folder=str(n))).voxels[0] for n, one in enumerate((ds, plain)))
+    np.testing.assert_array_equal(found[:, 9:], true[:, 9:])
+    assert (found[:, :9] == found[:, 9:].min()).all()
+
+
 def encoded(ds, syntax):
     """The same slice in another transfer syntax; what pydicom cannot write, GDCM can."""
     ds = copy.deepcopy(ds)
