@@ -59,6 +59,7 @@ def read_dicom_folder(folder: Path, study: str | None = None) -> Volume:
             others += [path.name] if found is None else []
     if not frames:
         what = damaged[0] if damaged else f"none of its {len(files)} files is a DICOM image ({', '.join(others[:3])})"
+        what += ". Unpack them first" if any(name.lower().endswith(".gz") for name in others) else ""
         raise InputError(f"Expected a folder with DICOM files; got {folder.name}: {what}")
     volume = _read_best(frames, study)
     warnings = (f"{len(damaged)} files could not be read: {damaged[0]}",) if damaged else ()

@@ -73,6 +73,8 @@ def _check_header(path: Path, kind: str) -> tuple[str, ...]:
         return ()
     with path.open("rb") as stream:
         header = re.split(_END[kind], stream.read(2**16), maxsplit=1, flags=_ANY_CASE)[0]
+    if re.search(rb"^encoding\s*:\s*bz", header, _ANY_CASE):
+        raise InputError(f"Expected NRRD voxels as raw, text or gzip; {path.name} has bzip2. Save it anew as gzip")
     for pattern, what in _REQUIRED[kind]:
         if not re.search(pattern, header, _ANY_CASE):
             raise GeometryError(f"Expected {what}; the header of {path.name} states none")

@@ -7,7 +7,7 @@
 | PNG, JPEG, TIFF, BMP                             | Pillow                | first bytes                            |
 | NRRD, MHA, MHD, other oriented formats of ITK    | SimpleITK             | ITK itself                             |
 
-Content decides before the name does.
+Content decides before the name does, and DICOM before all others. Any of them may be packed with gzip.
 """
 
 from __future__ import annotations
@@ -30,9 +30,12 @@ from SpineLandmarksLib.imaging.nifti import read_mgh, read_nifti
 from SpineLandmarksLib.imaging.orient import axes_of, upright
 from SpineLandmarksLib.imaging.picture import read_picture
 from SpineLandmarksLib.imaging.stack import SagittalStack
-from SpineLandmarksLib.imaging.unzip import unpacked
+from SpineLandmarksLib.imaging.unzip import unpacked, unpacked_gzip
 from SpineLandmarksLib.imaging.volume import Volume, reading
 
+_MGH = (".mgh", ".mgz", ".mgh.gz")
+#: Archives that are not unpacked here: where their mark stands, and the mark.
+_ARCHIVES = {"bzip2": (0, b"BZh"), "xz": (0, b"\xfd7zXZ"), "7z": (0, b"7z\xbc\xaf"), "tar": (257, b"ustar")}
 #: Slices that are cut across may lie this far from where one spacing has them.
 _OFF_LINE_MM = 0.5
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"GIF8")
@@ -119,31 +122,42 @@ def _read(path: Path, spacing_xy_mm: tuple[float, float] | None, study: str | No
             return read_dicom_folder(path, study)
         if not path.is_file():
             raise InputError(f"Expected a file or folder; {path} is neither")
-        start = _first_bytes(path)
+        start, is_packed = _first_bytes(path)
+    if is_packed and not _is_nifti(path, start) and not path.name.lower().endswith(_MGH):
+        with unpacked_gzip(path) as inside:
+            return _read_file(inside, start, spacing_xy_mm, study)
+    return _read_file(path, start, spacing_xy_mm, study)
+
+
+def _read_file(path: Path, start: bytes, spacing_xy_mm: tuple[float, float] | None, study: str | None) -> Volume:
+    """A file whose content begins with `start`. DICOM goes first: its preamble may be that of any other format."""
+    if looks_like_dicom(start):
+        return read_dicom_file(path, study)
     if start.startswith(_PICTURES):
         return read_picture(path, spacing_xy_mm)
     if start.startswith(b"PK\x03\x04"):
         with unpacked(path) as folder:
             return read_dicom_folder(folder, study)
-    if looks_like_dicom(start):
-        return read_dicom_file(path, study)
     if _is_nifti(path, start):
         return read_nifti(path)
-    if path.name.lower().endswith((".mgh", ".mgz", ".mgh.gz")):
+    if path.name.lower().endswith(_MGH):
         return read_mgh(path)
+    for kind, (at, mark) in _ARCHIVES.items():
+        if start[at:].startswith(mark):
+            raise InputError(f"Expected an image, or a zip of DICOM files; got {kind}, {path.name}. Unpack it first")
     return read_itk(path)
 
 
-def _first_bytes(path: Path) -> bytes:
-    """The first bytes of the content; of what is inside when the file is gzip."""
+def _first_bytes(path: Path) -> tuple[bytes, bool]:
+    """The first bytes of the content, and whether it is packed with gzip: then they are those of what is inside."""
     with path.open("rb") as stream:
         start = stream.read(512)
     if not start:
         raise InputError(f"Expected an image; {path.name} is empty")
-    if not start.startswith(b"\x1f\x8b"):
-        return start
+    if not start.startswith(b"\x1f\x8b") or looks_like_dicom(start):
+        return start, False
     with gzip.open(path) as stream:
-        return stream.read(512)
+        return stream.read(512), True
 
 
 def _is_nifti(path: Path, start: bytes) -> bool:

@@ -17,6 +17,8 @@ from PIL import Image
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.tag import Tag
 from pydicom.uid import (
     CTImageStorage,
@@ -291,6 +293,28 @@ def test_an_element_that_breaks_its_rules_costs_no_file(a_study, tag, vr, value)
     stack = read_study(a_study([with_raw(ds, tag, vr, value) for ds in a_series()]))
     np.testing.assert_array_equal(stack.voxels, [pixels_of(k) for k in range(COUNT)])
     assert stack.warnings == ()
+
+
+@pytest.mark.parametrize("preamble", [b"II*\0", b"PK\x03\x04", b"\xff\xd8\xff", b"\x1f\x8b", b"\x5c\x01\0\0"])
+def test_dicom_is_dicom_whatever_its_preamble(tmp_path, preamble):
+    ds = a_slice()
+    ds.preamble = preamble.ljust(128, b"\0")
+    ds.save_as(tmp_path / "a.tif", enforce_file_format=True)
+    assert read_study(tmp_path / "a.tif").tags["Modality"] == "MR"
+    ds.Modality = "CT"
+    ds.save_as(tmp_path / "a.tif", enforce_file_format=True)
+    with pytest.raises(InputError, match="Expected MR; got CT"):
+        read_study(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("is_implicit", [True, False])
+def test_a_data_set_without_preamble_is_read_alone_as_in_a_folder(tmp_path, is_implicit):
+    with DicomBytesIO() as stream:
+        stream.is_little_endian, stream.is_implicit_VR = True, is_implicit
+        write_dataset(stream, Dataset(a_slice(3)))
+        (tmp_path / "x.dcm").write_bytes(stream.getvalue())
+    np.testing.assert_array_equal(read_study(tmp_path / "x.dcm").voxels, [pixels_of(3)])
+    np.testing.assert_array_equal(read_study(tmp_path).voxels, [pixels_of(3)])
 
 
 def test_decimal_commas_are_read_as_points(a_study):
