@@ -19,7 +19,7 @@ from SpineLandmarksLib.imaging.dicom_choice import Choice, choices, describe, de
 from SpineLandmarksLib.imaging.dicom_exams import Exam, asked_for, exams_of, is_doubtful, remark
 from SpineLandmarksLib.imaging.dicom_header import Frame, is_directory_file, read_frames
 from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices, split_series
-from SpineLandmarksLib.imaging.volume import Volume, metadata_text, reading
+from SpineLandmarksLib.imaging.volume import Volume, metadata_text, one_line, reading
 
 #: What is kept of the header. No name, identifier or date of the patient.
 _TAGS = (
@@ -195,7 +195,15 @@ def _decoded(dataset: Any, frame: Frame) -> NDArray[Any]:
     plugins |= dict.fromkeys(uid.JPEGLSTransferSyntaxes, "pyjpegls")
     syntax = dataset.file_meta.TransferSyntaxUID
     plugin = plugins.get(syntax, "pylibjpeg" if syntax.is_encapsulated else "")
-    stored: NDArray[Any] = pixel_array(dataset, index=frame.index, decoding_plugin=plugin)
+    try:
+        stored: NDArray[Any] = pixel_array(dataset, index=frame.index, decoding_plugin=plugin)
+    except Exception as error:  # whatever the decoders raise
+        if not syntax.is_encapsulated:
+            raise
+        raise InputError(
+            f"Expected pixels that can be unpacked; those of {frame.path.name} ({syntax.name}) cannot: "
+            f"{one_line(error, 120)}. If they are whole, unpack them with dcmdjpeg (DCMTK) or gdcmconv --raw (GDCM)"
+        ) from error
     return stored
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from SpineLandmarksLib.errors import GeometryError, InputError
 from SpineLandmarksLib.geometry import Matrix, ras_from_lps
-from SpineLandmarksLib.imaging.volume import Volume, check_size, reading, trailing_ones_dropped
+from SpineLandmarksLib.imaging.volume import Volume, check_size, native_stderr, reading, trailing_ones_dropped
 
 #: What ITK reads and what holds an orientation.
 _ORIENTED = ("NrrdImageIO", "MetaImageIO", "MINCImageIO", "HDF5ImageIO")
@@ -45,7 +45,7 @@ def read_itk(path: Path) -> Volume:
     """Read an image file with SimpleITK. Raises InputError or GeometryError in one line."""
     import SimpleITK as sitk
 
-    with reading(path, "an image file"), _silent_itk():
+    with reading(path, "an image file"), _silent_itk(), native_stderr([]):
         kind = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
         if not kind:
             raise InputError(f"Expected an MRI as DICOM, NIfTI, NRRD, MHA, PNG, JPEG or TIFF; got {path.name}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.geometry import Matrix
-from SpineLandmarksLib.imaging.volume import Volume, check_size, reading
+from SpineLandmarksLib.imaging.volume import Volume, check_size, native_stderr, one_line, reading
 
 _EXIF_ORIENTATION = 0x0112
 #: A TIFF's PhotometricInterpretation.
@@ -28,7 +28,8 @@ def read_picture(path: Path, spacing_xy_mm: tuple[float, float] | None) -> Volum
     """Read a grey or colour picture; `spacing_xy_mm` is (between columns, between rows). Raises InputError."""
     from PIL import Image
 
-    with reading(path, "a picture of one slice"):
+    said: list[str] = []
+    with reading(path, "a picture of one slice"), native_stderr(said):
         try:
             image = Image.open(path)
         except Image.DecompressionBombError as error:
@@ -41,9 +42,16 @@ def read_picture(path: Path, spacing_xy_mm: tuple[float, float] | None) -> Volum
             pixels, warnings = _grey(image)
             if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
                 warnings += ("The picture asks its viewer to turn it (EXIF orientation); it was read as stored",)
+    damage = [line for line in said if line and "warning" not in line.lower()]  # of tags that it does not know
+    if damage:
+        warnings += (f"Parts of the picture may be damaged: {one_line(damage[0])}",)
     warnings += (_ASSUMED, _MADE_UP if spacing_xy_mm else _UNKNOWN)
     return Volume(
-        pixels.T[:, :, np.newaxis], frame_of_picture(spacing_xy_mm), has_patient_frame=False, warnings=warnings
+        pixels.T[:, :, np.newaxis],
+        frame_of_picture(spacing_xy_mm),
+        has_patient_frame=False,
+        warnings=warnings,
+        needs_review=bool(damage),
     )
 
 

@@ -29,6 +29,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     MRImageStorage,
     RLELossless,
     generate_uid,
@@ -761,6 +762,14 @@ def test_a_jpeg_stream_that_contradicts_its_data_set_is_refused(a_study, tmp_pat
     ds = encoded(a_slice(0), pydicom.uid.JPEGLosslessSV1)
     ds.Rows = ROWS + 1  # GDCM ends the whole process on some of these
     with pytest.raises(InputError, match="Expected"):
+        read_study(a_study([ds]))
+
+
+def test_pixels_that_no_decoder_here_unpacks_are_told_with_what_does(a_study):
+    ds = encoded(a_slice(), JPEGBaseline8Bit)
+    ds.file_meta.TransferSyntaxUID = JPEGExtended12Bit
+    ds.PixelData = encapsulate([b"\xff\xd8\xff\xc9 arithmetic coding"])
+    with pytest.raises(InputError, match=r"JPEG Extended.*dcmdjpeg \(DCMTK\)"):
         read_study(a_study([ds]))
 
 

@@ -1,6 +1,7 @@
 """NIfTI, MGH, NRRD, MetaImage and pictures in; every bad one refused in one line."""
 
 import gzip
+import io
 import json
 import os
 import struct
@@ -16,6 +17,7 @@ from PIL import Image
 
 from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksError
 from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.imaging import picture
 from SpineLandmarksLib.imaging.study import read_study
 
 DATA = Path(os.environ.get("SPINE_LANDMARKS_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -328,6 +330,38 @@ def test_a_picture_without_spacing_has_no_millimetres(tmp_path):
     stack = read_study(tmp_path / "a.png")
     assert stack.ras_from_ijk is None
     assert any("spacing of a picture is unknown" in warning for warning in stack.warnings)
+
+
+def a_packed_tiff(compression):
+    with io.BytesIO() as stream:
+        Image.fromarray(np.add.outer(np.arange(90), np.arange(80)).astype(np.uint16) * 200).save(
+            stream, "TIFF", compression=compression
+        )
+        return bytearray(stream.getvalue())
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])
+def test_a_damaged_tiff_is_refused_in_one_line_and_libtiff_says_nothing(tmp_path, capfd, compression):
+    content = a_packed_tiff(compression)
+    content[200:400] = b"\xff" * 200
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(InputError, match="damaged"):
+        read_study(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_damage_that_libtiff_reports_is_told_and_is_for_review(tmp_path, capfd, monkeypatch):
+    """A library that goes on after an error, as libtiff does with some strips."""
+    (tmp_path / "a.tif").write_bytes(a_packed_tiff("tiff_lzw"))
+    lines = (
+        b"a.tif: Warning, unknown field.\nLZWDecode: Not enough data at scanline 7.\nspine-landmarks: x\n"
+    )
+    grey = picture._grey
+    monkeypatch.setattr(picture, "_grey", lambda image: grey(image) if os.write(2, lines) else None)
+    stack = read_study(tmp_path / "a.tif")
+    assert "LZWDecode: Not enough data at scanline 7" in stack.warnings[0]
+    assert stack.needs_review
+    assert capfd.readouterr().err == "spine-landmarks: x\n"
 
 
 def as_tiff(pixels, white_is_zero, kind):
