@@ -6,6 +6,9 @@ Pixels of DICOM frames, through pydicom's decoders, as the real-world values tha
 from __future__ import annotations
 
 import os
+import sys
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +24,8 @@ from SpineLandmarksLib.imaging.dicom_header import Frame, is_directory_file, rea
 from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices, split_series
 from SpineLandmarksLib.imaging.volume import Volume, metadata_text, one_line, reading
 
+#: Seconds of reading before a count is shown, and between two of them.
+_SILENT_S, _EVERY_S = 2.0, 0.2
 #: What is kept of the header. No name, identifier or date of the patient.
 _TAGS = (
     "StudyInstanceUID",
@@ -49,7 +54,7 @@ def read_dicom_folder(folder: Path, study: str | None = None) -> Volume:
     frames: list[Frame] = []
     others: list[str] = []
     damaged: list[str] = []
-    for path in files:
+    for path in _counted(files):
         try:
             found = _frames(path)
         except InputError as error:
@@ -64,6 +69,18 @@ def read_dicom_folder(folder: Path, study: str | None = None) -> Volume:
     volume = _read_best(frames, study)
     warnings = (f"{len(damaged)} files could not be read: {damaged[0]}",) if damaged else ()
     return replace(volume, warnings=volume.warnings + warnings)
+
+
+def _counted(files: list[Path]) -> Iterator[Path]:
+    """The files, with a count on the terminal when it takes long."""
+    due, is_shown = time.monotonic() + _SILENT_S, False
+    for number, path in enumerate(files):
+        if time.monotonic() > due and sys.stderr.isatty():
+            due, is_shown = time.monotonic() + _EVERY_S, True
+            print(f"\r\x1b[K{number} of {len(files)} files read", end="", file=sys.stderr, flush=True)
+        yield path
+    if is_shown:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _denied(error: OSError) -> None:

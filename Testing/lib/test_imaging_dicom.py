@@ -37,6 +37,7 @@ from pydicom.uid import (
 
 from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksError
 from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.imaging import dicom_study
 from SpineLandmarksLib.imaging.study import read_study
 
 DATA = Path(os.environ.get("SPINE_LANDMARKS_DATA", Path(__file__).parents[3] / "shared" / "data")) / "dicom"
@@ -324,6 +325,21 @@ def test_decimal_commas_are_read_as_points(a_study):
     assert read_study(
         a_study([with_raw(a_slice(), 0x00180088, "DS", b"3,30")], folder="one")
     ).slice_spacing_mm == pytest.approx(3.3)
+
+
+@pytest.mark.parametrize(("is_terminal", "silent_s"), [(True, -1.0), (False, -1.0), (True, 60.0)])
+def test_a_long_reading_is_counted_on_a_terminal_alone(a_study, monkeypatch, is_terminal, silent_s):
+    stderr = io.StringIO()
+    stderr.isatty = lambda: is_terminal
+    monkeypatch.setattr("sys.stderr", stderr)
+    monkeypatch.setattr(dicom_study, "_SILENT_S", silent_s)
+    monkeypatch.setattr(dicom_study, "_EVERY_S", -1.0)
+    read_study(a_study(a_series()))
+    if is_terminal and silent_s < 0:
+        assert "5 of 6 files read" in stderr.getvalue()
+        assert stderr.getvalue().endswith("\r\x1b[K")
+    else:
+        assert stderr.getvalue() == ""
 
 
 # --- choice

@@ -353,9 +353,7 @@ def test_a_damaged_tiff_is_refused_in_one_line_and_libtiff_says_nothing(tmp_path
 def test_damage_that_libtiff_reports_is_told_and_is_for_review(tmp_path, capfd, monkeypatch):
     """A library that goes on after an error, as libtiff does with some strips."""
     (tmp_path / "a.tif").write_bytes(a_packed_tiff("tiff_lzw"))
-    lines = (
-        b"a.tif: Warning, unknown field.\nLZWDecode: Not enough data at scanline 7.\nspine-landmarks: x\n"
-    )
+    lines = b"a.tif: Warning, unknown field.\nLZWDecode: Not enough data at scanline 7.\nspine-landmarks: x\n"
     grey = picture._grey
     monkeypatch.setattr(picture, "_grey", lambda image: grey(image) if os.write(2, lines) else None)
     stack = read_study(tmp_path / "a.tif")
