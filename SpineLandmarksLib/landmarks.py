@@ -75,6 +75,7 @@ class LandmarkSet:
         bundle: name and version of the model. runtime_s: seconds from the study in memory to the points.
         warnings: what somebody should look at.
         needs_review: a landmark does, or the study as a whole: six or four bodies, an image unlike those known.
+        notes: which series was read and which were passed over.
 
     Raises:
         LandmarkError: a name comes twice; from `[name]`, there is no such landmark.
@@ -93,6 +94,7 @@ class LandmarkSet:
     runtime_s: float | None = None
     warnings: tuple[str, ...] = ()
     needs_review: bool | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_unique([landmark.name for landmark in self.landmarks])

@@ -63,6 +63,10 @@ class SliceReading:
         return np.array([self.numbering.margin, self.chain.score, margin_mm, self.numbering.caudal_evidence_nats])
 
 
+#: A series goes before those that rank after it unless their confidence is higher by more than this.
+ABOUT_AS_SURE = 0.9
+
+
 class Localizer:
     """A bundle with its runtime, ready for many studies.
 
@@ -125,6 +129,11 @@ class Localizer:
         """
         started = time.perf_counter()
         tried = _slices_of(stack, slice_index, slices)
+        if stack.runs_to_the_right:  # what is chosen must not depend on the order in which slices are stored
+            turned = None if slices is None else [len(stack) - 1 - index for index in tried]
+            turned_index = None if slice_index is None else len(stack) - 1 - slice_index
+            result = self.localize(stack.turned_round(), turned_index, slices=turned, given=given, progress=progress)
+            return replace(result, slice_index=len(stack) - 1 - (result.slice_index or 0))
         given_xy = self._given_xy(stack, given or {})
         readings = self.read_slices(stack.voxels[tried], stack.pixel_spacing_mm, given_xy, progress)
         scores, best, evidence = _compared(stack, tried, readings)
@@ -150,8 +159,20 @@ class Localizer:
             bundle=self.bundle.label,
             runtime_s=time.perf_counter() - started,
             warnings=(*stack.warnings, *unusual, *_doubts(landmarks), *choice.warnings),
-            needs_review=bool(unusual) or any(mark.needs_review for mark in landmarks),
+            needs_review=stack.needs_review or bool(unusual) or any(mark.needs_review for mark in landmarks),
+            notes=stack.notes,
         )
+
+    def most_lumbar(self, stack: SagittalStack) -> SagittalStack:
+        """The stack, or the one of its alternatives on which the landmarks are found with clearly more confidence."""
+        if not stack.alternatives:
+            return stack
+        every = [replace(stack, alternatives=()), *stack.alternatives]
+        sums = [sum(mark.confidence or 0.0 for mark in self.localize(one) if not mark.is_absent) for one in every]
+        first = next(row for row, total in enumerate(sums) if total >= ABOUT_AS_SURE * max(sums))
+        told = ", ".join(f"{total:.1f}" for total in sums)
+        note = f"Series of {len(every)} regions were compared; the names found add up to a confidence of {told}"
+        return replace(every[first], notes=(*every[first].notes, note))
 
     @staticmethod
     def _lateral(stack: SagittalStack, index: int, reading: SliceReading) -> Array:
@@ -254,6 +275,7 @@ def predict(
     localizer: Localizer,
     spacing_mm: float | tuple[float, float] | None = None,
     slice_index: int | None = None,
+    study: str | None = None,
 ) -> tuple[SagittalStack, LandmarkSet]:
     """Read one study and localize its landmarks.
 
@@ -262,6 +284,7 @@ def predict(
         localizer: from `Localizer.open`.
         spacing_mm: pixel spacing of a picture, (between columns, between rows) or one number for both.
         slice_index: overrides the automatic choice of the slice.
+        study: which exam, as `read_study` takes it.
 
     Returns:
         The stack and its landmarks, RAS mm.
@@ -278,7 +301,7 @@ def predict(
     >>> len(stack), len(landmarks)
     (1, 11)
     """
-    stack = read_study(path, spacing_mm)
+    stack = localizer.most_lumbar(read_study(path, spacing_mm, study))
     return stack, replace(localizer.localize(stack, slice_index), input=printable(path))
 
 

@@ -100,7 +100,8 @@ class Revision:
             "seconds_spent": rounded(self.seconds_spent, 3),
             "comment": self.comment,
             "image": asdict(self.image),
-            "result": as_json(self.landmarks),
+            # a field that came after the first revisions were saved: without content it must not change their ids
+            "result": {key: value for key, value in as_json(self.landmarks).items() if key != "notes" or value},
         }
 
     @staticmethod

@@ -24,6 +24,7 @@ class Settings:
     formats: tuple[str, ...]
     spacing_mm: float | tuple[float, float] | None = None
     slice_index: int | None = None
+    study: str | None = None
 
 
 class Engine(Protocol):
@@ -47,7 +48,10 @@ class LocalEngine:
         self.bundle, self.backend = localizer.bundle, localizer.backend.name
 
     def outcomes(self, studies: Iterable[Study], settings: Settings) -> Generator[Outcome, None, None]:
-        for study, stack in read_ahead(lambda study: read_study(study.path, settings.spacing_mm), studies):
+        def read(study: Study) -> SagittalStack:
+            return read_study(study.path, settings.spacing_mm, settings.study)
+
+        for study, stack in read_ahead(read, studies):
             yield localize(study, stack, self._localizer, settings)
 
 
@@ -56,6 +60,7 @@ def localize(study: Study, stack: SagittalStack | Exception, localizer: Localize
     try:
         if isinstance(stack, Exception):
             raise stack
+        stack = localizer.most_lumbar(stack)
         found = replace(localizer.localize(stack, settings.slice_index), input=printable(study.path))
         return localized(study, stack, found, settings.formats)
     except Exception as error:

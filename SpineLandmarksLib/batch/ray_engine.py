@@ -67,7 +67,7 @@ class Actor:
         """The outcome, without a way to write it, and the contents of its files by name. path: absolute."""
         assert self._localizer is not None
         try:
-            stack = read_study(path, settings.spacing_mm)
+            stack = read_study(path, settings.spacing_mm, settings.study)
         except Exception as error:
             return Outcome(study, error=explain(error)), {}
         outcome = localize(study, stack, self._localizer, settings)

@@ -49,21 +49,24 @@ def predict_all(
     spacing_mm: float | tuple[float, float] | None = None,
     slice_index: int | None = None,
     *,
+    study: str | None = None,
     tree: bool = False,
     resume: bool = False,
     progress: bool = False,
 ) -> int:
     """Predict each input into `output`. Returns 0, 1 when some of several failed, or 2 when the only one did.
 
-    tree: inputs are searched for studies. resume: studies that an earlier run finished are kept, unless they, the
-    bundle or the options have changed. progress: tell how far it is, on stderr; on a terminal it is told anyway.
+    study: the exam to read, as of `read_study`. tree: inputs are searched for studies. resume: studies that an earlier
+    run finished are kept, unless they, the bundle or the options have changed. progress: tell how far it is, on stderr;
+    on a terminal it is told anyway.
     Raises OutputError when nothing can be written, InputError when a tree has no studies.
     """
     prepare_output(output)
     found = found_in(inputs, spacing_mm is not None, output) if tree else named(inputs)
     studies = list({study.stem: study for study in found}.values())  # an input that was given twice
     engine = LocalEngine(engine) if isinstance(engine, Localizer) else engine
-    run = Run(engine, output, Settings(tuple(formats), spacing_mm, slice_index), studies, tree or len(inputs) > 1)
+    settings = Settings(tuple(formats), spacing_mm, slice_index, study)
+    run = Run(engine, output, settings, studies, tree or len(inputs) > 1)
     with contextlib.closing(run):
         run.go(resume, progress)
     return 0 if not run.failed else 2 if len(studies) == 1 else 1

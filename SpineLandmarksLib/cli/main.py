@@ -101,6 +101,9 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     p.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     p.add_argument("--spacing", type=spacing, metavar="MM", help="mm per pixel of a picture; X,Y if they differ")
     p.add_argument("--slice", type=slice_index, default=None, metavar="auto|INDEX", help="slice to use (default auto)")
+    p.add_argument(
+        "--study", metavar="UID|DATE|N", help="exam to read where an input holds several; 1 is the newest (default)"
+    )
     p.add_argument("--format", type=formats, default=FORMAT_NAMES, metavar="NAMES", help=",".join(FORMAT_NAMES))
     _add_many(p)
     add_model(p)
@@ -134,6 +137,7 @@ def run_predict(options: argparse.Namespace) -> int:
             options.format,
             options.spacing,
             options.slice,
+            study=options.study,
             tree=options.recursive,
             resume=options.resume,
             progress=options.progress,

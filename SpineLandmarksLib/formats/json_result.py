@@ -3,7 +3,7 @@
 {"input", "series_uid", "slice_index", "spacing_mm": [x, y], "bundle", "runtime_s", "warnings": [...],
  "landmarks": [{"name", "status", "position_ras_mm": [x, y, z], "pixel_xy": [x, y], "confidence", "radius95_mm",
                 "needs_review"}],
- "needs_review"}
+ "needs_review", "notes": [...]}
 
 Unknown values are null. Positions are RAS mm; pixels are native pixels of the chosen slice. New fields may be added at
 the end of an object; a reader ignores those it does not know.
@@ -65,6 +65,7 @@ def as_json(landmarks: LandmarkSet) -> dict[str, Any]:
         "warnings": list(landmarks.warnings),
         "landmarks": [landmark_as_json(landmark) for landmark in landmarks],
         "needs_review": landmarks.needs_review,
+        "notes": list(landmarks.notes),
     }
 
 
@@ -119,8 +120,9 @@ def from_fields(fields: Fields, schema: Sequence[str] | None = None) -> Landmark
         spacing_mm=_read_spacing(fields),
         bundle=fields.text("bundle") if fields.has("bundle") else None,
         runtime_s=fields.number("runtime_s") if fields.has("runtime_s") else None,
-        warnings=_read_warnings(fields),
+        warnings=_read_texts(fields, "warnings"),
         needs_review=fields.flag("needs_review") if fields.has("needs_review") else None,
+        notes=_read_texts(fields, "notes"),
     )
 
 
@@ -146,9 +148,9 @@ def _read_spacing(fields: Fields) -> tuple[float, ...] | None:
     return spacing
 
 
-def _read_warnings(fields: Fields) -> tuple[str, ...]:
-    warnings = fields.list("warnings") if fields.has("warnings") else []
-    wrong = [warning for warning in warnings if not isinstance(warning, str)]
+def _read_texts(fields: Fields, name: str) -> tuple[str, ...]:
+    texts = fields.list(name) if fields.has(name) else []
+    wrong = [text for text in texts if not isinstance(text, str)]
     if wrong:
-        raise FormatError(f"{fields.where}: expected texts in 'warnings'; got {short_repr(wrong[0])}")
-    return tuple(warnings)
+        raise FormatError(f"{fields.where}: expected texts in '{name}'; got {short_repr(wrong[0])}")
+    return tuple(texts)

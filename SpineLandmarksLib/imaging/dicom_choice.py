@@ -2,79 +2,125 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksError
+from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.imaging.dicom_exams import Exam
 from SpineLandmarksLib.imaging.dicom_header import Frame
 from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices
+from SpineLandmarksLib.imaging.dicom_words import contrast_of, is_called_localizer, part_of, region_of
 from SpineLandmarksLib.imaging.orient import sagittal_problem
 from SpineLandmarksLib.imaging.volume import check_size
 
 #: From the most to the least wanted.
-CONTRASTS = ("T2", "PD", "T1", "unknown contrast", "fat-suppressed", "derived")
+CONTRASTS = ("T2", "PD", "T1", "unknown contrast", "fat-suppressed", "opposed-phase", "fat", "derived")
+#: Of one contrast; empty for what is no part of a Dixon acquisition.
+PARTS = ("", "water", "in-phase", "opposed-phase", "fat")
 #: A stack with fewer slices than this may miss the midline, so any fuller series goes before it.
 FEW_SLICES = 5
-#: One series UID with several planes and at most this many slices in each is a localizer.
+#: More parallel slices than this are no localizer, whatever it is called; nor is it when it has several planes.
 LOCALIZER_SLICES = 9
-
-_LOCALIZER = r"\b(loc\w*|scout|survey|plan|(3|three)[ -]?pl\w*|aah?scout|smart ?\w*|topogram|calib\w*|asset|cal)\b"
-_DERIVED = r"\b(adc|trace|dwi|dti|diff\w*|fa|sub\w*|mip|mrcp|myelo\w*|phase|perf\w*|reformat\w*|screen ?save)\b"
-_FAT_SUPPRESSED = r"stir|tirm|spair|spir\b|fat ?(sat|sup)|\bfs\b|t[12]w? ?fs|\bwater\b|\b[wf] ?only\b|\bdixon [wf]\b"
-_ELSEWHERE = r"\b(c ?spine|cerv\w*|csp|t ?spine|thor\w*|tsp|brain|head|neck|knee|hip|pelvis|shoulder)\b"
-_LUMBAR = r"\b(l ?spine|lum\w*|ls|lsp\w*|lws)\b"
-
-
-def _words(frame: Frame) -> str:
-    """What the series is called, lower case, with single spaces for every separator."""
-    return re.sub(r"[^a-z0-9*]+", " ", frame.description.lower()).strip()
-
-
-def contrast_of(series: Series) -> str:
-    """One of CONTRASTS, from the description, else from sequence, echo, repetition and inversion time."""
-    frame, words = series.first, _words(series.first)
-    echo, repetition, inversion = frame.echo_time_ms, frame.repetition_time_ms, frame.inversion_time_ms
-    technique = frame.technique.split()
-    if re.search(_DERIVED, words) or "PROJECTION IMAGE" in frame.image_type or "ADC" in frame.image_type:
-        return "derived"
-    nulls_fat = "IR" in technique and inversion is not None and 80 <= inversion <= 300
-    if re.search(_FAT_SUPPRESSED, words) or "FS" in technique or nulls_fat:
-        return "fat-suppressed"
-    for name, pattern in (("T2", r"\bt2|\dt2|t2w"), ("T1", r"\bt1|t1w"), ("PD", r"\bpd|proton")):
-        if re.search(pattern, words):
-            return name
-    if echo is None or repetition is None:
-        return "unknown contrast"
-    if echo >= 60:
-        return "T2"
-    return "T1" if repetition < 1300 else "PD"
+#: Series whose middles are this far apart from head to foot show different regions.
+APART_MM = 60.0
+#: No more regions than this are compared.
+MAX_REGIONS = 4
+_LAST_TO_COMPARE = CONTRASTS.index("fat-suppressed")
 
 
 def is_localizer(series: Series, study: Sequence[Series]) -> bool:
     """Whether tags, name, or several planes of a few slices under one UID say that this is a localizer."""
-    if "LOCALIZER" in series.first.image_type or re.search(_LOCALIZER, _words(series.first)):
+    if "LOCALIZER" in series.first.image_type:
         return True
-    same = [other for other in study if other.first.series_uid == series.first.series_uid]
-    by_plane = {plane: sum(len(o.frames) for o in same if o.plane == plane) for plane in {o.plane for o in same}}
-    return len(by_plane) > 1 and max(by_plane.values()) <= LOCALIZER_SLICES
+    alike = [other for other in study if other.first.series_uid == series.first.series_uid]
+    own = sum(len(other.frames) for other in alike if other.plane == series.plane)
+    others = sum(len(other.frames) for other in alike if other.plane != series.plane)
+    if own > LOCALIZER_SLICES:
+        return False
+    is_stack = own >= FEW_SLICES and own >= 2 * others
+    return is_called_localizer(series.first) or (others > 0 and not is_stack)
 
 
-def choose_series(study: Sequence[Series]) -> tuple[Series, SliceOrder]:
-    """The best series with its slice order. Raises InputError or GeometryError when none will do."""
-    good: list[tuple[Series, SliceOrder]] = []
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A series that can be used, with its slice order and the exam that it is of."""
+
+    series: Series
+    order: SliceOrder
+    exam: Exam
+
+    @property
+    def height_mm(self) -> float:
+        """How far up the patient the middle of the stack lies."""
+        frame = self.series.first
+        middle = [(frame.columns - 1) / 2, (frame.rows - 1) / 2, (len(self.order.frames) - 1) / 2]
+        return float(apply(self.order.ras_from_ijk, middle)[2])
+
+
+def choices(exams: Sequence[Exam]) -> list[Choice]:
+    """All series that will do, the best one first. Raises InputError or GeometryError when none will."""
+    good: list[Choice] = []
     problems: list[SpineLandmarksError] = []
-    for series in study:
-        try:
-            good.append((series, _checked(series, study)))
-        except SpineLandmarksError as error:
-            problems.append(error)
+    study = [series for exam in exams for series in exam.series]
+    for exam in exams:
+        for series in exam.series:
+            try:
+                good.append(Choice(series, _checked(series, exam.series), exam))
+            except SpineLandmarksError as error:
+                problems.append(error)
     if not good:
         texts = [str(problem) for problem in problems]
         kind = GeometryError if all(isinstance(problem, GeometryError) for problem in problems) else InputError
         raise kind(f"{_joined(texts)}. Series in this study: {describe_study(study)}")
-    return min(good, key=lambda pair: _rank(*pair))
+    times = sorted({exam.time for exam in exams}, reverse=True)
+    good.sort(key=lambda choice: _rank(choice.series, choice.order, times.index(choice.exam.time)))
+    here = _at_lumbar_places(good)
+    return _water_first(here + [choice for choice in good if choice not in here])
+
+
+def _at_lumbar_places(good: Sequence[Choice]) -> list[Choice]:
+    """Those of the best one's exam that lie where a series that is called lumbar does; all of it when none is."""
+    same = [choice for choice in good if choice.exam is good[0].exam]
+    lumbar = [choice for choice in same if region_of(choice.series.first) == "lumbar"]
+    return [choice for choice in same if not lumbar or any(not _apart(choice, other) for other in lumbar)]
+
+
+def _water_first(good: list[Choice]) -> list[Choice]:
+    """Of a Dixon acquisition the water image goes before its other parts, which may rank before all others."""
+    best = good[0]
+    if part_of(best.series.first) in ("", "water"):
+        return good
+    same = [c for c in good if c.exam is best.exam and _is_same_stack(c, best)]
+    water = [c for c in same if part_of(c.series.first) == "water"][:1]
+    return water + [c for c in good if c not in water]
+
+
+def regions(good: Sequence[Choice]) -> list[Choice]:
+    """The best one, and of what its names leave open the best in each other place: one of them is lumbar."""
+    found = [good[0]]
+    for choice in _at_lumbar_places(good):
+        if _is_comparable(choice, good[0]) and all(_apart(choice, other) for other in found):
+            found.append(choice)
+    return found[:MAX_REGIONS]
+
+
+def _is_comparable(choice: Choice, best: Choice) -> bool:
+    frame = choice.series.first
+    same_word = (region_of(frame) == "elsewhere") == (region_of(best.series.first) == "elsewhere")
+    is_stack = len(choice.order.frames) >= FEW_SLICES and choice.series.plane == "sagittal"
+    return same_word and is_stack and CONTRASTS.index(contrast_of(frame)) <= _LAST_TO_COMPARE
+
+
+def _apart(one: Choice, other: Choice) -> bool:
+    return abs(one.height_mm - other.height_mm) > APART_MM
+
+
+def _is_same_stack(one: Choice, other: Choice) -> bool:
+    same_size = len(one.order.frames) == len(other.order.frames)
+    return same_size and bool(np.allclose(one.order.ras_from_ijk, other.order.ras_from_ijk, atol=0.1))
 
 
 def _checked(series: Series, study: Sequence[Series]) -> SliceOrder:
@@ -103,16 +149,20 @@ def _joined(texts: list[str]) -> str:
     return ". ".join(f"{start}; got {', '.join(rests.values())}" for start, rests in by_start.items())
 
 
-def _rank(series: Series, order: SliceOrder) -> tuple[object, ...]:
-    """Sorts the most wanted series first; the UID and the geometry settle ties, so that the choice never varies."""
-    words = f"{_words(series.first)} {series.first.region.lower()}"
-    is_elsewhere = bool(re.search(_ELSEWHERE, words)) and not re.search(_LUMBAR, words)
+def _rank(series: Series, order: SliceOrder, age: int) -> tuple[object, ...]:
+    """Sorts the most wanted series first; the UID and the geometry settle ties, so that the choice never varies.
+
+    age: how many times of exams are later than that of this one.
+    """
     area = float(np.prod(np.linalg.norm(order.ras_from_ijk[:3, :2], axis=0)))
     return (
-        is_elsewhere,
+        region_of(series.first) == "elsewhere",
+        age,
         len(order.frames) < FEW_SLICES,
         series.plane != "sagittal",
-        CONTRASTS.index(contrast_of(series)),
+        is_called_localizer(series.first),
+        CONTRASTS.index(contrast_of(series.first)),
+        PARTS.index(part_of(series.first)),
         -len(order.frames),
         round(area, 6),
         series.first.series_uid,
@@ -132,7 +182,7 @@ def describe(series: Series) -> str:
     """A series in a few words, as 'T2_TSE_SAG (sagittal T2, 18 slices)'."""
     name = series.first.description or series.first.series_uid or series.first.path.name
     modality = series.first.modality
-    kind = contrast_of(series) if modality in ("MR", "") else modality
+    kind = contrast_of(series.first) if modality in ("MR", "") else modality
     count = len(series.frames)
     return f"{name} ({series.plane} {kind}, {count} {'slice' if count == 1 else 'slices'})"
 
@@ -141,6 +191,6 @@ def describe_study(study: Sequence[Series], limit: int = 12) -> str:
     """All series in a few words; the parts of one UID that lie in one plane are told as one."""
     merged: dict[tuple[str, str, str], list[Frame]] = {}
     for series in study:
-        merged.setdefault((series.first.series_uid, series.plane, contrast_of(series)), []).extend(series.frames)
+        merged.setdefault((series.first.series_uid, series.plane, contrast_of(series.first)), []).extend(series.frames)
     texts = sorted(describe(Series(tuple(frames))) for frames in merged.values())
     return ", ".join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")

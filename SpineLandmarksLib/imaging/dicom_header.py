@@ -7,11 +7,14 @@ they are looked up in that order, and a classic file has the root only.
 from __future__ import annotations
 
 import math
+import re
 from collections import ChainMap
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.imaging.volume import MAX_VOXELS
@@ -23,6 +26,40 @@ _ENHANCED_NAMES = {
     "InversionTimes": "InversionTime",
     "TemporalPositionIndex": "TemporalPositionIdentifier",
 }
+#: The sequences that hold a frame's attributes (PS3.3 C.7.6.16), and those that converted classic files keep theirs in.
+_MACROS = (
+    "FrameAnatomySequence",
+    "FrameContentSequence",
+    "MREchoSequence",
+    "MRImageFrameTypeSequence",
+    "MRModifierSequence",
+    "MRTimingAndRelatedParametersSequence",
+    "PixelMeasuresSequence",
+    "PixelValueTransformationSequence",
+    "PlaneOrientationSequence",
+    "PlanePositionSequence",
+    "UnassignedPerFrameConvertedAttributesSequence",
+    "UnassignedSharedConvertedAttributesSequence",
+)
+#: Sequences of codes that name the region.
+_CODES = {"AnatomicRegionSequence", "ProcedureCodeSequence"}
+_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+#: All that is asked of a header.
+_KEYWORDS = (
+    *("SOPClassUID", "ImageType", "Modality", "Manufacturer", "ManufacturerModelName", "PatientID"),
+    *("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesDescription", "ProtocolName"),
+    *("StudyDate", "StudyTime", "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime"),
+    *("AcquisitionDateTime", "ContentDate", "ContentTime", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel"),
+    *("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "SpacingBetweenSlices", "SliceThickness"),
+    *("SliceLocation", "TemporalPositionIdentifier", "TriggerTime", "EchoNumbers", "AcquisitionNumber"),
+    *("InstanceNumber", "EchoTime", "RepetitionTime", "InversionTime", "ScanningSequence", "ScanOptions"),
+    *("BodyPartExamined", "ProcedureCodeSequence", "AnatomicRegionSequence", "MagneticFieldStrength"),
+    *("PatientPosition", "RescaleSlope", "RescaleIntercept", "RescaleType"),
+)
+#: Value representations of plain ASCII, whose values are read without pydicom's checks.
+_PLAIN_TEXT = {"CS", "DA", "DS", "DT", "IS", "TM", "UI"}
+#: What a classic file says of its image ends with group 0028; frames are described in group 5200.
+_LAST_GROUP, _LAST_GROUP_OF_FRAMES = 0x0028, 0x5200
 _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 _CLASSES = {  # Modality by storage class, for files without a Modality
     "1.2.840.10008.5.1.4.1.1.2": "CT",
@@ -39,13 +76,18 @@ _CLASSES = {  # Modality by storage class, for files without a Modality
 
 @dataclass(frozen=True)
 class Frame:
-    """One image frame. Geometry is DICOM's own: LPS mm; `spacing_mm` is (between rows, between columns)."""
+    """One image frame. Geometry is DICOM's own: LPS mm; `spacing_mm` is (between rows, between columns).
+
+    region: texts and codes that may name the region, those of the series first, then of the body part and procedure.
+    time: digits of the exam's date and time, as 20240503101500; the time, or all, is missing when it is unknown.
+    """
 
     path: Path
     index: int
     series_uid: str
     study_uid: str
     patient_id: str
+    time: str
     modality: str
     description: str
     image_type: tuple[str, ...]
@@ -56,11 +98,12 @@ class Frame:
     position_lps_mm: tuple[float, ...] | None
     spacing_mm: tuple[float, ...] | None
     step_mm: float | None
+    location_mm: float | None
     echo_time_ms: float | None
     repetition_time_ms: float | None
     inversion_time_ms: float | None
     technique: str
-    region: str
+    region: tuple[str, ...]
     rank: tuple[float, ...]
     slope: float
     intercept: float
@@ -77,62 +120,111 @@ def looks_like_dicom(start: bytes) -> bool:
     return len(start) >= 16 and group in (b"\x08\x00", b"\x02\x00") and element < 0x70 and (is_explicit or length < 256)
 
 
-def read_frames(path: Path) -> list[Frame]:
+def read_frames(path: Path) -> list[Frame] | None:
     """The frames of a DICOM file, without their pixels; empty for a file that holds no image (a report, a directory).
 
-    Raises whatever pydicom raises on damaged bytes: call it inside `reading`.
+    None when it is not a DICOM file. Raises whatever pydicom raises on damaged bytes: call it inside `reading`.
     """
-    import pydicom
-
-    dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    with path.open("rb") as stream:
+        if not looks_like_dicom(stream.read(132)):
+            return None
+        dataset = _header(stream, _LAST_GROUP)
+        if "NumberOfFrames" in dataset:
+            dataset = _header(stream, _LAST_GROUP_OF_FRAMES)
+    root = _values(dataset)
     if "Rows" not in dataset or "Columns" not in dataset:
         if len(dataset) < 2:
             raise InputError(f"Expected a DICOM file; {path.name} breaks off in its header")
         return []
-    count = int(dataset.get("NumberOfFrames") or 1)
+    count = int(_number(root.get("NumberOfFrames")) or 1)
     if count < 1 or count > MAX_VOXELS:
         raise InputError(f"Expected a number of frames above 0; got {count} in {path.name}")
-    root = {element.keyword: element.value for element in dataset if element.keyword}
-    shared = _flat(dataset.get("SharedFunctionalGroupsSequence", [{}])[0])
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or [{}]
+    shared, per_frame = (_items(dataset, keyword) or [{}] for keyword in _GROUPS)
     if len(per_frame) not in (1, count):
         raise InputError(f"Expected {count} frame descriptions; got {len(per_frame)} in {path.name}")
     if count > 1 and len(per_frame) == 1:
-        root = {key: value for key, value in root.items() if key != "ImagePositionPatient"}  # it holds for one frame
+        root.pop("ImagePositionPatient", None)  # it holds for one frame
         per_frame = [{}] * count
-    modality = _modality(dataset)
-    return [
-        _frame(path, index, ChainMap(_flat(group), shared, root), modality) for index, group in enumerate(per_frame)
-    ]
+    modality = _modality(root, dataset.file_meta)
+    common = ChainMap(_flat(shared[0]), root)
+    return [_frame(path, index, common.new_child(_flat(group)), modality) for index, group in enumerate(per_frame)]
+
+
+def _header(stream: BinaryIO, last_group: int) -> Any:
+    """The wanted elements up to a group. The others are skipped, so what is wrong in them does no harm."""
+    from pydicom.filereader import read_partial
+
+    stream.seek(0)
+    return read_partial(stream, lambda tag, *_: tag >> 16 > last_group, force=True, specific_tags=list(_wanted()))
+
+
+@cache
+def _wanted() -> dict[int, tuple[str, str]]:
+    """Tag to keyword and VR of all that is asked of a header."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    tags = [(tag_for_keyword(keyword) or 0, keyword) for keyword in (*_KEYWORDS, *_ENHANCED_NAMES, *_MACROS, *_GROUPS)]
+    return {tag: (keyword, dictionary_VR(tag)) for tag, keyword in tags}
+
+
+def _values(dataset: Any) -> dict[str, Any]:
+    """The wanted values that are there, other than sequences; numbers in text are left as text."""
+    values = {}
+    for element in dataset.values():  # as stored: pydicom converts what it is asked for, at ten times the cost
+        keyword, vr = _wanted().get(element.tag, ("", "SQ"))
+        if vr in _PLAIN_TEXT and isinstance(element.value, bytes):
+            texts = [part.strip(" \0") for part in element.value.decode("latin-1").split("\\")]
+            values[keyword] = texts if len(texts) > 1 else texts[0]
+        elif keyword in _CODES:
+            values[keyword] = [code for item in _items(dataset, keyword) for code in _code(item)]
+        elif vr != "SQ":
+            with suppress(
+                Exception
+            ):  # whatever pydicom raises on a value that breaks its type's rules: it is not there
+                values[keyword] = dataset[element.tag].value
+    return values
+
+
+def _code(item: Any) -> list[str]:
+    """The value and the meaning of a coded entry; nothing of one that is broken."""
+    with suppress(Exception):  # whatever pydicom raises on a broken element
+        return [str(item.get("CodeValue") or ""), str(item.get("CodeMeaning") or "")]
+    return []
+
+
+def _items(dataset: Any, keyword: str) -> Any:
+    """The items of a sequence; none when it is missing or broken."""
+    try:
+        return dataset.get(keyword) or []
+    except Exception:  # whatever pydicom raises on a broken sequence
+        return []
 
 
 def is_directory_file(path: Path) -> bool:
     """Whether this is a DICOMDIR, which lists a study's files and holds no image."""
-    import pydicom
-
-    meta = pydicom.filereader.read_file_meta_info(path)
+    with path.open("rb") as stream:
+        meta = _header(stream, 0).file_meta
     return str(meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY_CLASS
 
 
 def _flat(group: Any) -> dict[str, Any]:
-    """The attributes of a functional group, which lie one sequence deep."""
+    """The attributes of a functional group, which lie one sequence deep. Private sequences repeat some otherwise."""
     flat: dict[str, Any] = {}
-    for element in group:
-        if element.VR == "SQ" and element.value:
-            for inner in element.value[0]:
-                flat[_ENHANCED_NAMES.get(inner.keyword, inner.keyword)] = inner.value
+    for macro in _MACROS:
+        for item in _items(group, macro)[:1]:
+            flat |= {_ENHANCED_NAMES.get(keyword, keyword): value for keyword, value in _values(item).items()}
     return flat
 
 
-def _modality(dataset: Any) -> str:
+def _modality(root: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
     """Modality as stated, else by storage class, else CT for Hounsfield units, else empty."""
-    if dataset.get("Modality"):
-        return str(dataset.Modality).upper()
-    stated = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID", "")
+    if root.get("Modality"):
+        return str(root["Modality"]).upper()
+    stated = root.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID", "")
     if str(stated) in _CLASSES:
         return _CLASSES[str(stated)]
-    intercept = _number(dataset.get("RescaleIntercept")) or 0.0
-    is_hounsfield = intercept <= -1000 or str(dataset.get("RescaleType", "")).upper() == "HU"
+    intercept = _number(root.get("RescaleIntercept")) or 0.0
+    is_hounsfield = intercept <= -1000 or str(root.get("RescaleType", "")).upper() == "HU"
     return "CT" if is_hounsfield else ""
 
 
@@ -140,33 +232,49 @@ def _frame(path: Path, index: int, tags: Mapping[str, Any], modality: str) -> Fr
     def text(keyword: str) -> str:
         return str(tags.get(keyword) or "").strip()
 
-    ordering = ("TemporalPositionIdentifier", "EchoNumbers", "AcquisitionNumber", "InstanceNumber")
+    ordering = ("TemporalPositionIdentifier", "TriggerTime", "EchoNumbers", "AcquisitionNumber", "InstanceNumber")
     return Frame(
         path=path,
         index=index,
         series_uid=text("SeriesInstanceUID"),
         study_uid=text("StudyInstanceUID"),
         patient_id=text("PatientID"),
+        time=_time(tags),
         modality=modality,
         description=" ".join(filter(None, (text("SeriesDescription"), text("ProtocolName")))),
         image_type=tuple(part.upper() for part in _texts(tags.get("ImageType"))),
-        rows=int(tags["Rows"]),
-        columns=int(tags["Columns"]),
-        samples=int(tags.get("SamplesPerPixel") or 1),
+        rows=int(_number(tags["Rows"]) or 0),
+        columns=int(_number(tags["Columns"]) or 0),
+        samples=int(_number(tags.get("SamplesPerPixel")) or 1),
         orientation_lps=_numbers(tags.get("ImageOrientationPatient"), 6),
         position_lps_mm=_numbers(tags.get("ImagePositionPatient"), 3),
         spacing_mm=_numbers(tags.get("PixelSpacing"), 2),
         step_mm=_number(tags.get("SpacingBetweenSlices")) or _number(tags.get("SliceThickness")),
+        location_mm=_number(tags.get("SliceLocation")),
         echo_time_ms=_number(tags.get("EchoTime")),
         repetition_time_ms=_number(tags.get("RepetitionTime")),
         inversion_time_ms=_number(tags.get("InversionTime")),
         technique=" ".join(word for key in ("ScanningSequence", "ScanOptions") for word in _texts(tags.get(key))),
-        region=text("BodyPartExamined"),
+        region=(
+            *(text("SeriesDescription"), text("ProtocolName")),
+            *tags.get("AnatomicRegionSequence", ()),
+            text("BodyPartExamined"),
+            *tags.get("ProcedureCodeSequence", ()),
+        ),
         rank=tuple(_number(tags.get(keyword)) or 0.0 for keyword in ordering),
         slope=1.0 if (slope := _number(tags.get("RescaleSlope"))) is None else slope,
         intercept=_number(tags.get("RescaleIntercept")) or 0.0,
         root=dict(tags.maps[-1]) if isinstance(tags, ChainMap) else {},
     )
+
+
+def _time(tags: Mapping[str, Any]) -> str:
+    """Of the study, else of the series, the acquisition or the image."""
+    for kind in ("Study", "Series", "Acquisition", "Content"):
+        day, time = (re.sub(r"\D", "", str(tags.get(f"{kind}{part}") or "")) for part in ("Date", "Time"))
+        if len(day) == 8 and day > "1900":  # some anonymize with zeros
+            return day + time[:6]
+    return re.sub(r"\D.*", "", str(tags.get("AcquisitionDateTime") or ""))[:14]
 
 
 def _texts(value: Any) -> list[str]:
@@ -179,12 +287,20 @@ def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
     """`count` numbers, or None when they are not there. NaN passes: the geometry names it."""
     if value is None or isinstance(value, (str, int, float)) or len(value) != count:
         return None
-    return tuple(float(part) for part in value)
+    numbers = [_float(part) for part in value]
+    return None if None in numbers else tuple(number for number in numbers if number is not None)
 
 
 def _number(value: Any) -> float | None:
     """The first number, or None when there is none that is finite."""
-    if value is None or value == "":
+    first = value if value is None or isinstance(value, (str, int, float)) else next(iter(value), None)
+    number = _float(first)
+    return None if number is None or not math.isfinite(number) else number
+
+
+def _float(value: Any) -> float | None:
+    """A number, also with a decimal comma, which PS3.5 does not allow and some write; None for what is none."""
+    try:
+        return float(str(value).replace(",", ".") if isinstance(value, str) else value)
+    except (TypeError, ValueError):
         return None
-    first = value if isinstance(value, (str, int, float)) else next(iter(value), None)
-    return None if first is None or not math.isfinite(float(first)) else float(first)

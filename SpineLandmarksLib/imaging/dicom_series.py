@@ -7,8 +7,8 @@ lie, ImagePositionPatient along the normal row x column, never by file name or I
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,8 +21,10 @@ from SpineLandmarksLib.imaging.orient import plane_of
 
 #: Frames belong together when they agree to this: cosine, share of the spacing, ms, mm.
 _COSINE, _SPACING, _ECHO_MS, _STATION_MM = 1e-3, 1e-3, 1.0, 20.0
-#: Slices nearer than this lie at the same position.
-_SAME_POSITION_MM = 0.05
+#: Slices nearer than this lie at the same position; a SliceLocation this near to a position's depth agrees with it.
+_SAME_POSITION_MM, _SAME_LOCATION_MM = 0.05, 0.5
+#: Positions farther than this from the line that is fitted to them are kept.
+_ON_LINE_MM = 0.01
 #: Steps that differ by more than this share of the usual step are gaps.
 _UNEVEN = 0.02
 
@@ -55,12 +57,18 @@ class Series:
 
 @dataclass(frozen=True)
 class SliceOrder:
-    """The frames from one side to the other, with ras_from_ijk (i = column, j = row, k = place in `frames`)."""
+    """The frames from one side to the other, with ras_from_ijk (i = column, j = row, k = place in `frames`).
+
+    origins_ras_mm: (K, 3) where pixel (0, 0) of each slice lies when that is not on the line of the matrix.
+    needs_review: positions were guessed, which a warning tells.
+    """
 
     frames: tuple[Frame, ...]
     ras_from_ijk: Matrix
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    origins_ras_mm: NDArray[np.float64] | None = None
+    needs_review: bool = False
 
 
 def axes_lps(frame: Frame) -> NDArray[np.float64]:
@@ -118,6 +126,7 @@ def _stations(group: list[Frame]) -> list[list[Frame]]:
 
 def order_slices(series: Series) -> SliceOrder:
     """Sort, drop repeated positions, and fit the matrix. Raises GeometryError for impossible geometry."""
+    series, guessed = _located(series)
     frames, positions = _sorted(series)
     kept = _first_at_each_position(positions @ _normal(series))
     notes = () if len(kept) == len(frames) else (_repeats(len(frames) - len(kept)),)
@@ -128,7 +137,51 @@ def order_slices(series: Series) -> SliceOrder:
     between_rows, between_columns = _spacing(series)
     lps_from_ijk[:3] = np.column_stack([row * between_columns, column * between_rows, step, origin])
     ras_from_ijk = check_affine(ras_from_lps(lps_from_ijk))
-    return SliceOrder(tuple(frames), ras_from_ijk, notes + note, _gaps(positions, step, origin))
+    on_line = np.abs(positions - (origin + np.arange(len(positions))[:, np.newaxis] * step)).max() < _ON_LINE_MM
+    origins = None if on_line else ras_from_lps(positions)
+    warnings = (*guessed, *_gaps(positions))
+    return SliceOrder(tuple(frames), ras_from_ijk, notes + note, warnings, origins, bool(guessed))
+
+
+def _located(series: Series) -> tuple[Series, tuple[str, ...]]:
+    """The frames with positions that tell them apart: by SliceLocation where all state one ImagePositionPatient.
+
+    That position is true of one frame: the one whose SliceLocation agrees with it, which also tells which way locations
+    count. Raises GeometryError when there is none. Time points of one slice repeat both, and stay.
+    """
+    frames, normal = series.frames, series.normal_lps
+    if normal is None or any(frame.position_lps_mm is None for frame in frames):
+        return series, ()  # refused by what comes next
+    positions = np.array([frame.position_lps_mm for frame in frames], dtype=np.float64)
+    if not np.ptp(positions, axis=0).max() <= 2 * _SAME_POSITION_MM:
+        return series, ()
+    locations = np.array([np.nan if frame.location_mm is None else frame.location_mm for frame in frames])
+    if not np.ptp(locations) > 2 * _SAME_POSITION_MM:
+        _check_repeats(frames)
+        return series, ()
+    moved = positions + np.outer(_depth_by_location(locations, positions @ normal), normal)
+    placed = tuple(replace(frame, position_lps_mm=tuple(place)) for frame, place in zip(frames, moved, strict=True))
+    return Series(placed), (
+        f"All {len(frames)} slices state one position (ImagePositionPatient); they were placed by SliceLocation",
+    )
+
+
+def _check_repeats(frames: Sequence[Frame]) -> None:
+    """Raise GeometryError for images of one place that are neither copies nor numbered as time points or echoes."""
+    images = {(frame.rank[-1], frame.index) for frame in frames}
+    if len(images) > 2 and len({frame.rank[:-1] for frame in frames}) == 1:
+        raise GeometryError(f"Expected a position for each slice; got {len(frames)} at one (ImagePositionPatient)")
+
+
+def _depth_by_location(locations: NDArray[np.float64], depth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(K,) mm by which each slice lies beside the one place that all state, whose depth is given for each."""
+    signs = [sign for sign in (1, -1) if np.abs(sign * locations - depth).min() < _SAME_LOCATION_MM]
+    if len(signs) != 1:
+        raise GeometryError(
+            f"Expected a position for each slice; got {len(depth)} at one (ImagePositionPatient), and none to which "
+            "SliceLocation agrees"
+        )
+    return np.asarray(signs[0] * locations - depth, dtype=np.float64)
 
 
 def _sorted(series: Series) -> tuple[list[Frame], NDArray[np.float64]]:
@@ -185,7 +238,7 @@ def _step(
     return slope, origin, ()
 
 
-def _gaps(positions: NDArray[np.float64], step: NDArray[np.float64], origin: NDArray[np.float64]) -> tuple[str, ...]:
+def _gaps(positions: NDArray[np.float64]) -> tuple[str, ...]:
     if len(positions) < 3:
         return ()
     steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
@@ -193,10 +246,8 @@ def _gaps(positions: NDArray[np.float64], step: NDArray[np.float64], origin: NDA
     uneven = np.flatnonzero(np.abs(steps - usual) > _UNEVEN * usual)
     if not len(uneven):
         return ()
-    fitted = origin + np.arange(len(positions))[:, np.newaxis] * step
-    worst = np.linalg.norm(positions - fitted, axis=1).max()
     where = ", ".join(f"{steps[n]:.2f} mm after slice {n}" for n in uneven[:4]) + (" ..." if len(uneven) > 4 else "")
     return (
-        f"The slices are not evenly spaced: {where}, elsewhere {usual:.2f} mm (a slice may be missing); "
-        f"positions across the slices may be off by {worst:.1f} mm",
+        f"The slices are not evenly spaced: {where}, elsewhere {usual:.2f} mm (a slice may be missing). "
+        "Points lie where their slice does; a viewer that knows one distance alone shows them beside it",
     )

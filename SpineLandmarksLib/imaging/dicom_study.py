@@ -6,6 +6,10 @@ Pixels of DICOM frames, through pydicom's decoders, as the real-world values tha
 from __future__ import annotations
 
 import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from SpineLandmarksLib.errors import InputError
-from SpineLandmarksLib.imaging.dicom_choice import choose_series, describe, describe_study, reason
-from SpineLandmarksLib.imaging.dicom_header import Frame, is_directory_file, looks_like_dicom, read_frames
+from SpineLandmarksLib.errors import InputError, SpineLandmarksError
+from SpineLandmarksLib.imaging.dicom_choice import Choice, choices, describe, describe_study, reason, regions
+from SpineLandmarksLib.imaging.dicom_exams import Exam, asked_for, exams_of, is_doubtful, remark
+from SpineLandmarksLib.imaging.dicom_header import Frame, is_directory_file, read_frames
 from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices, split_series
-from SpineLandmarksLib.imaging.volume import Volume, metadata_text, reading
+from SpineLandmarksLib.imaging.volume import Volume, metadata_text, one_line, reading
 
+#: Seconds of reading before a count is shown, and between two of them.
+_SILENT_S, _EVERY_S = 2.0, 0.2
 #: What is kept of the header. No name, identifier or date of the patient.
 _TAGS = (
     "StudyInstanceUID",
@@ -36,15 +43,18 @@ _TAGS = (
 )
 
 
-def read_dicom_folder(folder: Path) -> Volume:
-    """Read the best series of all DICOM files in a folder and its sub-folders. Raises InputError or GeometryError."""
+def read_dicom_folder(folder: Path, study: str | None = None) -> Volume:
+    """Read the best series of all DICOM files in a folder and its sub-folders. Raises InputError or GeometryError.
+
+    study: StudyInstanceUID, day or number of the exam to read; the newest when left out.
+    """
     files = sorted(Path(root) / name for root, _, names in os.walk(folder, onerror=_denied) for name in names)
     if not files:
         raise InputError(f"Expected a folder with DICOM files; {folder.name} is empty")
     frames: list[Frame] = []
     others: list[str] = []
     damaged: list[str] = []
-    for path in files:
+    for path in _counted(files):
         try:
             found = _frames(path)
         except InputError as error:
@@ -54,10 +64,23 @@ def read_dicom_folder(folder: Path) -> Volume:
             others += [path.name] if found is None else []
     if not frames:
         what = damaged[0] if damaged else f"none of its {len(files)} files is a DICOM image ({', '.join(others[:3])})"
+        what += ". Unpack them first" if any(name.lower().endswith(".gz") for name in others) else ""
         raise InputError(f"Expected a folder with DICOM files; got {folder.name}: {what}")
-    volume = _read_best(frames)
+    volume = _read_best(frames, study)
     warnings = (f"{len(damaged)} files could not be read: {damaged[0]}",) if damaged else ()
     return replace(volume, warnings=volume.warnings + warnings)
+
+
+def _counted(files: list[Path]) -> Iterator[Path]:
+    """The files, with a count on the terminal when it takes long."""
+    due, is_shown = time.monotonic() + _SILENT_S, False
+    for number, path in enumerate(files):
+        if time.monotonic() > due and sys.stderr.isatty():
+            due, is_shown = time.monotonic() + _EVERY_S, True
+            print(f"\r\x1b[K{number} of {len(files)} files read", end="", file=sys.stderr, flush=True)
+        yield path
+    if is_shown:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _denied(error: OSError) -> None:
@@ -65,16 +88,16 @@ def _denied(error: OSError) -> None:
     raise error
 
 
-def read_dicom_file(path: Path) -> Volume:
+def read_dicom_file(path: Path, study: str | None = None) -> Volume:
     """Read one DICOM file alone: one slice, or all frames of a multi-frame file. A DICOMDIR stands for its folder."""
     with reading(path, "a DICOM file"):
         is_directory = is_directory_file(path)
     if is_directory:
-        return read_dicom_folder(path.parent)
+        return read_dicom_folder(path.parent, study)
     frames = _frames(path)
     if not frames:
         raise InputError(f"Expected an MRI; {path.name} is a DICOM file without an image")
-    return _read_best(frames)
+    return _read_best(frames, study)
 
 
 def _frames(path: Path) -> list[Frame] | None:
@@ -82,20 +105,35 @@ def _frames(path: Path) -> list[Frame] | None:
     if not path.is_file():
         return None
     with reading(path, "a DICOM file"):
-        with path.open("rb") as stream:
-            if not looks_like_dicom(stream.read(132)):
-                return None
         return read_frames(path)
 
 
-def _read_best(frames: list[Frame]) -> Volume:
+def _read_best(frames: list[Frame], wanted: str | None) -> Volume:
     patients = {frame.patient_id for frame in frames}
     if len(patients) > 1:
         raise InputError(f"Expected one patient; got {len(patients)} in one input. Give one folder for each")
     study = split_series(frames)
-    series, order = choose_series(study)
-    volume = _read(series, order)
-    return replace(volume, notes=(*volume.notes, *_notes(study, series, order)), warnings=volume.warnings)
+    exams = exams_of(study)
+    candidates = regions(choices(exams if wanted is None else asked_for(exams, wanted)))
+    volume = _with_remarks(candidates[0], study, exams, wanted)
+    others: list[Volume] = []
+    for choice in candidates[1:]:
+        with suppress(SpineLandmarksError):
+            others.append(_with_remarks(choice, study, exams, wanted))
+    return replace(volume, alternatives=tuple(others))
+
+
+def _with_remarks(choice: Choice, study: list[Series], exams: list[Exam], wanted: str | None) -> Volume:
+    """The series, with what people should know of the others and of other exams."""
+    volume = _read(choice.series, choice.order)
+    volume = replace(volume, notes=(*volume.notes, *_notes(study, choice.series, choice.order)))
+    if len(exams) == 1:
+        return volume
+    said = remark(exams, choice.exam)
+    if wanted is not None or sum(exam.has_mr for exam in exams) == 1:
+        return replace(volume, notes=(*volume.notes, said))
+    needs_review = volume.needs_review or is_doubtful(exams, choice.exam)
+    return replace(volume, warnings=(*volume.warnings, said), needs_review=needs_review)
 
 
 def _notes(study: list[Series], series: Series, order: SliceOrder) -> tuple[str, ...]:
@@ -105,8 +143,6 @@ def _notes(study: list[Series], series: Series, order: SliceOrder) -> tuple[str,
         notes.append(f"Other series: {describe_study(others)}")
     if not series.first.modality:
         notes.append("The files do not state their modality; they were taken as MR")
-    if len({other.first.study_uid for other in study}) > 1:
-        notes.append("The input holds several studies of the patient; the series was chosen from all of them")
     return tuple(notes)
 
 
@@ -125,9 +161,11 @@ def _read(series: Series, order: SliceOrder) -> Volume:
     return Volume(
         voxels,
         order.ras_from_ijk,
+        order.origins_ras_mm,
         series_uid=series.first.series_uid or None,
         notes=order.notes,
         warnings=warnings + order.warnings,
+        needs_review=order.needs_review,
         tags=metadata_text({keyword: series.first.root.get(keyword) for keyword in _TAGS}),
     )
 
@@ -174,7 +212,15 @@ def _decoded(dataset: Any, frame: Frame) -> NDArray[Any]:
     plugins |= dict.fromkeys(uid.JPEGLSTransferSyntaxes, "pyjpegls")
     syntax = dataset.file_meta.TransferSyntaxUID
     plugin = plugins.get(syntax, "pylibjpeg" if syntax.is_encapsulated else "")
-    stored: NDArray[Any] = pixel_array(dataset, index=frame.index, decoding_plugin=plugin)
+    try:
+        stored: NDArray[Any] = pixel_array(dataset, index=frame.index, decoding_plugin=plugin)
+    except Exception as error:  # whatever the decoders raise
+        if not syntax.is_encapsulated:
+            raise
+        raise InputError(
+            f"Expected pixels that can be unpacked; those of {frame.path.name} ({syntax.name}) cannot: "
+            f"{one_line(error, 120)}. If they are whole, unpack them with dcmdjpeg (DCMTK) or gdcmconv --raw (GDCM)"
+        ) from error
     return stored
 
 
@@ -186,4 +232,26 @@ def _pixels(dataset: Any, frame: Frame) -> NDArray[np.float32]:
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":  # dark is high: turn the stored range round
         bits, is_signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
         values = np.float32(-1 if is_signed else 2**bits - 1) - values
-    return values * np.float32(frame.slope) + np.float32(frame.intercept)
+    values = values * np.float32(frame.slope) + np.float32(frame.intercept)
+    is_padding = _is_padding(dataset, stored)
+    if is_padding.any() and not is_padding.all():
+        values[is_padding] = values[~is_padding].min()
+    return values
+
+
+def _is_padding(dataset: Any, stored: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which stored values say that nothing was measured there (PS3.3 C.7.5.1.1.2)."""
+    ends = []
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        with suppress(Exception):  # whatever pydicom raises on a broken element: it is not there
+            ends.append(_same_sign(int(dataset[keyword].value), dataset))
+    if not ends:
+        return np.zeros(stored.shape, dtype=np.bool_)
+    return np.asarray((stored >= min(ends)) & (stored <= max(ends)))
+
+
+def _same_sign(value: int, dataset: Any) -> int:
+    """The value as one of the pixels' own type: some write it unsigned where the pixels are signed, or the reverse."""
+    bits = int(dataset.BitsAllocated)
+    value %= 2**bits
+    return value - 2**bits if int(dataset.PixelRepresentation) == 1 and value >= 2 ** (bits - 1) else value

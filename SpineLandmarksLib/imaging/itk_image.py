@@ -15,27 +15,41 @@ import numpy as np
 
 from SpineLandmarksLib.errors import GeometryError, InputError
 from SpineLandmarksLib.geometry import Matrix, ras_from_lps
-from SpineLandmarksLib.imaging.volume import Volume, check_size, reading, trailing_ones_dropped
+from SpineLandmarksLib.imaging.volume import Volume, check_size, native_stderr, reading, trailing_ones_dropped
 
 #: What ITK reads and what holds an orientation.
 _ORIENTED = ("NrrdImageIO", "MetaImageIO", "MINCImageIO", "HDF5ImageIO")
-#: Header lines that give the orientation and the spacing.
-_ORIENTATION = {
-    "NrrdImageIO": rb"^space(?: dimension)?\s*:",
-    "MetaImageIO": rb"^(?:TransformMatrix|Rotation|Orientation)\s*=",
+#: What a header must say: the pattern of a line, and what is missing without one. ITK would take the identity and 1 mm.
+_REQUIRED = {
+    "NrrdImageIO": (
+        (
+            rb"^space\s*:\s*(?:right-anterior-superior|left-anterior-superior|left-posterior-superior|ras|las|lps)\s*$",
+            "an image with orientation (a space of the patient, such as left-posterior-superior)",
+        ),
+        (rb"^space directions\s*:.*(?:\([^)]*\).*){2}", "voxel spacing and orientation (space directions)"),
+    ),
+    "MetaImageIO": (
+        (rb"^(?:TransformMatrix|Rotation|Orientation)\s*=\s*\S", "an image with orientation (TransformMatrix)"),
+        (rb"^(?:ElementSpacing|ElementSize)\s*=\s*\S", "voxel spacing (ElementSpacing)"),
+    ),
 }
+_ORIGIN = {"NrrdImageIO": rb"^space origin\s*:", "MetaImageIO": rb"^(?:Offset|Position|Origin)\s*="}
+#: Where the header ends and the voxels begin.
+_END = {"NrrdImageIO": rb"\r?\n\r?\n", "MetaImageIO": rb"^ElementDataFile\s*=.*$"}
 _NEGATIVE_SPACING = rb"^(?:ElementSpacing|ElementSize)\s*=.*(?:-\d|nan)"
+_UNITS = rb"^space units\s*:.*\"(?!mm\")[^\"]+\""
+_ANY_CASE = re.MULTILINE | re.IGNORECASE
 
 
 def read_itk(path: Path) -> Volume:
     """Read an image file with SimpleITK. Raises InputError or GeometryError in one line."""
     import SimpleITK as sitk
 
-    with reading(path, "an image file"), _silent_itk():
+    with reading(path, "an image file"), _silent_itk(), native_stderr([]):
         kind = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
         if not kind:
             raise InputError(f"Expected an MRI as DICOM, NIfTI, NRRD, MHA, PNG, JPEG or TIFF; got {path.name}")
-        _check_header(path, kind)
+        warnings = _check_header(path, kind)
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
         reader.SetImageIO(kind)
@@ -48,20 +62,29 @@ def read_itk(path: Path) -> Volume:
             raise GeometryError(f"Expected an image with 3-D orientation; got a 2-D image in {path.name}")
         reader.SetOutputPixelType(sitk.sitkFloat32)
         voxels = sitk.GetArrayFromImage(reader.Execute()).reshape(shape[::-1]).transpose(2, 1, 0)
-        return Volume(voxels, _ras_from_ijk(reader))
+        return Volume(voxels, _ras_from_ijk(reader), warnings=warnings)
 
 
-def _check_header(path: Path, kind: str) -> None:
+def _check_header(path: Path, kind: str) -> tuple[str, ...]:
+    """Raise GeometryError for a header that does not say how the image lies in the patient; return warnings."""
     if kind not in _ORIENTED:
         raise GeometryError(f"Expected a format with orientation (NIfTI, NRRD, MHA); {path.name} is read by {kind}")
-    if kind not in _ORIENTATION:
-        return
+    if kind not in _REQUIRED:
+        return ()
     with path.open("rb") as stream:
-        header = stream.read(2**16)
-    if not re.search(_ORIENTATION[kind], header, re.MULTILINE | re.IGNORECASE):
-        raise GeometryError(f"Expected an image with orientation; the header of {path.name} states none")
-    if re.search(_NEGATIVE_SPACING, header, re.MULTILINE | re.IGNORECASE):
+        header = re.split(_END[kind], stream.read(2**16), maxsplit=1, flags=_ANY_CASE)[0]
+    if re.search(rb"^encoding\s*:\s*bz", header, _ANY_CASE):
+        raise InputError(f"Expected NRRD voxels as raw, text or gzip; {path.name} has bzip2. Save it anew as gzip")
+    for pattern, what in _REQUIRED[kind]:
+        if not re.search(pattern, header, _ANY_CASE):
+            raise GeometryError(f"Expected {what}; the header of {path.name} states none")
+    if re.search(_NEGATIVE_SPACING, header, _ANY_CASE):
         raise GeometryError(f"Expected positive voxel spacing; got a negative or NaN one in {path.name}")
+    if re.search(_UNITS, header, _ANY_CASE):
+        raise GeometryError(f"Expected space units of mm; the header of {path.name} states others")
+    if re.search(_ORIGIN[kind], header, _ANY_CASE):
+        return ()
+    return (f"{path.name} states no origin: positions in mm count from its first voxel",)
 
 
 def _ras_from_ijk(reader: Any) -> Matrix:

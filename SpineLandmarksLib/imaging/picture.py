@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.geometry import Matrix
-from SpineLandmarksLib.imaging.volume import Volume, check_size, reading
+from SpineLandmarksLib.imaging.volume import Volume, check_size, native_stderr, one_line, reading
 
 _EXIF_ORIENTATION = 0x0112
+#: A TIFF's PhotometricInterpretation.
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _ASSUMED = "A picture has no patient orientation: it was taken as upright with anterior on the left"
 _UNKNOWN = "The pixel spacing of a picture is unknown, so no position is in millimetres; give it with --spacing"
 _MADE_UP = "A picture has no patient origin: positions in mm count from its first pixel"
@@ -26,7 +28,8 @@ def read_picture(path: Path, spacing_xy_mm: tuple[float, float] | None) -> Volum
     """Read a grey or colour picture; `spacing_xy_mm` is (between columns, between rows). Raises InputError."""
     from PIL import Image
 
-    with reading(path, "a picture of one slice"):
+    said: list[str] = []
+    with reading(path, "a picture of one slice"), native_stderr(said):
         try:
             image = Image.open(path)
         except Image.DecompressionBombError as error:
@@ -39,9 +42,16 @@ def read_picture(path: Path, spacing_xy_mm: tuple[float, float] | None) -> Volum
             pixels, warnings = _grey(image)
             if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
                 warnings += ("The picture asks its viewer to turn it (EXIF orientation); it was read as stored",)
+    damage = [line for line in said if line and "warning" not in line.lower()]  # of tags that it does not know
+    if damage:
+        warnings += (f"Parts of the picture may be damaged: {one_line(damage[0])}",)
     warnings += (_ASSUMED, _MADE_UP if spacing_xy_mm else _UNKNOWN)
     return Volume(
-        pixels.T[:, :, np.newaxis], frame_of_picture(spacing_xy_mm), has_patient_frame=False, warnings=warnings
+        pixels.T[:, :, np.newaxis],
+        frame_of_picture(spacing_xy_mm),
+        has_patient_frame=False,
+        warnings=warnings,
+        needs_review=bool(damage),
     )
 
 
@@ -53,11 +63,18 @@ def frame_of_picture(spacing_xy_mm: tuple[float, float] | None) -> Matrix | None
     return np.array([[0, 0, 1.0, 0], [-x, 0, 0, 0], [0, -y, 0, 0], [0, 0, 0, 1.0]])
 
 
+def _black_is_zero(image: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pixels of a deep TIFF whose zero is white turned round; Pillow does so with those of up to 8 bits."""
+    if image.mode == "L" or getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) != _WHITE_IS_ZERO:
+        return pixels
+    return np.float32(2**16 - 1 if image.mode.startswith("I;16") else pixels.max()) - pixels
+
+
 def _grey(image: Any) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Pixels (H, W) of 8, 16 or 32 bit grey as they are; of colour its channel when all agree, else the luminance."""
     bands = image.getbands()
     if len(bands) == 1 and image.mode not in ("P", "1"):
-        return np.asarray(image, dtype=np.float32), ()
+        return _black_is_zero(image, np.asarray(image, dtype=np.float32)), ()
     if image.mode in ("LA", "La", "1"):
         return np.asarray(image.convert("L"), dtype=np.float32), ()
     colour = np.asarray(image.convert("RGB"), dtype=np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,15 @@ class SagittalStack:
     Attributes:
         voxels: (K, H, W) float32; slice, row, column. Only axis swaps and flips were done to get here, no resampling.
         ras_from_ijk: (4, 4) RAS mm from (i = column, j = row, k = slice); None when the image has no known spacing.
+        origins_ras_mm: (K, 3) where pixel (0, 0) of each slice lies, when the slices are not evenly spaced;
+            `ras_from_ijk` is then the line fitted to them.
         has_patient_frame: False for a plain image with `--spacing`, whose millimetres are right but whose origin is
             ours.
         source: what was read, for people.
         series_uid: DICOM series, if any.
         notes: why this series, and what was mended.
+        needs_review: something in it was guessed, which a warning tells, so that somebody should look at the result.
+        alternatives: other series of the exam that may show the lumbar spine as well, each in another place.
 
     Raises:
         InputError: `voxels` are no stack of slices.
@@ -36,12 +40,15 @@ class SagittalStack:
 
     voxels: NDArray[np.float32]
     ras_from_ijk: Matrix | None
+    origins_ras_mm: NDArray[np.float64] | None = field(default=None, kw_only=True)
     source: str = ""
     series_uid: str | None = None
     has_patient_frame: bool = True
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    needs_review: bool = False
     tags: dict[str, str] = field(default_factory=dict)
+    alternatives: tuple[SagittalStack, ...] = ()
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3 or min(self.voxels.shape) < 1:
@@ -67,10 +74,41 @@ class SagittalStack:
         """Native pixels (N, 2) of slice `index` (may lie between slices) to RAS mm (N, 3)."""
         if self.ras_from_ijk is None:
             raise GeometryError("Expected a known pixel spacing to give millimetres; got an image without one")
-        return ras_from_slice(self.ras_from_ijk, index, points_xy)
+        points_ras_mm = ras_from_slice(self.ras_from_ijk, index, points_xy)
+        if self.origins_ras_mm is None:
+            return points_ras_mm
+        return points_ras_mm + self._origin(index) - ras_from_slice(self.ras_from_ijk, index, (0.0, 0.0))
 
     def to_ijk(self, points_ras_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """RAS mm (..., 3) to column, row, slice (..., 3), which need not be whole."""
         if self.ras_from_ijk is None:
             raise GeometryError("Expected a known pixel spacing to place millimetres; got an image without one")
-        return apply(np.linalg.inv(self.ras_from_ijk), points_ras_mm)
+        ijk_from_ras = np.linalg.inv(self.ras_from_ijk)
+        ijk = apply(ijk_from_ras, points_ras_mm)
+        if self.origins_ras_mm is None:
+            return ijk
+        origins = apply(ijk_from_ras, self.origins_ras_mm)
+        index = np.interp(ijk[..., 2], origins[:, 2], np.arange(len(self)))
+        column, row = (np.interp(index, np.arange(len(self)), origins[:, axis]) for axis in (0, 1))
+        return np.stack([ijk[..., 0] - column, ijk[..., 1] - row, index], axis=-1)
+
+    def _origin(self, index: float) -> NDArray[np.float64]:
+        """Where pixel (0, 0) lies at a place between slices, (3,) RAS mm."""
+        assert self.origins_ras_mm is not None
+        return np.array([np.interp(index, np.arange(len(self)), axis) for axis in self.origins_ras_mm.T])
+
+    @property
+    def runs_to_the_right(self) -> bool:
+        """Whether the first slice is the patient's leftmost."""
+        return self.ras_from_ijk is not None and bool(self.ras_from_ijk[0, 2] > 0)
+
+    def turned_round(self) -> SagittalStack:
+        """The same slices, the last one first."""
+        turn = np.diag([1.0, 1.0, -1.0, 1.0])
+        turn[2, 3] = len(self) - 1
+        return replace(
+            self,
+            voxels=self.voxels[::-1],
+            ras_from_ijk=None if self.ras_from_ijk is None else self.ras_from_ijk @ turn,
+            origins_ras_mm=None if self.origins_ras_mm is None else self.origins_ras_mm[::-1],
+        )

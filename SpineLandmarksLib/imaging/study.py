@@ -7,37 +7,51 @@
 | PNG, JPEG, TIFF, BMP                             | Pillow                | first bytes                            |
 | NRRD, MHA, MHD, other oriented formats of ITK    | SimpleITK             | ITK itself                             |
 
-Content decides before the name does.
+Content decides before the name does, and DICOM before all others. Any of them may be packed with gzip.
 """
 
 from __future__ import annotations
 
 import gzip
 import math
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from SpineLandmarksLib.errors import GeometryError, InputError
+import numpy as np
+
+from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksError
+from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.imaging.checks import check_intensities, doubts
 from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
 from SpineLandmarksLib.imaging.dicom_study import read_dicom_file, read_dicom_folder
 from SpineLandmarksLib.imaging.itk_image import read_itk
 from SpineLandmarksLib.imaging.nifti import read_mgh, read_nifti
-from SpineLandmarksLib.imaging.orient import upright
+from SpineLandmarksLib.imaging.orient import axes_of, upright
 from SpineLandmarksLib.imaging.picture import read_picture
 from SpineLandmarksLib.imaging.stack import SagittalStack
-from SpineLandmarksLib.imaging.unzip import unpacked
+from SpineLandmarksLib.imaging.unzip import unpacked, unpacked_gzip
 from SpineLandmarksLib.imaging.volume import Volume, reading
 
+_MGH = (".mgh", ".mgz", ".mgh.gz")
+#: Archives that are not unpacked here: where their mark stands, and the mark.
+_ARCHIVES = {"bzip2": (0, b"BZh"), "xz": (0, b"\xfd7zXZ"), "7z": (0, b"7z\xbc\xaf"), "tar": (257, b"ustar")}
+#: Slices that are cut across may lie this far from where one spacing has them.
+_OFF_LINE_MM = 0.5
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"GIF8")
 
 
-def read_study(path: str | Path, spacing_mm: float | tuple[float, float] | None = None) -> SagittalStack:
+def read_study(
+    path: str | Path, spacing_mm: float | tuple[float, float] | None = None, study: str | None = None
+) -> SagittalStack:
     """Read an MRI and return its sagittal slices upright, in native resolution.
 
     Args:
         path: DICOM folder, zip or file, NIfTI, MGH, NRRD, MHA/MHD, or a picture of one slice.
         spacing_mm: pixel spacing of a picture, (between columns, between rows) or one number for both. Images that
             carry their own spacing keep it, with a warning.
+        study: StudyInstanceUID, day (2024-05-03) or number (1 is the newest) of the exam to read where an input holds
+            several; the newest when left out.
 
     Returns:
         The stack, RAS mm. Its slice k is slice k of the file (NIfTI, NRRD, MHA) or the k-th position along the normal
@@ -56,25 +70,53 @@ def read_study(path: str | Path, spacing_mm: float | tuple[float, float] | None 
     """
     path = Path(path)
     spacing_xy_mm = _spacing_xy(spacing_mm)
-    volume = _read(path, spacing_xy_mm)
-    warnings = volume.warnings
+    volume = _read(path, spacing_xy_mm, study)
+    warnings: tuple[str, ...] = ()
     if spacing_xy_mm and volume.has_patient_frame:
         warnings += ("The spacing given is for pictures; this image carries its own, which was used",)
+    if study and not volume.tags.get("StudyInstanceUID"):
+        warnings += ("The study asked for is one of a DICOM folder; this image names none, and was read",)
+    others: list[SagittalStack] = []
+    for other in volume.alternatives:
+        with suppress(SpineLandmarksError):
+            others.append(_stack(other, path, warnings))
+    return replace(_stack(volume, path, warnings), alternatives=tuple(others))
+
+
+def _stack(volume: Volume, path: Path, warnings: tuple[str, ...]) -> SagittalStack:
+    """The volume upright, with what is doubtful about it."""
+    warnings = volume.warnings + warnings
+    origins, needs_review = None, volume.needs_review
     if volume.ras_from_ijk is None:
         voxels, matrix = volume.voxels.transpose(2, 1, 0), None
     else:
         voxels, matrix = upright(volume.voxels, volume.ras_from_ijk)
+        if volume.origins_ras_mm is not None and axes_of(volume.ras_from_ijk)[0] == 2:
+            origins = volume.origins_ras_mm + (matrix - volume.ras_from_ijk)[:3, 3]
+        elif (off_mm := _off_line_mm(volume)) > _OFF_LINE_MM:
+            needs_review = True
+            warnings += (f"The slices were cut across, so that their uneven distances put points {off_mm:.1f} mm off",)
     voxels, mended = check_intensities(voxels, path.name, may_be_ct=not volume.tags.get("Modality"))
     return SagittalStack(
         voxels,
         matrix,
+        origins_ras_mm=origins,
         source=str(path),
         series_uid=volume.series_uid,
         has_patient_frame=volume.has_patient_frame,
         notes=volume.notes,
         warnings=warnings + mended + doubts(matrix),
+        needs_review=needs_review,
         tags=volume.tags,
     )
+
+
+def _off_line_mm(volume: Volume) -> float:
+    """How far from its place the farthest slice is when the matrix alone says where it lies."""
+    if volume.origins_ras_mm is None or volume.ras_from_ijk is None:
+        return 0.0
+    line = apply(volume.ras_from_ijk, np.outer(np.arange(len(volume.origins_ras_mm)), (0, 0, 1)))
+    return float(np.linalg.norm(volume.origins_ras_mm - line, axis=1).max())
 
 
 def _spacing_xy(spacing_mm: float | tuple[float, float] | None) -> tuple[float, float] | None:
@@ -86,39 +128,50 @@ def _spacing_xy(spacing_mm: float | tuple[float, float] | None) -> tuple[float, 
     return float(x), float(y)
 
 
-def _read(path: Path, spacing_xy_mm: tuple[float, float] | None) -> Volume:
+def _read(path: Path, spacing_xy_mm: tuple[float, float] | None, study: str | None) -> Volume:
     with reading(path, "an image"):
         if not path.exists():
             raise InputError(f"Expected an existing file or folder; {path} does not exist")
         if path.is_dir():
-            return read_dicom_folder(path)
+            return read_dicom_folder(path, study)
         if not path.is_file():
             raise InputError(f"Expected a file or folder; {path} is neither")
-        start = _first_bytes(path)
+        start, is_packed = _first_bytes(path)
+    if is_packed and not _is_nifti(path, start) and not path.name.lower().endswith(_MGH):
+        with unpacked_gzip(path) as inside:
+            return _read_file(inside, start, spacing_xy_mm, study)
+    return _read_file(path, start, spacing_xy_mm, study)
+
+
+def _read_file(path: Path, start: bytes, spacing_xy_mm: tuple[float, float] | None, study: str | None) -> Volume:
+    """A file whose content begins with `start`. DICOM goes first: its preamble may be that of any other format."""
+    if looks_like_dicom(start):
+        return read_dicom_file(path, study)
     if start.startswith(_PICTURES):
         return read_picture(path, spacing_xy_mm)
     if start.startswith(b"PK\x03\x04"):
         with unpacked(path) as folder:
-            return read_dicom_folder(folder)
-    if looks_like_dicom(start):
-        return read_dicom_file(path)
+            return read_dicom_folder(folder, study)
     if _is_nifti(path, start):
         return read_nifti(path)
-    if path.name.lower().endswith((".mgh", ".mgz", ".mgh.gz")):
+    if path.name.lower().endswith(_MGH):
         return read_mgh(path)
+    for kind, (at, mark) in _ARCHIVES.items():
+        if start[at:].startswith(mark):
+            raise InputError(f"Expected an image, or a zip of DICOM files; got {kind}, {path.name}. Unpack it first")
     return read_itk(path)
 
 
-def _first_bytes(path: Path) -> bytes:
-    """The first bytes of the content; of what is inside when the file is gzip."""
+def _first_bytes(path: Path) -> tuple[bytes, bool]:
+    """The first bytes of the content, and whether it is packed with gzip: then they are those of what is inside."""
     with path.open("rb") as stream:
         start = stream.read(512)
     if not start:
         raise InputError(f"Expected an image; {path.name} is empty")
-    if not start.startswith(b"\x1f\x8b"):
-        return start
+    if not start.startswith(b"\x1f\x8b") or looks_like_dicom(start):
+        return start, False
     with gzip.open(path) as stream:
-        return stream.read(512)
+        return stream.read(512), True
 
 
 def _is_nifti(path: Path, start: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import stat
 import tempfile
@@ -9,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.imaging.volume import reading
@@ -41,6 +43,16 @@ def unpacked(path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+@contextmanager
+def unpacked_gzip(path: Path) -> Iterator[Path]:
+    """Yield what a gzip file holds, in a temporary folder under its name without `.gz`; limits as of a zip."""
+    with tempfile.TemporaryDirectory(prefix="spine-landmarks-") as folder:
+        inside = Path(folder) / (re.sub(r"\.gz$", "", path.name, flags=re.IGNORECASE) or path.name)
+        with reading(path, "a file packed with gzip"), gzip.open(path) as source, inside.open("wb") as target:
+            _copy(source, target, 0, _allowed(path), path)
+        yield inside
+
+
 def _check_name(member: zipfile.ZipInfo, zip_name: str) -> None:
     # orig_filename is the name as stored; zipfile cuts `filename` at a NUL and turns separators round
     name = member.orig_filename.replace("\\", "/")
@@ -54,13 +66,24 @@ def _check_name(member: zipfile.ZipInfo, zip_name: str) -> None:
 
 
 def _inflate(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Path, path: Path) -> None:
-    allowed = min(MAX_INFLATED_BYTES, max(RATIO_FREE_BYTES, MAX_INFLATED_RATIO * path.stat().st_size))
     total = 0
     for number, member in enumerate(members):
         tail = re.sub(r"[^\w.-]", "_", PurePosixPath(member.filename).name)[-60:]
         with archive.open(member) as source, (folder / f"{number:05d}_{tail}").open("wb") as target:
-            while block := source.read(_BLOCK):
-                total += len(block)
-                if total > allowed:
-                    raise InputError(f"Expected a zip that inflates to at most {allowed} bytes; {path.name} holds more")
-                target.write(block)
+            total = _copy(source, target, total, _allowed(path), path)
+
+
+def _allowed(path: Path) -> int:
+    """Bytes that a file may inflate to."""
+    return min(MAX_INFLATED_BYTES, max(RATIO_FREE_BYTES, MAX_INFLATED_RATIO * path.stat().st_size))
+
+
+def _copy(source: IO[bytes], target: IO[bytes], total: int, allowed: int, path: Path) -> int:
+    """The total with the bytes that were written. InputError as soon as it is more than allowed."""
+    while block := source.read(_BLOCK):
+        total += len(block)
+        if total > allowed:
+            kind = "gzip file" if path.suffix.lower() == ".gz" else "zip"
+            raise InputError(f"Expected a {kind} that inflates to at most {allowed} bytes; {path.name} holds more")
+        target.write(block)
+    return total

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
+import threading
 import warnings as python_warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,16 +30,20 @@ class Volume:
     """An image as its file has it: voxels (I, J, K) float32, ras_from_ijk (4, 4) in mm.
 
     A picture has no `ras_from_ijk` when its spacing is unknown, and no patient frame in either case; it then has
-    K = 1, i to the back and j to the feet already. The other fields are those of SagittalStack.
+    K = 1, i to the back and j to the feet already. origins_ras_mm: (K, 3) where voxel (0, 0, k)
+    lies, when that is not where the matrix has it. The other fields are those of SagittalStack.
     """
 
     voxels: NDArray[np.float32]
     ras_from_ijk: Matrix | None
+    origins_ras_mm: NDArray[np.float64] | None = None
     series_uid: str | None = None
     has_patient_frame: bool = True
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    needs_review: bool = False
     tags: dict[str, str] = field(default_factory=dict)
+    alternatives: tuple[Volume, ...] = ()
 
 
 def check_size(shape: Sequence[int], name: str) -> None:
@@ -73,6 +81,35 @@ def reading(path: Path, expected: str) -> Iterator[None]:
         raise InputError(f"Expected {expected} that fits into memory; got {path.name}") from error
     except Exception as error:
         raise InputError(f"Expected {expected}; {path.name} is damaged or not one: {one_line(error)}") from error
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@contextmanager
+def native_stderr(said: list[str]) -> Iterator[None]:
+    """Put into `said` the lines that C libraries write to stderr, past Python, while the block runs.
+
+    Another thread's own lines, which begin with the program's name, are handed on.
+    """
+    with _ONE_AT_A_TIME, tempfile.TemporaryFile() as kept:
+        try:
+            stderr = os.dup(2)
+        except OSError:  # a program without one
+            yield
+            return
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            kept.seek(0)
+            for line in kept.read().decode(errors="replace").splitlines():
+                if line.startswith("spine-landmarks:"):
+                    print(line, file=sys.stderr)
+                else:
+                    said.append(line.strip())
 
 
 def trailing_ones_dropped(shape: Sequence[int], name: str) -> tuple[int, int, int]:

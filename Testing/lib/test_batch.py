@@ -8,6 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from SpineLandmarksLib.batch import describe, local, predict_all, stems
@@ -15,6 +16,8 @@ from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
+from SpineLandmarksLib.phantom.files import write_dicom_series
+from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.predict import Localizer, predict
 
 ALL = ("json", "csv", "mrk.json")
@@ -202,3 +205,24 @@ def test_the_line_for_people_bears_unknown_confidence(a_localizer: Localizer, a_
     stack, _ = predict(a_picture, a_localizer)
     unknown = LandmarkSet((Landmark("L1", "predicted"),), input="x.png", slice_index=0)
     assert describe(stack, unknown, Path("out/x")).splitlines()[0] == "x.png: 1 of 1 landmarks on slice 0, -> out/x.*"
+
+
+def test_a_prior_exam_in_the_folder_is_told_in_every_result(
+    a_localizer: Localizer, a_phantom: Phantom, tmp_path: Path
+) -> None:
+    write_dicom_series(a_phantom, tmp_path / "disc" / "now")
+    for file in write_dicom_series(a_phantom, tmp_path / "disc" / "prior").iterdir():
+        prior = pydicom.dcmread(file)
+        prior.StudyInstanceUID, prior.SeriesInstanceUID, prior.StudyDate = "1.2.9", "1.2.9.1", "19990101"
+        prior.save_as(file)
+    out = tmp_path / "out"
+    assert predict_all([tmp_path / "disc", tmp_path / "disc" / "now"], a_localizer, out, ALL) == 0
+    result, alone = (json.loads((out / f"{name}.json").read_text()) for name in ("disc", "now"))
+    assert result["landmarks"] == alone["landmarks"]
+    said = [warning for warning in result["warnings"] if "2 exams" in warning]
+    assert said == [*set(result["warnings"]) - set(alone["warnings"])]
+    assert any("Other series" in note for note in result["notes"])
+    assert said[0] in json.loads((out / "summary.json").read_text())["rows"][0]["warnings"]
+    assert said[0] in (out / "summary.csv").read_text()
+    assert predict_all([tmp_path / "disc"], a_localizer, out, ("json",), study="1999-01-01") == 0
+    assert json.loads((out / "disc.json").read_text())["series_uid"] == "1.2.9.1"

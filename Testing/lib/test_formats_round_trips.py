@@ -62,6 +62,7 @@ def a_result() -> LandmarkSet:
         bundle="lumbar11@1.0",
         runtime_s=0.412345,
         warnings=("A warning, with a comma",),
+        notes=("Chosen series: T2",),
     )
 
 
@@ -142,6 +143,7 @@ def test_the_json_contract_is_kept_to_the_letter(a_result: LandmarkSet, tmp_path
         "warnings",
         "landmarks",
         "needs_review",
+        "notes",
     ]
     assert content["landmarks"][0] == {
         "name": "T12-L1",
@@ -164,6 +166,15 @@ def test_the_json_contract_is_kept_to_the_letter(a_result: LandmarkSet, tmp_path
     }
     assert content["runtime_s"] == 0.412
     assert "é" in content["input"]
+
+
+def test_a_result_of_a_version_without_notes_is_read(a_result: LandmarkSet, tmp_path: Path) -> None:
+    write_json(a_result, tmp_path / "a.json")
+    content = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert content.pop("notes") == ["Chosen series: T2"]
+    (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8")
+    assert read_json(tmp_path / "a.json") == replace(read_json(tmp_path / "a.json"), notes=())
+    assert read_json(tmp_path / "a.json").warnings == a_result.warnings
 
 
 def test_the_csv_says_its_frame_in_its_columns(a_result: LandmarkSet, tmp_path: Path) -> None:

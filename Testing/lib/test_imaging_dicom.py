@@ -14,8 +14,12 @@ import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.tag import Tag
 from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
@@ -25,6 +29,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     MRImageStorage,
     RLELossless,
     generate_uid,
@@ -32,6 +37,7 @@ from pydicom.uid import (
 
 from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksError
 from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.imaging import dicom_study
 from SpineLandmarksLib.imaging.study import read_study
 
 DATA = Path(os.environ.get("SPINE_LANDMARKS_DATA", Path(__file__).parents[3] / "shared" / "data")) / "dicom"
@@ -150,6 +156,72 @@ def test_a_missing_slice_is_told_with_numbers_and_the_rest_is_kept(a_study):
     assert "8.80 mm after slice 2, elsewhere 4.40 mm" in stack.warnings[0]
 
 
+@pytest.mark.parametrize("axes", [SAGITTAL, -SAGITTAL, SAGITTAL * [[1], [-1]]])
+@pytest.mark.parametrize("missing", [(3,), (2, 3, 6), (1, 4)])
+def test_where_slices_are_missing_the_others_keep_their_places(a_study, axes, missing):
+    series = [a_slice(k, axes=axes) for k in range(9) if k not in missing]
+    stack = read_study(a_study(series))
+    assert not stack.needs_review
+    for ds in series:
+        k = int(np.argmin([abs(int(voxels.min()) - int(ds.pixel_array.min())) for voxels in stack.voxels]))
+        own = np.array(ds.ImagePositionPatient, float)
+        corner = own + np.outer([0, 47], axes[0]) * 0.6 + np.outer([0, 39], axes[1]) * 0.7
+        x, y = (0, 47) if axes[0, 1] > 0 else (47, 0), (0, 39) if axes[1, 2] < 0 else (39, 0)
+        found = stack.to_ras(k, np.transpose([x, y]))
+        np.testing.assert_allclose(found * [-1, -1, 1], corner, atol=1e-6)
+        np.testing.assert_allclose(stack.to_ijk(found), [[x[0], y[0], k], [x[1], y[1], k]], atol=1e-6)
+    whole = read_study(a_study([a_slice(k, axes=axes) for k in range(9)], folder="whole"))
+    assert whole.origins_ras_mm is None
+    between = stack.to_ras(len(stack) - 1.5, [5.0, 6.0])
+    np.testing.assert_allclose(stack.turned_round().to_ras(0.5, [5.0, 6.0]), between, atol=1e-9)
+
+
+def test_an_acquisition_cut_across_its_missing_slices_is_for_review(a_study):
+    axes = [[1, 0, 0], [0, 1, 0]]
+    slices = [a_slice(k, axes=axes, step=1.0, PixelSpacing=[1.0, 1.0]) for k in range(40) if k not in (20, 21)]
+    stack = read_study(a_study(slices))
+    assert stack.needs_review
+    assert any("were cut across" in warning for warning in stack.warnings)
+
+
+def one_position(series, sign=1.0, of=0):
+    """All slices state the position of one; SliceLocation counts along the normal, or against it."""
+    normal = np.cross(*SAGITTAL)
+    depths = [float(np.dot(normal, np.array(ds.ImagePositionPatient, float))) for ds in series]
+    position = series[of].ImagePositionPatient
+    for ds, depth in zip(series, depths, strict=True):
+        ds.SliceLocation, ds.ImagePositionPatient = f"{sign * depth:.6f}", position
+    return series
+
+
+@pytest.mark.parametrize(("sign", "of"), [(1.0, 0), (-1.0, 0), (1.0, 4), (-1.0, 5)])
+def test_slices_that_state_one_position_are_placed_by_their_location_and_are_for_review(a_study, sign, of):
+    stack, true = (
+        read_study(a_study(one_position(a_series(), sign, of))),
+        read_study(a_study(a_series(), folder="true")),
+    )
+    np.testing.assert_array_equal(stack.voxels, true.voxels)
+    np.testing.assert_allclose(stack.ras_from_ijk, true.ras_from_ijk, atol=1e-5)
+    assert stack.needs_review
+    assert "placed by SliceLocation" in stack.warnings[0]
+
+
+def test_slices_that_nothing_places_are_refused(a_study):
+    elsewhere = one_position(a_series())
+    for ds in elsewhere:
+        ds.SliceLocation = float(ds.SliceLocation) + 30
+    for number, series in enumerate((elsewhere, [a_slice(0, InstanceNumber=k) for k in range(6)])):
+        with pytest.raises(GeometryError, match="Expected a position for each slice; got 6 at one"):
+            read_study(a_study(series, folder=f"study{number}"))
+
+
+def test_time_points_of_one_slice_are_no_stack(a_study):
+    series = [a_slice(2, InstanceNumber=k, TriggerTime=40.0 * k, SliceLocation=8.8) for k in range(6)]
+    for k, ds in enumerate(series):
+        ds.PixelData = pixels_of(k).tobytes()
+    np.testing.assert_array_equal(read_study(a_study(series)).voxels, [pixels_of(0)])
+
+
 def test_the_first_time_point_is_kept_where_positions_repeat(a_study):
     first = a_series(TemporalPositionIdentifier=1)
     second = a_series(TemporalPositionIdentifier=2)
@@ -192,6 +264,82 @@ def test_a_lone_file_is_one_slice_even_within_a_series(a_study):
     assert stack.slice_spacing_mm == pytest.approx(4.4)
     position = np.array(pydicom.dcmread(path).ImagePositionPatient, float)
     np.testing.assert_allclose(apply(stack.ras_from_ijk, [0, 0, 0]), position * [-1, -1, 1], atol=1e-6)
+
+
+# --- headers
+
+
+def with_raw(ds, tag, vr, value):
+    """The data set with an element whose bytes are written as they are, which pydicom does for one that it has read."""
+    with io.BytesIO() as stream:
+        ds.save_as(stream, enforce_file_format=True)
+        ds = pydicom.dcmread(io.BytesIO(stream.getvalue()))
+    ds._dict[Tag(tag)] = RawDataElement(Tag(tag), vr, len(value), value, 0, False, True)
+    return ds
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [
+        (0x00280106, "US", b"\1\0\2"),  # SmallestImagePixelValue of three bytes
+        (0x00189073, "FD", b"\1\0\2\0"),
+        (0x00091001, "ZZ", b"abcd"),
+        (0x00200013, "IS", b"1A"),  # InstanceNumber
+        (0x00180081, "DS", b"80,5"),  # EchoTime
+        (0x00201041, "DS", b"left"),  # SliceLocation
+        (0x00080020, "DA", b"yesterday "),
+        (0x00081032, "SQ", b"\1\2\3\4"),  # ProcedureCodeSequence
+    ],
+)
+def test_an_element_that_breaks_its_rules_costs_no_file(a_study, tag, vr, value):
+    stack = read_study(a_study([with_raw(ds, tag, vr, value) for ds in a_series()]))
+    np.testing.assert_array_equal(stack.voxels, [pixels_of(k) for k in range(COUNT)])
+    assert stack.warnings == ()
+
+
+@pytest.mark.parametrize("preamble", [b"II*\0", b"PK\x03\x04", b"\xff\xd8\xff", b"\x1f\x8b", b"\x5c\x01\0\0"])
+def test_dicom_is_dicom_whatever_its_preamble(tmp_path, preamble):
+    ds = a_slice()
+    ds.preamble = preamble.ljust(128, b"\0")
+    ds.save_as(tmp_path / "a.tif", enforce_file_format=True)
+    assert read_study(tmp_path / "a.tif").tags["Modality"] == "MR"
+    ds.Modality = "CT"
+    ds.save_as(tmp_path / "a.tif", enforce_file_format=True)
+    with pytest.raises(InputError, match="Expected MR; got CT"):
+        read_study(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("is_implicit", [True, False])
+def test_a_data_set_without_preamble_is_read_alone_as_in_a_folder(tmp_path, is_implicit):
+    with DicomBytesIO() as stream:
+        stream.is_little_endian, stream.is_implicit_VR = True, is_implicit
+        write_dataset(stream, Dataset(a_slice(3)))
+        (tmp_path / "x.dcm").write_bytes(stream.getvalue())
+    np.testing.assert_array_equal(read_study(tmp_path / "x.dcm").voxels, [pixels_of(3)])
+    np.testing.assert_array_equal(read_study(tmp_path).voxels, [pixels_of(3)])
+
+
+def test_decimal_commas_are_read_as_points(a_study):
+    series = [with_raw(ds, 0x00180081, "DS", b"90,50") for ds in a_series(series="sag", RepetitionTime=3500)]
+    assert "sag (sagittal T2" in read_study(a_study(series)).notes[0]
+    assert read_study(
+        a_study([with_raw(a_slice(), 0x00180088, "DS", b"3,30")], folder="one")
+    ).slice_spacing_mm == pytest.approx(3.3)
+
+
+@pytest.mark.parametrize(("is_terminal", "silent_s"), [(True, -1.0), (False, -1.0), (True, 60.0)])
+def test_a_long_reading_is_counted_on_a_terminal_alone(a_study, monkeypatch, is_terminal, silent_s):
+    stderr = io.StringIO()
+    stderr.isatty = lambda: is_terminal
+    monkeypatch.setattr("sys.stderr", stderr)
+    monkeypatch.setattr(dicom_study, "_SILENT_S", silent_s)
+    monkeypatch.setattr(dicom_study, "_EVERY_S", -1.0)
+    read_study(a_study(a_series()))
+    if is_terminal and silent_s < 0:
+        assert "5 of 6 files read" in stderr.getvalue()
+        assert stderr.getvalue().endswith("\r\x1b[K")
+    else:
+        assert stderr.getvalue() == ""
 
 
 # --- choice
@@ -264,6 +412,209 @@ def test_an_isotropic_axial_acquisition_is_cut_sagittally(a_study):
     np.testing.assert_array_equal(stack.voxels[5, 0], pixels_of(31)[:, 5])
 
 
+def parts(names, types=None, series=None):
+    """Series of one Dixon acquisition. names: of the series. types: fourth value of ImageType, where it has one."""
+    types = types or [""] * len(names)
+    return [
+        a_series(series=series or name, SeriesDescription=name, ImageType=["DERIVED", "PRIMARY", "M", kind or "SE"])
+        for name, kind in zip(names, types, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "types", "wanted"),
+    [
+        (["t2_dixon_F", "t2_dixon_in", "t2_dixon_opp", "t2_dixon_W"], None, 3),
+        (["FAT: T2 FLEX", "InPhase: T2 FLEX", "OutPhase: T2 FLEX", "WATER: T2 FLEX"], None, 3),
+        (["T2 mDIXON"] * 4, ["F", "IP", "OP", "W"], 3),
+        (["T2 DIXON"] * 4, ["FAT", "IN_PHASE", "OPP_PHASE", "WATER"], 3),
+        (["T2 DIXON"] * 3, ["FAT", "OPP_PHASE", "IN_PHASE"], 2),
+        (["t2_dixon_F", "t2_dixon_opp", "T1"], None, 2),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_a_dixon_acquisition_water_goes_before_in_phase_before_fat(a_study, names, types, wanted, turned):
+    same_uid = turned and len(set(names)) == 1
+    series = parts(names, types, "one UID" if same_uid else None)
+    for number, datasets in enumerate(series):
+        for ds in datasets:
+            ds.PixelData = (ds.pixel_array + np.uint16(number)).tobytes()
+            if not same_uid:
+                ds.SeriesInstanceUID = f"1.2.3.{9 - number if turned else number}"
+            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.SOPInstanceUID[:50]}.{number}"
+    stack = read_study(a_study(*(series[::-1] if turned else series)))
+    assert stack.voxels[0, 0, 0] == wanted
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("SAG T2 FRFSE ASSET", "T2W_TSE SAG SmartSpeed", "t2 sag local coil", "T2 SAG CAL", "T2 SAG PLAN"),
+        *("T2 calf coil", "T2 SAG NO PHASE WRAP", "T2 SUBACUTE", "T2 DIFFICULT", "T2 SAG WATER", "T2 inPhase"),
+    ],
+)
+def test_a_word_within_a_name_costs_a_series_nothing(a_study, name):
+    full = [a_slice(k, series=name) for k in range(18)]
+    stack = read_study(a_study([a_slice(k, series="T1") for k in range(18)], full))
+    assert stack.series_uid == generate_uid(entropy_srcs=[name])
+
+
+def test_a_stack_of_many_parallel_slices_is_no_localizer_whatever_it_is_called(a_study):
+    scout = [a_slice(k, series="AAHead_Scout") for k in range(18)]
+    assert len(read_study(a_study(scout))) == 18
+    assert read_study(a_study(scout, a_series(series="sag"), folder="both")).series_uid == generate_uid(
+        entropy_srcs=["sag"]
+    )
+
+
+@pytest.mark.parametrize(("sagittal", "axial", "is_read"), [(9, 1, True), (9, 4, True), (9, 9, False), (3, 3, False)])
+def test_a_stack_that_has_another_plane_under_its_uid_is_read(a_study, sagittal, axial, is_read):
+    mixed = [a_slice(k) for k in range(sagittal)] + [a_slice(k, axes=AXIAL) for k in range(axial)]
+    if is_read:
+        assert len(read_study(a_study(mixed))) == sagittal
+    else:
+        with pytest.raises(SpineLandmarksError, match="got localizer"):
+            read_study(a_study(mixed))
+
+
+# --- regions
+
+
+def at_height(series, height_mm):
+    for ds in series:
+        x, y, z = map(float, ds.ImagePositionPatient)
+        ds.ImagePositionPatient = [x, y, z + height_mm]
+    return series
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "lumbar"),
+    [
+        ("T2 SAG T-SPINE", "T2 SAG L-SPINE"),
+        ("t2_tse_sag BWS", "t2_tse_sag LWS"),
+        ("SAG T2 COLUMNA DORSAL", "SAG T2 COLUMNA LUMBAR"),
+        ("T2 rachis dorsal", "T2 rachis lombaire"),
+        ("T2 torácica", "T2 lombare"),
+        ("T2 SAG HWS", "T2 sag lumbale wervelkolom"),
+        ("T2 грудной отдел", "T2 поясничный отдел"),
+        ("T2 胸椎", "T2 腰椎"),
+        ("T2 kręgosłup piersiowy", "T2 kręgosłup lędźwiowy"),
+    ],
+)
+def test_the_lumbar_series_is_known_by_its_name_in_many_languages(a_study, elsewhere, lumbar):
+    tags = {"SpecificCharacterSet": "ISO_IR 192", "ProtocolName": "Wirbelsäule"}
+    thoracic = at_height([a_slice(k, series=elsewhere, **tags) for k in range(12)], 250)
+    stack = read_study(a_study(thoracic, a_series(series=lumbar, **tags)))
+    assert stack.series_uid == generate_uid(entropy_srcs=[lumbar])
+    assert stack.alternatives == ()
+
+
+def coded(keyword, value, meaning):
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "SCT", meaning
+    return {keyword: [code]}
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "lumbar"),
+    [
+        ({"BodyPartExamined": "TSPINE"}, {"BodyPartExamined": "LSPINE"}),
+        (coded("AnatomicRegionSequence", "122495006", ""), coded("AnatomicRegionSequence", "122496007", "")),
+        (coded("ProcedureCodeSequence", "x", "MR Thoracic spine"), coded("ProcedureCodeSequence", "y", "MRT LWS")),
+    ],
+)
+def test_the_lumbar_series_is_known_by_its_codes(a_study, elsewhere, lumbar):
+    thoracic = at_height([a_slice(k, series="T2 a", SeriesDescription="T2", **elsewhere) for k in range(12)], 250)
+    stack = read_study(a_study(thoracic, a_series(series="T2 b", SeriesDescription="T2", **lumbar)))
+    assert stack.series_uid == generate_uid(entropy_srcs=["T2 b"])
+
+
+def test_a_name_counts_before_a_code_that_is_left_from_another_scan(a_study):
+    thoracic = [a_slice(k, series="T2 BWS", BodyPartExamined="LSPINE") for k in range(12)]
+    stack = read_study(a_study(at_height(thoracic, 250), a_series(series="T2 LWS", BodyPartExamined="LSPINE")))
+    assert stack.series_uid == generate_uid(entropy_srcs=["T2 LWS"])
+
+
+def test_where_names_do_not_tell_each_region_is_offered(a_study):
+    upper = at_height([a_slice(k, series="T2 UPPER") for k in range(12)], 250)
+    lower, beside = a_series(series="T2 LOWER"), at_height(a_series(series="T1 LOWER"), 10)
+    stack = read_study(a_study(upper, lower, beside))
+    assert [one.series_uid for one in (stack, *stack.alternatives)] == [
+        generate_uid(entropy_srcs=[name]) for name in ("T2 UPPER", "T2 LOWER")
+    ]
+    named = a_series(series="T1 lumbar")
+    stack = read_study(a_study(upper, lower, named, folder="named"))
+    assert stack.series_uid == generate_uid(entropy_srcs=["T2 LOWER"])  # T2, and where the lumbar T1 lies
+    assert stack.alternatives == ()
+
+
+# --- several exams
+
+
+def an_exam(name, slices=COUNT, **tags):
+    return [a_slice(k, series=f"T2 {name}", StudyInstanceUID=f"1.2.{name}", **tags) for k in range(slices)]
+
+
+def exam_read(stack):
+    return stack.tags["StudyInstanceUID"]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ({"StudyDate": "20150101"}, {"StudyDate": "20240503"}),
+        ({"StudyDate": "20240503", "StudyTime": "081500"}, {"StudyDate": "20240503", "StudyTime": "101500.25"}),
+        ({"SeriesDate": "20231231"}, {"AcquisitionDate": "20240101"}),
+        ({"StudyDate": "20240101", "SeriesDate": "20250101"}, {"AcquisitionDateTime": "20240102"}),
+    ],
+)
+def test_the_newest_exam_is_read_and_the_others_are_told(a_study, older, newer):
+    folder = a_study(an_exam(1, slices=9, **older), an_exam(2, **newer))
+    stack = read_study(folder)
+    assert exam_read(stack) == "1.2.2"
+    assert "The input holds 2 exams of the patient: 1 = 2024-" in stack.warnings[0]
+    assert not stack.needs_review
+    alone = read_study(a_study(an_exam(2, **newer), folder="alone"))
+    assert alone.warnings == ()
+    np.testing.assert_array_equal(stack.ras_from_ijk, alone.ras_from_ijk)
+
+
+@pytest.mark.parametrize("wanted", ["1.2.1", "2", "20150101", "2015-01-01"])
+def test_another_exam_is_read_when_it_is_asked_for(a_study, wanted):
+    folder = a_study(an_exam(1, StudyDate="20150101"), an_exam(2, StudyDate="20240503"))
+    stack = read_study(folder, study=wanted)
+    assert exam_read(stack) == "1.2.1"
+    assert stack.warnings == ()
+    assert "Exam 2 was read" in stack.notes[-1]
+
+
+@pytest.mark.parametrize("wanted", ["3", "1.2.9", "2019-01-01", ""])
+def test_an_exam_that_is_not_there_is_refused_with_those_that_are(a_study, wanted):
+    folder = a_study(an_exam(1, StudyDate="20150101"), an_exam(2, StudyDate="20240503"))
+    with pytest.raises(InputError, match=r"1 = 2024-05-03 \(1\.2\.2\), 2 = 2015-01-01 \(1\.2\.1\); got"):
+        read_study(folder, study=wanted)
+
+
+@pytest.mark.parametrize("dates", [(None, None), ("20240503", None), ("20240503", "20240503"), ("", "00010101")])
+def test_exams_whose_dates_do_not_tell_the_newest_are_for_review(a_study, dates):
+    series = [an_exam(n, **({"StudyDate": day} if day else {})) for n, day in enumerate(dates, 1)]
+    stack = read_study(a_study(*series))
+    assert stack.needs_review
+    assert "2 exams" in stack.warnings[0]
+
+
+def test_an_exam_without_a_lumbar_sagittal_series_is_passed_over(a_study):
+    lumbar = an_exam(1, StudyDate="20150101")
+    for number, newer in enumerate(({"axes": AXIAL}, {"SeriesDescription": "T2 C-spine"})):
+        stack = read_study(a_study(lumbar, an_exam(2, StudyDate="20240503", **newer), folder=f"study{number}"))
+        assert exam_read(stack) == "1.2.1"
+        assert "Exam 2 was read;" in stack.warnings[0]
+        assert stack.needs_review
+    stack = read_study(a_study(lumbar, an_exam(2, StudyDate="20240503", Modality="CT"), folder="ct"))
+    assert stack.warnings == ()
+    assert "Exam 2 was read;" in stack.notes[-1]
+
+
 @pytest.mark.parametrize(
     "tags",
     [
@@ -313,6 +664,32 @@ def test_slope_sign_and_monochrome1_give_real_world_values(a_study):
     inverted = [a_slice(k, PhotometricInterpretation="MONOCHROME1", BitsStored=14, HighBit=13) for k in range(COUNT)]
     stack = read_study(a_study(inverted, folder="inverted"))
     np.testing.assert_array_equal(stack.voxels, [2.0**14 - 1 - pixels_of(k) for k in range(COUNT)])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "limit", "vr"),
+    [
+        (np.int16, -32768, None, "SS"),
+        (np.int16, 0x8000, None, "US"),  # the same bytes, declared as unsigned
+        (np.int16, -3000, -2000, "SS"),
+        (np.uint16, 65535, None, "US"),
+        (np.uint16, -1, None, "SS"),
+    ],
+)
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_no_tissue(a_study, dtype, value, limit, vr, photometric):
+    tissue = (100 + np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS) % 700).astype(dtype)
+    padded = tissue.copy()
+    padded[:, :9] = np.array(value).astype(dtype)
+    padded[:, 3] = np.array(value if limit is None else limit).astype(dtype)
+    ds = a_slice(pixels=padded, PhotometricInterpretation=photometric, RescaleSlope=2, RescaleIntercept=5)
+    ds.add_new("PixelPaddingValue", vr, value)
+    if limit is not None:
+        ds.add_new("PixelPaddingRangeLimit", vr, limit)
+    plain = a_slice(pixels=tissue, PhotometricInterpretation=photometric, RescaleSlope=2, RescaleIntercept=5)
+    found, true = (read_study(a_study([one], folder=str(n))).voxels[0] for n, one in enumerate((ds, plain)))
+    np.testing.assert_array_equal(found[:, 9:], true[:, 9:])
+    assert (found[:, :9] == found[:, 9:].min()).all()
 
 
 def encoded(ds, syntax):
@@ -404,6 +781,14 @@ def test_a_jpeg_stream_that_contradicts_its_data_set_is_refused(a_study, tmp_pat
         read_study(a_study([ds]))
 
 
+def test_pixels_that_no_decoder_here_unpacks_are_told_with_what_does(a_study):
+    ds = encoded(a_slice(), JPEGBaseline8Bit)
+    ds.file_meta.TransferSyntaxUID = JPEGExtended12Bit
+    ds.PixelData = encapsulate([b"\xff\xd8\xff\xc9 arithmetic coding"])
+    with pytest.raises(InputError, match=r"JPEG Extended.*dcmdjpeg \(DCMTK\)"):
+        read_study(a_study([ds]))
+
+
 def an_enhanced_file(order=(3, 0, 5, 1, 4, 2), **tags):
     """One multi-frame MR file: orientation and spacing shared, positions and slopes by frame, in the given order."""
     ds = a_slice(0, series="enhanced T2", **tags)
@@ -432,6 +817,16 @@ def test_an_enhanced_file_gives_its_frames_by_position(a_study, syntax):
         ds.compress(syntax, generate_instance_uid=False)
     stack = read_study(next((a_study([ds]) / "s0").iterdir()))
     np.testing.assert_array_equal(stack.voxels, [pixels_of(k) * 0.5 + k for k in range(COUNT)])
+    np.testing.assert_allclose(stack.ras_from_ijk, read_study(a_study(a_series(), folder="classic")).ras_from_ijk)
+
+
+def test_a_private_sequence_does_not_move_a_frame(a_study):
+    ds, moved = an_enhanced_file(), Dataset()
+    moved.ImagePositionPatient, moved.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
+    for group in (*ds.PerFrameFunctionalGroupsSequence, ds.SharedFunctionalGroupsSequence[0]):
+        group.add_new((0x2005, 0x0014), "LO", "Philips MR Imaging DD 005")
+        group.add_new((0x2005, 0x140F), "SQ", [moved])
+    stack = read_study(a_study([ds]))
     np.testing.assert_allclose(stack.ras_from_ijk, read_study(a_study(a_series(), folder="classic")).ras_from_ijk)
 
 

@@ -1,6 +1,7 @@
 """NIfTI, MGH, NRRD, MetaImage and pictures in; every bad one refused in one line."""
 
 import gzip
+import io
 import json
 import os
 import struct
@@ -16,6 +17,7 @@ from PIL import Image
 
 from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksError
 from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.imaging import picture
 from SpineLandmarksLib.imaging.study import read_study
 
 DATA = Path(os.environ.get("SPINE_LANDMARKS_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -229,6 +231,7 @@ def test_an_mgz_keeps_every_voxel_in_its_place(tmp_path):
     ("line", "instead", "message"),
     [
         ("TransformMatrix", "", "states none"),
+        ("ElementSpacing", "", r"spacing \(ElementSpacing\); the header of a.mhd states none"),
         ("ElementSpacing", "ElementSpacing = 0 1 4", "Expected"),
         ("ElementSpacing", "ElementSpacing = -0.7 0.8 4", "positive voxel spacing"),
         ("ElementSpacing", "ElementSpacing = nan 0.8 4", "positive voxel spacing"),
@@ -254,6 +257,48 @@ def test_an_nrrd_without_space_is_refused(an_itk_image, tmp_path):
     path.write_bytes(b"\n".join(kept) + b"\n\n" + body)
     with pytest.raises(GeometryError, match="states none"):
         read_study(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "message"),
+    [
+        ("space:", "space: 3D-right-handed", "a space of the patient.* states none"),
+        ("space:", "space: scanner-xyz", "a space of the patient.* states none"),
+        ("space:", "space dimension: 3", "a space of the patient.* states none"),
+        ("space directions:", "", "space directions.* states none"),
+        ("space directions:", "spacings: 0.7 0.8 4", "space directions.* states none"),
+        ("space origin:", 'space units: "m" "m" "m"', "units of mm"),
+    ],
+)
+def test_an_nrrd_that_does_not_say_how_it_lies_in_the_patient_is_refused(
+    an_itk_image, tmp_path, line, instead, message
+):
+    path = tmp_path / "a.nrrd"
+    sitk.WriteImage(an_itk_image, str(path))
+    head, _, body = path.read_bytes().partition(b"\n\n")
+    lines = [instead if one.startswith(line) else one for one in head.decode().split("\n")]
+    path.write_bytes("\n".join(filter(None, lines)).encode() + b"\n\n" + body)
+    with pytest.raises(GeometryError, match=message):
+        read_study(path)
+
+
+@pytest.mark.parametrize(("name", "line"), [("a.nrrd", b"space origin:"), ("a.mha", b"Offset =")])
+def test_an_origin_that_is_not_stated_is_told(an_itk_image, tmp_path, name, line):
+    path = tmp_path / name
+    sitk.WriteImage(an_itk_image, str(path))
+    lines = path.read_bytes().split(b"\n", 20)
+    path.write_bytes(b"\n".join(one for one in lines if not one.startswith(line)))
+    stack = read_study(path)
+    assert stack.warnings == (f"{name} states no origin: positions in mm count from its first voxel",)
+
+
+@pytest.mark.parametrize("space", ["LPS", "left-posterior-superior", "RAS", "Right-Anterior-Superior"])
+def test_every_spelling_of_a_space_of_the_patient_is_read(an_itk_image, tmp_path, space):
+    path = tmp_path / "a.nrrd"
+    sitk.WriteImage(an_itk_image, str(path))
+    path.write_bytes(path.read_bytes().replace(b"left-posterior-superior", space.encode()))
+    turn = np.diag([-1, -1, 1, 1.0]) if space[0] in "rR" else np.eye(4)
+    assert_same_places(read_study(path), some_voxels(), turn @ orthogonal(AFFINE))
 
 
 def test_a_format_without_orientation_and_several_channels_are_refused(an_itk_image, tmp_path):
@@ -285,6 +330,57 @@ def test_a_picture_without_spacing_has_no_millimetres(tmp_path):
     stack = read_study(tmp_path / "a.png")
     assert stack.ras_from_ijk is None
     assert any("spacing of a picture is unknown" in warning for warning in stack.warnings)
+
+
+def a_packed_tiff(compression):
+    with io.BytesIO() as stream:
+        Image.fromarray(np.add.outer(np.arange(90), np.arange(80)).astype(np.uint16) * 200).save(
+            stream, "TIFF", compression=compression
+        )
+        return bytearray(stream.getvalue())
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])
+def test_a_damaged_tiff_is_refused_in_one_line_and_libtiff_says_nothing(tmp_path, capfd, compression):
+    content = a_packed_tiff(compression)
+    content[200:400] = b"\xff" * 200
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(InputError, match="damaged"):
+        read_study(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_damage_that_libtiff_reports_is_told_and_is_for_review(tmp_path, capfd, monkeypatch):
+    """A library that goes on after an error, as libtiff does with some strips."""
+    (tmp_path / "a.tif").write_bytes(a_packed_tiff("tiff_lzw"))
+    lines = b"a.tif: Warning, unknown field.\nLZWDecode: Not enough data at scanline 7.\nspine-landmarks: x\n"
+    grey = picture._grey
+    monkeypatch.setattr(picture, "_grey", lambda image: grey(image) if os.write(2, lines) else None)
+    stack = read_study(tmp_path / "a.tif")
+    assert "LZWDecode: Not enough data at scanline 7" in stack.warnings[0]
+    assert stack.needs_review
+    assert capfd.readouterr().err == "spine-landmarks: x\n"
+
+
+def as_tiff(pixels, white_is_zero, kind):
+    """An uncompressed little-endian TIFF of one strip. kind: SampleFormat, 1 unsigned, 3 float."""
+    rows, columns = pixels.shape
+    photometric = 0 if white_is_zero else 1
+    tags = [(256, columns), (257, rows), (258, 8 * pixels.itemsize), (259, 1), (262, photometric), (273, 8)]
+    tags += [(277, 1), (278, rows), (279, pixels.nbytes), (339, kind)]
+    entries = b"".join(struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value) for tag, value in tags)
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + pixels.nbytes) + pixels.tobytes() + directory
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("u1", 1), ("<u2", 1), ("<f4", 3)])
+def test_a_tiff_whose_zero_is_white_is_turned_round(tmp_path, dtype, kind):
+    values = (a_picture().astype(float) * (1 if dtype == "u1" else 100)).astype(dtype)
+    top = {"u1": 255, "<u2": 65535}.get(dtype, values.max())
+    for name, pixels in (("black", values), ("white", (top - values).astype(dtype))):
+        (tmp_path / f"{name}.tif").write_bytes(as_tiff(pixels, name == "white", kind))
+    black, white = (read_study(tmp_path / f"{name}.tif").voxels for name in ("black", "white"))
+    np.testing.assert_array_equal(black, white)
 
 
 def test_sixteen_bit_and_float_pictures_keep_their_values(tmp_path):

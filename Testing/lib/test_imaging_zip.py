@@ -1,14 +1,23 @@
 """Zips that attack: nothing leaves the folder, nothing grows without end, nothing stays behind."""
 
+import bz2
+import gzip
+import lzma
+import shutil
 import stat
+import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
+from PIL import Image
 
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.imaging import unzip
 from SpineLandmarksLib.imaging.study import read_study
+from SpineLandmarksLib.phantom.files import write_dicom_series, write_nifti
 
 
 @pytest.fixture
@@ -95,3 +104,45 @@ def test_an_encrypted_member_is_refused(a_zip):
     path.write_bytes(content)
     with pytest.raises(InputError, match="encrypted"):
         read_study(path)
+
+
+@pytest.mark.parametrize("name", ["slice.dcm.gz", "SLICE.PNG.GZ", "volume.mha.gz", "study.zip.gz", "volume.nii"])
+def test_what_is_packed_with_gzip_is_read_as_what_it_is(a_phantom, tmp_path, name):
+    plain = tmp_path / "plain"
+    slices = sorted(write_dicom_series(a_phantom, plain).iterdir())
+    inner = tmp_path / Path(name).name.lower().removesuffix(".gz")
+    if "dcm" in name:
+        shutil.copy(slices[0], inner)
+    elif "zip" in name:
+        with zipfile.ZipFile(inner, "w") as archive:
+            [archive.write(file, file.name) for file in slices]
+    elif "PNG" in name:
+        Image.fromarray(a_phantom.voxels[3].astype(np.uint16)).save(inner)
+    else:
+        write_nifti(a_phantom, tmp_path / "a.nii")
+        sitk.WriteImage(sitk.ReadImage(str(tmp_path / "a.nii")), str(inner))
+    packed = tmp_path / "packed" / name
+    packed.parent.mkdir()
+    packed.write_bytes(gzip.compress(inner.read_bytes()))
+    expected, found = read_study(inner), read_study(packed)
+    np.testing.assert_array_equal(found.voxels, expected.voxels)
+    assert found.source == str(packed)
+
+
+def test_a_gzip_file_that_inflates_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(unzip, "RATIO_FREE_BYTES", 1000)
+    bomb = tmp_path / "bomb.png.gz"
+    bomb.write_bytes(gzip.compress(b"\x89PNG\r\n\x1a\n" + bytes(2_000_000)))
+    with pytest.raises(InputError, match="inflates to at most"):
+        read_study(bomb)
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.nii.bz2", bz2.compress(b"x")), ("a.dcm.xz", lzma.compress(b"x"))])
+def test_other_archives_are_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match="Unpack it first"):
+        read_study(tmp_path / name)
+    with tarfile.open(tmp_path / "all.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / name, name)
+    with pytest.raises(InputError, match=r"got tar, all\.tar"):
+        read_study(tmp_path / "all.tar.gz")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 
@@ -74,6 +75,23 @@ def test_the_asked_for_slice_is_used_alone(a_localizer: Localizer, an_oracle: An
     stack, found = predict(a_phantom_study, a_localizer, slice_index=1)
     assert (found.slice_index, an_oracle.seen) == (1, 1)
     assert apply(np.linalg.inv(stack.ras_from_ijk), positions(found))[:, 2] == pytest.approx([1.0] * 11, abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [4, 13, 14])
+def test_the_points_do_not_depend_on_the_side_from_which_slices_are_stored(
+    the_shipped_localizer: Localizer, count: int
+) -> None:
+    phantom = make_phantom(11, matrix=(96, 80), pixel_mm=3.1, slices=count, slice_mm=4.4)
+    stack = SagittalStack(phantom.voxels, phantom.ras_from_ijk)
+    one, other = (the_shipped_localizer.localize(each) for each in (stack, stack.turned_round()))
+    assert one.slice_index == count - 1 - (other.slice_index or 0)
+    np.testing.assert_allclose(positions(one), positions(other), atol=1e-6)
+    assert pixels(one).tolist() == pixels(other).tolist()
+    middle, last = count // 2, count - 1
+    asked = the_shipped_localizer.localize(stack, middle)
+    mirrored = the_shipped_localizer.localize(stack.turned_round(), last - middle)
+    assert (asked.slice_index, mirrored.slice_index) == (middle, last - middle)
+    np.testing.assert_allclose(positions(asked), positions(mirrored), atol=1e-6)
 
 
 @pytest.mark.parametrize("index", [-1, 7, 1000])
@@ -149,6 +167,7 @@ def test_the_json_has_the_fields_of_the_contract(
         "warnings",
         "landmarks",
         "needs_review",
+        "notes",
     ]
     for mark in written["landmarks"]:
         assert list(mark) == [
@@ -299,6 +318,29 @@ def test_progress_is_told_and_can_end_the_work(a_localizer: Localizer, an_oracle
 
 
 # What follows is judged on the shipped bundle.
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_where_names_do_not_tell_the_picture_decides_which_series_is_lumbar(
+    the_shipped_localizer: Localizer, tmp_path: Path, is_first: bool
+) -> None:
+    lumbar = make_phantom(5, matrix=(160, 128), pixel_mm=1.9, slices=7 if is_first else 6, slice_mm=4.4)
+    upside_down = np.ascontiguousarray(np.resize(lumbar.voxels, (7, 160, 128))[:, ::-1])
+    lifted = lumbar.ras_from_ijk.copy()
+    lifted[2, 3] += 300.0
+    write_dicom_series(lumbar, tmp_path / "a", description="T2 sag", series_number=1 if is_first else 2)
+    other = replace(lumbar, voxels=upside_down, ras_from_ijk=lifted)
+    write_dicom_series(other, tmp_path / "b", description="T2 sag", series_number=2 if is_first else 1)
+    for file in tmp_path.rglob("*.dcm"):
+        dataset = pydicom.dcmread(file)
+        del dataset.BodyPartExamined
+        dataset.save_as(file)
+    stack, found = predict(tmp_path, the_shipped_localizer)
+    alone, expected = predict(tmp_path / "a", the_shipped_localizer)
+    assert stack.series_uid == alone.series_uid
+    assert found.landmarks == expected.landmarks
+    assert "2 regions were compared" in found.notes[-1]
+    assert stack.alternatives == ()
 
 
 @pytest.mark.parametrize("seed", [1, 7, 23])
