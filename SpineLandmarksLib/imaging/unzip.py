@@ -78,7 +78,7 @@ def _allowed(path: Path) -> int:
     return min(MAX_INFLATED_BYTES, max(RATIO_FREE_BYTES, MAX_INFLATED_RATIO * path.stat().st_size))
 
 
-def _copy(source: IO[bytes], target: IO[bytes], total: int, allowed: int, path: Path) -> int:
+def _copy(source: IO[bytes] | gzip.GzipFile, target: IO[bytes], total: int, allowed: int, path: Path) -> int:
     """The total with the bytes that were written. InputError as soon as it is more than allowed."""
     while block := source.read(_BLOCK):
         total += len(block)
