@@ -14,7 +14,7 @@ from SpineLandmarksLib.errors import SpineLandmarksError
 TITLE = "SpineLandmarks"
 
 
-def tell(text: str) -> None:
+def notify(text: str) -> None:
     """A dialog in plain words."""
     slicer.util.errorDisplay(text, windowTitle=TITLE)
 
@@ -29,9 +29,9 @@ def explained() -> Iterator[None]:
     try:
         yield
     except SpineLandmarksError as error:
-        tell(str(error))
+        notify(str(error))
     except OSError as error:
-        tell(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}. Nothing was changed")
+        notify(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}. Nothing was changed")
     except Exception as error:
         logging.exception("SpineLandmarks")
         slicer.util.errorDisplay(

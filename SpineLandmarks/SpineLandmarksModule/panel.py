@@ -11,12 +11,12 @@ import slicer
 import vtk
 
 from SpineLandmarksModule import install, views, volumes
-from SpineLandmarksModule.dialogs import ask, explained, tell
+from SpineLandmarksModule.dialogs import ask, explained, notify
 from SpineLandmarksModule.files_panel import FilesPanel
 from SpineLandmarksModule.parameters import Processor, SliceChoice
 from SpineLandmarksModule.points import StudyPoints
 from SpineLandmarksModule.review_panel import ReviewPanel
-from SpineLandmarksModule.runner import End, Job, Model
+from SpineLandmarksModule.runner import JobResult, LocalizationJob, WorkerOptions
 from SpineLandmarksModule.study_panel import StudyPanel
 
 #: How often news of the worker is asked for while it works.
@@ -31,7 +31,7 @@ class Panel:
         self.parameters: Any = None
         self._binding: tuple[int, int] | None = None
         self._volume_id: str | None = None
-        self.logic = make_logic(self.refresh, tell, self.on_progress, self.on_end)
+        self.logic = make_logic(self.refresh, notify, self.on_progress, self.on_end)
         self.study_panel = StudyPanel(ui)
         self.review_panel = ReviewPanel(ui, self.relocalize)
         self.files_panel = FilesPanel(ui, self.import_onto)
@@ -154,7 +154,7 @@ class Panel:
 
     # Work
 
-    def model(self) -> Model:
+    def model(self) -> WorkerOptions:
         return self.study_panel.model(self.parameters.processor is Processor.CUDA)
 
     def slices(self) -> dict[str, Any]:
@@ -223,7 +223,7 @@ class Panel:
     def on_progress(self, share: float, stage: str) -> None:
         self.study_panel.show_progress(share, stage)
 
-    def on_end(self, job: Job, end: End) -> None:
+    def on_end(self, job: LocalizationJob, end: JobResult) -> None:
         self.timer.stop()
         self.study_panel.show_progress(None)
         if end.landmarks is not None:
@@ -231,6 +231,6 @@ class Panel:
             self.ui.messageLabel.text = f"Done in {job.elapsed_s:.1f} s. {doubts}"
         elif end.error:
             self.ui.messageLabel.text = end.error
-            tell(end.error)
+            notify(end.error)
         else:
             self.ui.messageLabel.text = "Cancelled; nothing was changed."

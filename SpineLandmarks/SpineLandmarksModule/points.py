@@ -28,7 +28,7 @@ def restored_session(node: Any, frame: ImageFrame | None) -> Session:
     return session_from_json(parse_json(node.GetAttribute(SESSION), node.GetName()), frame, where=node.GetName())
 
 
-def set_aside(node: Any) -> None:
+def detach_session(node: Any) -> None:
     """Let a node be a point list like any other from now on."""
     node.RemoveAttribute(SESSION)
 

@@ -36,7 +36,7 @@ class Voxels(Protocol):
 
 
 @dataclass(frozen=True)
-class Model:
+class WorkerOptions:
     """What the worker is started with."""
 
     bundle: str = "lumbar11"
@@ -50,7 +50,7 @@ class Model:
 
 
 @dataclass
-class Job:
+class LocalizationJob:
     """study: whose it is. is_again: around what a person has said. asked: arguments of `WorkerClient.submit`."""
 
     study: str
@@ -68,7 +68,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class End:
+class JobResult:
     """landmarks: when it was done. error: why not; empty when it was cancelled. kind: of the error (docs/worker.md)."""
 
     landmarks: LandmarkSet | None = None
@@ -82,17 +82,17 @@ class Runner:
     def __init__(
         self,
         on_progress: Callable[[float, str], None],
-        on_end: Callable[[Job, End], None],
-        make_client: Callable[[Model], WorkerClient] = lambda model: WorkerClient(model.command()),
+        on_end: Callable[[LocalizationJob, JobResult], None],
+        make_client: Callable[[WorkerOptions], WorkerClient] = lambda model: WorkerClient(model.command()),
     ) -> None:
         self._on_progress, self._on_end, self.make_client = on_progress, on_end, make_client
         self._client: WorkerClient | None = None
-        self._model = Model()
+        self._model = WorkerOptions()
         self._writer = ThreadPoolExecutor(1, "SpineLandmarks voxels")
         self._folder = Path(tempfile.mkdtemp(prefix="SpineLandmarks-"))
-        self.job: Job | None = None
+        self.job: LocalizationJob | None = None
 
-    def use(self, model: Model) -> None:
+    def use(self, model: WorkerOptions) -> None:
         """What later jobs run with; a worker that runs with something else ends."""
         if model != self._model:
             self._end_worker()
@@ -113,7 +113,7 @@ class Runner:
         """Begin. The one before must have ended."""
         assert self.job is None
         path = self._folder / f"{voxels.name}.mha"
-        self.job = Job(study, is_again, asked, path, self._writer.submit(voxels.write, path))
+        self.job = LocalizationJob(study, is_again, asked, path, self._writer.submit(voxels.write, path))
         self._on_progress(0.0, "copying the voxels")
 
     def cancel(self) -> None:
@@ -140,34 +140,36 @@ class Runner:
         self._writer.shutdown(wait=False, cancel_futures=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _submit(self, job: Job) -> None:
+    def _submit(self, job: LocalizationJob) -> None:
         if not job.written.done():
             return
         if job.cancelled_at is not None:
-            return self._finish(job, End())
+            return self._finish(job, JobResult())
         try:
             job.written.result()
             self._client = self._client or self.make_client(self._model)
             job.id = self._client.submit(job.path, **job.asked)
         except OSError as error:
             reason = f"{error.strerror or error}. Free some space on the disk of {self._folder} and try again"
-            self._finish(job, End(error=f"Could not hand the volume over: {reason}"))
+            self._finish(job, JobResult(error=f"Could not hand the volume over: {reason}"))
         except SpineLandmarksError as error:
-            self._finish(job, End(error=str(error), kind="backend"))
+            self._finish(job, JobResult(error=str(error), kind="backend"))
 
-    def _take(self, job: Job, message: Mapping[str, Any]) -> None:
+    def _take(self, job: LocalizationJob, message: Mapping[str, Any]) -> None:
         event = message["event"]
         if event == "progress":
             self._on_progress(message["share"], message["stage"])
         elif event == "done":
             try:
-                self._finish(job, End(from_fields(Fields.of(message["result"], "the worker's answer"))))
+                self._finish(job, JobResult(from_fields(Fields.of(message["result"], "the worker's answer"))))
             except SpineLandmarksError as error:
-                self._finish(job, End(error=str(error)))
+                self._finish(job, JobResult(error=str(error)))
         elif event in FINAL:
-            self._finish(job, End(error="" if event == "cancelled" else _told(message), kind=message.get("kind", "")))
+            self._finish(
+                job, JobResult(error="" if event == "cancelled" else _told(message), kind=message.get("kind", ""))
+            )
 
-    def _finish(self, job: Job, end: End) -> None:
+    def _finish(self, job: LocalizationJob, end: JobResult) -> None:
         self.job = None
         job.path.unlink(missing_ok=True)
         self._on_end(job, end)
@@ -177,7 +179,7 @@ class Runner:
             self._client.close()
         self._client = None
         if self.job and self.job.id:
-            self._finish(self.job, End())
+            self._finish(self.job, JobResult())
 
 
 def _told(message: Mapping[str, Any]) -> str:

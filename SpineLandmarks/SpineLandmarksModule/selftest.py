@@ -14,7 +14,7 @@ from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
 from SpineLandmarksModule import install
 from SpineLandmarksModule.points import StudyPoints
-from SpineLandmarksModule.runner import Model
+from SpineLandmarksModule.runner import WorkerOptions
 
 #: Every point of the phantom is found this close to its exact place.
 LEVEL_MM = 8.0
@@ -58,14 +58,14 @@ def add(phantom: Phantom, name: str = "phantom") -> Any:
 
 def refuses_what_is_no_volume(logic: Any) -> None:
     try:
-        logic.localize(None, Model())
+        logic.localize(None, WorkerOptions())
     except InputError:
         return
     raise AssertionError("Localizing without a volume was not refused")
 
 
 def finds_every_level(logic: Any, volume: Any, phantom: Phantom) -> StudyPoints:
-    logic.localize(volume, Model())
+    logic.localize(volume, WorkerOptions())
     wait(logic)
     study = logic.studies.of(volume)
     has_every_level(study, phantom)
@@ -95,7 +95,7 @@ def finds_the_rest_around_what_is_held(logic: Any, volume: Any, phantom: Phantom
     study.session.move("L5", np.add(study.session["L5"].position_ras_mm, (0, 4, 0)))
     held = {name: study.session[name] for name in ("L4", "L5")}
     study.session.mark_not_visible("T12-L1")
-    logic.localize(volume, Model(), is_again=True)
+    logic.localize(volume, WorkerOptions(), is_again=True)
     wait(logic)
     assert {name: study.session[name] for name in held} == held
     assert study.session["T12-L1"].status == "not_visible"
@@ -105,7 +105,7 @@ def finds_the_rest_around_what_is_held(logic: Any, volume: Any, phantom: Phantom
 
 def ends_when_it_is_cancelled(logic: Any, volume: Any) -> None:
     before = logic.studies.of(volume).session.current
-    logic.localize(volume, Model())
+    logic.localize(volume, WorkerOptions())
     logic.runner.cancel()
     wait(logic)
     assert logic.studies.of(volume).session.current == before

@@ -14,7 +14,7 @@ from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.shared import complete_set
 from SpineLandmarksLib.formats.slicer_markups import described_landmark
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
-from SpineLandmarksModule.points import StudyPoints, find_node, restored_session, set_aside
+from SpineLandmarksModule.points import StudyPoints, detach_session, find_node, restored_session
 from SpineLandmarksModule.volumes import frame_of, require_usable, series_uid_of, source_of
 
 
@@ -116,7 +116,7 @@ class Studies:
             )
             return Session(study_key_of(volume.GetName()), landmarks, self._author, frame_of(volume))
         except SpineLandmarksError:
-            set_aside(node)
+            detach_session(node)
             self._on_refused(
                 f"{node.GetName()} was changed so much that it cannot be gone on with ({error}). It stays in the scene "
                 "as a list of its own; press Localize to begin anew"

@@ -12,7 +12,7 @@ from SpineLandmarksLib.bundle import DEFAULT, find_bundle, shipped_bundles
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksModule import install
 from SpineLandmarksModule.dialogs import explained
-from SpineLandmarksModule.runner import Model
+from SpineLandmarksModule.runner import WorkerOptions
 
 #: The last entry of the models: one that was trained elsewhere, such as DATASET/models/NAME.
 OTHER = "from a folder ..."
@@ -48,9 +48,9 @@ class StudyPanel:
                 models.insertItem(index, str(find_bundle(chosen)))
                 models.setCurrentIndex(index)
 
-    def model(self, on_gpu: bool) -> Model:
+    def model(self, on_gpu: bool) -> WorkerOptions:
         bundle = self.ui.modelSelector.currentText or DEFAULT
-        return Model(bundle, "torch", "cuda") if on_gpu else Model(bundle, "light", "cpu")
+        return WorkerOptions(bundle, "torch", "cuda") if on_gpu else WorkerOptions(bundle, "light", "cpu")
 
     def show_card(self) -> None:
         """The model card, as it came with the model."""

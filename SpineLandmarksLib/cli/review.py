@@ -54,7 +54,7 @@ def review(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.store.folder import open_dataset
     from SpineLandmarksLib.web.access import Access, check_exposure
     from SpineLandmarksLib.web.demo import as_made
-    from SpineLandmarksLib.web.localizing import Localizing
+    from SpineLandmarksLib.web.localization import LocalizationService
     from SpineLandmarksLib.web.ordering import ask_for_order
     from SpineLandmarksLib.worker.client import SERVE, WorkerClient
 
@@ -66,7 +66,7 @@ def review(options: argparse.Namespace) -> int:
     with _folder(options) as folder:
         store = open_dataset(folder, options.store)
         try:
-            localizing = Localizing(
+            localization = LocalizationService(
                 lambda: WorkerClient((*SERVE, "--bundle", str(current_bundle(folder, options.bundle))))
             )
             from SpineLandmarksLib.web.reviewer import Reviewer  # seconds: the data set has been checked by now
@@ -76,9 +76,9 @@ def review(options: argparse.Namespace) -> int:
             by_gain = options.order == "gain" and not options.locked  # an order by a model makes a hold-out no sample
             order = ask_for_order(folder, options.store, options.bundle) if by_gain else None
             order = as_made() if options.demo else order
-            reviewer = Reviewer(store, localizing, access, options.locked, options.demo, options.store, order)
+            reviewer = Reviewer(store, localization, access, options.locked, options.demo, options.store, order)
             if options.annotator or options.demo:
-                reviewer.desk.begin(options.annotator or "Demo")
+                reviewer.controller.begin(options.annotator or "Demo")
             reviewer.run(
                 options.port,
                 certificate,

@@ -1,1 +1,1 @@
-"""The browser reviewer: `desk` is its logic, `scene` the views of 3D Slicer, `page` what is around them."""
+"""The browser reviewer: `controller` is its logic, `scene` the views of 3D Slicer, `page` what is around them."""

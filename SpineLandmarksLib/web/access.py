@@ -31,7 +31,7 @@ HEADERS = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AccessDecision:
     """reason: why it is refused, "" when it is not. is_new: the key came with the address, so a cookie is to be set."""
 
     reason: str = ""
@@ -59,19 +59,23 @@ class Access:
         host = "localhost" if self.host in ("0.0.0.0", "::") else self.host
         return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{port}/?{PARAMETER}={self.key}"
 
-    def judge(self, headers: Mapping[str, str], query: Mapping[str, str], cookies: Mapping[str, str]) -> Verdict:
+    def decide(
+        self, headers: Mapping[str, str], query: Mapping[str, str], cookies: Mapping[str, str]
+    ) -> AccessDecision:
         """Whether a request may pass; every request is asked, the handshake of the websocket too."""
         host = headers.get("Host", "")
         if is_loopback(self.host) and _name(host) not in (*LOOPBACK_NAMES, self.host):
-            return Verdict("Expected a request to this computer by its own name. Open the address on the terminal")
+            return AccessDecision(
+                "Expected a request to this computer by its own name. Open the address on the terminal"
+            )
         origin = headers.get("Origin")
         if origin is not None and origin != f"{self.scheme}://{host}":
-            return Verdict("Expected a request from the reviewer's own page; another page sent this one")
+            return AccessDecision("Expected a request from the reviewer's own page; another page sent this one")
         if self._is_key(query.get(PARAMETER)):
-            return Verdict(is_new=True)
+            return AccessDecision(is_new=True)
         if self._is_key(cookies.get(self.cookie(_port(host, self.is_tls)))):
-            return Verdict()
-        return Verdict(
+            return AccessDecision()
+        return AccessDecision(
             "Expected the key of this start. Open the whole address that the terminal shows; each start has a new one"
         )
 

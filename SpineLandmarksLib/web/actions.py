@@ -1,4 +1,4 @@
-"""What each button and key does, and which of them can be used now: the desk and the views in one hand."""
+"""Actions of the browser reviewer: what each button and key does to the study and the views, and which are enabled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.geometry import spacing_mm
 from SpineLandmarksLib.landmarks import LUMBAR11
-from SpineLandmarksLib.web.desk import Desk
+from SpineLandmarksLib.web.controller import ReviewController
 from SpineLandmarksLib.web.keys import action_of, nudge_of
 
 #: Factor of one step of magnification.
@@ -16,10 +16,12 @@ ZOOM = 1.25
 
 
 class Actions:
-    """desk: of the annotator. scene: as `scene.Scene`. ask: puts a question to the person, and does the rest on yes."""
+    """controller: of the annotator. scene: as `scene.Scene`. ask: puts a question, and calls back on yes."""
 
-    def __init__(self, desk: Desk, scene: Any, ask: Callable[[str, Callable[[], object]], None]) -> None:
-        self.desk, self.scene, self._ask = desk, scene, ask
+    def __init__(
+        self, controller: ReviewController, scene: Any, ask: Callable[[str, Callable[[], object]], None]
+    ) -> None:
+        self.controller, self.scene, self._ask = controller, scene, ask
         self.selected: str | None = None
         self._by_name: dict[str, Callable[[], object]] = {
             "next": self.next_doubtful,
@@ -30,8 +32,8 @@ class Actions:
             "place": self.place,
             "not_visible": lambda: self._session().mark_not_visible(self._chosen()),
             "localize": self.localize,
-            "relocalize": desk.relocalize,
-            "cancel": desk.localizing.cancel,
+            "relocalize": controller.relocalize,
+            "cancel": controller.localization.cancel,
             "shift_up": lambda: self.shift(+1),
             "shift_down": lambda: self.shift(-1),
             "undo": lambda: self._session().undo(),
@@ -41,16 +43,16 @@ class Actions:
             "zoom_in": lambda: scene.zoom(ZOOM),
             "zoom_out": lambda: scene.zoom(1 / ZOOM),
             "fit": scene.fit,
-            "window": lambda: scene.look() if scene.mode == "window" else scene.adjust_window(),
+            "window": lambda: scene.reset_mouse_mode() if scene.mode == "window" else scene.adjust_window(),
             "reset_window": scene.reset_window,
-            "look": scene.look,
-            "sign_off": desk.sign_off,
-            "skip": desk.take_next,
+            "reset_mouse_mode": scene.reset_mouse_mode,
+            "sign_off": controller.sign_off,
+            "skip": controller.take_next,
         }
 
     def do(self, name: str) -> None:
         """Raises SpineLandmarksError for what is refused, in words for the person."""
-        if self.desk.session is not None or name in ("skip", "cancel"):
+        if self.controller.session is not None or name in ("skip", "cancel"):
             self._by_name[name]()
 
     def key(self, name: str) -> None:
@@ -64,12 +66,12 @@ class Actions:
 
     def can(self) -> dict[str, bool]:
         """What is possible now, by action."""
-        session, job = self.desk.session, self.desk.localizing.job
+        session, job = self.controller.session, self.controller.localization.job
         marks = list(session.current) if session else []
         chosen = session[self.selected] if session and self.selected else None
         has_point = chosen is not None and not chosen.is_absent
         some = any(not mark.is_absent for mark in marks)
-        can_run = self.desk.opened is not None and self.desk.opened.path is not None and job is None
+        can_run = self.controller.opened is not None and self.controller.opened.path is not None and job is None
         return {
             "next": bool(session and session.to_review()),
             "confirm": has_point,
@@ -83,15 +85,15 @@ class Actions:
             "shift_down": some,
             "undo": bool(session and session.can_undo()),
             "redo": bool(session and session.can_redo()),
-            "sign_off": self.desk.is_decided,
-            "skip": bool(self.desk.annotator),
+            "sign_off": self.controller.is_decided,
+            "skip": bool(self.controller.annotator),
         }
 
     # Landmarks
 
     def select(self, name: str) -> None:
         """Choose a landmark and go there."""
-        if self.desk.session is not None and name in self.desk.session.names:
+        if self.controller.session is not None and name in self.controller.session.names:
             self.selected = name
             self.scene.jump(name)
 
@@ -120,12 +122,12 @@ class Actions:
         if self.scene.mode != "place":
             self.scene.start_placing(name)
             return
-        self.scene.look()
+        self.scene.reset_mouse_mode()
         session.place(name, self.scene.centre())
 
     def nudge(self, right_mm: float, down_mm: float) -> None:
         """Move the chosen point along the image's own rows and columns."""
-        session, opened = self.desk.session, self.desk.opened
+        session, opened = self.controller.session, self.controller.opened
         if session is None or opened is None or self.selected is None:
             return
         position = session[self.selected].position_ras_mm
@@ -153,28 +155,28 @@ class Actions:
 
     def localize(self) -> None:
         if not any(mark.status in ("corrected", "confirmed", "not_visible") for mark in self._session().current):
-            self.desk.localize()
+            self.controller.localize()
             return
         self._ask(
             "This study has corrections. Localize all landmarks anew? Undo takes it back. To keep what is corrected or "
             "confirmed and find only the others, use Relocalize the rest.",
-            self.desk.localize,
+            self.controller.localize,
         )
 
     def comment(self, text: str) -> None:
-        if self.desk.session is not None:
-            self.desk.session.set_comment(text.strip())
+        if self.controller.session is not None:
+            self.controller.session.set_comment(text.strip())
 
     # Views
 
     def scroll(self, by: int) -> None:
-        assert self.desk.opened is not None
-        last = len(self.desk.opened.stack) - 1
+        assert self.controller.opened is not None
+        last = len(self.controller.opened.stack) - 1
         self.scene.go_to_slice(min(max(self.scene.slice_index + by, 0), last))
 
     def _session(self) -> Session:
-        assert self.desk.session is not None
-        return self.desk.session
+        assert self.controller.session is not None
+        return self.controller.session
 
     def _chosen(self) -> str:
         return self.selected or LUMBAR11[0]

@@ -23,7 +23,7 @@ KEYS = (
     ("-", "zoom_out", "smaller"),
     ("0", "fit", "whole image"),
     ("W", "window", "brightness with the mouse"),
-    ("Escape", "look", "end placing"),
+    ("Escape", "reset_mouse_mode", "end placing"),
     ("Shift+S", "sign_off", "sign off, next study"),
     ("?", "help", "these keys"),
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from SpineLandmarksLib.retraining.process import Retraining, RetrainStatus
-from SpineLandmarksLib.web.localizing import Localizing
+from SpineLandmarksLib.web.localization import LocalizationService
 
 #: Between two looks at the files that say how far it is.
 LOOK_S = 1.0
@@ -18,12 +18,12 @@ QUESTION = (
 
 
 class Learning:
-    """retraining: of the data set. localizing: starts anew with the model that was promoted."""
+    """retraining: of the data set. localization: starts anew with the model that was promoted."""
 
     def __init__(
-        self, retraining: Retraining, localizing: Localizing, clock: Callable[[], float] = time.monotonic
+        self, retraining: Retraining, localization: LocalizationService, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._retraining, self._localizing, self._clock = retraining, localizing, clock
+        self._retraining, self._localization, self._clock = retraining, localization, clock
         self._next_look = 0.0
         self.progress = RetrainStatus("none", "")
 
@@ -41,11 +41,11 @@ class Learning:
             return False
         self._next_look = self._clock() + LOOK_S
         before, self.progress = self.progress, self._retraining.progress()
-        if before.state == "running" and self.progress.promoted and self._localizing.job is None:
-            self._localizing.close()  # the next job starts a worker of the new model
+        if before.state == "running" and self.progress.promoted and self._localization.job is None:
+            self._localization.close()  # the next job starts a worker of the new model
         return before != self.progress
 
-    def shown(self) -> dict[str, Any]:
+    def view_state(self) -> dict[str, Any]:
         """For the page."""
         return {
             "retrain_label": self._retraining.label,

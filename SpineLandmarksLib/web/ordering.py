@@ -14,7 +14,7 @@ from SpineLandmarksLib.worker.process import environment
 
 def ask_for_order(folder: Path, store: str | None, bundle: str) -> Future[list[str]]:
     """Keys of the studies that wait, those first that are expected to teach the model most; see `review.queue`."""
-    code = f"from {__name__} import tell_order; tell_order({str(folder)!r}, {store!r}, {bundle!r})"
+    code = f"from {__name__} import print_order; print_order({str(folder)!r}, {store!r}, {bundle!r})"
     thread = ThreadPoolExecutor(1, "order")
     future = thread.submit(_run, (sys.executable, "-c", code))
     thread.shutdown(wait=False)
@@ -24,12 +24,12 @@ def ask_for_order(folder: Path, store: str | None, bundle: str) -> Future[list[s
 def _run(command: tuple[str, ...]) -> list[str]:
     done = subprocess.run(command, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-        raise BackendError(f"The order of expected gain could not be found; the random one stays: {said[-1]}")
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        raise BackendError(f"The order of expected gain could not be found; the random one stays: {lines[-1]}")
     return [str(key) for key in json.loads(done.stdout)]
 
 
-def tell_order(folder: str, store: str | None, bundle: str) -> None:
+def print_order(folder: str, store: str | None, bundle: str) -> None:
     """Print them as JSON."""
     from SpineLandmarksLib.predict import Localizer
     from SpineLandmarksLib.retraining.queue import by_gain, waiting_studies

@@ -42,7 +42,7 @@ def build(server: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) 
     with VAppLayout(server, theme="dark", full_height=True) as page:
         client.Style(STYLE)
         client.Script(SCRIPT.replace("KNOWN", repr(known_keys())))
-        with html.Div(classes="desk"):
+        with html.Div(classes="controller"):
             _left(handlers)
             _middle(page, layout, handlers)
             _right(handlers)
@@ -157,11 +157,15 @@ def _middle(page: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) 
             html.Div("Drag: brightness and contrast. W or Esc ends it", v_if=("mode === 'window'",), classes="hint")
             html.Div("Opening the study", v_if=("opening",), classes="hint")
             with (
-                html.Div(classes="says"),
-                html.Div(v_for="(said, index) in says", key="said.number", classes=("['said', said.kind]",)),
+                html.Div(classes="notifications"),
+                html.Div(
+                    v_for="notification in notifications",
+                    key="notification.number",
+                    classes=("['notification', notification.kind]",),
+                ),
             ):
-                html.Span("{{ said.text }}")
-                v.VIcon("mdi-close", size="small", click=(handlers["dismiss"], "[said.number]"))
+                html.Span("{{ notification.text }}")
+                v.VIcon("mdi-close", size="small", click=(handlers["dismiss"], "[notification.number]"))
 
 
 def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
@@ -186,7 +190,7 @@ def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
             html.Span("{{ job_stage }}")
             v.VProgressLinear(model_value=("job_share",), indeterminate=("!job_share",), color="#8ab4f8", height=4)
             v.VBtn("Cancel", size="x-small", variant="tonal", click=(handlers["do"], "['cancel']"))
-        html.Div("{{ save_text }}", v_if=("save_kind === 'failed'",), classes="said error")
+        html.Div("{{ save_text }}", v_if=("save_kind === 'failed'",), classes="notification error")
         _table(handlers)
         with html.Div(classes="buttons"):
             for action, words, icon, tip in LANDMARK_BUTTONS:
@@ -315,7 +319,7 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
 
 STYLE = """
 html, body { overflow: hidden !important; background: #000; }
-.desk { display: flex; width: 100vw; height: 100vh; background: #101214; color: #e3e5e8; font-size: 13px; }
+.controller { display: flex; width: 100vw; height: 100vh; background: #101214; color: #e3e5e8; font-size: 13px; }
 .left { width: 236px; padding: 12px; display: flex; flex-direction: column; gap: 10px;
   border-right: 1px solid #2a2d31; }
 .middle { flex: 1; min-width: 0; display: flex; flex-direction: column; }
@@ -351,12 +355,12 @@ html, body { overflow: hidden !important; background: #000; }
 .views > * { flex: 1; min-width: 0; }
 .views .hint { position: absolute; left: 50%; top: 12px; transform: translateX(-50%); flex: none;
   background: #22303fee; border: 1px solid #8ab4f8; border-radius: 4px; padding: 6px 12px; pointer-events: none; }
-.views > .says { position: absolute; left: 0; right: 0; bottom: 0; flex: none; z-index: 2; }
-.said { background: #16191c; display: flex; gap: 8px; align-items: center; padding: 6px 12px;
+.views > .notifications { position: absolute; left: 0; right: 0; bottom: 0; flex: none; z-index: 2; }
+.notification { background: #16191c; display: flex; gap: 8px; align-items: center; padding: 6px 12px;
   border-left: 3px solid #8ab4f8; }
-.said span { flex: 1; }
-.said.warning { border-left-color: #f6dd8c; background: #2b2817; }
-.said.error { border-left-color: #f28b82; background: #331c1b; }
+.notification span { flex: 1; }
+.notification.warning { border-left-color: #f6dd8c; background: #2b2817; }
+.notification.error { border-left-color: #f28b82; background: #331c1b; }
 .save { font-size: 12px; padding: 2px 8px; border-radius: 10px; }
 .save.saved { color: #9ed8a6; }
 .save.saving { color: #f6dd8c; }

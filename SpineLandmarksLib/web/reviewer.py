@@ -1,4 +1,4 @@
-"""The reviewer as a running program: the desk, the views and the page, and the server that they share."""
+"""The reviewer as a running program: the controller, the views and the page, and the server that they share."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.web import page, server
 from SpineLandmarksLib.web.access import Access
 from SpineLandmarksLib.web.actions import Actions
-from SpineLandmarksLib.web.desk import Desk, Said
+from SpineLandmarksLib.web.controller import Notification, ReviewController
 from SpineLandmarksLib.web.learning import Learning
-from SpineLandmarksLib.web.localizing import Localizing
-from SpineLandmarksLib.web.opening import Opened
+from SpineLandmarksLib.web.localization import LocalizationService
+from SpineLandmarksLib.web.open_study import OpenStudy
 from SpineLandmarksLib.web.scene import Scene
-from SpineLandmarksLib.web.shown import shown
-from SpineLandmarksLib.web.uploads import take_in
+from SpineLandmarksLib.web.uploads import ingest_upload
+from SpineLandmarksLib.web.view_state import view_state
 
 #: Between two looks at what is done elsewhere.
 POLL_S = 0.05
 #: Messages that are shown at once; the older ones go.
-MAX_SAID = 3
+MAX_NOTIFICATIONS = 3
 #: A message that asks for nothing goes by itself.
 INFO_S = 8.0
 
@@ -46,7 +46,7 @@ class Reviewer:
     def __init__(
         self,
         store: Store,
-        localizing: Localizing,
+        localization: LocalizationService,
         access: Access,
         locked: bool = False,
         is_demo: bool = False,
@@ -55,16 +55,18 @@ class Reviewer:
     ) -> None:
         self.server = get_server("spine-landmarks", client_type="vue3")
         self.state = self.server.state
-        self._says: list[tuple[int, float, Said]] = []
+        self._notifications: list[tuple[int, float, Notification]] = []
         self._count = 0
         self._on_yes: Callable[[], object] | None = None
         self._is_dirty = True
         self._pushed: dict[str, Any] = {}
         self.access = access
-        self.desk = Desk(store, localizing, self._open, self.say, self._found, locked, order=order)
-        self.scene = Scene(self.server, self._touch, lambda text: self.say(Said(text, "error")), self._touch)
-        self.actions = Actions(self.desk, self.scene, self._ask)
-        self.learning = Learning(Retraining(store.folder, database), localizing)
+        self.controller = ReviewController(
+            store, localization, self._open, self.notify, self._found, locked, order=order
+        )
+        self.scene = Scene(self.server, self._touch, lambda text: self.notify(Notification(text, "error")), self._touch)
+        self.actions = Actions(self.controller, self.scene, self._ask)
+        self.learning = Learning(Retraining(store.folder, database), localization)
         self.state.update(
             {
                 "is_demo": is_demo,
@@ -101,7 +103,7 @@ class Reviewer:
         self, port: int, certificate: tuple[Path, Path] | None, max_upload: int, on_ready: Callable[[int], None]
     ) -> None:
         """Serve until interrupted. port: 0 for one that is free. on_ready: called with the port."""
-        controller, cli = self.server.controller, self.server.cli
+        cli = self.server.cli
         os.environ["TRAME_ARGS"] = "--server"  # trame would read our own command line as its
         cli.set_defaults(authKey=self.access.key)
         if certificate:
@@ -110,7 +112,12 @@ class Reviewer:
         def bind(wslink: Any) -> None:
             server.guard(wslink.app, self.access)
             server.add_upload(
-                wslink.app, self.desk.store.folder, max_upload, self._uploaded, self._upload_refused, self._uploading
+                wslink.app,
+                self.controller.store.folder,
+                max_upload,
+                self._uploaded,
+                self._upload_refused,
+                self._uploading,
             )
 
         def ready(**_: Any) -> None:
@@ -118,10 +125,10 @@ class Reviewer:
             loop.set_exception_handler(_without_lost_connections)
             self._task = loop.create_task(self._watch())
             on_ready(self.server.port)
-            self.desk.localizing.warm()  # not before: the page comes first
+            self.controller.localization.warm()  # not before: the page comes first
 
-        controller.on_server_bind.add(bind)
-        controller.on_server_ready.add(ready)
+        self.server.controller.on_server_bind.add(bind)
+        self.server.controller.on_server_ready.add(ready)
         try:
             self.server.start(
                 port=port,
@@ -132,18 +139,18 @@ class Reviewer:
                 timeout=0,
             )
         finally:
-            self.desk.close()
+            self.controller.close()
 
     async def _watch(self) -> None:
         """Take what is done elsewhere, and show what has changed."""
         while True:
             try:
-                changes = (self.desk.poll(), self.learning.poll(), self._forget_old())
+                changes = (self.controller.poll(), self.learning.poll(), self._forget_old())
                 if any(changes) or self._is_dirty:
                     with self.state:
                         self._push()
             except Exception as error:  # a fault of the program must not end the saving
-                self.say(Said(f"This is a fault of the program; please report it: {error!r}", "error"))
+                self.notify(Notification(f"This is a fault of the program; please report it: {error!r}", "error"))
             await asyncio.sleep(POLL_S)
 
     # What the page asks for
@@ -151,7 +158,7 @@ class Reviewer:
     def do(self, action: str) -> None:
         with self._explained():
             if action == "retrain":
-                self.learning.press(self.desk.annotator, self.desk.listing.done, self._ask)
+                self.learning.press(self.controller.annotator, self.controller.listing.done, self._ask)
             else:
                 self.actions.do(action)
 
@@ -159,7 +166,7 @@ class Reviewer:
         with self._explained():
             if name == "?":
                 self.state.help = not self.state.help
-            elif not self._on_yes and self.desk.annotator:
+            elif not self._on_yes and self.controller.annotator:
                 self.actions.key(name)
 
     def _select(self, name: str) -> None:
@@ -169,11 +176,11 @@ class Reviewer:
     def _open_key(self, key: str) -> None:
         self._save_comment()
         with self._explained():
-            self.desk.open(key)
+            self.controller.open(key)
 
     def _begin(self, name: str) -> None:
         with self._explained():
-            self.desk.begin(name)
+            self.controller.begin(name)
 
     def _comment(self, text: str) -> None:
         with self._explained():
@@ -187,35 +194,37 @@ class Reviewer:
                 then()
 
     def _dismiss(self, number: int) -> None:
-        self._says = [one for one in self._says if one[0] != number]
+        self._notifications = [one for one in self._notifications if one[0] != number]
         self._touch()
 
     def _csv(self) -> str:
-        return as_csv(self.desk.session.current) if self.desk.session else ""
+        return as_csv(self.controller.session.current) if self.controller.session else ""
 
     def _on_slice(self, slice_index: int, **_: Any) -> None:
-        if self.desk.opened and int(slice_index) != self.scene.slice_index:
+        if self.controller.opened and int(slice_index) != self.scene.slice_index:
             self.scene.go_to_slice(int(slice_index))
 
     def _on_window(self, grey_window: list[float], **_: Any) -> None:
-        if self.desk.opened and list(grey_window) != self._pushed.get("grey_window"):
+        if self.controller.opened and list(grey_window) != self._pushed.get("grey_window"):
             low, high = sorted(map(float, grey_window))
             self.scene.set_window(low, max(high, low + 1e-6))
 
-    # What the desk and the server tell
+    # What the controller and the server tell
 
-    def say(self, said: Said) -> None:
+    def notify(self, notification: Notification) -> None:
         self._count += 1
-        rest = [one for one in self._says if one[2] != said][-MAX_SAID + 1 :]
-        self._says = [*rest, (self._count, time.monotonic(), said)]
+        rest = [one for one in self._notifications if one[2] != notification][-MAX_NOTIFICATIONS + 1 :]
+        self._notifications = [*rest, (self._count, time.monotonic(), notification)]
         self._touch()
 
-    def _open(self, session: Session | None, opened: Opened | None) -> None:
+    def _open(self, session: Session | None, opened: OpenStudy | None) -> None:
         if session is None or opened is None:
             return
         session.listen(lambda correction: self._touch())
         self.actions.selected = None
-        self._says = [one for one in self._says if one[2].kind == "info"]  # the rest was about what is gone
+        self._notifications = [
+            one for one in self._notifications if one[2].kind == "info"
+        ]  # the rest was about what is gone
         self.scene.show(session, opened)
         self.state.comment = session.comment
         self._touch()
@@ -232,7 +241,7 @@ class Reviewer:
 
     def _save_comment(self) -> None:
         with self._explained():
-            if self.desk.session is not None and self.state.comment:
+            if self.controller.session is not None and self.state.comment:
                 self.actions.comment(self.state.comment)
 
     def _uploading(self, received: int) -> None:
@@ -242,13 +251,13 @@ class Reviewer:
     def _uploaded(self, path: Path) -> None:
         with self.state:
             self.state.upload_text = ""
-            self.say(Said("Reading the study"))
-        self.desk.add(path, take_in)
+            self.notify(Notification("Reading the study"))
+        self.controller.add(path, ingest_upload)
 
     def _upload_refused(self, text: str) -> None:
         with self.state:
             self.state.upload_text = ""
-            self.say(Said(text, "error"))
+            self.notify(Notification(text, "error"))
 
     # Showing
 
@@ -261,31 +270,33 @@ class Reviewer:
 
     @contextlib.contextmanager
     def _explained(self) -> Any:
-        """What is refused is said, and nothing more happens."""
+        """What is refused is told, and nothing more happens."""
         try:
             yield
         except SpineLandmarksError as error:
-            self.say(Said(str(error), "error"))
+            self.notify(Notification(str(error), "error"))
         self._touch()
 
     def _forget_old(self) -> bool:
         now = time.monotonic()
-        kept = [one for one in self._says if one[2].kind != "info" or now - one[1] < INFO_S]
-        is_less, self._says = len(kept) < len(self._says), kept
+        kept = [one for one in self._notifications if one[2].kind != "info" or now - one[1] < INFO_S]
+        is_less, self._notifications = len(kept) < len(self._notifications), kept
         return is_less
 
     def _push(self) -> None:
         """Send what differs from what the page has."""
         self._is_dirty = False
-        values = {**shown(self.desk, self.actions), **self._views_shown(), **self.learning.shown()}
-        values["says"] = [{"number": number, "text": said.text, "kind": said.kind} for number, _, said in self._says]
+        values = {**view_state(self.controller, self.actions), **self._views_shown(), **self.learning.view_state()}
+        values["notifications"] = [
+            {"number": number, "text": each.text, "kind": each.kind} for number, _, each in self._notifications
+        ]
         values["question"] = self.state.question if self._on_yes else ""
         changed = {name: value for name, value in values.items() if self._pushed.get(name, _NOTHING) != value}
         self._pushed.update(changed)
         self.state.update(changed)
 
     def _views_shown(self) -> dict[str, Any]:
-        opened = self.desk.opened
+        opened = self.controller.opened
         least, most = self.scene.grey
         return {
             "slice_count": len(opened.stack) if opened else 0,
@@ -293,8 +304,8 @@ class Reviewer:
             "grey_least": least,
             "grey_most": most,
             "grey_window": [max(self.scene.window[0], least), min(self.scene.window[1], most)],
-            "mode": self.scene.mode if opened else "look",
-            "opening": self.desk.is_opening,
+            "mode": self.scene.mode if opened else "view",
+            "opening": self.controller.is_opening,
         }
 
 

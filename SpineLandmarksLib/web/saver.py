@@ -22,7 +22,7 @@ RETRY_S = 5.0
 
 
 @dataclass
-class Watched:
+class PendingSave:
     """A session and what of it is under way. prediction: of the model, to be saved before what a person says of it.
     history: the file that keeps its steps.
     """
@@ -52,9 +52,9 @@ class Saver:
     save: Callable[[Revision], Saved]
     threads: Executor
     clock: Callable[[], float] = time.monotonic
-    current: Watched | None = None
-    _others: list[Watched] = field(default_factory=list)
-    _running: tuple[Watched, Revision, Future[Saved]] | None = None
+    current: PendingSave | None = None
+    _others: list[PendingSave] = field(default_factory=list)
+    _running: tuple[PendingSave, Revision, Future[Saved]] | None = None
 
     def watch(
         self, session: Session, image: ImageReference, prediction: Revision | None = None, history: Path | None = None
@@ -62,7 +62,7 @@ class Saver:
         """Save this session from now on. The one before is still saved to its end."""
         if self.current is not None and not self.current.is_saved:
             self._others.append(self.current)
-        self.current = Watched(session, image, prediction, history)
+        self.current = PendingSave(session, image, prediction, history)
 
     @property
     def is_idle(self) -> bool:
@@ -114,10 +114,10 @@ class Saver:
         at = self.current.saved_at
         return ("" if at is None else f"Saved {at:%H:%M:%S}"), "saved"
 
-    def _all(self) -> list[Watched]:
+    def _all(self) -> list[PendingSave]:
         return [*self._others, *([self.current] if self.current else [])]
 
-    def _begin(self, one: Watched) -> None:
+    def _begin(self, one: PendingSave) -> None:
         try:
             revision = one.refused or one.prediction or one.session.revision(one.image)
         except SpineLandmarksError as error:  # no name was given yet
@@ -138,7 +138,7 @@ class Saver:
         self._note(one, revision, saved)
         return True
 
-    def _note(self, one: Watched, revision: Revision, saved: Saved) -> None:
+    def _note(self, one: PendingSave, revision: Revision, saved: Saved) -> None:
         one.error, one.refused, one.notes = "", None, saved.notes
         one.saved_at = datetime.now()
         if one.prediction is revision:

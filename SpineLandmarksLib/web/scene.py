@@ -15,7 +15,7 @@ from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.formats.slicer_markups import DISPLAY
 from SpineLandmarksLib.geometry import Matrix, apply
 from SpineLandmarksLib.landmarks import Point
-from SpineLandmarksLib.web.opening import Opened
+from SpineLandmarksLib.web.open_study import OpenStudy
 
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):  # before VTK is loaded: it would look for a screen first
     os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
@@ -32,7 +32,7 @@ SAGITTAL, CORONAL = "Sagittal", "Coronal"
 #: Share of the voxels that are black and white at first.
 PERCENTILES = (1.0, 99.5)
 #: Smaller labels than those of Slicer: the picture is smaller than its window.
-LOOKS = {**DISPLAY, "textScale": 2.8, "sliceProjectionOpacity": 0.6}
+MARKUP_STYLE = {**DISPLAY, "textScale": 2.8, "sliceProjectionOpacity": 0.6}
 
 #: Grey of points that lie on another slice.
 PROJECTED = (0.75, 0.75, 0.75)
@@ -51,7 +51,7 @@ class Scene:
         self._app = SlicerApp()
         vtkOutputWindow.GetInstance().SetDisplayModeToNever()  # it would name files
         self._on_change, self._on_refused, self._on_view = on_change, on_refused, on_view
-        self._opened: Opened | None = None
+        self._opened: OpenStudy | None = None
         self._volume: Any = None
         self.points: ScenePoints | None = None
         self.grey: tuple[float, float] = (0.0, 1.0)
@@ -77,7 +77,7 @@ class Scene:
 
     # A study
 
-    def show(self, session: Session, opened: Opened) -> None:
+    def show(self, session: Session, opened: OpenStudy) -> None:
         """Show a study; the image stays as it is looked at when it is the same one."""
         if self.points is not None:
             self.points.close()
@@ -88,12 +88,12 @@ class Scene:
         self._opened = opened
         self.points = ScenePoints(session, self._volume, None, self._on_change, self._on_refused)
         display = self.points.node.GetDisplayNode()
-        style(display, LOOKS)
+        style(display, MARKUP_STYLE)
         display.SetSliceProjectionUseFiducialColor(False)  # it would be that of corrected ones, whatever they are
         display.SetSliceProjectionColor(*PROJECTED)
         self._on_view()
 
-    def _show_volume(self, opened: Opened) -> None:
+    def _show_volume(self, opened: OpenStudy) -> None:
         before, stack = self._volume, opened.stack
         assert stack.ras_from_ijk is not None
         self._volume = self._app.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "study")
@@ -114,7 +114,7 @@ class Scene:
         if before is not None:
             self._app.scene.RemoveNode(before)
 
-    def _first_slice(self, opened: Opened) -> int:
+    def _first_slice(self, opened: OpenStudy) -> int:
         known = [mark.position_ras_mm for mark in opened.landmarks or () if mark.position_ras_mm is not None]
         if known:
             return int(np.median([opened.frame.slice_index(position) for position in known]))
@@ -200,12 +200,12 @@ class Scene:
 
     @property
     def mode(self) -> str:
-        """What a click does: look, place or window."""
+        """What a click does: view, place or window."""
         now = self._interaction.GetCurrentInteractionMode()
         modes = {self._interaction.Place: "place", self._interaction.AdjustWindowLevel: "window"}
-        return modes.get(now, "look")
+        return modes.get(now, "view")
 
-    def look(self) -> None:
+    def reset_mouse_mode(self) -> None:
         """The mouse drags points and does nothing else."""
         if self.mode == "place" and self.points is not None:
             self.points.show()  # the preview goes

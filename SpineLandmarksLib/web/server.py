@@ -22,16 +22,16 @@ def guard(app: Any, access: Access) -> None:
 
     @web.middleware  # type: ignore[untyped-decorator]
     async def doorkeeper(request: web.Request, handler: Handler) -> web.StreamResponse:
-        verdict = access.judge(request.headers, request.query, request.cookies)
-        if verdict.reason:
-            return web.Response(status=403, text=verdict.reason)
+        decision = access.decide(request.headers, request.query, request.cookies)
+        if decision.reason:
+            return web.Response(status=403, text=decision.reason)
         if request.path in PAGES and PARAMETER not in request.query:  # a page that is loaded again: trame's script has
             raise web.HTTPFound(f"/index.html?{PARAMETER}={access.key}")  # taken the key out of the address
         try:
             response = await handler(request)
         except web.HTTPException as other:
             response = other
-        if verdict.is_new and not response.prepared:
+        if decision.is_new and not response.prepared:
             name = access.cookie(request.url.port or 0)
             response.set_cookie(name, access.key, httponly=True, samesite="Strict", secure=access.is_tls)
         return response

@@ -17,7 +17,7 @@ STATES = ("mine", "waiting", "given", "forked", "done")
 
 
 @dataclass(frozen=True)
-class Row:
+class StudyRow:
     """state: one of STATES. words: what is said of it. place: in the order of review, whatever its state."""
 
     key: str
@@ -30,7 +30,7 @@ class Row:
 class Listing:
     """The studies, first those to do, in the order of review."""
 
-    rows: tuple[Row, ...] = ()
+    rows: tuple[StudyRow, ...] = ()
 
     @property
     def done(self) -> int:
@@ -60,8 +60,8 @@ def listing(store: Store, annotator: str, order: Sequence[str] = (), locked: boo
         heads = {study.key: heads_of(connection, study.key) for study in studies}
         signed = {row.revision: row.author for row in connection.execute(select(t.sign_offs))}
         given = {row.study: row.annotator for row in connection.execute(select(t.assignments))}
-    said = {study.key: _state(heads[study.key], signed, given.get(study.key), annotator) for study in studies}
-    rows = [Row(key, state, words, places[key]) for key, (state, words) in said.items()]
+    states = {study.key: _state(heads[study.key], signed, given.get(study.key), annotator) for study in studies}
+    rows = [StudyRow(key, state, words, places[key]) for key, (state, words) in states.items()]
     return Listing(tuple(sorted(rows, key=lambda row: (STATES.index(row.state), row.place))))
 
 

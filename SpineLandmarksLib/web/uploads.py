@@ -71,7 +71,7 @@ class Incoming:
         self._part.unlink(missing_ok=True)
 
 
-def take_in(store: Store, path: Path) -> str:
+def ingest_upload(store: Store, path: Path) -> str:
     """Add an uploaded file to the data set; returns its study. Raises what is wrong with it, and takes it away then."""
     try:
         source = find_sources([path], read_folder(store.folder).id)[0]

@@ -26,36 +26,36 @@ def test_each_start_has_a_key_of_its_own_that_is_not_printed_by_accident(access:
 
 def test_the_address_lets_in_and_then_the_cookie_does(access: Access) -> None:
     assert access.address(8080) == f"http://127.0.0.1:8080/?secret={access.key}"
-    assert access.judge(HERE, {"secret": access.key}, {}).is_new
-    verdict = access.judge(HERE, {}, {"spine-landmarks-8080": access.key})
-    assert (verdict.reason, verdict.is_new) == ("", False)
+    assert access.decide(HERE, {"secret": access.key}, {}).is_new
+    decision = access.decide(HERE, {}, {"spine-landmarks-8080": access.key})
+    assert (decision.reason, decision.is_new) == ("", False)
 
 
 @pytest.mark.parametrize("query", [{}, {"secret": ""}, {"secret": "wslink-secret"}, {"secret": "é"}])
 def test_without_the_key_nobody_comes_in(access: Access, query: dict[str, str]) -> None:
-    assert "key of this start" in access.judge(HERE, query, {}).reason
+    assert "key of this start" in access.decide(HERE, query, {}).reason
 
 
 def test_the_cookie_of_another_port_does_not_let_in(access: Access) -> None:
-    assert access.judge(HERE, {}, {"spine-landmarks-8081": access.key}).reason
+    assert access.decide(HERE, {}, {"spine-landmarks-8081": access.key}).reason
 
 
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "https://127.0.0.1:8080", "http://127.0.0.1:8081", ""]
 )
 def test_another_page_is_refused_even_with_the_key(access: Access, origin: str) -> None:
-    assert "another page" in access.judge({**HERE, "Origin": origin}, {"secret": access.key}, {}).reason
+    assert "another page" in access.decide({**HERE, "Origin": origin}, {"secret": access.key}, {}).reason
 
 
 @pytest.mark.parametrize("host", ["evil.example:8080", "", "127.0.0.1.evil.example", "[::1", "127.0.0.1@evil.example"])
 def test_a_name_that_was_bent_to_this_computer_is_refused(access: Access, host: str) -> None:
     headers = {"Host": host, "Origin": f"http://{host}"}
-    assert "own name" in access.judge(headers, {"secret": access.key}, {}).reason
+    assert "own name" in access.decide(headers, {"secret": access.key}, {}).reason
 
 
 def test_its_own_page_may_ask(access: Access) -> None:
     for host in ("127.0.0.1:8080", "localhost:8080", "[::1]:8080"):
-        assert not access.judge({"Host": host, "Origin": f"http://{host}"}, {"secret": access.key}, {}).reason
+        assert not access.decide({"Host": host, "Origin": f"http://{host}"}, {"secret": access.key}, {}).reason
 
 
 def test_another_computer_needs_tls_or_a_word_for_doing_without(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_what_is_no_study_is_refused_in_words(page: Any, folder: Path, tmp_path:
     (tmp_path / "other.zip").write_bytes(b"no zip")
     for name, words in (("large.nii", "at most 4 MiB"), ("other.zip", "something else, whatever its name says")):
         page.locator(".upload input").set_input_files(tmp_path / name)
-        expect(page.locator(".said.error").last).to_contain_text(words, timeout=20_000)
+        expect(page.locator(".notification.error").last).to_contain_text(words, timeout=20_000)
     page.screenshot(path=shots / "21-refused.png")
     assert not list(folder.glob("uploads/*"))
 

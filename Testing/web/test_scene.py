@@ -16,7 +16,7 @@ from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.store.study_record import StudyRecord
-from SpineLandmarksLib.web.opening import Opened
+from SpineLandmarksLib.web.open_study import OpenStudy
 
 SIZE = 400
 
@@ -75,12 +75,12 @@ def a_scene(loop: asyncio.AbstractEventLoop, refusals: list[str]) -> Any:
 
 
 @pytest.fixture
-def opened(a_phantom: Phantom) -> Opened:
+def opened(a_phantom: Phantom) -> OpenStudy:
     study = StudyRecord("phantom", "p", "images/p.png", "00", (80, 96), slice_index=3)
     stack = SagittalStack(a_phantom.voxels, a_phantom.ras_from_ijk)
     frame = ImageFrame.of(stack)
     assert frame is not None
-    return Opened(study, stack, frame, Path("p"), on_slice(a_phantom, frame, 3), None)
+    return OpenStudy(study, stack, frame, Path("p"), on_slice(a_phantom, frame, 3), None)
 
 
 def on_slice(phantom: Phantom, frame: ImageFrame, index: int) -> LandmarkSet:
@@ -103,7 +103,7 @@ def on_slice(phantom: Phantom, frame: ImageFrame, index: int) -> LandmarkSet:
 
 
 @pytest.fixture
-def session(a_scene: Any, opened: Opened) -> Session:
+def session(a_scene: Any, opened: OpenStudy) -> Session:
     made = opened.session("A. Reader")
     a_scene.show(made, opened)
     a_scene.fit()
@@ -115,7 +115,7 @@ def mouse(a_scene: Any, session: Session) -> Mouse:
     return Mouse(a_scene)
 
 
-def moved(session: Session, opened: Opened, name: str) -> np.ndarray:
+def moved(session: Session, opened: OpenStudy, name: str) -> np.ndarray:
     """Native pixels (x, y) from where the model had it."""
     before, after = session.original[name].position_ras_mm, session[name].position_ras_mm
     assert before is not None
@@ -124,7 +124,7 @@ def moved(session: Session, opened: Opened, name: str) -> np.ndarray:
 
 
 def test_a_point_that_is_dragged_is_corrected_on_its_slice(
-    a_scene: Any, session: Session, opened: Opened, mouse: Mouse
+    a_scene: Any, session: Session, opened: OpenStudy, mouse: Mouse
 ) -> None:
     place = a_scene.pixel(session["L3"].position_ras_mm)
     mouse.drag(place, (20, -12))
@@ -137,7 +137,7 @@ def test_a_point_that_is_dragged_is_corrected_on_its_slice(
 
 
 def test_a_point_that_nobody_holds_any_more_stays_where_it_was_last(
-    a_scene: Any, session: Session, opened: Opened, mouse: Mouse
+    a_scene: Any, session: Session, opened: OpenStudy, mouse: Mouse
 ) -> None:
     mouse.drag(a_scene.pixel(session["L4"].position_ras_mm), (16, 0))
     a_scene.end_drags()  # the browser has gone
@@ -153,7 +153,7 @@ def test_a_confirmed_point_cannot_be_dragged(a_scene: Any, session: Session, mou
 
 
 def test_a_missing_landmark_is_placed_with_a_click(
-    a_scene: Any, session: Session, opened: Opened, mouse: Mouse
+    a_scene: Any, session: Session, opened: OpenStudy, mouse: Mouse
 ) -> None:
     where = a_scene.pixel(session["L2"].position_ras_mm)
     session.mark_not_visible("L2")
@@ -164,16 +164,16 @@ def test_a_missing_landmark_is_placed_with_a_click(
     mouse.do("LeftButtonRelease", *where)
     assert session["L2"].status == "corrected"
     assert moved(session, opened, "L2")[:2] == pytest.approx([0, 0], abs=0.2)
-    assert a_scene.mode == "look"
+    assert a_scene.mode == "view"
 
 
 def test_placing_can_be_given_up(a_scene: Any, session: Session, mouse: Mouse) -> None:
     session.mark_not_visible("L2")
     a_scene.start_placing("L2")
     mouse.do("MouseMove", 100, 100)
-    a_scene.look()
+    a_scene.reset_mouse_mode()
     assert session["L2"].status == "not_visible"
-    assert a_scene.mode == "look"
+    assert a_scene.mode == "view"
 
 
 def test_slices_window_and_zoom_are_what_they_were_set_to(a_scene: Any, session: Session, mouse: Mouse) -> None:

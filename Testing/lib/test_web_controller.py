@@ -24,12 +24,12 @@ from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.folder import init_dataset, open_dataset
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.web.actions import Actions
-from SpineLandmarksLib.web.desk import Desk, Said
+from SpineLandmarksLib.web.controller import Notification, ReviewController
 from SpineLandmarksLib.web.learning import Learning
-from SpineLandmarksLib.web.localizing import Localizing
+from SpineLandmarksLib.web.localization import LocalizationService
 from SpineLandmarksLib.web.ordering import ask_for_order
-from SpineLandmarksLib.web.shown import shown
-from SpineLandmarksLib.web.uploads import Incoming, take_in
+from SpineLandmarksLib.web.uploads import Incoming, ingest_upload
+from SpineLandmarksLib.web.view_state import view_state
 
 
 class FakeWorker:
@@ -61,42 +61,44 @@ class FakeWorker:
 class FakeScene:
     """Views that nobody looks at."""
 
-    mode, slice_index = "look", 3
+    mode, slice_index = "view", 3
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None
 
 
 class At:
-    """An annotator at a desk, and what was said to them."""
+    """An annotator at work, and what they were notified of."""
 
     def __init__(self, store: Store, name: str) -> None:
-        self.worker, self.said = FakeWorker(), list[Said]()
-        self.desk = Desk(store, Localizing(lambda: self.worker), on_say=self.said.append)  # type: ignore[arg-type, return-value]
+        self.worker, self.notified = FakeWorker(), list[Notification]()
+        self.controller = ReviewController(
+            store, LocalizationService(lambda: self.worker), on_notify=self.notified.append
+        )  # type: ignore[arg-type, return-value]
         self.questions: list[tuple[str, Callable[[], None]]] = []
-        self.actions = Actions(self.desk, FakeScene(), lambda text, then: self.questions.append((text, then)))
-        self.desk.begin(name)
+        self.actions = Actions(self.controller, FakeScene(), lambda text, then: self.questions.append((text, then)))
+        self.controller.begin(name)
         self.settle()
 
     def settle(self, seconds: float = 20.0) -> None:
         limit = time.monotonic() + seconds
-        self.desk.poll()
-        while self.desk.is_busy:
-            assert time.monotonic() < limit, (self.desk.saver.words, self.said)
+        self.controller.poll()
+        while self.controller.is_busy:
+            assert time.monotonic() < limit, (self.controller.saver.words, self.notified)
             time.sleep(0.01)
-            self.desk.poll()
+            self.controller.poll()
 
     def poll_until(self, is_so: Callable[[], object]) -> None:
         limit = time.monotonic() + 20
         while not is_so():
-            assert time.monotonic() < limit, (self.desk.saver.words, self.said)
+            assert time.monotonic() < limit, (self.controller.saver.words, self.notified)
             time.sleep(0.01)
-            self.desk.poll()
+            self.controller.poll()
 
     @property
     def key(self) -> str:
-        assert self.desk.opened is not None
-        return self.desk.opened.study.key
+        assert self.controller.opened is not None
+        return self.controller.opened.study.key
 
     def localize(self, found: LandmarkSet) -> None:
         self.actions.do("localize")
@@ -104,7 +106,7 @@ class At:
         self.settle()
 
     def move(self, name: str) -> None:
-        session = self.desk.session
+        session = self.controller.session
         assert session is not None
         r, a, s = session[name].position_ras_mm or (0, 0, 0)
         session.move(name, (r, a, s + 1))
@@ -145,7 +147,7 @@ def sit_down(store: Store) -> Iterator[Callable[..., At]]:
 
     yield sit
     for one in made:
-        one.desk.close()
+        one.controller.close()
 
 
 @pytest.fixture
@@ -180,19 +182,19 @@ def test_a_study_is_taken_localized_corrected_and_signed_off(
     assert [one.study for one in store.signed_off()] == [first]
     assert (store.folder / "landmarks.json").is_file()
     assert first not in store.assignments()
-    assert shown(at.desk, at.actions)["done_count"] == 1
+    assert view_state(at.controller, at.actions)["done_count"] == 1
 
 
 def test_no_two_annotators_get_the_same_study(sit_down: Callable[..., At]) -> None:
     one, two, three = sit_down("One"), sit_down("Two"), sit_down("Three")
     assert len({one.key, two.key, three.key}) == 3
-    two.desk.open(one.key)
+    two.controller.open(one.key)
     two.settle()
-    assert any(f"{one.key} is with One" in said.text for said in two.said)
+    assert any(f"{one.key} is with One" in each.text for each in two.notified)
     assert two.key != one.key
     four = sit_down("Four")
-    assert four.desk.opened is None
-    assert "with others" in four.said[-1].text
+    assert four.controller.opened is None
+    assert "with others" in four.notified[-1].text
 
 
 def test_a_study_that_was_only_looked_at_is_free_for_others(sit_down: Callable[..., At], store: Store) -> None:
@@ -206,16 +208,16 @@ def test_a_study_that_was_only_looked_at_is_free_for_others(sit_down: Callable[.
 
 def test_an_order_that_comes_later_counts_from_then_on(store: Store) -> None:
     order: Future[list[str]] = Future()
-    desk = Desk(store, Localizing(lambda: FakeWorker()), order=order)  # type: ignore[arg-type, return-value]
+    controller = ReviewController(store, LocalizationService(lambda: FakeWorker()), order=order)  # type: ignore[arg-type, return-value]
     for keys in (["study3", "study1", "study2"], ["study2", "study3", "study1"]):
-        desk._take_order(keys)
-        while desk.is_busy and len(desk._waiting) > 1:
-            desk.poll()
-        assert [row.key for row in desk.listing.rows] == keys
+        controller._take_order(keys)
+        while controller.is_busy and len(controller._waiting) > 1:
+            controller.poll()
+        assert [row.key for row in controller.listing.rows] == keys
     order.set_exception(BackendError("no model"))
-    desk.poll()
-    assert not desk.is_busy
-    desk.close()
+    controller.poll()
+    assert not controller.is_busy
+    controller.close()
 
 
 def test_the_order_of_gain_is_that_of_the_queue(store: Store) -> None:
@@ -247,16 +249,16 @@ def test_work_goes_on_where_it_ended_after_a_restart(
     before.localize(found(before))
     before.move("L3")
     before.actions.comment("Bright disc")
-    key, position = before.key, before.desk.session["L3"].position_ras_mm  # type: ignore[index]
-    before.desk.close()  # at once: what is not saved yet is saved now
+    key, position = before.key, before.controller.session["L3"].position_ras_mm  # type: ignore[index]
+    before.controller.close()  # at once: what is not saved yet is saved now
     after = sit_down()
     assert after.key == key
-    assert after.desk.session is not None
-    assert after.desk.session["L3"].status == "corrected"
-    assert after.desk.session["L3"].position_ras_mm == pytest.approx(position, abs=1e-3)
-    assert after.desk.session.comment == "Bright disc"
+    assert after.controller.session is not None
+    assert after.controller.session["L3"].status == "corrected"
+    assert after.controller.session["L3"].position_ras_mm == pytest.approx(position, abs=1e-3)
+    assert after.controller.session.comment == "Bright disc"
     after.actions.do("undo")
-    assert after.desk.session["L3"].status == "predicted"
+    assert after.controller.session["L3"].status == "predicted"
 
 
 def test_a_worker_that_dies_says_so_and_the_next_try_works(
@@ -264,13 +266,15 @@ def test_a_worker_that_dies_says_so_and_the_next_try_works(
 ) -> None:
     at = sit_down()
     at.actions.do("localize")
-    assert shown(at.desk, at.actions)["job_stage"]
+    assert view_state(at.controller, at.actions)["job_stage"]
     at.worker.answer(event="lost", error="The worker process ended (SIGKILL) before the job was done. Try again")
     at.settle()
-    assert at.said[-1] == Said("The worker process ended (SIGKILL) before the job was done. Try again", "error")
+    assert at.notified[-1] == Notification(
+        "The worker process ended (SIGKILL) before the job was done. Try again", "error"
+    )
     at.localize(found(at))
-    assert at.desk.session is not None
-    assert at.desk.session["L3"].status == "predicted"
+    assert at.controller.session is not None
+    assert at.controller.session["L3"].status == "predicted"
 
 
 def test_relocalizing_goes_around_what_a_person_said(
@@ -281,14 +285,14 @@ def test_relocalizing_goes_around_what_a_person_said(
     at.move("L3")
     at.actions.select("L4")
     at.actions.do("not_visible")
-    mine = at.desk.session["L3"].position_ras_mm  # type: ignore[index]
+    mine = at.controller.session["L3"].position_ras_mm  # type: ignore[index]
     at.actions.do("relocalize")
     assert at.worker.asked[-1]["given"] == {"L3": mine, "L4": None}
     at.worker.answer(event="done", result=as_json(found(at)))
     at.settle()
-    assert at.desk.session is not None
-    assert at.desk.session["L3"].position_ras_mm == mine
-    assert at.desk.session["L4"].status == "not_visible"
+    assert at.controller.session is not None
+    assert at.controller.session["L3"].position_ras_mm == mine
+    assert at.controller.session["L4"].status == "not_visible"
 
 
 def test_localizing_anew_asks_before_it_replaces_corrections(
@@ -314,8 +318,8 @@ def test_a_result_for_a_study_that_is_no_longer_open_changes_nothing(
     at.poll_until(lambda: at.key != first)
     at.worker.answer(event="done", result=as_json(landmarks))
     at.settle()
-    assert at.desk.session is not None
-    assert at.desk.session["L3"].is_absent
+    assert at.controller.session is not None
+    assert at.controller.session["L3"].is_absent
     assert store.history(first) == []
 
 
@@ -328,14 +332,14 @@ def test_a_store_that_vanishes_is_told_and_what_was_done_is_kept(
     for file in copies:
         file.unlink()
     at.move("L3")
-    at.poll_until(lambda: at.desk.saver.words[1] == "failed")
-    assert "Nothing is lost" in at.desk.saver.words[0]
+    at.poll_until(lambda: at.controller.saver.words[1] == "failed")
+    assert "Nothing is lost" in at.controller.saver.words[0]
     at.move("L4")  # work goes on
     for file, content in copies.items():
         file.write_bytes(content)
-    assert at.desk.saver.current is not None
-    at.desk.saver.current.retry_at = 0
-    at.poll_until(lambda: at.desk.saver.words[1] == "saved")
+    assert at.controller.saver.current is not None
+    at.controller.saver.current.retry_at = 0
+    at.poll_until(lambda: at.controller.saver.words[1] == "saved")
     head = store.head(at.key)
     assert head is not None
     assert [head.landmarks[name].status for name in ("L3", "L4", "L5")] == ["corrected", "corrected", "predicted"]
@@ -347,7 +351,7 @@ def test_a_folder_that_may_only_be_read_is_told(store: Store, sit_down: Callable
     for path in (store.folder, *store.folder.glob("store.sqlite*")):
         path.chmod(0o500 if path.is_dir() else 0o400)
     at.actions.comment("Bright disc")
-    at.poll_until(lambda: at.desk.saver.words[1] == "failed")
+    at.poll_until(lambda: at.controller.saver.words[1] == "failed")
     store.folder.chmod(0o700)
 
 
@@ -357,16 +361,16 @@ def test_a_study_whose_volume_has_changed_is_shown_as_the_slice_that_was_kept(
     for number in (1, 2, 3):
         write_nifti(phantoms[number % 3], store.folder / f"volume{number}.nii")
     at = sit_down()
-    assert at.desk.opened is not None
-    assert len(at.desk.opened.stack) == 1
-    assert any("has changed since it was annotated" in said.text for said in at.said)
+    assert at.controller.opened is not None
+    assert len(at.controller.opened.stack) == 1
+    assert any("has changed since it was annotated" in each.text for each in at.notified)
     truth = phantoms[int(at.key.removeprefix("study")) - 1]
     position = truth.landmarks["L3"].position_ras_mm
     assert position is not None
-    assert at.desk.opened.frame.pixel_xy(position) == pytest.approx(truth.landmarks["L3"].pixel_xy, abs=1e-3)
+    assert at.controller.opened.frame.pixel_xy(position) == pytest.approx(truth.landmarks["L3"].pixel_xy, abs=1e-3)
     assert not at.actions.can()["localize"]
     with pytest.raises(LandmarkError, match="changed or is not there"):
-        at.desk.localize()
+        at.controller.localize()
 
 
 def test_a_study_without_its_image_is_passed_over(sit_down: Callable[..., At], store: Store) -> None:
@@ -374,26 +378,26 @@ def test_a_study_without_its_image_is_passed_over(sit_down: Callable[..., At], s
         (store.folder / study.image).unlink()
         shutil.move(store.folder / study.source, store.folder / "gone")
     at = sit_down()
-    at.poll_until(lambda: len(at.said) >= 1)
-    assert "is not there. Put it back; its landmarks are kept" in at.said[0].text
+    at.poll_until(lambda: len(at.notified) >= 1)
+    assert "is not there. Put it back; its landmarks are kept" in at.notified[0].text
 
 
 def test_two_versions_of_a_study_are_told(sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]) -> None:
     at = sit_down()
     at.localize(found(at))
-    elsewhere = at.desk.session
+    elsewhere = at.controller.session
     assert elsewhere is not None
-    other = replace(elsewhere.revision(at.desk.opened.study.reference), author="B. Reader")  # type: ignore[union-attr]
-    at.desk.store.save(other)
+    other = replace(elsewhere.revision(at.controller.opened.study.reference), author="B. Reader")  # type: ignore[union-attr]
+    at.controller.store.save(other)
     at.move("L3")
     at.settle()
-    assert any("Both versions are kept" in said.text for said in at.said)
+    assert any("Both versions are kept" in each.text for each in at.notified)
 
 
 def test_keys_do_what_their_buttons_may(sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]) -> None:
     at = sit_down()
     at.localize(found(at))
-    session = at.desk.session
+    session = at.controller.session
     assert session is not None
     at.actions.key("Ctrl+Z")  # nothing to undo
     at.actions.select("L3")
@@ -439,21 +443,21 @@ def test_an_uploaded_study_is_added_and_one_that_is_none_is_taken_away(
     path = store.folder / "uploads" / "upload-1.nii"
     path.parent.mkdir()
     write_nifti(make_phantom(14, matrix=(96, 80), pixel_mm=3.1, slices=3, slice_mm=4.4), path)
-    at.desk.add(path, take_in)
+    at.controller.add(path, ingest_upload)
     at.poll_until(lambda: at.key == "upload-1")
     broken = path.with_name("upload-2.nii")
     broken.write_bytes(b"\x5c\x01\0\0" + bytes(400))
     with pytest.raises(SpineLandmarksError):
-        take_in(store, broken)
+        ingest_upload(store, broken)
     assert not broken.exists()
 
 
 def test_marks_that_nobody_placed_say_so(sit_down: Callable[..., At]) -> None:
     at = sit_down()
-    rows = shown(at.desk, at.actions)["rows"]
+    rows = view_state(at.controller, at.actions)["rows"]
     assert [row["words"] for row in rows] == ["not placed"] * 11
-    assert at.desk.session is not None
-    assert isinstance(at.desk.session["L3"], Landmark)
+    assert at.controller.session is not None
+    assert isinstance(at.controller.session["L3"], Landmark)
 
 
 class FakeRetraining:
@@ -477,21 +481,21 @@ class FakeRetraining:
 
 def test_retraining_is_asked_shown_stopped_and_its_model_put_to_work() -> None:
     retraining, worker, asked = FakeRetraining(), FakeWorker(), list[Callable[[], object]]()
-    localizing = Localizing(lambda: worker)  # type: ignore[arg-type, return-value]
-    localizing.warm()
-    learning = Learning(retraining, localizing, clock=lambda: 0.0)  # type: ignore[arg-type]
+    localization = LocalizationService(lambda: worker)  # type: ignore[arg-type, return-value]
+    localization.warm()
+    learning = Learning(retraining, localization, clock=lambda: 0.0)  # type: ignore[arg-type]
     learning.poll()
-    assert learning.shown()["retrain_text"] == ""
+    assert learning.view_state()["retrain_text"] == ""
     learning.press("A. Reader", 15, lambda text, then: asked.append(then) if "15 studies" in text else None)
     assert retraining.begun == []
     asked[0]()
     assert retraining.begun == ["A. Reader"]
     learning._next_look = 0.0
     assert learning.poll()
-    assert (learning.shown()["retrain_runs"], learning.shown()["retrain_share"]) == (True, 48)
+    assert (learning.view_state()["retrain_runs"], learning.view_state()["retrain_share"]) == (True, 48)
     learning.press("A. Reader", 15, lambda text, then: None)
     assert retraining.stopped == 1
     retraining.state = "done"
     learning._next_look = 0.0
     learning.poll()
-    assert localizing.client is None  # the next job starts one of the new model
+    assert localization.client is None  # the next job starts one of the new model

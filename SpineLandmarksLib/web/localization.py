@@ -12,7 +12,7 @@ from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.json_result import from_fields
 from SpineLandmarksLib.formats.strict_json import Fields
 from SpineLandmarksLib.landmarks import LandmarkSet, Point
-from SpineLandmarksLib.web.opening import Opened
+from SpineLandmarksLib.web.open_study import OpenStudy
 from SpineLandmarksLib.worker.client import WorkerClient
 from SpineLandmarksLib.worker.protocol import FINAL
 
@@ -21,10 +21,10 @@ PATIENCE_S = 3.0
 
 
 @dataclass
-class Job:
+class LocalizationJob:
     """is_again: around what a person has said; else afresh."""
 
-    opened: Opened
+    opened: OpenStudy
     is_again: bool
     id: str
     share: float = 0.0
@@ -34,28 +34,28 @@ class Job:
 
 
 @dataclass(frozen=True)
-class End:
+class JobResult:
     """landmarks: when it was done. error: why not, in words; empty when somebody cancelled."""
 
-    job: Job
+    job: LocalizationJob
     landmarks: LandmarkSet | None = None
     error: str = ""
 
 
-class Localizing:
+class LocalizationService:
     """One job at a time; every call returns at once. make_client: starts a worker of the model in use."""
 
     def __init__(self, make_client: Callable[[], WorkerClient]) -> None:
         self._make_client = make_client
         self.client: WorkerClient | None = None
-        self.job: Job | None = None
+        self.job: LocalizationJob | None = None
 
     def warm(self) -> None:
         """Load the model before it is needed. A fault is told by the job that needs it."""
         with contextlib.suppress(SpineLandmarksError):
             self._running_client().warm()
 
-    def start(self, opened: Opened, given: Mapping[str, Point | None] | None = None) -> None:
+    def start(self, opened: OpenStudy, given: Mapping[str, Point | None] | None = None) -> None:
         """Find the landmarks of a study; given: what a person has said, for all others around it.
 
         Raises BackendError where no worker can be started. The job before must have ended.
@@ -65,14 +65,14 @@ class Localizing:
         study = opened.study
         spacing = None if study.source else study.spacing_mm
         job_id = self._running_client().submit(opened.path, spacing_mm=spacing, given=given)
-        self.job = Job(opened, given is not None, job_id)
+        self.job = LocalizationJob(opened, given is not None, job_id)
 
     def cancel(self) -> None:
         if self.job and self.client and self.job.cancelled_at is None:
             self.job.cancelled_at = time.monotonic()
             self.client.cancel(self.job.id)
 
-    def poll(self) -> End | None:
+    def poll(self) -> JobResult | None:
         """How the job ended, once."""
         end = None
         for message in self.client.poll() if self.client else ():
@@ -80,7 +80,7 @@ class Localizing:
                 end = self._take(self.job, message) or end
         if self.job and self.job.cancelled_at and time.monotonic() - self.job.cancelled_at > PATIENCE_S:
             self.close()
-            end = End(self.job)
+            end = JobResult(self.job)
         if end:
             self.job = None
         return end
@@ -94,7 +94,7 @@ class Localizing:
         self.client = self.client or self._make_client()
         return self.client
 
-    def _take(self, job: Job, message: Mapping[str, Any]) -> End | None:
+    def _take(self, job: LocalizationJob, message: Mapping[str, Any]) -> JobResult | None:
         event = message["event"]
         if event == "progress":
             job.share, job.stage = message["share"], message["stage"]
@@ -102,9 +102,9 @@ class Localizing:
             try:
                 found = from_fields(Fields.of(message["result"], "the worker's answer"))
             except SpineLandmarksError as error:
-                return End(job, error=str(error))
+                return JobResult(job, error=str(error))
             study = job.opened.study
-            return End(job, replace(found, input=study.image, series_uid=study.series_uid))
+            return JobResult(job, replace(found, input=study.image, series_uid=study.series_uid))
         elif event in FINAL:
-            return End(job, error="" if event == "cancelled" else str(message["error"]))
+            return JobResult(job, error="" if event == "cancelled" else str(message["error"]))
         return None

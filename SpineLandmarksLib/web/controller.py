@@ -20,8 +20,8 @@ from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.store.export import write_training_file
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.web.localizing import End, Localizing
-from SpineLandmarksLib.web.opening import Opened, Reader
+from SpineLandmarksLib.web.localization import JobResult, LocalizationService
+from SpineLandmarksLib.web.open_study import OpenStudy, StudyLoader
 from SpineLandmarksLib.web.saver import Saver
 from SpineLandmarksLib.web.studies import Listing, listing
 
@@ -30,39 +30,39 @@ REFRESH_S = 4.0
 
 
 @dataclass(frozen=True)
-class Said:
+class Notification:
     """kind: info, warning or error."""
 
     text: str
     kind: str = "info"
 
 
-class Desk:
+class ReviewController:
     """store: of the data set. on_open: called with the session and its study whenever another one is shown, or with
-    None; on_say: with each text for the person; on_found: with the slice on which the model has found landmarks.
+    None; on_notify: with each text for the person; on_found: with the slice on which the model has found landmarks.
     locked: review the hold-out. order: of review, as soon as it is known.
     """
 
     def __init__(
         self,
         store: Store,
-        localizing: Localizing,
-        on_open: Callable[[Session | None, Opened | None], None] = lambda session, opened: None,
-        on_say: Callable[[Said], None] = lambda said: None,
+        localization: LocalizationService,
+        on_open: Callable[[Session | None, OpenStudy | None], None] = lambda session, opened: None,
+        on_notify: Callable[[Notification], None] = lambda notification: None,
         on_found: Callable[[int], None] = lambda index: None,
         locked: bool = False,
         clock: Callable[[], float] = time.monotonic,
         order: Future[list[str]] | None = None,
     ) -> None:
-        self.store, self.localizing, self.locked = store, localizing, locked
-        self._on_open, self._on_say, self._on_found = on_open, on_say, on_found
+        self.store, self.localization, self.locked = store, localization, locked
+        self._on_open, self._on_notify, self._on_found = on_open, on_notify, on_found
         self._threads = ThreadPoolExecutor(1, "store")  # one thing at a time: a save comes before the sign-off of it
         self.saver = Saver(store.save, self._threads, clock)
-        self.reader = Reader(store, "")
+        self.loader = StudyLoader(store, "")
         self.annotator = ""
         self.listing = Listing()
         self._order: tuple[str, ...] = ()
-        self.opened: Opened | None = None
+        self.opened: OpenStudy | None = None
         self.session: Session | None = None
         self._clock = clock
         self._waiting: list[tuple[Future[Any], Callable[[Any], None]]] = []
@@ -83,7 +83,7 @@ class Desk:
         name = " ".join(annotator.split())
         if not name:
             raise LandmarkError("Expected the name of the person who annotates; got none. Enter a name first")
-        self.annotator = self.reader.annotator = name
+        self.annotator = self.loader.annotator = name
         if self.session is not None:
             self.session.author = name
         else:
@@ -91,8 +91,8 @@ class Desk:
 
     def close(self) -> None:
         """End threads and worker. What is not saved yet is written first."""
-        self.localizing.close()
-        self.reader.close()
+        self.localization.close()
+        self.loader.close()
         self._threads.shutdown(wait=True)
         self.saver.finish()
 
@@ -105,19 +105,19 @@ class Desk:
         """Take what has happened since the last call; whether anything has."""
         changed = self.saver.poll()
         for note in self.saver.take_notes():
-            self._say(note, "warning")
+            self._notify(note, "warning")
         ready = [(future, then) for future, then in self._waiting if future.done()]
         for item in ready:
             self._waiting.remove(item)
             self._finish(*item)
-        end = self.localizing.poll()
+        end = self.localization.poll()
         if end is not None:
             self._take_end(end)
         if self._to_sign is not None and self.saver.is_idle:
             session, self._to_sign = self._to_sign, None
             self._ask(self._write_sign_off, self._signed_off, session.parent, session.study)
         self._look_around()
-        return bool(changed or ready or end or self.localizing.job)
+        return bool(changed or ready or end or self.localization.job)
 
     def _look_around(self) -> None:
         """See from time to time what others have done, and take what has come when there was nothing."""
@@ -172,9 +172,9 @@ class Desk:
     def is_decided(self) -> bool:
         return self.session is not None and not any(mark.status in UNREVIEWED for mark in self.session.current)
 
-    def add(self, path: Path, take_in: Callable[[Store, Path], str]) -> None:
-        """Take in an uploaded file and open it; `take_in` returns the study's key."""
-        self._ask(take_in, self._added, self.store, path)
+    def add(self, path: Path, ingest_upload: Callable[[Store, Path], str]) -> None:
+        """Take in an uploaded file and open it; `ingest_upload` returns the study's key."""
+        self._ask(ingest_upload, self._added, self.store, path)
 
     # The model
 
@@ -189,21 +189,21 @@ class Desk:
     def _start(self, is_again: bool) -> None:
         session, opened = self._open_session(), self.opened
         assert opened is not None
-        if self.localizing.job is not None:
+        if self.localization.job is not None:
             raise LandmarkError("Expected one study at a time for the model; it is still at work. Wait, or cancel it")
         if opened.path is None:
             raise LandmarkError(
                 "Expected the image as it was annotated, to run the model on; it has changed or is not "
                 "there. The points can be corrected by hand"
             )
-        self.localizing.start(opened, session.given() if is_again else None)
+        self.localization.start(opened, session.given() if is_again else None)
 
-    def _take_end(self, end: End) -> None:
+    def _take_end(self, end: JobResult) -> None:
         opened = end.job.opened
         if end.landmarks is None:
-            self._say(end.error or "Cancelled; nothing was changed", "error" if end.error else "info")
+            self._notify(end.error or "Cancelled; nothing was changed", "error" if end.error else "info")
         elif self.opened is not opened or self.session is None:
-            self._say(f"The model is done with {opened.study.key}, which is no longer open. Nothing was changed")
+            self._notify(f"The model is done with {opened.study.key}, which is no longer open. Nothing was changed")
         elif end.job.is_again or self.session.events or opened.landmarks is not None:
             self.session.merge_relocalized(end.landmarks, including_reviewed=not end.job.is_again)
         else:
@@ -212,9 +212,9 @@ class Desk:
             if end.landmarks.slice_index is not None:
                 self._on_found(end.landmarks.slice_index)
             for warning in end.landmarks.warnings:
-                self._say(warning, "warning")
+                self._notify(warning, "warning")
 
-    def _begin_with(self, opened: Opened, found: LandmarkSet) -> None:
+    def _begin_with(self, opened: OpenStudy, found: LandmarkSet) -> None:
         """The first landmarks of a study: the model's word is a revision of its own."""
         prediction = Revision(opened.study.key, found.bundle or "model", utc_now(), found, opened.study.reference)
         self._show(replace(opened, landmarks=found), opened.session(self.annotator, found), prediction)
@@ -226,8 +226,8 @@ class Desk:
             raise LandmarkError("Expected an open study; there is none. Choose one in the list")
         return self.session
 
-    def _say(self, text: str, kind: str = "info") -> None:
-        self._on_say(Said(text, kind))
+    def _notify(self, text: str, kind: str = "info") -> None:
+        self._on_notify(Notification(text, kind))
 
     def _ask(self, work: Callable[..., Any], then: Callable[[Any], None], *arguments: Any) -> None:
         self._waiting.append((self._threads.submit(work, *arguments), then))
@@ -237,7 +237,7 @@ class Desk:
             then(future.result())
         except SpineLandmarksError as error:
             self._is_taking = False
-            self._say(str(error), "error")
+            self._notify(str(error), "error")
             if then == self._read:  # it is passed over from now on
                 self._unreadable.add(self._reading)
 
@@ -273,26 +273,26 @@ class Desk:
         if key is None:
             self._is_taking = False
             if self.listing.rows:
-                self._say(
+                self._notify(
                     "No other study waits for you"
                     if self.opened
                     else "No study waits: all are signed off, or with others"
                 )
             return
-        self._waiting.append((self.reader.read(key), self._read))
+        self._waiting.append((self.loader.read(key), self._read))
         self._reading = key
 
-    def _read(self, opened: Opened) -> None:
+    def _read(self, opened: OpenStudy) -> None:
         self._is_taking = False
         self._show(opened, opened.session(self.annotator))
         for note in opened.notes:
-            self._say(note, "warning")
+            self._notify(note, "warning")
         self.refresh()
         following = self._to_do(after=opened.study.key)
         if following:
-            self.reader.preload(following[0])
+            self.loader.preload(following[0])
 
-    def _show(self, opened: Opened, session: Session, prediction: Revision | None = None) -> None:
+    def _show(self, opened: OpenStudy, session: Session, prediction: Revision | None = None) -> None:
         self.opened, self.session = opened, session
         self.saver.watch(session, opened.study.reference, prediction, opened.history)
         self._on_open(session, opened)
@@ -308,7 +308,7 @@ class Desk:
 
     def _signed_off(self, done: tuple[str, str]) -> None:
         key, problem = done
-        self._say(f"{key} is signed off{problem}", "warning" if problem else "info")
+        self._notify(f"{key} is signed off{problem}", "warning" if problem else "info")
         if self.opened is not None and self.opened.study.key == key:
             self.take_next()
 

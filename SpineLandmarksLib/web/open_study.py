@@ -28,7 +28,7 @@ SAME_FRAME_MM = 1e-3
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenStudy:
     """stack: to look at. path: what a model reads, None where it is not what was annotated. notes: for the person.
 
     landmarks: as last saved, None where there are none. parent: the revision they are from. history: the file that
@@ -65,7 +65,7 @@ class Opened:
         return Session(self.study.key, original, author, self.frame, parent=parent or self.parent)
 
 
-def open_study(store: Store, key: str, annotator: str) -> Opened:
+def open_study(store: Store, key: str, annotator: str) -> OpenStudy:
     """Read a study. Raises InputError, FormatError and StoreError in plain words; nothing is changed."""
     study = store.study(key)
     if study.matrix is None:
@@ -83,7 +83,7 @@ def open_study(store: Store, key: str, annotator: str) -> Opened:
         landmarks = complete(told, study.matrix)
     frame = ImageFrame.of(stack)
     assert frame is not None
-    return Opened(
+    return OpenStudy(
         study,
         stack,
         frame,
@@ -143,18 +143,18 @@ def _latest(store: Store, study: StudyRecord, annotator: str) -> tuple[Revision 
     )
 
 
-class Reader:
+class StudyLoader:
     """Reads studies in a thread, and the next one before it is asked for. At most two are kept."""
 
     def __init__(self, store: Store, annotator: str) -> None:
         self._store, self.annotator = store, annotator
         self._threads = ThreadPoolExecutor(1, "study")
-        self._futures: dict[str, Future[Opened]] = {}
+        self._futures: dict[str, Future[OpenStudy]] = {}
 
     def preload(self, key: str) -> None:
         self._get(key)
 
-    def read(self, key: str) -> Future[Opened]:
+    def read(self, key: str) -> Future[OpenStudy]:
         """The image may come from before; the landmarks are those that are in the store now."""
         before = self._futures.pop(key, None)
         return self._threads.submit(self._fresh, key, before)
@@ -162,13 +162,13 @@ class Reader:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _get(self, key: str) -> Future[Opened]:
+    def _get(self, key: str) -> Future[OpenStudy]:
         if key not in self._futures:
             self._futures = dict(list(self._futures.items())[-1:])
             self._futures[key] = self._threads.submit(open_study, self._store, key, self.annotator)
         return self._futures[key]
 
-    def _fresh(self, key: str, before: Future[Opened] | None) -> Opened:
+    def _fresh(self, key: str, before: Future[OpenStudy] | None) -> OpenStudy:
         if before is None or before.exception() is not None:
             return open_study(self._store, key, self.annotator)
         opened = before.result()

@@ -1,4 +1,4 @@
-"""What the page shows, as plain values: tables, words and numbers, from the desk and the views."""
+"""What the page shows, as plain values: tables, words and numbers, from the controller and the views."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.wording import cells, colour
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark
 from SpineLandmarksLib.web.actions import Actions
-from SpineLandmarksLib.web.desk import Desk
+from SpineLandmarksLib.web.controller import ReviewController
 
 
-def shown(desk: Desk, actions: Actions) -> dict[str, Any]:
+def view_state(controller: ReviewController, actions: Actions) -> dict[str, Any]:
     """Everything that follows from what is true now, by the name of the page's variable."""
-    session, job = desk.session, desk.localizing.job
+    session, job = controller.session, controller.localization.job
     chosen = session[actions.selected] if session and actions.selected else None
-    save_text, save_kind = desk.saver.words
+    save_text, save_kind = controller.saver.words
     return {
-        "annotator": desk.annotator,
-        "studies": _studies(desk),
-        "study_key": desk.opened.study.key if desk.opened else "",
-        "done_count": desk.listing.done,
-        "study_count": len(desk.listing.rows),
-        "rows": landmark_rows(desk, actions.selected),
+        "annotator": controller.annotator,
+        "studies": _studies(controller),
+        "study_key": controller.opened.study.key if controller.opened else "",
+        "done_count": controller.listing.done,
+        "study_count": len(controller.listing.rows),
+        "rows": landmark_rows(controller, actions.selected),
         "selected": actions.selected or "",
         "can": actions.can(),
         "confirm_words": "Take back" if chosen and chosen.status == "confirmed" else "Confirm",
@@ -35,11 +35,13 @@ def shown(desk: Desk, actions: Actions) -> dict[str, Any]:
     }
 
 
-def landmark_rows(desk: Desk, selected: str | None) -> list[dict[str, Any]]:
+def landmark_rows(controller: ReviewController, selected: str | None) -> list[dict[str, Any]]:
     """One a landmark, from the head down; also before there is a study."""
-    frame = desk.opened.frame if desk.opened else None
-    marks = list(desk.session.current) if desk.session else [Landmark(name, "out_of_view") for name in LUMBAR11]
-    return [_landmark(mark, frame, mark.name == selected, desk.session is not None) for mark in marks]
+    frame = controller.opened.frame if controller.opened else None
+    marks = (
+        list(controller.session.current) if controller.session else [Landmark(name, "out_of_view") for name in LUMBAR11]
+    )
+    return [_landmark(mark, frame, mark.name == selected, controller.session is not None) for mark in marks]
 
 
 def _landmark(mark: Landmark, frame: ImageFrame | None, is_selected: bool, is_known: bool) -> dict[str, Any]:
@@ -61,8 +63,9 @@ def _landmark(mark: Landmark, frame: ImageFrame | None, is_selected: bool, is_kn
     }
 
 
-def _studies(desk: Desk) -> list[dict[str, Any]]:
-    key = desk.opened.study.key if desk.opened else None
+def _studies(controller: ReviewController) -> list[dict[str, Any]]:
+    key = controller.opened.study.key if controller.opened else None
     return [
-        {"key": row.key, "state": row.state, "words": row.words, "current": row.key == key} for row in desk.listing.rows
+        {"key": row.key, "state": row.state, "words": row.words, "current": row.key == key}
+        for row in controller.listing.rows
     ]
