@@ -29,7 +29,6 @@ from SpineLandmarksLib.geometry import Matrix, apply
 from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose_slice, most_evidence, slices_to_try
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
-from SpineLandmarksLib.imaging.symmetry import MIN_SLICES, lateral_curve
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
 from SpineLandmarksLib.numbering import Numbering, number
 from SpineLandmarksLib.transforms import prepare_slice, valid_extent, working_spacing
@@ -146,7 +145,7 @@ class Localizer:
         agrees = np.array([_same_levels(best, other) for other in readings])
         choice = choose_slice(tried, scores, evidence, agrees) if agrees.any() else _no_spine(tried, scores)
         reading = readings[tried.index(choice.index)]
-        lateral = self._lateral(stack, choice.index, reading)
+        lateral = lateral_positions(choice.index, tried, evidence, stack.slice_spacing_mm)
         found = [self._landmark(stack, reading, row, lateral[row]) for row in range(len(lateral))]
         landmarks = tuple(_as_given(mark, given_xy[row], given or {}) for row, mark in enumerate(found))
         unusual = image_warnings(reading, self.bundle.calibration)
@@ -173,15 +172,6 @@ class Localizer:
         told = ", ".join(f"{total:.1f}" for total in sums)
         note = f"Series of {len(every)} regions were compared; the names found add up to a confidence of {told}"
         return replace(every[first], notes=(*every[first].notes, note))
-
-    @staticmethod
-    def _lateral(stack: SagittalStack, index: int, reading: SliceReading) -> Array:
-        """(L,) slice coordinate of each landmark; the chosen slice where the other slices do not tell."""
-        spacing = stack.slice_spacing_mm, stack.pixel_spacing_mm
-        curve = None
-        if spacing[0] is not None and spacing[1] is not None and len(stack) >= MIN_SLICES:
-            curve = lateral_curve(stack.voxels, (*spacing[1], spacing[0]), reading.xy)
-        return np.full(len(reading.xy), float(index)) if curve is None else curve
 
     def read_slices(
         self,
