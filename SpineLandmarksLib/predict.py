@@ -26,7 +26,14 @@ from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
 from SpineLandmarksLib.chain import FREE_SCALES, Chain, fix_given, solve_chain
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.geometry import Matrix, apply
-from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose_slice, most_evidence, slices_to_try
+from SpineLandmarksLib.imaging.midsagittal import (
+    SliceChoice,
+    centre_of,
+    choose_slice,
+    lateral_positions,
+    most_evidence,
+    slices_to_try,
+)
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
