@@ -133,18 +133,30 @@ class Localizer:
             InputError: a slice that the stack does not have.
             LandmarkError: a given name that the bundle does not know.
         """
-        started = time.perf_counter()
         tried = _slices_of(stack, slice_index, slices)
-        if stack.runs_to_the_right:  # what is chosen must not depend on the order in which slices are stored
-            turned = None if slices is None else [len(stack) - 1 - index for index in tried]
-            turned_index = None if slice_index is None else len(stack) - 1 - slice_index
-            result = self.localize(stack.turned_round(), turned_index, slices=turned, given=given, progress=progress)
-            return replace(result, slice_index=len(stack) - 1 - (result.slice_index or 0))
-        given_xy = self._given_xy(stack, given or {})
+        is_free = slice_index is None and slices is None
+        if not stack.runs_to_the_right:
+            return self._localize(stack, tried, is_free, given or {}, progress)
+        last = len(stack) - 1  # what is chosen must not depend on the order in which slices are stored
+        turned = tried if is_free else [last - index for index in reversed(tried)]
+        found = self._localize(stack.turned_round(), turned, is_free, given or {}, progress)
+        return replace(found, slice_index=last - (found.slice_index or 0))
+
+    def _localize(
+        self,
+        stack: SagittalStack,
+        tried: list[int],
+        is_free: bool,
+        given: Mapping[str, Point | None],
+        progress: Progress | None,
+    ) -> LandmarkSet:
+        """The landmarks by the slices `tried`, and by the one in the middle of what they show if the choice is free."""
+        started = time.perf_counter()
+        given_xy = self._given_xy(stack, given)
         readings = self.read_slices(stack.voxels[tried], stack.pixel_spacing_mm, given_xy, progress)
         scores, best, evidence = _compared(stack, tried, readings)
         middle = round(centre_of(tried, evidence)) if not np.isnan(evidence).all() else tried[0]
-        if slice_index is None and slices is None and middle not in tried:
+        if is_free and middle not in tried:
             place = bisect(tried, middle)
             readings[place:place] = self.read_slices(stack.voxels[[middle]], stack.pixel_spacing_mm, given_xy)
             tried.insert(place, middle)
@@ -154,7 +166,7 @@ class Localizer:
         reading = readings[tried.index(choice.index)]
         lateral = lateral_positions(choice.index, tried, evidence, stack.slice_spacing_mm)
         found = [self._landmark(stack, reading, row, lateral[row]) for row in range(len(lateral))]
-        landmarks = tuple(_as_given(mark, given_xy[row], given or {}) for row, mark in enumerate(found))
+        landmarks = tuple(_as_given(mark, given_xy[row], given) for row, mark in enumerate(found))
         unusual = image_warnings(reading, self.bundle.calibration)
         return LandmarkSet(
             landmarks=landmarks,

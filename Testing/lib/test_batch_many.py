@@ -58,9 +58,9 @@ def read(a_tree: Path, a_localizer: Localizer, out: Path, monkeypatch: pytest.Mo
     """Runs over the tree, resuming, and returns which studies were read."""
     names: list[str] = []
 
-    def noted(path: Path, spacing_mm: Any) -> SagittalStack:
+    def noted(path: Path, *how: Any) -> SagittalStack:
         names.append(f"{path.parent.name}_{path.stem}")
-        return read_study(path, spacing_mm)
+        return read_study(path, *how)
 
     monkeypatch.setattr(local, "read_study", noted)
 
@@ -294,9 +294,9 @@ def test_the_next_study_is_read_while_one_is_computed_and_no_more_than_that(
     stacks: list[weakref.ref[Any]] = []
     localize, seen = a_localizer.localize, []
 
-    def noted(path: Path, spacing_mm: Any) -> SagittalStack:
+    def noted(path: Path, *how: Any) -> SagittalStack:
         begun.append(path)
-        stack = read_study(path, spacing_mm)
+        stack = read_study(path, *how)
         stacks.append(weakref.ref(stack.voxels))
         return stack
 
@@ -344,14 +344,14 @@ def test_a_study_that_does_not_fit_beside_another_is_read_again_alone(
 ) -> None:
     tries: list[Path] = []
 
-    def tight(path: Path, spacing_mm: Any) -> SagittalStack:
+    def tight(path: Path, *how: Any) -> SagittalStack:
         tries.append(path)
         hopeless = path == a_tree / "b" / "1.png"
         if hopeless or (path == a_tree / "b" / "2.png" and tries.count(path) == 1):
             if is_wrapped:
                 raise InputError("Expected an image that fits into memory") from MemoryError()
             raise MemoryError
-        return read_study(path, spacing_mm)
+        return read_study(path, *how)
 
     monkeypatch.setattr(local, "read_study", tight)
     assert predict_all([a_tree], a_localizer, out, ("json",), 3.1, tree=True) == 1
