@@ -6,7 +6,7 @@ The steps:
     found  = localizer.read_slices(...)          prepare -> network -> chain, each slice on its own: a comb of slices,
                                                  and then the one in the middle of what they show
     index  = choose_slice(...)                   imaging/midsagittal.py
-    points = lateral position, RAS, doubt        imaging/symmetry.py, geometry.py, uncertainty.py -> LandmarkSet
+    points = lateral position, RAS, doubt        geometry.py, uncertainty.py -> LandmarkSet
 """
 
 from __future__ import annotations
