@@ -6,7 +6,7 @@ The steps:
     found  = localizer.read_slices(...)          prepare -> network -> chain, each slice on its own: a comb of slices,
                                                  and then the one in the middle of what they show
     index  = choose_slice(...)                   imaging/midsagittal.py
-    points = lateral position, RAS, doubt        geometry.py, uncertainty.py -> LandmarkSet
+    points = lateral position, RAS, doubt        imaging/symmetry.py, geometry.py, uncertainty.py -> LandmarkSet
 """
 
 from __future__ import annotations
@@ -26,16 +26,10 @@ from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
 from SpineLandmarksLib.chain import FREE_SCALES, Chain, fix_given, solve_chain
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.geometry import Matrix, apply
-from SpineLandmarksLib.imaging.midsagittal import (
-    SliceChoice,
-    centre_of,
-    choose_slice,
-    lateral_positions,
-    most_evidence,
-    slices_to_try,
-)
+from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose_slice, most_evidence, slices_to_try
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
+from SpineLandmarksLib.imaging.symmetry import lateral_curve
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
 from SpineLandmarksLib.numbering import Numbering, number
 from SpineLandmarksLib.transforms import prepare_slice, valid_extent, working_spacing
@@ -71,6 +65,13 @@ class SliceReading:
 
 #: A series goes before those that rank after it unless their confidence is higher by more than this.
 ABOUT_AS_SURE = 0.9
+
+
+#: A landmark beside the chosen slice is taken to be sure to this share of the distance.
+SIDE_SHARE = 0.3
+#: A spine that leaves the chosen slice by more than `BESIDE_MM` and comes this near to the outermost slice may lie
+#: beyond it: nothing there tells its middle.
+BESIDE_MM, RIM_MM = 8.0, 16.0
 
 
 class Localizer:
@@ -164,10 +165,17 @@ class Localizer:
         agrees = np.array([_same_levels(best, other) for other in readings])
         choice = choose_slice(tried, scores, evidence, agrees) if agrees.any() else _no_spine(tried, scores)
         reading = readings[tried.index(choice.index)]
-        lateral = lateral_positions(choice.index, tried, evidence, stack.slice_spacing_mm)
-        found = [self._landmark(stack, reading, row, lateral[row]) for row in range(len(lateral))]
+        lateral = np.full(len(reading.xy), float(choice.index))
+        if len(tried) > 1:  # an asked-for slice is kept to
+            curve = lateral_curve(stack, reading.xy)
+            lateral = lateral if curve is None else curve
+        beside_mm = (lateral - choice.index) * (stack.slice_spacing_mm or 0.0)
+        found = [self._landmark(stack, reading, row, lateral[row], beside_mm[row]) for row in range(len(lateral))]
         landmarks = tuple(_as_given(mark, given_xy[row], given) for row, mark in enumerate(found))
-        unusual = image_warnings(reading, self.bundle.calibration)
+        unusual = (
+            *image_warnings(reading, self.bundle.calibration),
+            *_leaves_the_stack(stack, found, lateral, beside_mm),
+        )
         return LandmarkSet(
             landmarks=landmarks,
             input=stack.source,
@@ -265,7 +273,9 @@ class Localizer:
         ijk = {name: stack.to_ijk(np.array(position)) for name, position in known.items()}
         return np.array([ijk[name][:2] if name in ijk else (np.nan, np.nan) for name in self.bundle.landmarks])
 
-    def _landmark(self, stack: SagittalStack, reading: SliceReading, row: int, lateral: float) -> Landmark:
+    def _landmark(
+        self, stack: SagittalStack, reading: SliceReading, row: int, lateral: float, beside_mm: float
+    ) -> Landmark:
         name, calibration = self.bundle.landmarks[row], self.bundle.calibration
         confidence = float(calibration.confidence(reading.chain.probability, reading.confidence_features)[row])
         needs_review = confidence < calibration.review_below
@@ -275,7 +285,7 @@ class Localizer:
         if stack.ras_from_ijk is None:
             return Landmark(name, "predicted", None, (x, y), confidence, needs_review=needs_review)
         r, a, s = (float(v) for v in stack.to_ras(lateral, np.array([x, y])))
-        radius = float(calibration.radius95_mm(reading.variance_mm2)[row])
+        radius = float(np.hypot(calibration.radius95_mm(reading.variance_mm2)[row], SIDE_SHARE * beside_mm))
         return Landmark(name, "predicted", (r, a, s), (x, y), confidence, radius, needs_review)
 
 
@@ -397,6 +407,18 @@ def image_warnings(reading: SliceReading, calibration: Calibration) -> tuple[str
             "plane or a mirrored or turned spine. Check every point"
         )
     return tuple(said)
+
+
+def _leaves_the_stack(
+    stack: SagittalStack, landmarks: Sequence[Landmark], lateral: Array, beside_mm: Array
+) -> tuple[str, ...]:
+    """A warning that names the landmarks whose middle may lie beyond the outermost slices."""
+    to_rim_mm = np.minimum(lateral, len(stack) - 1 - lateral) * (stack.slice_spacing_mm or 0.0)
+    beyond = (np.abs(beside_mm) > BESIDE_MM) & (to_rim_mm < RIM_MM)
+    names = [mark.name for mark, out in zip(landmarks, beyond, strict=True) if out and not mark.is_absent]
+    if not names:
+        return ()
+    return (f"The spine curves toward the outermost slices: the middle of {', '.join(names)} may lie beyond them",)
 
 
 def _doubts(landmarks: Sequence[Landmark]) -> tuple[str, ...]:

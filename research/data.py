@@ -10,8 +10,8 @@ from no locked patient, `evaluate --locked DIR/lsd_t1` judges them.
 - `spider`: as published. Patients held out of `spider_mid` are held out here too.
 - `lsd_t1`: patients whose second reader names another level are left out: which level is right is unknown.
 - `spider_mid`: a reader's five discs tell the level, the bundle the places. A chain whose discs are nearest to the
-  reader's in the reader's order is taken as it is, one that is shifted by a level as a whole is moved by that level, any
-  other is left out. T1 slices have no reader; one is taken where its chain lies on that of the same patient's T2.
+  reader's in the reader's order is taken as it is, one that is shifted by a level as a whole is moved by that level,
+  any other is left out. T1 slices have no reader; one is taken where its chain lies on that of the same patient's T2.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
         groups = {row.group for row in rows}
         locked = locked if locked is not None else held_out(groups, round(share * len(groups)), seed)
         write_source(rows, options.output / name, locked, seed)
-        print(f"Written: {options.output / name}, {len(rows)} slices of {len(groups)} patients, {len(locked)} locked")
+        own = len(groups & set(locked))
+        print(f"Written: {options.output / name}, {len(rows)} slices of {len(groups)} patients, {own} locked")
     return 0
 
 
@@ -85,7 +86,9 @@ def write_source(rows: list[Annotation], folder: Path, locked: list[str], seed: 
     copied = []
     for row in rows:
         image = Path(shutil.copyfile(row.image, folder / "images" / row.image.name))
-        copied.append(Annotation(image, row.group, row.points_xy, row.spacing_mm, row.spacing_is_estimated, row.size_wh))
+        copied.append(
+            Annotation(image, row.group, row.points_xy, row.spacing_mm, row.spacing_is_estimated, row.size_wh)
+        )
     write_landmarks_json(copied, folder)
     lock(folder, locked, seed=seed, by="research.data")
 
