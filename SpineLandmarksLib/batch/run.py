@@ -13,17 +13,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.batch.ledger import FILE_NAME, Entry, Ledger, fingerprint, settings_of
 from SpineLandmarksLib.batch.local import Engine, LocalEngine, Settings
 from SpineLandmarksLib.batch.names import FAILED, SUMMARY, Study, found_in, named
-from SpineLandmarksLib.batch.progress import Progress
 from SpineLandmarksLib.batch.results import Outcome, drop_stale, explain, files_of, in_lines, prepare_output, put_aside
 from SpineLandmarksLib.bundle import METADATA, Bundle
 from SpineLandmarksLib.formats.atomic import sha256_of, write_text_atomically
 from SpineLandmarksLib.predict import Localizer, printable
+
+if TYPE_CHECKING:
+    from SpineLandmarksLib.batch.progress import ProgressBar
 
 #: status: `done`, `kept` (done in an earlier run and not changed since) or `failed`. confidence: of the least sure.
 COLUMNS = (
@@ -90,7 +92,7 @@ class Run:
         has_ledger = is_many or (output / FILE_NAME).exists()
         self.ledger = Ledger(output, settings_of(self.described)) if has_ledger else None
         self._before: dict[Study, str | None] = {}
-        self._progress: Progress | None = None
+        self._progress: ProgressBar | None = None
 
     def close(self) -> None:
         if self.ledger:
@@ -99,7 +101,9 @@ class Run:
     def go(self, resume: bool, progress: bool) -> None:
         """Do all studies, and say at the end, or where it is interrupted, how it went."""
         if len(self.studies) > 1 and (progress or sys.stderr.isatty()):
-            self._progress = Progress(sys.stderr, len(self.studies))
+            from SpineLandmarksLib.batch.progress import ProgressBar
+
+            self._progress = ProgressBar(sys.stderr, len(self.studies))
         try:
             with contextlib.closing(self.engine.outcomes(self._to_do(resume), self.settings)) as outcomes:
                 for outcome in outcomes:
@@ -167,7 +171,7 @@ class Run:
     def _report(self) -> None:
         """`failed.json`, the summary and a last line."""
         if self._progress:
-            self._progress.clear()
+            self._progress.close()
         if self.failed:
             write_text_atomically(self.output / f"{FAILED}.json", json.dumps(self.failed, indent=2) + "\n")
         if self.is_many:

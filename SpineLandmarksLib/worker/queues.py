@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
+from queue import Full, Queue
 
 from SpineLandmarksLib.worker.protocol import Message, Request, encode
 
@@ -12,7 +14,7 @@ from SpineLandmarksLib.worker.protocol import Message, Request, encode
 MAX_WAITING = 10_000
 #: With this many unread, news of progress is not kept.
 MAX_PROGRESS = 100
-#: With this many unread, no further request is read: results are never dropped, and memory has an end.
+#: With this many unread, whoever has more to say waits: results are never dropped, and memory has an end.
 MAX_UNREAD = 10_000
 
 
@@ -24,54 +26,30 @@ class Outbox:
 
     def __init__(self, write: Callable[[bytes], None], on_broken: Callable[[], None] = lambda: None) -> None:
         self._write, self._on_broken = write, on_broken
-        self._waiting: deque[bytes] = deque()
-        self._changed = threading.Condition()
-        self._is_closed = False
+        self._lines: Queue[bytes | None] = Queue(MAX_UNREAD)
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def put(self, message: Message) -> None:
-        """Send in turn; `progress` is dropped when much is unread. ValueError for what JSON cannot hold."""
+        """Send in turn, once there is room; `progress` is dropped when much is unread. ValueError for no JSON."""
         line = encode(message)
-        with self._changed:
-            if message["event"] == "progress" and len(self._waiting) >= MAX_PROGRESS:
-                return
-            self._waiting.append(line)
-            self._changed.notify_all()
-
-    def wait_for_room(self) -> None:
-        """Return when fewer than MAX_UNREAD messages wait, or when they never will be read."""
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._waiting) < MAX_UNREAD or self._is_closed)
+        if message["event"] != "progress" or self._lines.qsize() < MAX_PROGRESS:
+            self._lines.put(line)
 
     def close(self, wait_s: float = 1.0) -> None:
-        """Send what waits, for at most `wait_s`."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._waiting or self._is_closed, wait_s)
-            self._is_closed = True
-            self._changed.notify_all()
+        """Send what waits, for at most `wait_s` or, where nobody reads, twice that."""
+        with contextlib.suppress(Full):
+            self._lines.put(None, timeout=wait_s)
+        self._thread.join(wait_s)
 
     def _run(self) -> None:
         try:
-            while (line := self._next()) is not None:
+            while (line := self._lines.get()) is not None:
                 self._write(line)
-                with self._changed:
-                    self._waiting.popleft()
-                    self._changed.notify_all()
         except OSError:
-            with self._changed:
-                self._is_closed = True
-                self._changed.notify_all()
-            self._on_broken()
-
-    def _next(self) -> bytes | None:
-        """The oldest line, which stays in line until it is written; None at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._is_closed)
-            return None if self._is_closed else self._waiting[0]
+            threading.Thread(target=self._on_broken, name="broken", daemon=True).start()
+            while self._lines.get() is not None:  # nobody who puts may wait for ever
+                pass
 
 
 class Cancelled(Exception):
@@ -93,7 +71,7 @@ class Job:
 
 
 class JobList:
-    """The line. All methods may be called from any thread."""
+    """The line, out of which a job can be taken anywhere. All methods may be called from any thread."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[str, Job] = OrderedDict()

@@ -37,10 +37,10 @@ def serve(requests: int, messages: int, open_localizer: Callable[[], Localizer],
     worker = Worker(open_localizer, settings)
 
     def end() -> None:
-        worker.end()
-        timer = threading.Timer(GRACE_S, os._exit, (1,))
+        timer = threading.Timer(GRACE_S, os._exit, (1,))  # first: what follows waits where nobody reads
         timer.daemon = True
         timer.start()
+        worker.end()
 
     outbox = Outbox(partial(write_all, messages), on_broken=end)
     worker.say = outbox.put
@@ -48,7 +48,6 @@ def serve(requests: int, messages: int, open_localizer: Callable[[], Localizer],
 
     def listen() -> None:
         for line in read_lines(requests, MAX_LINE):
-            outbox.wait_for_room()
             if not worker.receive(line):
                 break
         end()

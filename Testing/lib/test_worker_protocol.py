@@ -144,38 +144,48 @@ def test_progress_is_dropped_when_nobody_reads_and_results_never_are() -> None:
     pipe.is_open.set()
     box.close(30)
     events = [message["event"] for message in pipe.taken]
-    assert events.count("progress") == queues.MAX_PROGRESS
+    assert events.count("progress") - queues.MAX_PROGRESS in (0, 1), "one may be half written"
     assert [message["id"] for message in pipe.taken if message["event"] == "done"] == [str(n) for n in range(500)]
 
 
-def test_requests_are_not_read_while_too_much_is_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_has_more_to_say_waits_while_too_much_is_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queues, "MAX_UNREAD", 3)
     pipe = Pipe()
     box = Outbox(pipe.write)
-    for _ in range(3):
-        box.put({"event": "pong"})
-    waiting = threading.Thread(target=box.wait_for_room)
-    waiting.start()
-    waiting.join(0.2)
-    assert waiting.is_alive()
+
+    def talk() -> None:
+        for _ in range(5):  # one is half written, three wait
+            box.put({"event": "pong"})
+
+    talking = threading.Thread(target=talk)
+    talking.start()
+    talking.join(0.2)
+    assert talking.is_alive()
     pipe.is_open.set()
-    waiting.join(30)
-    assert not waiting.is_alive()
-    box.close()
+    talking.join(30)
+    assert not talking.is_alive()
+    box.close(30)
+    assert len(pipe.taken) == 5
 
 
 def test_a_reader_that_has_gone_is_told_and_frees_whoever_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queues, "MAX_UNREAD", 1)
-    broken = threading.Event()
+    broken, lock = threading.Event(), threading.Lock()
 
     def gone(_: bytes) -> None:
         raise BrokenPipeError
 
-    box = Outbox(gone, on_broken=broken.set)
-    box.put({"event": "pong"})
+    def on_broken() -> None:
+        with lock:
+            broken.set()
+
+    box = Outbox(gone, on_broken)
+    with lock:  # as who queues a job holds the line
+        for _ in range(10):
+            box.put({"event": "pong"})
     assert broken.wait(30)
-    box.wait_for_room()
-    box.close()
+    box.close(30)
+    assert not box._thread.is_alive()
 
 
 def test_jobs_come_in_order_and_each_id_once(monkeypatch: pytest.MonkeyPatch) -> None:
