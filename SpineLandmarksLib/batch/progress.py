@@ -37,7 +37,7 @@ class ProgressBar(tqdm):  # type: ignore[type-arg]
         notes += [f"{self._failed} failed"] if self._failed else []
         self.set_postfix_str(", ".join(notes), refresh=False)
         self.update()
-        if self.n == self.total > self.last_print_n:
+        if self.n == self.total != self.last_print_n:
             self.refresh()
 
 
