@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from SpineLandmarksLib.batch.names import ENDINGS, stems
+from SpineLandmarksLib.batch.names import stems
 from SpineLandmarksLib.batch.results import describe, explain, prepare_output, write_results
 from SpineLandmarksLib.batch.run import predict_all
 
-__all__ = ["ENDINGS", "describe", "explain", "predict_all", "prepare_output", "stems", "write_results"]
+__all__ = ["describe", "explain", "predict_all", "prepare_output", "stems", "write_results"]

@@ -15,6 +15,7 @@ from typing import Any
 
 from SpineLandmarksLib.batch.names import Study
 from SpineLandmarksLib.errors import OutputError
+from SpineLandmarksLib.imaging.discover import files_below
 
 FILE_NAME = "studies.jsonl"
 #: Headers whose pixels lie in another file of the same stem.
@@ -89,11 +90,9 @@ def settings_of(values: dict[str, Any]) -> str:
 
 
 def _files_of(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(Path(root) / name for root, _, names in os.walk(path) for name in names)
     if path.name.lower().endswith(_DETACHED):
         return sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
-    return [path]
+    return files_below(path)
 
 
 def _read(file: Path) -> dict[str, Entry]:

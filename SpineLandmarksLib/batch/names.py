@@ -10,32 +10,11 @@ from itertools import count
 from pathlib import Path
 
 from SpineLandmarksLib.errors import InputError
-from SpineLandmarksLib.imaging.discover import find_studies
+from SpineLandmarksLib.imaging.discover import PICTURES, VOLUMES, find_studies
 from SpineLandmarksLib.predict import printable
 
 #: Endings that come off a file's name; a folder keeps its whole name.
-ENDINGS = (
-    ".nii.gz",
-    ".nii",
-    ".hdr",
-    ".img",
-    ".nrrd",
-    ".nhdr",
-    ".mha",
-    ".mhd",
-    ".mgh.gz",
-    ".mgh",
-    ".mgz",
-    ".zip",
-    ".dcm",
-    ".ima",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".tif",
-    ".tiff",
-    ".bmp",
-)
+ENDINGS = (*VOLUMES, *PICTURES, ".img", ".dcm", ".ima")
 #: Names of a run's own lists, which no study may have.
 FAILED, SUMMARY = "failed", "summary"
 #: Bytes of a stem: with `.overlay.png` and the like it must stay below the 255 that most disks allow.

@@ -22,6 +22,7 @@ from typing import Any
 from SpineLandmarksLib.errors import InputError, OutputError, SpineLandmarksError
 from SpineLandmarksLib.formats.atomic import write_atomically
 from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
+from SpineLandmarksLib.imaging.discover import files_below
 from SpineLandmarksLib.imaging.volume import reading
 
 TABLE = "dicomfields_2026c"
@@ -209,8 +210,7 @@ def _dicom_files(inputs: Sequence[Path]) -> list[Path]:
     for path in inputs:
         if not path.exists():
             raise InputError(f"Expected an existing file or folder; there is no {path}")
-        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-        for file in files:
+        for file in files_below(path):
             with file.open("rb") as opened:
                 if looks_like_dicom(opened.read(132)):
                     found.append(file)
