@@ -150,17 +150,17 @@ def write_settings(
         "chain_prior": prior.to_dict(),
         "calibration": calibration.to_dict(),
     }
-    write_json(folder / DETECTOR, values)
+    write_bundle_json(folder / DETECTOR, values)
 
 
 def write_checksums(folder: Path, metadata: dict[str, Any]) -> None:
     """Write `configs/metadata.json` with the hashes of the files as they are now."""
-    write_json(
+    write_bundle_json(
         folder / METADATA, {**metadata, "sha256": {file.as_posix(): sha256_of(folder / file) for file in HASHED}}
     )
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
+def write_bundle_json(path: Path, values: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(path) as file:
         file.write((json.dumps(values, indent=2) + "\n").encode())

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from SpineLandmarksLib.batch.names import Study
+from SpineLandmarksLib.batch.names import BatchItem
 from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.imaging.discover import files_below
 
@@ -37,19 +37,19 @@ class Ledger:
         except OSError as error:
             raise self._failure(error) from error
 
-    def done(self, study: Study) -> Entry | None:
+    def done(self, study: BatchItem) -> Entry | None:
         """What was said of a study that is finished and has not changed since, input, settings or name."""
         entry = self._entries.get(study.stem)
         if entry is None or entry.get("status") != "done" or entry.get("settings") != self._settings:
             return None
         return entry if entry.get("fingerprint") == (fingerprint(study.path) or "unknown") else None
 
-    def begin(self, study: Study) -> None:
+    def begin(self, study: BatchItem) -> None:
         """An earlier line holds no longer: the files are about to be written anew."""
         if study.stem in self._entries:
             self._append({"study": study.stem, "status": "begun"})
 
-    def end(self, study: Study, row: Entry, fingerprint: str | None) -> None:
+    def end(self, study: BatchItem, row: Entry, fingerprint: str | None) -> None:
         """The study is finished, or has failed, as its row says."""
         self._append({**row, "study": study.stem, "settings": self._settings, "fingerprint": fingerprint})
 

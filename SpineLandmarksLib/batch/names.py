@@ -22,19 +22,19 @@ MAX_BYTES = 200
 
 
 @dataclass(frozen=True)
-class Study:
+class BatchItem:
     """An input and the stem of its result files."""
 
     path: Path
     stem: str
 
 
-def named(inputs: Sequence[Path]) -> list[Study]:
+def named(inputs: Sequence[Path]) -> list[BatchItem]:
     """Each input as a study."""
-    return [Study(path, stem) for path, stem in zip(inputs, stems(inputs), strict=True)]
+    return [BatchItem(path, stem) for path, stem in zip(inputs, stems(inputs), strict=True)]
 
 
-def found_in(roots: Sequence[Path], with_pictures: bool, output: Path) -> list[Study]:
+def found_in(roots: Sequence[Path], with_pictures: bool, output: Path) -> list[BatchItem]:
     """The studies in trees, named after their folders below the root, as `patient_study`. InputError without any."""
     names: dict[Path, str] = {}
     for root in roots:
@@ -45,7 +45,7 @@ def found_in(roots: Sequence[Path], with_pictures: bool, output: Path) -> list[S
     if not names:
         pictures = "" if with_pictures else "; with --spacing, pictures count too"
         raise InputError(f"Expected DICOM folders or image files in {', '.join(map(str, roots))}; found none{pictures}")
-    return [Study(path, stem) for path, stem in zip(names, _unlike(names.values()), strict=True)]
+    return [BatchItem(path, stem) for path, stem in zip(names, _unlike(names.values()), strict=True)]
 
 
 def stems(inputs: Sequence[Path]) -> list[str]:

@@ -23,8 +23,8 @@ from typing import Any
 
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.backends import usable_cpus
-from SpineLandmarksLib.batch.local import Settings, localize
-from SpineLandmarksLib.batch.names import Study
+from SpineLandmarksLib.batch.local import BatchSettings, run_item
+from SpineLandmarksLib.batch.names import BatchItem
 from SpineLandmarksLib.batch.results import Outcome, explain
 from SpineLandmarksLib.batch.run import identity
 from SpineLandmarksLib.bundle import METADATA, load_bundle
@@ -53,11 +53,11 @@ class Actor:
         """Load the model. Returns the name of its backend; raises what `Localizer.open` does, and BackendError."""
         return self._loaded().backend.name
 
-    def localize(self, study: Study, path: Path, settings: Settings) -> tuple[Outcome, Files]:
+    def localize(self, study: BatchItem, path: Path, settings: BatchSettings) -> tuple[Outcome, Files]:
         """The outcome, without a way to write it, and the contents of its files by name. path: absolute."""
         try:
             stack = read_study(path, settings.spacing_mm, settings.study)
-            outcome = localize(study, stack, self._loaded(), settings)
+            outcome = run_item(study, stack, self._loaded(), settings)
             return replace(outcome, write=None), _files(outcome)
         except Exception as error:
             return Outcome(study, error=explain(error)), {}
@@ -88,7 +88,7 @@ class Task:
     """What an actor was asked to do: a study, or, without one, to get ready."""
 
     actor: Any
-    study: Study | None = None
+    study: BatchItem | None = None
 
 
 class ActorPool:
@@ -101,8 +101,8 @@ class ActorPool:
         self._ray = ray
         self._tasks: dict[Any, Task] = {}  # by the reference to the answer, oldest first
         self._idle: deque[Any] = deque()
-        self._waiting: deque[Study] = deque()
-        self._deaths: Counter[Study] = Counter()
+        self._waiting: deque[BatchItem] = deque()
+        self._deaths: Counter[BatchItem] = Counter()
         self._backend = ""  # of the last actor that got ready
         for actor in actors:
             self._prepare(actor)
@@ -113,7 +113,7 @@ class ActorPool:
             list(self._news())  # nobody has a study yet
         return self._backend
 
-    def work(self, studies: Iterable[Study], settings: Settings) -> Generator[Outcome, None, None]:
+    def work(self, studies: Iterable[BatchItem], settings: BatchSettings) -> Generator[Outcome, None, None]:
         """One outcome for each study, in the order in which they are done. BackendError when nobody is left."""
         coming, done = iter(studies), list[Outcome]()
         while self._hand_out(coming, settings) or self._is_working():
@@ -127,7 +127,7 @@ class ActorPool:
     def _is_working(self) -> bool:
         return any(task.study for task in self._tasks.values())
 
-    def _hand_out(self, coming: Iterator[Study], settings: Settings) -> bool:
+    def _hand_out(self, coming: Iterator[BatchItem], settings: BatchSettings) -> bool:
         """Give a study to each that is idle; whether any study is left."""
         while True:
             if not self._waiting:
@@ -182,7 +182,7 @@ class ActorPool:
         _say(f"an actor of the cluster cannot begin: {reason}")
 
 
-def _outcome(study: Study, answer: tuple[Outcome, Files] | Exception) -> Outcome:
+def _outcome(study: BatchItem, answer: tuple[Outcome, Files] | Exception) -> Outcome:
     if isinstance(answer, Exception):
         return Outcome(study, error=explain(answer))
     outcome, files = answer
@@ -247,7 +247,7 @@ class RayEngine:
     def __exit__(self, *_: object) -> None:
         self._ray.shutdown()  # and with it our actors
 
-    def outcomes(self, studies: Iterable[Study], settings: Settings) -> Generator[Outcome, None, None]:
+    def outcomes(self, studies: Iterable[BatchItem], settings: BatchSettings) -> Generator[Outcome, None, None]:
         """One outcome for each study, in the order in which they are done. Raises BackendError when all is lost."""
         return self._pool.work(studies, settings)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from SpineLandmarksLib.batch.names import FAILED, Study
+from SpineLandmarksLib.batch.names import FAILED, BatchItem
 from SpineLandmarksLib.errors import OutputError, SpineLandmarksError
 from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.formats.overlay import draw_overlay
@@ -30,7 +30,7 @@ class Outcome:
     `failed.json`.
     """
 
-    study: Study
+    study: BatchItem
     headline: str = ""
     remarks: tuple[str, ...] = ()
     row: dict[str, Any] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Outcome:
     error: dict[str, str] | None = None
 
 
-def localized(study: Study, stack: SagittalStack, landmarks: LandmarkSet, formats: Sequence[str]) -> Outcome:
+def outcome_of(study: BatchItem, stack: SagittalStack, landmarks: LandmarkSet, formats: Sequence[str]) -> Outcome:
     """The outcome of a study that went well."""
     return Outcome(
         study,
@@ -69,7 +69,7 @@ def prepare_output(output: Path) -> None:
         raise OutputError(f"Expected a folder that can be made at {output}; got: {error.strerror}") from error
 
 
-def files_of(stem: str, formats: Sequence[str]) -> list[str]:
+def result_files(stem: str, formats: Sequence[str]) -> list[str]:
     """Names of a study's files."""
     return [f"{stem}.{name}" for name in (*formats, OVERLAY)]
 
@@ -78,7 +78,7 @@ def write_results(
     stack: SagittalStack, landmarks: LandmarkSet, output: Path, stem: str, formats: Sequence[str]
 ) -> list[Path]:
     """`stem`.<format> for each format, and `stem`.overlay.png to check them by."""
-    files = [output / name for name in files_of(stem, formats)]
+    files = [output / name for name in result_files(stem, formats)]
     for name, file in zip(formats, files, strict=False):
         FORMATS[name](landmarks, file)
     assert landmarks.slice_index is not None
@@ -88,18 +88,18 @@ def write_results(
 
 def put_aside(output: Path, stem: str) -> None:
     """Rename an earlier run's files of this stem, in any format, so that they do not look current. Raises OSError."""
-    for name in files_of(stem, tuple(FORMATS)):
+    for name in result_files(stem, tuple(FORMATS)):
         with contextlib.suppress(FileNotFoundError):
             os.replace(output / name, output / (name + STALE))
 
 
 def drop_stale(output: Path, stem: str, formats: Sequence[str]) -> None:
     """Remove what was put aside, once there are new results in its place."""
-    for name in files_of(stem, formats):
+    for name in result_files(stem, formats):
         (output / (name + STALE)).unlink(missing_ok=True)
 
 
-def describe(stack: SagittalStack, landmarks: LandmarkSet, target: Path) -> str:
+def result_text(stack: SagittalStack, landmarks: LandmarkSet, target: Path) -> str:
     """Lines for people: what was read, what was found, what to look at, and where it was written."""
     return in_lines(headline(landmarks), target, remarks(stack, landmarks))
 

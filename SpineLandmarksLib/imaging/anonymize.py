@@ -41,11 +41,11 @@ _WORDS = re.compile(
 
 @dataclass(frozen=True)
 class Anonymized:
-    """written: new files. left_out: why each other file was not written. doubts: what a person should look at."""
+    """written: new files. left_out: why each other file was not written. warnings: what a person should look at."""
 
     written: tuple[Path, ...]
     left_out: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Pseudonyms:
@@ -95,11 +95,11 @@ def anonymize(
     """
     written: list[Path] = []
     left_out: list[str] = []
-    doubts: set[str] = set()
+    warnings: set[str] = set()
     pseudonyms = Pseudonyms(key)
     for number, file in enumerate(_dicom_files(inputs), start=1):
         try:
-            written.append(_anonymize_file(file, output, pseudonyms, doubts))
+            written.append(_anonymize_file(file, output, pseudonyms, warnings))
         except OutputError:
             raise
         except SpineLandmarksError as error:
@@ -108,7 +108,7 @@ def anonymize(
             progress(number)
     if not written:
         raise InputError(f"Expected DICOM images to anonymize; got none that can be written. {' '.join(left_out[:1])}")
-    return Anonymized(tuple(written), tuple(left_out), tuple(sorted(doubts)))
+    return Anonymized(tuple(written), tuple(left_out), tuple(sorted(warnings)))
 
 
 def anonymize_dataset(dataset: Any, pseudonyms: Pseudonyms) -> None:
@@ -161,7 +161,7 @@ def _replace_uid(pseudonyms: Pseudonyms) -> Callable[[Any, Any], None]:
     return act
 
 
-def _anonymize_file(file: Path, output: Path, pseudonyms: Pseudonyms, doubts: set[str]) -> Path:
+def _anonymize_file(file: Path, output: Path, pseudonyms: Pseudonyms, warnings: set[str]) -> Path:
     import pydicom
 
     with reading(file, "a DICOM file"):
@@ -169,9 +169,9 @@ def _anonymize_file(file: Path, output: Path, pseudonyms: Pseudonyms, doubts: se
         if "PixelData" not in dataset or "Rows" not in dataset:
             raise InputError("Expected an image; it holds none, and may name the patient anywhere")
         if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
-            doubts.add("Some images say that text is burned into their pixels, which were not changed: look at them")
+            warnings.add("Some images say that text is burned into their pixels, which were not changed: look at them")
         if str(dataset.get("RecognizableVisualFeatures", "")).upper() == "YES":
-            doubts.add("Some images say that they show a face")
+            warnings.add("Some images say that they show a face")
         dataset.remove_private_tags()
         for group in (0x6000, 0x5000):  # overlays and curves may be drawn text
             dataset = _without_groups(dataset, group)

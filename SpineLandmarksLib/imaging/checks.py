@@ -50,7 +50,7 @@ def looks_like_ct(voxels: NDArray[np.float32]) -> bool:
     return bool(air >= _AIR_SHARE and valley < air)
 
 
-def doubts(ras_from_ijk: Matrix | None) -> tuple[str, ...]:
+def geometry_warnings(ras_from_ijk: Matrix | None) -> tuple[str, ...]:
     """Warnings about geometry that is usable but unlike a lumbar series."""
     if ras_from_ijk is None:
         return ()

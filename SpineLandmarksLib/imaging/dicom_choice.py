@@ -175,10 +175,12 @@ def reason(series: Series, order: SliceOrder) -> str:
     """Why this series was chosen, for people."""
     spacing = "x".join(f"{mm:.2f}" for mm in np.linalg.norm(order.ras_from_ijk[:3, :3], axis=0))
     turned = "" if series.plane == "sagittal" else f" acquired {series.plane}, cut sagittally"
-    return f"{describe(series)}{turned}, voxels {spacing} mm; wanted order: sagittal, then {', '.join(CONTRASTS[:5])}"
+    return (
+        f"{series_label(series)}{turned}, voxels {spacing} mm; wanted order: sagittal, then {', '.join(CONTRASTS[:5])}"
+    )
 
 
-def describe(series: Series) -> str:
+def series_label(series: Series) -> str:
     """A series in a few words, as 'T2_TSE_SAG (sagittal T2, 18 slices)'."""
     name = series.first.description or series.first.series_uid or series.first.path.name
     modality = series.first.modality
@@ -192,5 +194,5 @@ def describe_study(study: Sequence[Series], limit: int = 12) -> str:
     merged: dict[tuple[str, str, str], list[Frame]] = {}
     for series in study:
         merged.setdefault((series.first.series_uid, series.plane, contrast_of(series.first)), []).extend(series.frames)
-    texts = sorted(describe(Series(tuple(frames))) for frames in merged.values())
+    texts = sorted(series_label(Series(tuple(frames))) for frames in merged.values())
     return ", ".join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")

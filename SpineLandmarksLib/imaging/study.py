@@ -22,7 +22,7 @@ import numpy as np
 
 from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksError
 from SpineLandmarksLib.geometry import apply
-from SpineLandmarksLib.imaging.checks import check_intensities, doubts
+from SpineLandmarksLib.imaging.checks import check_intensities, geometry_warnings
 from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
 from SpineLandmarksLib.imaging.dicom_study import read_dicom_file, read_dicom_folder
 from SpineLandmarksLib.imaging.itk_image import read_itk
@@ -105,7 +105,7 @@ def _stack(volume: Volume, path: Path, warnings: tuple[str, ...]) -> SagittalSta
         series_uid=volume.series_uid,
         has_patient_frame=volume.has_patient_frame,
         notes=volume.notes,
-        warnings=warnings + mended + doubts(matrix),
+        warnings=warnings + mended + geometry_warnings(matrix),
         needs_review=needs_review,
         tags=volume.tags,
     )

@@ -56,7 +56,7 @@ class Cancelled(Exception):
     """Raised inside a job that somebody has cancelled."""
 
 
-class Job:
+class WorkerJob:
     """A request that is worked on."""
 
     def __init__(self, request: Request) -> None:
@@ -74,12 +74,12 @@ class JobList:
     """The line, out of which a job can be taken anywhere. All methods may be called from any thread."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[str, Job] = OrderedDict()
-        self._running: Job | None = None
+        self._waiting: OrderedDict[str, WorkerJob] = OrderedDict()
+        self._running: WorkerJob | None = None
         self._is_closed = False
         self._changed = threading.Condition()
 
-    def add(self, job: Job, announce: Callable[[int], None]) -> str | None:
+    def add(self, job: WorkerJob, announce: Callable[[int], None]) -> str | None:
         """Put a job at the end of the line and `announce` how many are before it; or say why not."""
         with self._changed:
             if len(self._waiting) >= MAX_WAITING:
@@ -92,7 +92,7 @@ class JobList:
             self._changed.notify_all()
         return None
 
-    def take(self) -> Job | None:
+    def take(self) -> WorkerJob | None:
         """The next job, when there is one; it runs until the next call. None when the list is closed."""
         with self._changed:
             self._running = None

@@ -23,7 +23,7 @@ from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.predict import Localizer, printable
 from SpineLandmarksLib.worker.protocol import JOBS, MAX_LINE, PROTOCOL, Message, Request, RequestError, parse_request
-from SpineLandmarksLib.worker.queues import Cancelled, Job, JobList, Outbox
+from SpineLandmarksLib.worker.queues import Cancelled, JobList, Outbox, WorkerJob
 from SpineLandmarksLib.worker.stdio import on_orphaned, read_lines, write_all
 
 #: What a step that cannot be interrupted (reading a file, one batch) may still take once the worker is to end.
@@ -101,9 +101,9 @@ class Worker:
         elif request.do == "cancel":
             self._cancel(str(request.id))
         elif request.do in JOBS:
-            self._queue(Job(request))
+            self._queue(WorkerJob(request))
 
-    def _queue(self, job: Job) -> None:
+    def _queue(self, job: WorkerJob) -> None:
         refusal = self._jobs.add(job, lambda before: self.say({"id": job.id, "event": "queued", "before": before}))
         if refusal:
             self.say({"id": job.id, "event": "error", "kind": "request", "error": refusal})
@@ -114,7 +114,7 @@ class Worker:
         elif not self._jobs.stop(job_id):  # it may have ended while the request was on its way
             self.say({"id": job_id, "event": "error", "kind": "request", "error": "Expected the id of a job in line"})
 
-    def _do(self, job: Job) -> None:
+    def _do(self, job: WorkerJob) -> None:
         try:
             job.check()
             self.say({"id": job.id, "event": "started"})
@@ -125,7 +125,7 @@ class Worker:
         except Exception as error:
             self.say({"id": job.id, "event": "failed", **failure(error)})
 
-    def _localize(self, job: Job) -> Message:
+    def _localize(self, job: WorkerJob) -> Message:
         def progress(share: float, stage: str) -> None:
             job.check()
             self.say({"id": job.id, "event": "progress", "share": round(share, 4), "stage": stage})

@@ -24,7 +24,7 @@ from PIL import Image
 
 from SpineLandmarksLib.batch import local, predict_all, results, run
 from SpineLandmarksLib.batch.ledger import Ledger, fingerprint
-from SpineLandmarksLib.batch.names import Study
+from SpineLandmarksLib.batch.names import BatchItem
 from SpineLandmarksLib.batch.progress import ProgressBar
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import InputError, OutputError
@@ -250,7 +250,7 @@ def test_a_run_that_is_killed_is_gone_on_with_and_nothing_is_lost_or_done_twice(
 
 
 def test_a_torn_or_foreign_line_of_the_ledger_is_passed_over(tmp_path: Path) -> None:
-    study = Study(tmp_path / "x.png", "x")
+    study = BatchItem(tmp_path / "x.png", "x")
     study.path.write_bytes(b"1")
     ledger = Ledger(tmp_path, "settings")
     ledger.end(study, {"status": "done"}, fingerprint(study.path))

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.batch import ray_engine
-from SpineLandmarksLib.batch.local import Settings
-from SpineLandmarksLib.batch.names import Study
+from SpineLandmarksLib.batch.local import BatchSettings
+from SpineLandmarksLib.batch.names import BatchItem
 from SpineLandmarksLib.batch.ray_engine import MAX_DEATHS, Actor, ActorPool
 from SpineLandmarksLib.batch.results import Outcome
 from SpineLandmarksLib.batch.run import identity
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import BackendError, InputError
 
-SETTINGS = Settings(("json",))
+SETTINGS = BatchSettings(("json",))
 
 
 class RayError(Exception):
@@ -62,7 +62,7 @@ class Call:
 class StandIn:
     """An actor. It answers in order, as Ray's do."""
 
-    def __init__(self, ready: Callable[[], str], localize: Callable[[Study], Any]) -> None:
+    def __init__(self, ready: Callable[[], str], localize: Callable[[BatchItem], Any]) -> None:
         self.calls: list[Call] = []
         self.restarts = 0
         self.ready = SimpleNamespace(
@@ -81,7 +81,7 @@ class Cluster:
 
     exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
 
-    def __init__(self, localize: Callable[[Study], Any], ready: Callable[[], str] = lambda: "light") -> None:
+    def __init__(self, localize: Callable[[BatchItem], Any], ready: Callable[[], str] = lambda: "light") -> None:
         self.ready, self.localize = ready, localize
         self.actors: list[StandIn] = []
         self.choose: Callable[[list[Any]], Any] = lambda options: options[0]
@@ -108,15 +108,15 @@ class Cluster:
         return call.answer
 
 
-def studies(count: int) -> list[Study]:
-    return [Study(Path(f"{number}.nii"), str(number)) for number in range(count)]
+def studies(count: int) -> list[BatchItem]:
+    return [BatchItem(Path(f"{number}.nii"), str(number)) for number in range(count)]
 
 
-def done(study: Study) -> tuple[Outcome, dict[str, bytes]]:
+def done(study: BatchItem) -> tuple[Outcome, dict[str, bytes]]:
     return Outcome(study, headline=f"{study.stem} "), {f"{study.stem}.json": study.stem.encode()}
 
 
-def run(cluster: Cluster, given: list[Study], workers: int = 2) -> dict[str, Outcome]:
+def run(cluster: Cluster, given: list[BatchItem], workers: int = 2) -> dict[str, Outcome]:
     """The outcomes by stem; fails when a study has two."""
     pool = cluster.pool(workers)
     assert pool.start() == "light"
@@ -129,7 +129,7 @@ def run(cluster: Cluster, given: list[Study], workers: int = 2) -> dict[str, Out
 def test_every_study_has_one_outcome_whoever_dies_and_whenever(
     count: int, workers: int, chance: random.Random, share: float
 ) -> None:
-    def localize(study: Study) -> Any:
+    def localize(study: BatchItem) -> Any:
         if chance.random() < share:
             raise RayError("out of luck")
         return done(study)
@@ -153,7 +153,7 @@ def test_files_come_over_as_they_were(tmp_path: Path) -> None:
 def test_a_study_that_kills_whoever_takes_it_is_given_up_and_no_other_is_blamed() -> None:
     taken = []
 
-    def localize(study: Study) -> Any:
+    def localize(study: BatchItem) -> Any:
         taken.append(study.stem)
         if study.stem == "1":
             raise RayError("The actor died because\nof no memory")
@@ -186,7 +186,7 @@ def test_an_answer_that_is_lost_with_its_machine_is_made_again() -> None:
 
 
 def test_what_an_actor_raises_is_the_failure_of_that_study_alone() -> None:
-    def localize(study: Study) -> Any:
+    def localize(study: BatchItem) -> Any:
         if study.stem == "2":
             raise RayTaskError(MemoryError())
         return done(study)
@@ -201,7 +201,7 @@ def test_what_an_actor_raises_is_the_failure_of_that_study_alone() -> None:
 def test_no_more_studies_are_taken_than_are_in_hand() -> None:
     taken: list[int] = []
 
-    def coming() -> Iterator[Study]:
+    def coming() -> Iterator[BatchItem]:
         for number, study in enumerate(studies(20)):
             taken.append(number)
             yield study
@@ -255,7 +255,7 @@ def test_actors_that_die_before_they_are_ready_are_started_again_and_not_for_eve
             return "light"
         raise RayError("boom")
 
-    def localize(study: Study) -> Any:
+    def localize(study: BatchItem) -> Any:
         raise RayError("struck")
 
     cluster = Cluster(localize, ready)

@@ -12,7 +12,7 @@ import pytest
 from SpineLandmarksLib.arguments import FORMAT_NAMES
 from SpineLandmarksLib.worker import queues, stdio
 from SpineLandmarksLib.worker.protocol import Request, RequestError, decode, encode, parse_request
-from SpineLandmarksLib.worker.queues import Cancelled, Job, JobList, Outbox
+from SpineLandmarksLib.worker.queues import Cancelled, JobList, Outbox, WorkerJob
 from SpineLandmarksLib.worker.server import Worker
 from SpineLandmarksLib.worker.stdio import read_lines
 
@@ -190,15 +190,15 @@ def test_a_reader_that_has_gone_is_told_and_frees_whoever_waits(monkeypatch: pyt
 
 def test_jobs_come_in_order_and_each_id_once(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs, before = JobList(), []
-    one, two, three = (Job(Request("warm", name)) for name in ("1", "2", "3"))
+    one, two, three = (WorkerJob(Request("warm", name)) for name in ("1", "2", "3"))
     assert [jobs.add(job, before.append) for job in (one, two)] == [None, None]
     assert jobs.take() is one
-    assert "'1'" in str(jobs.add(Job(Request("warm", "1")), before.append))
-    assert "'2'" in str(jobs.add(Job(Request("warm", "2")), before.append))
+    assert "'1'" in str(jobs.add(WorkerJob(Request("warm", "1")), before.append))
+    assert "'2'" in str(jobs.add(WorkerJob(Request("warm", "2")), before.append))
     assert jobs.add(three, before.append) is None
     assert before == [0, 1, 2]
     monkeypatch.setattr(queues, "MAX_WAITING", 2)
-    assert "at most 2 jobs" in str(jobs.add(Job(Request("warm", "4")), before.append))
+    assert "at most 2 jobs" in str(jobs.add(WorkerJob(Request("warm", "4")), before.append))
     assert jobs.withdraw("2")
     assert not jobs.withdraw("1")  # it runs
     assert not jobs.stop("3")  # it waits
@@ -214,11 +214,11 @@ def test_jobs_come_in_order_and_each_id_once(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_id_of_a_job_that_is_done_is_free_while_the_next_one_is_waited_for() -> None:
     jobs, before, taken = JobList(), [], []
-    jobs.add(Job(Request("warm", "1")), before.append)
+    jobs.add(WorkerJob(Request("warm", "1")), before.append)
     jobs.take()
     waiting = threading.Thread(target=lambda: taken.append(jobs.take()))
     waiting.start()
     waiting.join(0.2)
-    assert jobs.add(again := Job(Request("warm", "1")), before.append) is None
+    assert jobs.add(again := WorkerJob(Request("warm", "1")), before.append) is None
     waiting.join(30)
     assert (taken, before) == ([again], [0, 0])
