@@ -36,18 +36,8 @@ if TYPE_CHECKING:
     from SpineLandmarksLib.batch.progress import ProgressBar
 
 #: status: `done`, `kept` (done in an earlier run and not changed since) or `failed`. confidence: of the least sure.
-COLUMNS = (
-    "study",
-    "input",
-    "status",
-    "slice_index",
-    "landmarks",
-    "least_sure",
-    "confidence",
-    "needs_review",
-    "warnings",
-    "runtime_s",
-    "error",
+COLUMNS = tuple(
+    "study input status slice_index landmarks least_sure confidence needs_review warnings runtime_s error".split()
 )
 
 

@@ -27,19 +27,11 @@ from SpineLandmarksLib.imaging.volume import Volume, metadata_text, one_line, re
 #: Seconds of reading before a count is shown, and between two of them.
 _SILENT_S, _EVERY_S = 2.0, 0.2
 #: What is kept of the header. No name, identifier or date of the patient.
-_TAGS = (
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "SeriesDescription",
-    "Modality",
-    "Manufacturer",
-    "ManufacturerModelName",
-    "MagneticFieldStrength",
-    "EchoTime",
-    "RepetitionTime",
-    "InversionTime",
-    "PatientPosition",
+_TAGS = tuple(
+    """
+    StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID SeriesDescription Modality Manufacturer
+    ManufacturerModelName MagneticFieldStrength EchoTime RepetitionTime InversionTime PatientPosition
+    """.split()
 )
 
 

@@ -16,27 +16,8 @@ Window = tuple[slice, slice]
 class Tissue(IntEnum):
     """What a pixel of the label map holds."""
 
-    AIR = 0
-    SKIN = 1
-    FAT = 2
-    MUSCLE = 3
-    MARROW = 4
-    CORTEX = 5
-    NUCLEUS = 6
-    ANNULUS = 7
-    CSF = 8
-    CORD = 9
-    NERVE = 10
-    EPIDURAL_FAT = 11
-    LIGAMENT = 12
-    VESSEL = 13
-    BOWEL = 14
-    GAS = 15
-    LIVER = 16
-    BLADDER = 17
-    ORGAN = 18
-    VEIN = 19
-    MESENTERY = 20
+    AIR, SKIN, FAT, MUSCLE, MARROW, CORTEX, NUCLEUS, ANNULUS, CSF, CORD, NERVE = range(11)
+    EPIDURAL_FAT, LIGAMENT, VESSEL, BOWEL, GAS, LIVER, BLADDER, ORGAN, VEIN, MESENTERY = range(11, 21)
 
 
 @dataclass(frozen=True)

@@ -34,17 +34,11 @@ STEP_MM = (7.0, 35.0)
 #: Two names on one place, in pixels.
 SAME_PLACE_PX = 1.0
 #: Attributes that name a person. DICOM PS3.15 table E.1-1 has hundreds more, which `dataset anonymize` takes out.
-PERSONAL = (
-    "PatientName",
-    "PatientBirthDate",
-    "OtherPatientNames",
-    "OtherPatientIDs",
-    "PatientAddress",
-    "PatientTelephoneNumbers",
-    "ReferringPhysicianName",
-    "PerformingPhysicianName",
-    "OperatorsName",
-    "InstitutionName",
+PERSONAL = tuple(
+    """
+    PatientName PatientBirthDate OtherPatientNames OtherPatientIDs PatientAddress PatientTelephoneNumbers
+    ReferringPhysicianName PerformingPhysicianName OperatorsName InstitutionName
+    """.split()
 )
 #: What anonymizers leave behind.
 _NOBODY = ("", "ANONYMIZED", "ANONYMOUS", "ANON", "NONE", "UNKNOWN", "00010101")

@@ -24,7 +24,7 @@ DIALECT = set(
     doubts foot give_back_memory hold hold_to judge judges localized locate look_of make_trainee mean_place
     multiplied nowhere odd opinions processor_note seal set_aside shown shown_input signs take_in telling_of_memory
     unsaved
-    """.split()  # noqa: SIM905 -- a list would take a line for each
+    """.split()
 )
 
 
