@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from SpineLandmarksLib.batch.names import stems
-from SpineLandmarksLib.batch.results import explain, prepare_output, result_text, write_results
+from SpineLandmarksLib.batch.results import explain, prepare_output, result_text, stems, write_results
 from SpineLandmarksLib.batch.run import predict_all
 
 __all__ = ["explain", "predict_all", "prepare_output", "result_text", "stems", "write_results"]

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from SpineLandmarksLib.batch.names import BatchItem
+from SpineLandmarksLib.batch.results import BatchItem
 from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.imaging.discover import files_below
 

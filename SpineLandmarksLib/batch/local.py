@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
-from SpineLandmarksLib.batch.names import BatchItem
-from SpineLandmarksLib.batch.results import Outcome, explain, outcome_of
+from SpineLandmarksLib.batch.results import BatchItem, Outcome, explain, outcome_of
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.imaging.stack import SagittalStack

@@ -24,8 +24,7 @@ from typing import Any
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.backends import usable_cpus
 from SpineLandmarksLib.batch.local import BatchSettings, run_item
-from SpineLandmarksLib.batch.names import BatchItem
-from SpineLandmarksLib.batch.results import Outcome, explain
+from SpineLandmarksLib.batch.results import BatchItem, Outcome, explain
 from SpineLandmarksLib.batch.run import identity
 from SpineLandmarksLib.bundle import METADATA, load_bundle
 from SpineLandmarksLib.errors import BackendError

@@ -18,12 +18,16 @@ from typing import TYPE_CHECKING, Any
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.batch.ledger import FILE_NAME, Entry, Ledger, fingerprint, settings_of
 from SpineLandmarksLib.batch.local import BatchSettings, Engine, LocalEngine
-from SpineLandmarksLib.batch.names import FAILED, SUMMARY, BatchItem, found_in, named
 from SpineLandmarksLib.batch.results import (
+    FAILED,
+    SUMMARY,
+    BatchItem,
     Outcome,
     drop_stale,
     explain,
+    found_in,
     in_lines,
+    named,
     prepare_output,
     put_aside,
     result_files,

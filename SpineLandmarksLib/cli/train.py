@@ -227,7 +227,7 @@ def add_phantom(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def phantom_command(options: argparse.Namespace) -> int:
-    from SpineLandmarksLib.phantom.dataset import write_phantom_dataset
+    from SpineLandmarksLib.phantom.files import write_phantom_dataset
 
     folder = write_phantom_dataset(
         options.output, options.count, options.seed, options.transitional, options.anomalous, show_progress

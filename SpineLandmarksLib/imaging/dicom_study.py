@@ -18,8 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import InputError, SpineLandmarksError
-from SpineLandmarksLib.imaging.dicom_choice import Choice, choices, describe_study, reason, regions, series_label
-from SpineLandmarksLib.imaging.dicom_exams import Exam, asked_for, exams_of, is_doubtful, remark
+from SpineLandmarksLib.imaging.dicom_choice import (
+    Choice,
+    Exam,
+    asked_for,
+    choices,
+    describe_study,
+    exams_of,
+    is_doubtful,
+    reason,
+    regions,
+    remark,
+    series_label,
+)
 from SpineLandmarksLib.imaging.dicom_header import Frame, is_directory_file, read_frames
 from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices, split_series
 from SpineLandmarksLib.imaging.volume import Volume, metadata_text, one_line, reading

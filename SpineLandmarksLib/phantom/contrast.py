@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import DatasetError
-from SpineLandmarksLib.phantom.canvas import Grid, SmoothNoise, Tissue, smoothstep
-from SpineLandmarksLib.phantom.curves import blur
+from SpineLandmarksLib.phantom.canvas import Grid, SmoothNoise, Tissue, blur, smoothstep
 
 Array = NDArray[np.float64]
 

@@ -24,7 +24,7 @@ from SpineLandmarksLib.bundle import (
 )
 from SpineLandmarksLib.chain import ChainPrior
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
-from SpineLandmarksLib.evaluation.levels import chain_shifts, shifted
+from SpineLandmarksLib.evaluation.metrics import chain_shifts, shifted
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.fusion import fit_sigma
 from SpineLandmarksLib.geometry import apply

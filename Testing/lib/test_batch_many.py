@@ -24,8 +24,8 @@ from PIL import Image
 
 from SpineLandmarksLib.batch import local, predict_all, results, run
 from SpineLandmarksLib.batch.ledger import Ledger, fingerprint
-from SpineLandmarksLib.batch.names import BatchItem
 from SpineLandmarksLib.batch.progress import ProgressBar
+from SpineLandmarksLib.batch.results import BatchItem
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import InputError, OutputError
 from SpineLandmarksLib.imaging.stack import SagittalStack

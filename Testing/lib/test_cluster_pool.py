@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.batch import ray_engine
 from SpineLandmarksLib.batch.local import BatchSettings
-from SpineLandmarksLib.batch.names import BatchItem
 from SpineLandmarksLib.batch.ray_engine import MAX_DEATHS, Actor, ActorPool
-from SpineLandmarksLib.batch.results import Outcome
+from SpineLandmarksLib.batch.results import BatchItem, Outcome
 from SpineLandmarksLib.batch.run import identity
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import BackendError, InputError

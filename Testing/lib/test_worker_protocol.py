@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 
 from SpineLandmarksLib.arguments import FORMAT_NAMES
-from SpineLandmarksLib.worker import queues, stdio
-from SpineLandmarksLib.worker.protocol import Request, RequestError, decode, encode, parse_request
-from SpineLandmarksLib.worker.queues import Cancelled, JobList, Outbox, WorkerJob
-from SpineLandmarksLib.worker.server import Worker
-from SpineLandmarksLib.worker.stdio import read_lines
+from SpineLandmarksLib.worker import protocol, server
+from SpineLandmarksLib.worker.protocol import Request, RequestError, decode, encode, parse_request, read_lines
+from SpineLandmarksLib.worker.server import Cancelled, JobList, Outbox, Worker, WorkerJob
 
 
 def line(**fields: Any) -> bytes:
@@ -104,7 +102,7 @@ def test_a_fault_while_answering_does_not_end_the_reading(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("block", [1, 4, 2**16])
 def test_a_line_is_read_whole_and_one_that_is_too_long_is_dropped(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stdio, "_BLOCK", block)
+    monkeypatch.setattr(protocol, "_BLOCK", block)
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb", buffering=0) as stream:
         for part in (b"on", b"e\ntwo\n\n", b"123456\n12345", b"67890123\nend"):
@@ -144,12 +142,12 @@ def test_progress_is_dropped_when_nobody_reads_and_results_never_are() -> None:
     pipe.is_open.set()
     box.close(30)
     events = [message["event"] for message in pipe.taken]
-    assert events.count("progress") - queues.MAX_PROGRESS in (0, 1), "one may be half written"
+    assert events.count("progress") - server.MAX_PROGRESS in (0, 1), "one may be half written"
     assert [message["id"] for message in pipe.taken if message["event"] == "done"] == [str(n) for n in range(500)]
 
 
 def test_who_has_more_to_say_waits_while_too_much_is_unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "MAX_UNREAD", 3)
+    monkeypatch.setattr(server, "MAX_UNREAD", 3)
     pipe = Pipe()
     box = Outbox(pipe.write)
 
@@ -169,7 +167,7 @@ def test_who_has_more_to_say_waits_while_too_much_is_unread(monkeypatch: pytest.
 
 
 def test_a_reader_that_has_gone_is_told_and_frees_whoever_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "MAX_UNREAD", 1)
+    monkeypatch.setattr(server, "MAX_UNREAD", 1)
     broken, lock = threading.Event(), threading.Lock()
 
     def gone(_: bytes) -> None:
@@ -197,7 +195,7 @@ def test_jobs_come_in_order_and_each_id_once(monkeypatch: pytest.MonkeyPatch) ->
     assert "'2'" in str(jobs.add(WorkerJob(Request("warm", "2")), before.append))
     assert jobs.add(three, before.append) is None
     assert before == [0, 1, 2]
-    monkeypatch.setattr(queues, "MAX_WAITING", 2)
+    monkeypatch.setattr(server, "MAX_WAITING", 2)
     assert "at most 2 jobs" in str(jobs.add(WorkerJob(Request("warm", "4")), before.append))
     assert jobs.withdraw("2")
     assert not jobs.withdraw("1")  # it runs
