@@ -37,7 +37,7 @@ from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, SACRUM_MM, Calibrati
 
 Array = NDArray[np.float64]
 #: Called with the share that is done and what is being done.
-Progress = Callable[[float, str], None]
+StageCallback = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Localizer:
         *,
         slices: Sequence[int] | None = None,
         given: Mapping[str, Point | None] | None = None,
-        progress: Progress | None = None,
+        progress: StageCallback | None = None,
     ) -> LandmarkSet:
         """The landmarks of a stack.
 
@@ -149,7 +149,7 @@ class Localizer:
         tried: list[int],
         is_free: bool,
         given: Mapping[str, Point | None],
-        progress: Progress | None,
+        progress: StageCallback | None,
     ) -> LandmarkSet:
         """The landmarks by the slices `tried`, and by the one in the middle of what they show if the choice is free."""
         started = time.perf_counter()
@@ -184,7 +184,7 @@ class Localizer:
             spacing_mm=stack.pixel_spacing_mm,
             bundle=self.bundle.label,
             runtime_s=time.perf_counter() - started,
-            warnings=(*stack.warnings, *unusual, *_doubts(landmarks), *choice.warnings),
+            warnings=(*stack.warnings, *unusual, *_review_warnings(landmarks), *choice.warnings),
             needs_review=stack.needs_review or bool(unusual) or any(mark.needs_review for mark in landmarks),
             notes=stack.notes,
         )
@@ -205,7 +205,7 @@ class Localizer:
         slices: NDArray[np.float32],
         spacing_mm: tuple[float, float] | None,
         given_xy: Array | None = None,
-        progress: Progress | None = None,
+        progress: StageCallback | None = None,
     ) -> list[SliceReading]:
         """Each native slice of (N, H, W), N at least 1, which share their pixel spacing (x, y), on its own.
 
@@ -421,7 +421,7 @@ def _leaves_the_stack(
     return (f"The spine curves toward the outermost slices: the middle of {', '.join(names)} may lie beyond them",)
 
 
-def _doubts(landmarks: Sequence[Landmark]) -> tuple[str, ...]:
+def _review_warnings(landmarks: Sequence[Landmark]) -> tuple[str, ...]:
     doubtful = [mark.name for mark in landmarks if mark.needs_review]
     absent = [mark.name for mark in landmarks if mark.is_absent]
     said = [f"Levels are doubtful: {', '.join(doubtful)}. Check them before use"] if doubtful else []

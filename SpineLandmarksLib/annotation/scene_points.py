@@ -16,7 +16,7 @@ import numpy as np
 
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import SpineLandmarksError
-from SpineLandmarksLib.formats.slicer_markups import DISPLAY, describe
+from SpineLandmarksLib.formats.slicer_markups import DISPLAY, control_point_text
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
 
 KIND = "vtkMRMLMarkupsFiducialNode"
@@ -88,7 +88,7 @@ class ScenePoints:
     def _show_point(self, row: int, landmark: Landmark) -> None:
         node = self.node
         node.SetNthControlPointLabel(row, landmark.name)
-        node.SetNthControlPointDescription(row, describe(landmark))
+        node.SetNthControlPointDescription(row, control_point_text(landmark))
         node.SetNthControlPointSelected(row, landmark.status == "predicted")  # the colour of what nobody has looked at
         if landmark.position_ras_mm is None:
             node.SetNthControlPointPositionMissing(row)

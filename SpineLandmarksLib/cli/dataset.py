@@ -312,7 +312,7 @@ def _anonymize(options: argparse.Namespace) -> int:
 
     done = anonymize(options.inputs, options.output, read_key(options.key))
     status = _complain([f"left out {text}" for text in done.left_out])
-    for text in done.doubts:
+    for text in done.warnings:
         print(f"  warning: {text}")
     print(f"{len(done.written)} images written to {options.output}, {len(done.left_out)} files left out")
     return status

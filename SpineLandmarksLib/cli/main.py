@@ -163,7 +163,7 @@ def _engine(options: argparse.Namespace) -> AbstractContextManager[Localizer | R
 
 
 def run_serve(options: argparse.Namespace) -> int:
-    from SpineLandmarksLib.worker.stdio import take_over
+    from SpineLandmarksLib.worker.protocol import take_over
 
     requests, messages = take_over()  # before anything is imported that may print
     from SpineLandmarksLib.predict import Localizer

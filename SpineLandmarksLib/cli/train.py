@@ -38,12 +38,12 @@ def evaluate_command(options: argparse.Namespace) -> int:
     localizer = Localizer.open(options.bundle, options.backend, options.device)
     _, judged, split = split_dataset(options, options.dataset, localizer.bundle.landmarks)
     notes = [f"Data: {options.dataset.name}, {split}"]
-    print(headline(evaluate(localizer, judged, options.output, notes, options.progress)))
+    print(metrics_line(evaluate(localizer, judged, options.output, notes, options.progress)))
     print(f"Written: {options.output / 'metrics.json'}, {options.output / 'report.html'}")
     return 0
 
 
-def headline(summary: dict[str, Any]) -> str:
+def metrics_line(summary: dict[str, Any]) -> str:
     """The figures that people ask for first; no distance where every point was called out of view."""
     overall = summary["overall"]
     mm = {name: overall[key]["value"] for name, key in (("median", "median_mm"), ("MRE", "mre_mm"))}
@@ -148,7 +148,7 @@ def _finish(
         bundle = calibrate(bundle, judged, f"{len(judged)} slices of {options.data.name}, {split}")
         notes = [f"Data: {options.data.name}, {split}; the doubt was calibrated on the same slices"]
         summary = evaluate(Localizer.open(bundle.folder), judged, bundle.folder / "docs", notes)
-        print(headline(summary))
+        print(metrics_line(summary))
 
 
 def add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -197,7 +197,7 @@ def calibrate_command(options: argparse.Namespace) -> int:
     write_report(predictions, summary, lambda row: load_image(images[row]), options.output, title, notes=notes)
     if options.document:
         write_section(options.document, "doubt", as_markdown(summary, words))
-    print(f"{headline(summary)}\n{operating_point(summary)}")
+    print(f"{metrics_line(summary)}\n{operating_point(summary)}")
     print(f"Written: {options.output / 'metrics.json'}, {options.output / 'report.html'}")
     if options.into:
         print(f"Doubt written into {with_calibration(load_bundle(options.into), calibration).folder}")
@@ -227,7 +227,7 @@ def add_phantom(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def phantom_command(options: argparse.Namespace) -> int:
-    from SpineLandmarksLib.phantom.dataset import write_phantom_dataset
+    from SpineLandmarksLib.phantom.files import write_phantom_dataset
 
     folder = write_phantom_dataset(
         options.output, options.count, options.seed, options.transitional, options.anomalous, show_progress

@@ -17,8 +17,7 @@ import numpy as np
 
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.evaluation.bootstrap import LEVEL, GroupBootstrap
-from SpineLandmarksLib.evaluation.levels import shifted
-from SpineLandmarksLib.evaluation.metrics import failures
+from SpineLandmarksLib.evaluation.metrics import failures, shifted
 from SpineLandmarksLib.evaluation.predictions import Bools, Predictions
 
 #: Fewer patients than this tell nothing, whatever the interval.

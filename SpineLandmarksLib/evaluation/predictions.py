@@ -182,16 +182,8 @@ class Predictions:
         if len(kinds) != 1:
             raise LandmarkError(f"Expected sets of the same landmarks in the same unit; got {len(kinds)} kinds")
         ((names, millimetres),) = kinds
-        arrays = (
-            "truth_px",
-            "predicted_px",
-            "valid",
-            "found",
-            "spacing_mm",
-            "confidence",
-            "radius95_mm",
-            "groups",
-            "needs_review",
+        arrays = tuple(
+            "truth_px predicted_px valid found spacing_mm confidence radius95_mm groups needs_review".split()
         )
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
         images = tuple(image for part in parts for image in part.image_names)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.evaluation import plots
-from SpineLandmarksLib.evaluation.levels import describe_shift
-from SpineLandmarksLib.evaluation.metrics import WHOLLY_RIGHT_MM, Bin
+from SpineLandmarksLib.evaluation.metrics import WHOLLY_RIGHT_MM, Bin, describe_shift
 from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.formats.atomic import write_atomically
 

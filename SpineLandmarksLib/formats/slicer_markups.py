@@ -102,7 +102,7 @@ def _control_point(index: int, landmark: Landmark) -> dict[str, Any]:
     point: dict[str, Any] = {
         "id": str(index),
         "label": landmark.name,
-        "description": describe(landmark),
+        "description": control_point_text(landmark),
         "associatedNodeID": "",
         "orientation": _LPS_AXES,
         "selected": True,
@@ -117,7 +117,7 @@ def _control_point(index: int, landmark: Landmark) -> dict[str, Any]:
     return point
 
 
-def describe(landmark: Landmark) -> str:
+def control_point_text(landmark: Landmark) -> str:
     parts: list[str] = [landmark.status]
     if landmark.confidence is not None:
         parts.append(f"confidence {rounded(landmark.confidence, CONFIDENCE_DIGITS)}")

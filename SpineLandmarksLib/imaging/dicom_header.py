@@ -27,19 +27,13 @@ _ENHANCED_NAMES = {
     "TemporalPositionIndex": "TemporalPositionIdentifier",
 }
 #: The sequences that hold a frame's attributes (PS3.3 C.7.6.16), and those that converted classic files keep theirs in.
-_MACROS = (
-    "FrameAnatomySequence",
-    "FrameContentSequence",
-    "MREchoSequence",
-    "MRImageFrameTypeSequence",
-    "MRModifierSequence",
-    "MRTimingAndRelatedParametersSequence",
-    "PixelMeasuresSequence",
-    "PixelValueTransformationSequence",
-    "PlaneOrientationSequence",
-    "PlanePositionSequence",
-    "UnassignedPerFrameConvertedAttributesSequence",
-    "UnassignedSharedConvertedAttributesSequence",
+_MACROS = tuple(
+    """
+    FrameAnatomySequence FrameContentSequence MREchoSequence MRImageFrameTypeSequence MRModifierSequence
+    MRTimingAndRelatedParametersSequence PixelMeasuresSequence PixelValueTransformationSequence
+    PlaneOrientationSequence PlanePositionSequence UnassignedPerFrameConvertedAttributesSequence
+    UnassignedSharedConvertedAttributesSequence
+    """.split()
 )
 #: Sequences of codes that name the region.
 _CODES = {"AnatomicRegionSequence", "ProcedureCodeSequence"}

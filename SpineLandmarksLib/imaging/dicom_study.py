@@ -18,8 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import InputError, SpineLandmarksError
-from SpineLandmarksLib.imaging.dicom_choice import Choice, choices, describe, describe_study, reason, regions
-from SpineLandmarksLib.imaging.dicom_exams import Exam, asked_for, exams_of, is_doubtful, remark
+from SpineLandmarksLib.imaging.dicom_choice import (
+    Choice,
+    Exam,
+    asked_for,
+    choices,
+    describe_study,
+    exams_of,
+    is_doubtful,
+    reason,
+    regions,
+    remark,
+    series_label,
+)
 from SpineLandmarksLib.imaging.dicom_header import Frame, is_directory_file, read_frames
 from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices, split_series
 from SpineLandmarksLib.imaging.volume import Volume, metadata_text, one_line, reading
@@ -27,19 +38,11 @@ from SpineLandmarksLib.imaging.volume import Volume, metadata_text, one_line, re
 #: Seconds of reading before a count is shown, and between two of them.
 _SILENT_S, _EVERY_S = 2.0, 0.2
 #: What is kept of the header. No name, identifier or date of the patient.
-_TAGS = (
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "SeriesDescription",
-    "Modality",
-    "Manufacturer",
-    "ManufacturerModelName",
-    "MagneticFieldStrength",
-    "EchoTime",
-    "RepetitionTime",
-    "InversionTime",
-    "PatientPosition",
+_TAGS = tuple(
+    """
+    StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID SeriesDescription Modality Manufacturer
+    ManufacturerModelName MagneticFieldStrength EchoTime RepetitionTime InversionTime PatientPosition
+    """.split()
 )
 
 
@@ -155,7 +158,7 @@ def _read(series: Series, order: SliceOrder) -> Volume:
         raise errors[0]
     if errors:
         whole = tuple(f for f, one in zip(order.frames, slices, strict=True) if not isinstance(one, InputError))
-        warnings = (f"{len(errors)} of {len(slices)} slices of {describe(series)} were left out: {errors[0]}",)
+        warnings = (f"{len(errors)} of {len(slices)} slices of {series_label(series)} were left out: {errors[0]}",)
         order = order_slices(Series(whole))
     voxels = np.stack([one for one in slices if not isinstance(one, InputError)]).transpose(2, 1, 0)
     return Volume(

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.phantom.anatomy import Spine
-from SpineLandmarksLib.phantom.canvas import Canvas, Grid, SmoothNoise, Tissue, ellipse, smoothstep
+from SpineLandmarksLib.phantom.canvas import Canvas, Grid, SmoothNoise, Tissue, ellipse, monotone, smoothstep
 from SpineLandmarksLib.phantom.course import Course
-from SpineLandmarksLib.phantom.curves import monotone
 
 Array = NDArray[np.float64]
 

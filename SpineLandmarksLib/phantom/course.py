@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.phantom.anatomy import Spine
-from SpineLandmarksLib.phantom.canvas import Grid
-from SpineLandmarksLib.phantom.curves import spline
+from SpineLandmarksLib.phantom.canvas import Grid, spline
 
 Array = NDArray[np.float64]
 

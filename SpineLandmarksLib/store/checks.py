@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,9 +21,8 @@ from sqlalchemy import Connection, select, text
 
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.annotation.revision_files import recovery_files
-from SpineLandmarksLib.errors import FormatError, SpineLandmarksError
-from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
-from SpineLandmarksLib.imaging.volume import reading
+from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.imaging.discover import read_tags
 from SpineLandmarksLib.landmarks import PixelXY
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
@@ -35,17 +34,11 @@ STEP_MM = (7.0, 35.0)
 #: Two names on one place, in pixels.
 SAME_PLACE_PX = 1.0
 #: Attributes that name a person. DICOM PS3.15 table E.1-1 has hundreds more, which `dataset anonymize` takes out.
-PERSONAL = (
-    "PatientName",
-    "PatientBirthDate",
-    "OtherPatientNames",
-    "OtherPatientIDs",
-    "PatientAddress",
-    "PatientTelephoneNumbers",
-    "ReferringPhysicianName",
-    "PerformingPhysicianName",
-    "OperatorsName",
-    "InstitutionName",
+PERSONAL = tuple(
+    """
+    PatientName PatientBirthDate OtherPatientNames OtherPatientIDs PatientAddress PatientTelephoneNumbers
+    ReferringPhysicianName PerformingPhysicianName OperatorsName InstitutionName
+    """.split()
 )
 #: What anonymizers leave behind.
 _NOBODY = ("", "ANONYMIZED", "ANONYMOUS", "ANON", "NONE", "UNKNOWN", "00010101")
@@ -185,21 +178,11 @@ def names_in_headers(source: Path, most: int = 3) -> list[str]:
     return problems[:most]
 
 
-def _filled(file: Path) -> Sequence[str]:
-    import pydicom
-
-    try:
-        with reading(file, "a DICOM file"):
-            with file.open("rb") as opened:
-                if not looks_like_dicom(opened.read(132)):
-                    return ()
-            tags = ["PatientIdentityRemoved", *PERSONAL]
-            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(tags))
-            if dataset.get("PatientIdentityRemoved") == "YES":
-                return ()
-            return [tag for tag in PERSONAL if str(dataset.get(tag) or "").strip().upper() not in _NOBODY]
-    except SpineLandmarksError:
-        return ()
+def _filled(file: Path) -> list[str]:
+    tags = read_tags(file, ["PatientIdentityRemoved", *PERSONAL]) or {}
+    if tags.get("PatientIdentityRemoved") == "YES":
+        return []
+    return [tag for tag in PERSONAL if tags.get(tag, "").strip().upper() not in _NOBODY]
 
 
 def _one_file_a_folder(source: Path) -> Iterator[Path]:
