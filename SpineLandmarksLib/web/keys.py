@@ -31,9 +31,11 @@ KEYS = (
 ARROWS = {"ArrowRight": (1, 0), "ArrowLeft": (-1, 0), "ArrowDown": (0, 1), "ArrowUp": (0, -1)}
 NUDGE_MM, FAR_MM = 0.5, 3.0
 
-#: Sends each key that is pressed outside a text field, as "Ctrl+Shift+X".
+#: Sends each key that is pressed outside a text field, as "Ctrl+Shift+X". The page is mounted anew with each change of
+#: its layout, and runs this again: the listener of the last time goes.
 SCRIPT = """
-window.addEventListener('keydown', function (event) {
+window.removeEventListener('keydown', window.spineLandmarksKeys, true);
+window.spineLandmarksKeys = function (event) {
   const place = event.target && event.target.tagName;
   if (place === 'INPUT' || place === 'TEXTAREA' || event.altKey || !window.trame) return;
   const letter = event.key.length === 1 && event.key.toLowerCase() !== event.key.toUpperCase();
@@ -47,7 +49,8 @@ window.addEventListener('keydown', function (event) {
     }
     window.trame.trigger('key', [name]);
   }
-}, true);
+};
+window.addEventListener('keydown', window.spineLandmarksKeys, true);
 """
 
 

@@ -1,0 +1,93 @@
+"""A data set of single slices and volumes, walked by keyboard: each key acts once, whatever was shown before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from SpineLandmarksLib.landmarks import LUMBAR11
+from SpineLandmarksLib.store.folder import open_dataset
+
+SLICES, VOLUMES = ("slice1", "slice2", "slice3"), ("volume1", "volume2")
+
+
+@pytest.fixture(scope="module")
+def folder(make_dataset: Callable[..., Path]) -> Path:
+    return make_dataset(SLICES, VOLUMES)
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path, start_reviewer: Callable[..., Any], browser: Any) -> Iterator[Any]:
+    opened = browser.new_page(viewport={"width": 1500, "height": 900})
+    opened.goto(start_reviewer(str(folder)).address)
+    name = opened.locator(".name-field input")
+    name.fill("A. Reader")
+    name.press("Enter")
+    expect(opened.locator(".study.current")).to_have_count(1, timeout=40_000)
+    expect(opened.locator("tr.predicted")).to_have_count(11)
+    yield opened
+    opened.close()
+
+
+def show(page: Any, key: str) -> None:
+    page.locator(".study", has_text=key).click()
+    expect(page.locator(".bar .title")).to_have_text(key, timeout=20_000)
+    expect(page.locator(".study.current")).to_contain_text(key)
+    page.locator(".views img").first.wait_for()
+
+
+def row(page: Any, name: str) -> Any:
+    return page.locator("table.landmarks tbody tr").nth(LUMBAR11.index(name))
+
+
+def selected(page: Any) -> Any:
+    return page.locator("tr.selected .name")
+
+
+@pytest.mark.parametrize("key", ["slice1", "volume1", "slice2", "volume2", "slice3"])
+def test_each_key_acts_once_on_slices_and_volumes_in_turn(page: Any, key: str) -> None:
+    show(page, key)
+    row(page, "L2").click()
+    expect(selected(page)).to_have_text("L2")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    expect(selected(page)).to_have_text("L3")
+    page.keyboard.press("c")
+    expect(row(page, "L3")).to_contain_text("confirmed")
+    page.keyboard.press("c")
+    expect(row(page, "L3")).to_contain_text("predicted")
+    before = float(row(page, "L3").locator("td").nth(5).inner_text())
+    page.keyboard.press("ArrowUp")
+    expect(row(page, "L3")).to_contain_text("corrected")
+    assert float(row(page, "L3").locator("td").nth(5).inner_text()) - before == pytest.approx(0.5, abs=0.11)
+    page.keyboard.press("?")
+    expect(page.locator("table.keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("table.keys")).to_be_hidden()
+
+
+def test_two_keys_review_a_correct_slice(page: Any, folder: Path) -> None:
+    key = page.locator(".study.current .key").inner_text()
+    page.keyboard.press("Shift+C")
+    expect(page.locator("tr.confirmed")).to_have_count(11)
+    page.keyboard.press("Shift+S")
+    expect(page.locator(".bar .title")).not_to_have_text(key, timeout=20_000)
+    with open_dataset(folder, read_only=True) as store:
+        assert [one.study for one in store.signed_off()] == [key]
+
+
+def test_a_shift_by_key_moves_the_names_by_one_level_and_place_waits_for_a_click(page: Any) -> None:
+    key = page.locator(".study:not(.done)", has_text="slice").first.locator(".key").inner_text()
+    show(page, key)
+    l2 = row(page, "L2").locator("td").nth(5).inner_text()
+    page.keyboard.press("Shift+D")
+    expect(row(page, "L1").locator("td").nth(5)).to_have_text(l2)
+    row(page, "L5-S1").click()
+    expect(selected(page)).to_have_text("L5-S1")
+    page.keyboard.press("p")
+    expect(page.locator(".hint")).to_be_visible()
+    expect(row(page, "L5-S1")).to_contain_text("out of view")
