@@ -57,7 +57,7 @@ class ReviewController:
         self.store, self.localization, self.locked = store, localization, locked
         self._on_open, self._on_notify, self._on_found = on_open, on_notify, on_found
         self._threads = ThreadPoolExecutor(1, "store")  # one thing at a time: a save comes before the sign-off of it
-        self.saver = Saver(store.save, self._threads, clock)
+        self.saver = Saver(store.save, self._threads, store.folder, clock)
         self.loader = StudyLoader(store, "")
         self.annotator = ""
         self.listing = Listing()
@@ -89,12 +89,19 @@ class ReviewController:
         else:
             self.take_next()
 
-    def close(self) -> None:
-        """End threads and worker. What is not saved yet is written first."""
+    def close(self) -> str:
+        """End threads and worker. What is not saved yet is written first; words for what the store does not take."""
         self.localization.close()
         self.loader.close()
         self._threads.shutdown(wait=True)
         self.saver.finish()
+        folders = sorted({str(file.parent) for _, file in self.saver.left if file is not None})
+        if not folders:
+            return ""
+        return (
+            f"The store did not take the last {len(self.saver.left)} steps. Nothing is lost: they lie in "
+            f"{', '.join(folders)}. Go on with: spine-landmarks dataset import {self.store.folder} {folders[0]}/*.json"
+        )
 
     @property
     def is_busy(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -123,6 +125,7 @@ class Reviewer:
         def ready(**_: Any) -> None:
             loop = asyncio.get_running_loop()
             loop.set_exception_handler(_without_lost_connections)
+            _end_with_the_terminal(loop)
             self._task = loop.create_task(self._watch())
             on_ready(self.server.port)
             self.controller.localization.warm()  # not before: the page comes first
@@ -139,7 +142,11 @@ class Reviewer:
                 timeout=0,
             )
         finally:
-            self.controller.close()
+            self._left()
+            lost = self.controller.close()
+            if lost:
+                with contextlib.suppress(OSError):  # the terminal may be gone
+                    print(f"spine-landmarks: {lost}", file=sys.stderr, flush=True)
 
     async def _watch(self) -> None:
         """Take what is done elsewhere, and show what has changed."""
@@ -316,6 +323,13 @@ def _without_lost_connections(loop: asyncio.AbstractEventLoop, context: dict[str
     """A picture that was on its way to a tab that is closed is no fault."""
     if not isinstance(context.get("exception"), ConnectionError):
         loop.default_exception_handler(context)
+
+
+def _end_with_the_terminal(loop: asyncio.AbstractEventLoop) -> None:
+    """A terminal that is closed ends the program as Ctrl-C does, unless nohup said otherwise."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        loop.add_signal_handler(hangup, os.kill, os.getpid(), signal.SIGTERM)
 
 
 class _Leaving(LinkProtocol):  # type: ignore[misc]

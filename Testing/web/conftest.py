@@ -43,14 +43,20 @@ FLAGS = (
 )
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
+START = "import sys; from SpineLandmarksLib.cli.main import main; sys.exit(main(sys.argv[1:]))"
+
 
 class Reviewer:
-    """A reviewer in a process of its own. address: what it told to open; temporary: where its demo lies."""
+    """A reviewer in a process of its own. address: what it told to open; temporary: where its demo lies.
 
-    def __init__(self, temporary: Path, *arguments: str) -> None:
+    before: code that the process runs first.
+    """
+
+    def __init__(self, temporary: Path, *arguments: str, before: str = "") -> None:
         self.temporary = temporary
         self.log = temporary / "log.txt"
-        command = (sys.executable, "-m", "SpineLandmarksLib", "review", *arguments, "--no-browser")
+        start = ("-c", f"{before}\n{START}") if before else ("-m", "SpineLandmarksLib")
+        command = (sys.executable, *start, "review", *arguments, "--no-browser")
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
         environment.pop("DISPLAY", None)
         with self.log.open("wb") as log:
@@ -93,8 +99,8 @@ class Reviewer:
 def start_reviewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Reviewer]]:
     started = []
 
-    def start(*arguments: str) -> Reviewer:
-        started.append(Reviewer(tmp_path_factory.mktemp("reviewer"), *arguments))
+    def start(*arguments: str, before: str = "") -> Reviewer:
+        started.append(Reviewer(tmp_path_factory.mktemp("reviewer"), *arguments, before=before))
         return started[-1]
 
     yield start
