@@ -80,8 +80,13 @@ class Actions:
     def select(self, name: str) -> None:
         """Choose a landmark and go there."""
         if self.controller.session is not None and name in self.controller.session.names:
-            self.selected = name
+            self.choose(name)
             self.scene.jump(name)
+
+    def choose(self, name: str | None) -> None:
+        """Choose a landmark, which is where one looks already."""
+        self.selected = name
+        self.scene.mark(name)
 
     def step(self, by: int) -> None:
         names = self._session().names

@@ -382,7 +382,7 @@ table.landmarks td.sure span { color: #202124; border-radius: 3px; padding: 1px 
 .dot { display: inline-block; width: 9px; height: 9px; border-radius: 50%; margin-right: 6px; background: #5f6368; }
 .dot.predicted { background: #ffd933; }
 .dot.corrected { background: #66ffff; }
-.dot.confirmed { background: #40d959; }
+.dot.confirmed { background: #4de666; }
 .dot.not_visible, .dot.out_of_view, .dot.none { background: transparent; border: 1px solid #9aa0a6; }
 .buttons { display: grid; grid-template-columns: 1fr 1fr; gap: 6px; }
 .buttons .v-btn { justify-content: flex-start; text-transform: none; letter-spacing: 0; }

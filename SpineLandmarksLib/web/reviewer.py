@@ -66,7 +66,9 @@ class Reviewer:
         self.controller = ReviewController(
             store, localization, self._open, self.notify, self._found, locked, order=order
         )
-        self.scene = Scene(self.server, self._touch, lambda text: self.notify(Notification(text, "error")), self._touch)
+        self.scene = Scene(
+            self.server, self._touch, lambda text: self.notify(Notification(text, "error")), self._touch, self._choose
+        )
         self.actions = Actions(self.controller, self.scene, self._ask)
         self.learning = Learning(Retraining(store.folder, database), localization)
         self.state.update(
@@ -180,6 +182,10 @@ class Reviewer:
         with self._explained():
             self.actions.select(name)
 
+    def _choose(self, name: str) -> None:
+        self.actions.choose(name)
+        self._touch()
+
     def _open_key(self, key: str) -> None:
         self._save_comment()
         with self._explained():
@@ -228,11 +234,11 @@ class Reviewer:
         if session is None or opened is None:
             return
         session.listen(lambda correction: self._touch())
-        self.actions.selected = None
         self._notifications = [
             one for one in self._notifications if one[2].kind == "info"
         ]  # the rest was about what is gone
         self.scene.show(session, opened)
+        self.actions.choose(None)
         self.state.comment = session.comment
         self._touch()
 

@@ -70,8 +70,51 @@ def test_each_key_acts_once_on_slices_and_volumes_in_turn(page: Any, key: str) -
     expect(page.locator("table.keys")).to_be_hidden()
 
 
+def on_picture(page: Any, folder: Path, key: str, name: str) -> tuple[float, float]:
+    """Where a landmark is while the whole image is shown, whose rows fill the view."""
+    with open_dataset(folder, read_only=True) as store:
+        head = store.heads(key)[-1]
+        width, height = store.study(key).size_wh
+    xy = head.landmarks[name].pixel_xy
+    assert xy is not None
+    box = page.locator(".views img").first.bounding_box()
+    scale = min(box["width"] / width, box["height"] / height)
+    x = box["x"] + box["width"] / 2 + (xy[0] - (width - 1) / 2) * scale
+    return x, box["y"] + box["height"] / 2 + (xy[1] - (height - 1) / 2) * scale
+
+
+def test_keys_act_on_the_point_that_was_dragged_or_clicked(page: Any, folder: Path, shots: Path) -> None:
+    show(page, "slice2")
+    row(page, "L1").click()
+    x, y = on_picture(page, folder, "slice2", "L4")
+    page.mouse.move(x, y, steps=4)
+    page.mouse.down()
+    page.mouse.move(x + 15, y, steps=6)
+    expect(selected(page)).to_have_text("L4")
+    page.screenshot(path=shots / "30-dragging.png")
+    page.mouse.up()
+    expect(row(page, "L4")).to_contain_text("corrected")
+    page.mouse.move(10, 10)
+    page.screenshot(path=shots / "31-selected.png")
+    page.keyboard.press("c")
+    expect(row(page, "L4")).to_contain_text("confirmed")
+    page.screenshot(path=shots / "32-confirmed.png")
+    page.mouse.move(x + 15, y, steps=3)
+    page.mouse.down()
+    page.mouse.move(x + 45, y, steps=3)
+    page.mouse.up()
+    expect(page.locator(".notification", has_text="L4 is confirmed")).to_be_visible()
+    x, y = on_picture(page, folder, "slice2", "L2")
+    page.mouse.click(x, y)
+    expect(selected(page)).to_have_text("L2")
+    page.keyboard.press("x")
+    expect(row(page, "L2")).to_contain_text("not visible")
+    assert row(page, "L1").inner_text().split()[1] == "predicted"
+
+
 def test_two_keys_review_a_correct_slice(page: Any, folder: Path) -> None:
-    key = page.locator(".study.current .key").inner_text()
+    key = "slice3"
+    show(page, key)
     page.keyboard.press("Shift+C")
     expect(page.locator("tr.confirmed")).to_have_count(11)
     page.keyboard.press("Shift+S")
