@@ -225,10 +225,15 @@ class Reviewer:
     # What the controller and the server tell
 
     def notify(self, notification: Notification) -> None:
-        self._count += 1
-        rest = [one for one in self._notifications if one[2] != notification][-MAX_NOTIFICATIONS + 1 :]
-        self._notifications = [*rest, (self._count, time.monotonic(), notification)]
-        self._touch()
+        rest = [one for one in self._notifications if one[2] != notification]
+        if notification.about:  # what was said of it is no longer true, or is said again
+            rest = [one for one in rest if one[2].about != notification.about]
+        if notification.text:
+            self._count += 1
+            rest = [*rest[-MAX_NOTIFICATIONS + 1 :], (self._count, time.monotonic(), notification)]
+        if rest != self._notifications:
+            self._notifications = rest
+            self._touch()
 
     def _open(self, session: Session | None, opened: OpenStudy | None) -> None:
         if session is None or opened is None:

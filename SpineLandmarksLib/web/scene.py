@@ -218,6 +218,7 @@ class Scene:
     def _press(self, view: Any, *_: Any) -> None:
         """What a person presses on is what they mean, also where it cannot be dragged."""
         interactor = view.interactor()
+        interactor.InvokeEvent("MouseMoveEvent")  # a finger has not been there before: Slicer drags what was hovered
         name = self._near(view) if self.mode == "view" and not interactor.GetShiftKey() else None
         self._pressed = (name, interactor.GetEventPosition()) if name else None
         if name:

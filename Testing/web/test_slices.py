@@ -12,12 +12,17 @@ from playwright.sync_api import expect
 from SpineLandmarksLib.landmarks import LUMBAR11
 from SpineLandmarksLib.store.folder import open_dataset
 
+SACRUM = "The sacrum is not in the picture, or hardly: levels are counted from it, so all names may be off"
+#: The picture has the size of its place.
+SETTLED = (
+    "() => { const i = document.querySelector('.views img'); return Math.abs(i.naturalWidth - i.clientWidth) < 3 }"
+)
 SLICES, VOLUMES = ("slice1", "slice2", "slice3"), ("volume1", "volume2")
 
 
 @pytest.fixture(scope="module")
 def folder(make_dataset: Callable[..., Path]) -> Path:
-    return make_dataset(SLICES, VOLUMES)
+    return make_dataset(SLICES, VOLUMES, warnings=(SACRUM, "Levels are doubtful: L5-S1"))
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +82,7 @@ def on_picture(page: Any, folder: Path, key: str, name: str) -> tuple[float, flo
         width, height = store.study(key).size_wh
     xy = head.landmarks[name].pixel_xy
     assert xy is not None
+    page.wait_for_function(SETTLED)
     box = page.locator(".views img").first.bounding_box()
     scale = min(box["width"] / width, box["height"] / height)
     x = box["x"] + box["width"] / 2 + (xy[0] - (width - 1) / 2) * scale
@@ -110,6 +116,57 @@ def test_keys_act_on_the_point_that_was_dragged_or_clicked(page: Any, folder: Pa
     page.keyboard.press("x")
     expect(row(page, "L2")).to_contain_text("not visible")
     assert row(page, "L1").inner_text().split()[1] == "predicted"
+
+
+def test_the_warnings_of_a_stored_prediction_are_shown_until_they_are_answered(page: Any) -> None:
+    show(page, "slice3")
+    expect(page.locator(".work .warning")).to_have_text([SACRUM, "Levels are doubtful: L5-S1"])
+    row(page, "L5-S1").click()
+    page.keyboard.press("c")
+    expect(page.locator(".work .warning")).to_have_text([SACRUM])
+    page.keyboard.press("c")
+    expect(page.locator(".work .warning")).to_have_count(2)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1024, 768), (1280, 720), (1920, 1080)])
+def test_everything_has_its_place_in_windows_of_all_sizes(page: Any, shots: Path, width: int, height: int) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    show(page, "volume1")
+    page.screenshot(path=shots / f"33-{width}.png")
+    picture = page.locator(".views").bounding_box()
+    for place in (".do-sign_off", ".do-skip", ".localize", ".bar .title", ".study.current", ".warning >> nth=0"):
+        box = page.locator(place).bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert box["y"] + box["height"] <= height
+        assert not overlap(box, picture)
+    boxes = [one.bounding_box() for one in page.locator(".middle > .bar > *").all() if one.is_visible()]
+    assert not any(overlap(one, other) for number, one in enumerate(boxes) for other in boxes[:number])
+    assert all(box["x"] + box["width"] <= picture["x"] + picture["width"] + 1 for box in boxes)
+    title = page.locator(".bar .title")
+    assert title.evaluate("one => one.scrollWidth <= one.clientWidth")
+    assert picture["width"] > 0.45 * width
+    page.set_viewport_size({"width": 1500, "height": 900})
+
+
+def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
+    return all(
+        one[start] + 1 < other[start] + other[size] and other[start] + 1 < one[start] + one[size]
+        for start, size in (("x", "width"), ("y", "height"))
+    )
+
+
+def test_a_finger_drags_a_point(page: Any, folder: Path) -> None:
+    show(page, "slice1")
+    x, y = on_picture(page, folder, "slice1", "L4")
+    row(page, "L1").click()
+    touch = page.context.new_cdp_session(page)
+    steps = [("touchStart", x), *(("touchMove", x + by) for by in (4, 8, 14, 20)), ("touchEnd", None)]
+    for kind, at in steps:
+        points = [] if at is None else [{"x": at, "y": y}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        page.wait_for_timeout(100)
+    expect(row(page, "L4")).to_contain_text("corrected")
 
 
 def test_two_keys_review_a_correct_slice(page: Any, folder: Path) -> None:
