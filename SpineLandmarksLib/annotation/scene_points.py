@@ -23,11 +23,12 @@ KIND = "vtkMRMLMarkupsFiducialNode"
 VOLUME = "SpineLandmarksVolume"
 #: A position that differs by less than this was not moved by anybody: a saved history is rounded to it, mm.
 SAME_MM = 1e-3
-CONFIRMED, CURVE = "SpineLandmarks.Confirmed", "SpineLandmarks.Curve"
-GREEN = (0.25, 0.85, 0.35)
-#: A little larger than the points, so that it covers them, mm.
-CONFIRMED_SIZE_MM = 4.0
+CONFIRMED, CURVE, SELECTED = "SpineLandmarks.Confirmed", "SpineLandmarks.Curve", "SpineLandmarks.Selected"
+#: Light enough that VTK gives a text in it a dark shadow, not a light one.
+GREEN, WHITE = (0.3, 0.9, 0.4), (1.0, 1.0, 1.0)
 CURVE_MM = 0.8
+#: mm; the ball of a confirmed point covers the point, the cross of the selected one leaves both free.
+SIZE_MM = {CONFIRMED: 4.0, CURVE: CURVE_MM, SELECTED: 12.0}
 
 
 class ScenePoints:
@@ -35,6 +36,10 @@ class ScenePoints:
 
     on_change: called after each change of the session. on_refused: called with a text for a dialog.
     """
+
+    #: Whether the mark of a confirmed point stands for the point, and bears its name in its own colour.
+    hides_confirmed = False
+    looks: Mapping[str, Any] = DISPLAY
 
     def __init__(
         self,
@@ -48,9 +53,10 @@ class ScenePoints:
         self.scene = volume.GetScene()
         self._on_change, self._on_refused = on_change, on_refused
         self._is_showing = self._is_dragged = False
+        self.selected: str | None = None
         self.node = node or self._new_node()
         self.link()
-        self.decorations = Decorations(self.node)
+        self.decorations = Decorations(self.node, self.hides_confirmed)
         self._tags = [(source, source.AddObserver(event, seen)) for source, event, seen in self._events()]
         self._stop_listening = session.listen(lambda correction: self._changed())
         if node and node.GetNumberOfControlPoints():
@@ -66,6 +72,11 @@ class ScenePoints:
     def row(self, name: str) -> int:
         return self.session.names.index(name)
 
+    def select(self, name: str | None) -> None:
+        """Mark a landmark in the views."""
+        self.selected = name
+        self._decorate()
+
     # From the session to the node
 
     def show(self) -> None:
@@ -76,7 +87,10 @@ class ScenePoints:
             for row, landmark in enumerate(self.session.current):
                 self._show_point(row, landmark)
         self.keep()
-        self.decorations.show(self.session.current)
+        self._decorate()
+
+    def _decorate(self) -> None:
+        self.decorations.show(self.session.current, None if self._is_dragged else self.selected)
 
     def _changed(self) -> None:
         self.show()
@@ -95,6 +109,7 @@ class ScenePoints:
         elif not self._is_at(row, landmark):
             node.SetNthControlPointPosition(row, *landmark.position_ras_mm)
         node.SetNthControlPointLocked(row, landmark.status == "confirmed")
+        node.SetNthControlPointVisibility(row, not (self.hides_confirmed and landmark.status == "confirmed"))
 
     def _is_at(self, row: int, landmark: Landmark) -> bool:
         there = self.node.GetNthControlPointPositionStatus(row) == self.node.PositionDefined
@@ -160,6 +175,7 @@ class ScenePoints:
         self._is_dragged = starts
         if not starts:
             self.take_edits()
+        self._decorate()
 
     # The node
 
@@ -167,7 +183,7 @@ class ScenePoints:
         node = self.scene.AddNewNodeByClass(KIND, f"Landmarks {self.volume.GetName()}")
         node.SetControlPointLabelFormat("%N-%d")
         node.CreateDefaultDisplayNodes()
-        style(node.GetDisplayNode())
+        style(node.GetDisplayNode(), self.looks)
         return node
 
     def _refill(self) -> None:
@@ -196,7 +212,7 @@ class ScenePoints:
             self._is_showing = before
 
 
-def style(display: Any, looks: Mapping[str, Any] = DISPLAY) -> None:
+def style(display: Any, looks: Mapping[str, Any]) -> None:
     """Small balls in mm with their names, in the colours of files that the command writes."""
     display.SetUseGlyphScale(looks["useGlyphScale"])
     display.SetGlyphSize(looks["glyphSize"])
@@ -214,34 +230,39 @@ class Decorations:
 
     A point list of Slicer has two colours, for selected and for unselected points; three statuses are shown. So
     confirmed points, which are locked, get a larger ball of a third colour from a list of its own, which nobody can
-    grab. Both parts are in the node's transform, are deleted with it, and are not saved with the scene.
+    grab, and the landmark that is worked on gets a cross. All parts are in the node's transform, are deleted with it,
+    and are not saved with the scene.
     """
 
-    def __init__(self, node: Any) -> None:
-        self.node = node
+    def __init__(self, node: Any, names_confirmed: bool = False) -> None:
+        self.node, self.names_confirmed = node, names_confirmed
 
-    def show(self, landmarks: LandmarkSet) -> None:
-        self._fill(self._confirmed(), [mark for mark in landmarks if mark.status == "confirmed"])
+    def show(self, landmarks: LandmarkSet, selected: str | None = None) -> None:
+        known = [mark for mark in landmarks if mark.position_ras_mm is not None]
+        self._fill(self._part(CONFIRMED), [mark for mark in known if mark.status == "confirmed"])
+        chosen = [mark for mark in known if mark.name == selected]
+        if chosen or self.node.GetNodeReference(SELECTED):
+            self._fill(self._part(SELECTED), chosen)
         curve = self.node.GetNodeReference(CURVE)
         if curve:
-            self._fill(curve, [mark for mark in landmarks if mark.position_ras_mm is not None])
+            self._fill(curve, known)
 
     def show_curve(self, visible: bool, landmarks: LandmarkSet) -> None:
         if visible and self.node.GetNodeReference(CURVE) is None:
-            self._add(CURVE, "vtkMRMLMarkupsCurveNode", f"{self.node.GetName()} curve")
+            self._part(CURVE, "vtkMRMLMarkupsCurveNode")
         if self.node.GetNodeReference(CURVE) is not None:
             self.node.GetNodeReference(CURVE).GetDisplayNode().SetVisibility(visible)
         self.show(landmarks)
 
     def remove(self) -> None:
-        for role in (CONFIRMED, CURVE):
+        for role in SIZE_MM:
             part = self.node.GetNodeReference(role)
             if part is not None:
                 part.GetScene().RemoveNode(part)
 
-    def _confirmed(self) -> Any:
-        found = self.node.GetNodeReference(CONFIRMED)
-        return found or self._add(CONFIRMED, "vtkMRMLMarkupsFiducialNode", f"{self.node.GetName()} confirmed")
+    def _part(self, role: str, kind: str = KIND) -> Any:
+        word = role.rpartition(".")[2].lower()
+        return self.node.GetNodeReference(role) or self._add(role, kind, f"{self.node.GetName()} {word}")
 
     def _add(self, role: str, kind: str, name: str) -> Any:
         scene = self.node.GetScene()
@@ -255,11 +276,14 @@ class Decorations:
         part.CreateDefaultDisplayNodes()
         display = part.GetDisplayNode()
         display.SetSaveWithScene(False)
-        display.SetPointLabelsVisibility(False)
+        display.SetPointLabelsVisibility(role == CONFIRMED and self.names_confirmed)
+        display.SetTextScale(self.node.GetDisplayNode().GetTextScale())
         display.SetPropertiesLabelVisibility(False)  # the name of a curve lies on the spine
         display.SetUseGlyphScale(False)
-        display.SetGlyphSize(CONFIRMED_SIZE_MM if role == CONFIRMED else CURVE_MM)
-        display.SetSelectedColor(*GREEN)
+        display.SetGlyphSize(SIZE_MM[role])
+        if role == SELECTED:
+            display.SetGlyphType(display.Cross2D)
+        display.SetSelectedColor(*(WHITE if role == SELECTED else GREEN))
         display.SetCurveLineSizeMode(display.UseLineDiameter)
         display.SetLineDiameter(CURVE_MM)
         display.SetSliceProjection(True)

@@ -267,15 +267,17 @@ class Session:
         """Whether a revision holds everything that was done."""
         return self.saved_events == len(self.events)
 
-    def revision(self, image: ImageReference) -> Revision:
+    def revision(self, image: ImageReference, after: Revision | None = None) -> Revision:
         """The current state for a store, with the time spent since the last one. Raises LandmarkError without author.
 
-        The session counts as saved once `mark_saved` is told that a store has it.
+        after: the one that it follows, where that one is still on its way to the store. The session counts as saved
+        once `mark_saved` is told that a store has it.
         """
-        seconds = sum(event.seconds for event in self.events[self.saved_events :])
-        revision = Revision(
-            self.study, self.author, self._clock(), self.current, image, self.parent, seconds, self.comment
-        )
+        parent, begun = self.parent, self.saved_events
+        if after is not None:
+            parent, begun = after.id, self._offered.get(after.id, begun)
+        seconds = sum(event.seconds for event in self.events[begun:])
+        revision = Revision(self.study, self.author, self._clock(), self.current, image, parent, seconds, self.comment)
         self._offered[revision.id] = len(self.events)
         return revision
 

@@ -16,6 +16,7 @@ from typing import Any
 from SpineLandmarksLib.annotation.review_order import UNREVIEWED
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.session import Session
+from SpineLandmarksLib.annotation.wording import still_true
 from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.store.export import write_training_file
@@ -31,10 +32,11 @@ REFRESH_S = 4.0
 
 @dataclass(frozen=True)
 class Notification:
-    """kind: info, warning or error."""
+    """kind: info, warning or error. about: what was tried; an empty text about it means that it went well since."""
 
     text: str
     kind: str = "info"
+    about: str = ""
 
 
 class ReviewController:
@@ -57,7 +59,7 @@ class ReviewController:
         self.store, self.localization, self.locked = store, localization, locked
         self._on_open, self._on_notify, self._on_found = on_open, on_notify, on_found
         self._threads = ThreadPoolExecutor(1, "store")  # one thing at a time: a save comes before the sign-off of it
-        self.saver = Saver(store.save, self._threads, clock)
+        self.saver = Saver(store.save, self._threads, store.folder, clock)
         self.loader = StudyLoader(store, "")
         self.annotator = ""
         self.listing = Listing()
@@ -75,6 +77,7 @@ class ReviewController:
             self._waiting.append((order, self._take_order))
         self._to_sign: Session | None = None
         self._reading = ""
+        self._said: tuple[str, ...] = ()
 
     # Beginning and end
 
@@ -89,12 +92,19 @@ class ReviewController:
         else:
             self.take_next()
 
-    def close(self) -> None:
-        """End threads and worker. What is not saved yet is written first."""
+    def close(self) -> str:
+        """End threads and worker. What is not saved yet is written first; words for what the store does not take."""
         self.localization.close()
         self.loader.close()
         self._threads.shutdown(wait=True)
         self.saver.finish()
+        folders = sorted({str(file.parent) for _, file in self.saver.left if file is not None})
+        if not folders:
+            return ""
+        return (
+            f"The store did not take the last {len(self.saver.left)} steps. Nothing is lost: they lie in "
+            f"{', '.join(folders)}. Go on with: spine-landmarks dataset import {self.store.folder} {folders[0]}/*.json"
+        )
 
     @property
     def is_busy(self) -> bool:
@@ -169,6 +179,13 @@ class ReviewController:
         self._to_sign = session
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What has to be known of the open study, as long as it is true."""
+        if self.opened is None or self.session is None:
+            return ()
+        return (*self.opened.notes, *still_true(self._said, self.session.to_review()))
+
+    @property
     def is_decided(self) -> bool:
         return self.session is not None and not any(mark.status in UNREVIEWED for mark in self.session.current)
 
@@ -209,10 +226,9 @@ class ReviewController:
         else:
             self._begin_with(opened, end.landmarks)
         if end.landmarks is not None and self.opened is not None and self.opened.study.key == opened.study.key:
+            self._said = end.landmarks.warnings
             if end.landmarks.slice_index is not None:
                 self._on_found(end.landmarks.slice_index)
-            for warning in end.landmarks.warnings:
-                self._notify(warning, "warning")
 
     def _begin_with(self, opened: OpenStudy, found: LandmarkSet) -> None:
         """The first landmarks of a study: the model's word is a revision of its own."""
@@ -226,18 +242,20 @@ class ReviewController:
             raise LandmarkError("Expected an open study; there is none. Choose one in the list")
         return self.session
 
-    def _notify(self, text: str, kind: str = "info") -> None:
-        self._on_notify(Notification(text, kind))
+    def _notify(self, text: str, kind: str = "info", about: str = "") -> None:
+        self._on_notify(Notification(text, kind, about))
 
     def _ask(self, work: Callable[..., Any], then: Callable[[Any], None], *arguments: Any) -> None:
         self._waiting.append((self._threads.submit(work, *arguments), then))
 
     def _finish(self, future: Future[Any], then: Callable[[Any], None]) -> None:
+        about = getattr(then, "__name__", "")
         try:
             then(future.result())
+            self._notify("", about=about)
         except SpineLandmarksError as error:
             self._is_taking = False
-            self._notify(str(error), "error")
+            self._notify(str(error), "error", about)
             if then == self._read:  # it is passed over from now on
                 self._unreadable.add(self._reading)
 
@@ -285,8 +303,7 @@ class ReviewController:
     def _read(self, opened: OpenStudy) -> None:
         self._is_taking = False
         self._show(opened, opened.session(self.annotator))
-        for note in opened.notes:
-            self._notify(note, "warning")
+        self._said = opened.landmarks.warnings if opened.landmarks else ()
         self.refresh()
         following = self._to_do(after=opened.study.key)
         if following:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from SpineLandmarksLib.annotation.actions import confirm_words
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.wording import cells, colour
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark
@@ -14,7 +15,6 @@ from SpineLandmarksLib.web.controller import ReviewController
 def view_state(controller: ReviewController, actions: Actions) -> dict[str, Any]:
     """Everything that follows from what is true now, by the name of the page's variable."""
     session, job = controller.session, controller.localization.job
-    chosen = session[actions.selected] if session and actions.selected else None
     save_text, save_kind = controller.saver.words
     return {
         "annotator": controller.annotator,
@@ -25,7 +25,8 @@ def view_state(controller: ReviewController, actions: Actions) -> dict[str, Any]
         "rows": landmark_rows(controller, actions.selected),
         "selected": actions.selected or "",
         "can": actions.can(),
-        "confirm_words": "Take back" if chosen and chosen.status == "confirmed" else "Confirm",
+        "confirm_words": confirm_words(session, actions.selected),
+        "warnings": list(controller.warnings),
         "to_review": len(session.to_review()) if session else 0,
         "save_text": save_text,
         "save_kind": save_kind,
@@ -53,7 +54,7 @@ def _landmark(mark: Landmark, frame: ImageFrame | None, is_selected: bool, is_kn
         "status": "none" if nothing_said else mark.status,
         "words": "not placed" if nothing_said else words,
         "sure": sure,
-        "colour": colour(mark.confidence) or "transparent",
+        "colour": colour(mark.confidence, bool(mark.needs_review)) or "transparent",
         "r": r,
         "a": a,
         "s": s,

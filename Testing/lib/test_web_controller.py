@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from SpineLandmarksLib.annotation.wording import BANDS
 from SpineLandmarksLib.errors import AccessError, BackendError, LandmarkError, SpineLandmarksError
 from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
@@ -72,13 +73,18 @@ class At:
 
     def __init__(self, store: Store, name: str) -> None:
         self.worker, self.notified = FakeWorker(), list[Notification]()
-        self.controller = ReviewController(
-            store, LocalizationService(lambda: self.worker), on_notify=self.notified.append
-        )  # type: ignore[arg-type, return-value]
+        self.settled: list[str] = []
+        self.controller = ReviewController(store, LocalizationService(lambda: self.worker), on_notify=self._notify)  # type: ignore[arg-type, return-value]
         self.questions: list[tuple[str, Callable[[], None]]] = []
         self.actions = Actions(self.controller, FakeScene(), lambda text, then: self.questions.append((text, then)))
         self.controller.begin(name)
         self.settle()
+
+    def _notify(self, notification: Notification) -> None:
+        if notification.text:
+            self.notified.append(notification)
+        else:
+            self.settled.append(notification.about)
 
     def settle(self, seconds: float = 20.0) -> None:
         limit = time.monotonic() + seconds
@@ -363,7 +369,7 @@ def test_a_study_whose_volume_has_changed_is_shown_as_the_slice_that_was_kept(
     at = sit_down()
     assert at.controller.opened is not None
     assert len(at.controller.opened.stack) == 1
-    assert any("has changed since it was annotated" in each.text for each in at.notified)
+    assert any("has changed since it was annotated" in text for text in at.controller.warnings)
     truth = phantoms[int(at.key.removeprefix("study")) - 1]
     position = truth.landmarks["L3"].position_ras_mm
     assert position is not None
@@ -392,6 +398,49 @@ def test_two_versions_of_a_study_are_told(sit_down: Callable[..., At], found: Ca
     at.move("L3")
     at.settle()
     assert any("Both versions are kept" in each.text for each in at.notified)
+
+
+def test_the_words_of_a_model_are_told_until_they_are_answered(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    at = sit_down()
+    sacrum, doubtful = "The sacrum is not in the picture", "Levels are doubtful: L3, L4"
+    at.localize(replace(found(at), warnings=(sacrum, doubtful)))
+    for one in (at, sit_down("A. Reader")):  # of this run, and as they come from the store
+        one.settle()
+        assert view_state(one.controller, one.actions)["warnings"] == [sacrum, doubtful]
+        for name in ("L3", "L4"):
+            one.controller.session.confirm(name)  # type: ignore[union-attr]
+        assert view_state(one.controller, one.actions)["warnings"] == [sacrum]
+        for _ in range(2):
+            one.controller.session.undo()  # type: ignore[union-attr]
+    at.actions.do("confirm_all")
+    assert at.controller.warnings == ()
+
+
+def test_a_number_that_the_model_itself_doubts_is_not_shown_as_sure(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]
+) -> None:
+    at = sit_down()
+    marks = [replace(mark, needs_review=mark.name == "L3") for mark in found(at)]
+    at.localize(replace(found(at), landmarks=tuple(marks)))
+    rows = {row["name"]: row["colour"] for row in view_state(at.controller, at.actions)["rows"]}
+    assert (rows["L2"], rows["L3"]) == (BANDS[0][1], BANDS[1][1])
+
+
+def test_what_went_wrong_is_no_longer_told_when_it_goes_well(sit_down: Callable[..., At], store: Store) -> None:
+    at = sit_down()
+    away = store.folder.with_name("away")
+    store.folder.rename(away)
+    at.controller.refresh()
+    at.settle()
+    about = at.notified[-1].about
+    assert about
+    away.rename(store.folder)
+    at.settled.clear()
+    at.controller.refresh()
+    at.settle()
+    assert about in at.settled
 
 
 def test_keys_do_what_their_buttons_may(sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]) -> None:
