@@ -14,7 +14,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
@@ -23,11 +22,14 @@ from SpineLandmarksLib.formats.shared import (
     MM_DIGITS,
     PIXEL_DIGITS,
     SPACING_DIGITS,
+    System,
     checked_landmark,
-    complete_set,
+    filled,
+    ras_point,
     rounded,
+    stated_set,
 )
-from SpineLandmarksLib.geometry import lps_from_ras, ras_from_lps
+from SpineLandmarksLib.geometry import lps_from_ras
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 
 COLUMNS = (
@@ -44,7 +46,6 @@ COLUMNS = (
     "radius95_mm",
     "status",
 )
-System = Literal["RAS", "LPS"]
 _AXES: dict[System, tuple[str, str, str]] = {"RAS": ("r_mm", "a_mm", "s_mm"), "LPS": ("l_mm", "p_mm", "s_mm")}
 _FORMULA_STARTS = ("=", "+", "-", "@")
 
@@ -161,9 +162,16 @@ def read_csv(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) -> 
     ...     read_csv(f"{folder}/case.csv")["L3"].position_ras_mm
     (1.5, -20.0, 310.0)
     """
+    return filled(parse_csv(path, schema), schema)
+
+
+def parse_csv(
+    path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11, frame: System | None = None
+) -> LandmarkSet:
+    """What a table says. frame: of its positions, whatever its header says. Raises as `read_csv`."""
     rows = _read_rows(path)
-    return complete_set(
-        [_read_landmark(row) for row in rows],
+    return stated_set(
+        [_read_landmark(row, frame) for row in rows],
         schema,
         path,
         input=os.fspath(path),
@@ -172,19 +180,17 @@ def read_csv(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) -> 
     )
 
 
-def _read_landmark(row: _Row) -> Landmark:
+def _read_landmark(row: _Row, frame: System | None) -> Landmark:
     label = row.text("label")
     if label.startswith("'") and label[1:].startswith(_FORMULA_STARTS):
         label = label[1:]
-    in_lps = "l_mm" in row.cells
-    position, pixel = row.point(*_AXES["LPS" if in_lps else "RAS"]), row.point("pixel_x", "pixel_y")
-    if in_lps and position is not None:
-        position = tuple(ras_from_lps(position).tolist())
+    stated: System = "LPS" if "l_mm" in row.cells else "RAS"
+    position, pixel = row.point(*_AXES[stated]), row.point("pixel_x", "pixel_y")
     return checked_landmark(
         row.where,
         label,
         status=row.text("status") or ("not_visible" if position is pixel is None else "predicted"),
-        position_ras_mm=position,
+        position_ras_mm=ras_point(position, frame or stated),
         pixel_xy=pixel,
         confidence=row.number("confidence"),
         radius95_mm=row.number("radius95_mm"),

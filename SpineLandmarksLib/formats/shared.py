@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from SpineLandmarksLib.errors import FormatError, LandmarkError
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, require_known
+from SpineLandmarksLib.geometry import ras_from_lps
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
 
 MM_DIGITS = 3
 PIXEL_DIGITS = 3
 CONFIDENCE_DIGITS = 4
 SPACING_DIGITS = 6  # a factor: an error in it grows over 500 pixels
+
+System = Literal["RAS", "LPS"]
 
 
 def rounded(value: float, digits: int) -> float:
@@ -35,10 +39,10 @@ def rounded_or_none(value: float | None, digits: int) -> float | None:
     return None if value is None else rounded(value, digits)
 
 
-def complete_set(
+def stated_set(
     landmarks: Sequence[Landmark], schema: Sequence[str], path: str | os.PathLike[str], **provenance: Any
 ) -> LandmarkSet:
-    """The landmarks in the order of `schema`; a name that the file lacks becomes `not_visible`, so it is masked.
+    """The landmarks that a file speaks of, in the order of `schema`.
 
     `provenance` are fields of LandmarkSet. Raises FormatError for unknown and duplicate names.
     """
@@ -46,9 +50,29 @@ def complete_set(
         require_known([landmark.name for landmark in landmarks], schema)
     except LandmarkError as error:
         raise FormatError(f"{os.fspath(path)}: {error}") from error
-    by_name = {landmark.name: landmark for landmark in landmarks}
-    ordered = tuple(by_name.get(name, Landmark(name, "not_visible")) for name in schema)
-    return LandmarkSet(ordered, **provenance)
+    ordered = sorted(landmarks, key=lambda landmark: schema.index(landmark.name))
+    return LandmarkSet(tuple(ordered), **provenance)
+
+
+def filled(landmarks: LandmarkSet, schema: Sequence[str]) -> LandmarkSet:
+    """One landmark for each name of `schema`; one that is lacking becomes `not_visible`, so it is masked."""
+    known = {landmark.name: landmark for landmark in landmarks}
+    return replace(landmarks, landmarks=tuple(known.get(name, Landmark(name, "not_visible")) for name in schema))
+
+
+def complete_set(
+    landmarks: Sequence[Landmark], schema: Sequence[str], path: str | os.PathLike[str], **provenance: Any
+) -> LandmarkSet:
+    """`stated_set`, `filled`."""
+    return filled(stated_set(landmarks, schema, path, **provenance), schema)
+
+
+def ras_point(position: tuple[float, ...] | None, system: System) -> Point | None:
+    """A position in RAS mm from one in `system`."""
+    if position is None:
+        return None
+    r, a, s = position if system == "RAS" else ras_from_lps(position).tolist()
+    return r, a, s
 
 
 def checked_landmark(where: str, name: str, **fields: Any) -> Landmark:

@@ -20,12 +20,15 @@ from SpineLandmarksLib.formats.shared import (
     CONFIDENCE_DIGITS,
     MM_DIGITS,
     PIXEL_DIGITS,
+    System,
     checked_landmark,
-    complete_set,
+    filled,
+    ras_point,
     rounded,
+    stated_set,
 )
 from SpineLandmarksLib.formats.strict_json import Fields, load_json, short_repr
-from SpineLandmarksLib.geometry import lps_from_ras, ras_from_lps
+from SpineLandmarksLib.geometry import lps_from_ras
 from SpineLandmarksLib.landmarks import ABSENT, LUMBAR11, STATUSES, Landmark, LandmarkSet
 
 SCHEMA_URL = (
@@ -149,28 +152,35 @@ def read_markups(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11)
     ...     read_markups(f"{folder}/case.mrk.json")["L3"].position_ras_mm
     (1.5, -20.0, 310.0)
     """
+    return filled(parse_markups(path, schema), schema)
+
+
+def parse_markups(
+    path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11, frame: System | None = None
+) -> LandmarkSet:
+    """What a point list says. frame: of its positions, whatever it says itself. Raises as `read_markups`."""
     file = Fields.of(load_json(path), os.fspath(path))
     markups = [markup for markup in file.objects("markups") if markup.text("type") == "Fiducial"]
     if len(markups) != 1:
         raise FormatError(f"{file.where}: expected one markup of type Fiducial; got {len(markups)}")
     system = _coordinate_system(markups[0])
-    points = [_read_point(item, system) for item in markups[0].objects("controlPoints")]
-    return complete_set(points, schema, path, input=os.fspath(path))
+    points = [_read_point(item, frame or system) for item in markups[0].objects("controlPoints")]
+    return stated_set(points, schema, path, input=os.fspath(path))
 
 
-def _coordinate_system(markup: Fields) -> str:
+def _coordinate_system(markup: Fields) -> System:
     system = markup.values.get("coordinateSystem", "LPS")
     if system not in ("LPS", "RAS"):
         raise FormatError(f"{markup.where}: expected LPS or RAS in 'coordinateSystem'; got {short_repr(system)}")
     units = markup.values.get("coordinateUnits", "mm")
     if units not in UNITS:
         raise FormatError(f"{markup.where}: expected mm in 'coordinateUnits'; got {short_repr(units)}")
-    return str(system)
+    return "RAS" if system == "RAS" else "LPS"
 
 
-def _read_point(item: Fields, system: str) -> Landmark:
+def _read_point(item: Fields, system: System) -> Landmark:
     defined = item.values.get("positionStatus", "defined") == "defined"
-    position = _position_ras(item, system) if defined else None
+    position = ras_point(item.numbers("position", 3), system) if defined else None
     return described_landmark(item.where, item.text("label"), str(item.values.get("description", "")), position)
 
 
@@ -190,11 +200,6 @@ def described_landmark(where: str, label: str, description: str, position_ras_mm
         confidence=_number(said.get("confidence")),
         radius95_mm=_number(said.get("radius")),
     )
-
-
-def _position_ras(item: Fields, system: str) -> tuple[float, ...]:
-    position = item.numbers("position", 3)
-    return position if system == "RAS" else tuple(ras_from_lps(position).tolist())
 
 
 def _number(text: str | None) -> float | None:

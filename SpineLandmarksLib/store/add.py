@@ -9,11 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.import_file import require_plausible
+from SpineLandmarksLib.annotation.plausibility import Expected
 from SpineLandmarksLib.annotation.revision import ImageReference, Revision, study_key_of, utc_now
 from SpineLandmarksLib.annotation.revision_files import image_reference
 from SpineLandmarksLib.errors import InputError, StoreError
 from SpineLandmarksLib.formats.atomic import sha256_of, write_atomically
 from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
+from SpineLandmarksLib.formats.shared import filled
 from SpineLandmarksLib.geometry import Matrix, ijk_from_slice
 from SpineLandmarksLib.imaging.dicom_study import read_dicom_file
 from SpineLandmarksLib.imaging.picture import read_picture
@@ -64,6 +68,8 @@ def add_source(store: Store, source: Source, annotated: Sequence[Annotated], how
     row = source.annotation
     given = row.spacing_mm if row is not None and row.spacing_mm is not None else how.spacing_mm
     stack = read_study(source.path, given)
+    for one in annotated:
+        _require_fitting(one, stack)
     found = [_from_annotation(one, source.path, stack) for one in annotated]
     if row is not None:
         found.append(_from_row(source, stack))
@@ -96,10 +102,17 @@ def adopt_landmarks(store: Store, author: str) -> int:
 def _from_annotation(one: Annotated, path: Path, stack: SagittalStack) -> LandmarkSet:
     """Landmarks in upright pixels and, where the image has them, in millimetres."""
     if not one.in_file:
-        return complete(one.landmarks, stack.ras_from_ijk)
+        return filled(complete(one.landmarks, stack.ras_from_ijk), LUMBAR11)
     turn = _stack_from_file(path, stack)
     moved = [replace(mark, pixel_xy=_moved(mark, turn)) if mark.pixel_xy else mark for mark in one.landmarks]
     return complete(replace(one.landmarks, landmarks=tuple(moved)), stack.ras_from_ijk, 0)
+
+
+def _require_fitting(one: Annotated, stack: SagittalStack) -> None:
+    """Raise MisreadError for a landmark file that says positions which the image cannot hold."""
+    frame = ImageFrame.of(stack)
+    if one.path is not None and frame is not None:
+        require_plausible(one.landmarks, Expected(frame.contains), one.path, one.reading)
 
 
 def _from_row(source: Source, stack: SagittalStack) -> LandmarkSet:
@@ -159,6 +172,7 @@ def _study(store: Store, source: Source, stack: SagittalStack, index: int, how: 
         source_sha256=original.sha256,
         series_uid=stack.series_uid,
         slice_index=index,
+        slices=len(stack),
         spacing_mm=stack.pixel_spacing_mm,
         spacing_is_estimated=row is not None and row.spacing_is_estimated,
         ras_from_ijk=None if matrix is None else tuple(map(tuple, matrix)),

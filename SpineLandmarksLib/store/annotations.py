@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.csv_table import read_csv
-from SpineLandmarksLib.formats.fcsv import read_fcsv
-from SpineLandmarksLib.formats.json_result import read_json
-from SpineLandmarksLib.formats.slicer_markups import read_markups
+from SpineLandmarksLib.formats import AS_STATED, READERS, Reading, ending_of, read_landmarks
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.formats.tianchi import read_tianchi
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.store.find import Source
 
-ENDINGS = {".mrk.json": read_markups, ".csv": read_csv, ".fcsv": read_fcsv, ".json": read_json}
+#: How the comment of a revision begins that was made of a landmark file.
+FROM_FILE = "from "
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,8 @@ class Annotated:
     """The landmarks of one study. study: the name that its file gives it. author: who annotated, "" when not said.
 
     instance_uid: of the DICOM file that the pixels count in. in_file: the pixels are those of the file as it is, not of
-    the slice shown upright. comment: what was mended on reading.
+    the slice shown upright. comment: what was mended on reading. path, reading: of a landmark file, which may speak of
+    some landmarks only.
     """
 
     study: str
@@ -34,18 +33,21 @@ class Annotated:
     instance_uid: str | None = None
     in_file: bool = False
     comment: str = ""
+    path: Path | None = None
+    reading: Reading = AS_STATED
 
 
-def read_annotations(path: Path) -> list[Annotated]:
+def read_annotations(path: Path, reading: Reading = AS_STATED) -> list[Annotated]:
     """Tianchi's JSON as published or its raw rows, a CSV, markups or result file named as its study, or a folder of
     such files. Raises FormatError.
     """
     if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if file.name.endswith(tuple(ENDINGS))]
+        files = [file for file in sorted(path.iterdir()) if ending_of(file.name)]
         if not files:
-            raise FormatError(f"{path}: expected files that end in {', '.join(ENDINGS)}; found none")
-        return [annotated for file in files for annotated in read_annotations(file)]
-    if path.name.endswith(".json") and not path.name.endswith(".mrk.json") and isinstance(load_json(path), list):
+            raise FormatError(f"{path}: expected files that end in {', '.join(READERS)}; found none")
+        return [annotated for file in files for annotated in read_annotations(file, reading)]
+    ending = ending_of(path.name) or ""
+    if ending.lower() == ".json" and isinstance(load_json(path), list):
         return [
             Annotated(
                 one.study,
@@ -57,11 +59,9 @@ def read_annotations(path: Path) -> list[Annotated]:
             )
             for one in read_tianchi(path)
         ]
-    ending = next((ending for ending in ENDINGS if path.name.endswith(ending)), None)
-    if ending is None:
-        raise FormatError(f"{path}: expected a file that ends in {', '.join(ENDINGS)}; got another")
-    landmarks = ENDINGS[ending](path)
-    return [Annotated(path.name.removesuffix(ending), landmarks, comment=f"from {path.name}")]
+    landmarks = read_landmarks(path, reading=reading)
+    study = path.name.removesuffix(ending)
+    return [Annotated(study, landmarks, comment=FROM_FILE + path.name, path=path, reading=reading)]
 
 
 def match(annotations: Iterable[Annotated], sources: Sequence[Source]) -> tuple[dict[str, list[Annotated]], list[str]]:

@@ -6,12 +6,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from SpineLandmarksLib.annotation.import_file import require_plausible
+from SpineLandmarksLib.annotation.plausibility import Expected, course_of
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.revision_files import REVISIONS, read_training_set
 from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.formats import AS_STATED, Reading
+from SpineLandmarksLib.formats.shared import filled
 from SpineLandmarksLib.formats.strict_json import load_json
+from SpineLandmarksLib.landmarks import LUMBAR11
 from SpineLandmarksLib.store.add import Adding, add_source
-from SpineLandmarksLib.store.annotations import read_annotations
+from SpineLandmarksLib.store.annotations import Annotated, read_annotations
+from SpineLandmarksLib.store.checks import before, check_landmarks
 from SpineLandmarksLib.store.export import RECORDS, import_record
 from SpineLandmarksLib.store.find import find_sources
 from SpineLandmarksLib.store.folder import read_folder
@@ -19,8 +25,10 @@ from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import complete
 
 
-def import_files(store: Store, path: Path, author: str) -> Iterator[str]:
+def import_files(store: Store, path: Path, author: str, reading: Reading = AS_STATED) -> Iterator[str]:
     """Take in one path and tell each thing done in a line. Raises FormatError and StoreError.
+
+    reading: how the positions of landmark files are to be read; those that do not fit their study are refused.
 
     A folder of `dataset export`, one of its records, the revisions that 3D Slicer saved (also of studies that are not
     in the data set yet), a revision that was set aside, or landmarks as CSV, markups or results, alone or in a folder.
@@ -42,7 +50,7 @@ def import_files(store: Store, path: Path, author: str) -> Iterator[str]:
         saved = store.save(Revision.from_json(content, str(path)))
         yield f"{path.name}: {'was there' if saved.repeated else 'saved'}"
     else:
-        yield from _landmark_files(store, path, author)
+        yield from _landmark_files(store, path, author, reading)
 
 
 def _record(store: Store, file: Path) -> str:
@@ -63,20 +71,30 @@ def _saved_beside(store: Store, folder: Path) -> str:
     return f"{folder.name}: {added} revisions taken in"
 
 
-def _landmark_files(store: Store, path: Path, author: str) -> Iterator[str]:
-    """Each file becomes a revision on top of what its study has."""
-    for one in read_annotations(path):
-        study = store.study(one.study)
-        heads = store.heads(study.key)
-        told = replace(complete(one.landmarks, study.matrix), input=study.image, series_uid=study.series_uid)
-        revision = Revision(
-            study.key,
-            one.author or author,
-            utc_now(),
-            told,
-            study.reference,
-            heads[-1].id if heads else None,
-            comment=one.comment,
-        )
+def _landmark_files(store: Store, path: Path, author: str, reading: Reading) -> Iterator[str]:
+    """Each file becomes a revision on top of what its study has; none does when one of them cannot."""
+    revisions = [_revision(store, one, author) for one in read_annotations(path, reading)]
+    for revision in revisions:
         saved = store.save(revision)
-        yield "; ".join((f"{study.key}: saved as {saved.id}", *saved.notes))
+        yield "; ".join((f"{revision.study}: saved as {saved.id}", *saved.notes))
+        study = store.study(revision.study)
+        odd = check_landmarks(study, revision, before(store.history(study.key), revision))
+        yield from (f"  look at it: {finding.text}" for finding in odd if finding.is_error)
+
+
+def _revision(store: Store, one: Annotated, author: str) -> Revision:
+    study = store.study(one.study)
+    heads = store.heads(study.key)
+    if one.path is not None and study.matrix is not None:
+        expected = Expected(study.contains, course_of(store.history(study.key)))
+        require_plausible(one.landmarks, expected, one.path, one.reading)
+    told = filled(complete(one.landmarks, study.matrix), LUMBAR11)
+    return Revision(
+        study.key,
+        one.author or author,
+        utc_now(),
+        replace(told, input=study.image, series_uid=study.series_uid),
+        study.reference,
+        heads[-1].id if heads else None,
+        comment=one.comment,
+    )

@@ -16,7 +16,7 @@ from SpineLandmarksLib.formats.strict_json import Fields
 from SpineLandmarksLib.geometry import Matrix, apply, ras_from_slice, spacing_mm
 from SpineLandmarksLib.imaging.picture import frame_of_picture
 from SpineLandmarksLib.imaging.study import read_study
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY, Point
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class StudyRecord:
 
     patient: images of one patient never part between training and test. source: what was added, relative where it lies
     inside, else absolute; empty where the picture is all there is. source_sha256: of a source that is one file.
-    slice_index: of the picture in the source.
+    slice_index: of the picture in the source; slices: how many that has, None in a record that does not say.
     spacing_mm: (between columns, between rows), None when unknown. ras_from_ijk: of the upright stack (4 rows of 4),
     None when unknown; a picture's frame is our own. size_wh: pixels.
     """
@@ -39,6 +39,7 @@ class StudyRecord:
     source_sha256: str | None = None
     series_uid: str | None = None
     slice_index: int = 0
+    slices: int | None = None
     spacing_mm: tuple[float, float] | None = None
     spacing_is_estimated: bool = False
     ras_from_ijk: tuple[tuple[float, ...], ...] | None = None
@@ -59,6 +60,13 @@ class StudyRecord:
         if self.ras_from_ijk is None:
             return frame_of_picture(self.spacing_mm)
         return np.array(self.ras_from_ijk, dtype=np.float64)
+
+    def contains(self, position_ras_mm: Point) -> bool:
+        """Whether a position lies in the image, as far as the record knows its slices."""
+        assert self.matrix is not None
+        i, j, k = apply(np.linalg.inv(self.matrix), position_ras_mm)
+        last = 1 if self.slices is None else self.slices
+        return is_inside((i, j), self.size_wh) and (last == 1 or -0.5 <= k <= last - 0.5)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

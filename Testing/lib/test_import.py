@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
-from SpineLandmarksLib.annotation.import_file import import_landmarks
+from SpineLandmarksLib.annotation.import_file import MisreadError, import_landmarks
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.formats.csv_table import as_text, read_csv, write_csv
@@ -120,8 +120,9 @@ def test_points_that_fit_when_flipped_are_refused_as_a_mix_up_of_frames(a_set: L
     write_csv(a_set, tmp_path / "t.csv", "LPS")
     text = (tmp_path / "t.csv").read_text().replace("l_mm,p_mm", "r_mm,a_mm")
     (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(FormatError, match=r"10 of 10 lie outside\. With R and A reversed .* mix up RAS and LPS"):
+    with pytest.raises(MisreadError, match=r"10 of 10 lie outside\. Read as LPS .* --frame lps") as refused:
         import_landmarks(tmp_path / "t.csv", LUMBAR11, FRAME)
+    assert import_landmarks(tmp_path / "t.csv", LUMBAR11, FRAME, refused.value.reading).landmarks == a_set.landmarks
 
 
 def test_the_few_points_beyond_the_volume_are_out_of_view(a_set: LandmarkSet, tmp_path: Path) -> None:
