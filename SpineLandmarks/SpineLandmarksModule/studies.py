@@ -68,8 +68,11 @@ class Studies:
         """
         require_usable(volume)
         study = self.of(volume)
-        names, known = (study.session.names, study.session.original) if study else (LUMBAR11, None)
-        landmarks = import_or_ask(path, names, frame_of(volume), known, may)
+        if study is None:
+            landmarks = import_or_ask(path, LUMBAR11, frame_of(volume), None, None, may)
+        else:
+            session = study.session
+            landmarks = import_or_ask(path, session.names, frame_of(volume), session.original, session.current, may)
         if landmarks is None:
             return False
         if study is None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, doubt, misplaced, points_of
+from SpineLandmarksLib.annotation.review_order import UNREVIEWED
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats import AS_STATED, UNITS, Reading, read_landmarks
 from SpineLandmarksLib.formats.shared import System, filled
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+
+#: Nearer than this, in mm or pixels, two points are one that was rounded.
+SAME_PLACE = 0.1
 
 
 class MisreadError(FormatError):
@@ -28,8 +33,9 @@ def import_landmarks(
     frame: ImageFrame | None = None,
     reading: Reading = AS_STATED,
     known: LandmarkSet | None = None,
+    before: LandmarkSet | None = None,
 ) -> LandmarkSet:
-    """Read a file by its ending, in the order of `schema`; names that it lacks are `not_visible`. RAS mm.
+    """Read a file by its ending, in the order of `schema`, over what was there before. RAS mm.
 
     With a frame, points outside the volume become `out_of_view`, unless they are most. known: what is known of this
     spine, such as the model's points, to see by whether the file means what it says.
@@ -40,11 +46,11 @@ def import_landmarks(
     landmarks = read_landmarks(path, schema, reading)
     _require_millimetres(landmarks, name)
     if frame is None:
-        return filled(landmarks, schema)
+        return merged(landmarks, before, schema)
     course = points_of(known) if known is not None else None
     require_plausible(landmarks, Expected(frame.contains, course), name, reading, schema)
-    landmarks = filled(landmarks, schema)
-    return replace(landmarks, landmarks=tuple(_seen_in(frame, landmark) for landmark in landmarks))
+    seen = replace(landmarks, landmarks=tuple(_seen_in(frame, landmark) for landmark in landmarks))
+    return merged(seen, before, schema)
 
 
 def import_or_ask(
@@ -52,16 +58,61 @@ def import_or_ask(
     schema: Sequence[str],
     frame: ImageFrame | None,
     known: LandmarkSet | None,
+    before: LandmarkSet | None,
     may_take: Callable[[str], bool],
 ) -> LandmarkSet | None:
     """`import_landmarks`; where another reading fits, `may_take` is asked with a text, and None is its no."""
     try:
-        return import_landmarks(path, schema, frame, known=known)
+        return import_landmarks(path, schema, frame, AS_STATED, known, before)
     except MisreadError as error:
         if error.reading is None:
             raise
         take = may_take(f"{error}.\n\nTake them so?")
-        return import_landmarks(path, schema, frame, error.reading, known) if take else None
+        return import_landmarks(path, schema, frame, error.reading, known, before) if take else None
+
+
+def merged(said: LandmarkSet, before: LandmarkSet | None, schema: Sequence[str] = LUMBAR11) -> LandmarkSet:
+    """What a file says over what was there before; with nothing before, names that it lacks become `not_visible`.
+
+    What the file does not speak of stays. A point that it calls predicted, or says nothing of, and that lies where it
+    lay, stays too; elsewhere a person has put it, and it is corrected. Only a file that names another model is taken
+    at its word, for what no person has decided.
+    """
+    if before is None:
+        return filled(said, schema)
+    by_model = said.bundle is not None and said.bundle != before.bundle
+    new, old = ({mark.name: mark for mark in landmarks} for landmarks in (said, before))
+    marks = tuple(_over(new.get(name), old[name], by_model) for name in schema)
+    undecided = any(mark.status in UNREVIEWED for mark in marks)
+    return replace(
+        before,
+        landmarks=marks,
+        input=said.input,
+        bundle=said.bundle or before.bundle,
+        needs_review=before.needs_review if undecided else False,
+    )
+
+
+def _over(new: Landmark | None, old: Landmark, by_model: bool) -> Landmark:
+    if new is None:
+        return old
+    if new.status not in UNREVIEWED:
+        return new
+    if by_model:
+        return new if old.status in UNREVIEWED else old
+    if _at_one_place(new, old):
+        return old
+    return (
+        new if new.is_absent else Landmark(new.name, "corrected", new.position_ras_mm, new.pixel_xy, needs_review=False)
+    )
+
+
+def _at_one_place(new: Landmark, old: Landmark) -> bool:
+    """Within what rounding in a spreadsheet moves a point by, in mm or else in pixels."""
+    for one, two in ((new.position_ras_mm, old.position_ras_mm), (new.pixel_xy, old.pixel_xy)):
+        if one is not None and two is not None:
+            return math.dist(one, two) < SAME_PLACE
+    return new.is_absent and old.is_absent
 
 
 def require_plausible(

@@ -268,7 +268,10 @@ def _sign_off(options: argparse.Namespace) -> int:
         for key in chosen:
             try:
                 head = store.head(store.study(key).key)
-                if head is None or (not options.studies and head.undecided):
+                if head is None or (not options.studies and head.is_prediction):
+                    continue
+                if not options.studies and head.undecided:
+                    print(f"  {key}: waits for a word on {', '.join(head.undecided)}")
                     continue
                 doubts = misreadings(store, [head])
                 problems += doubts

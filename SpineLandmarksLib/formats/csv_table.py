@@ -123,6 +123,11 @@ class _Row:
     def text(self, column: str) -> str:
         return self.cells.get(column, "").strip()
 
+    @property
+    def speaks(self) -> bool:
+        """Whether it says anything of its landmark."""
+        return any(map(self.text, ("status", "pixel_x", "pixel_y", *_AXES["RAS"], *_AXES["LPS"])))
+
     def number(self, column: str) -> float | None:
         text = self.text(column)
         if not text:
@@ -168,8 +173,10 @@ def read_csv(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) -> 
 def parse_csv(
     path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11, frame: System | None = None
 ) -> LandmarkSet:
-    """What a table says. frame: of its positions, whatever its header says. Raises as `read_csv`."""
-    rows = _read_rows(path)
+    """What a table says; a row with neither point nor status says nothing. frame: of its positions, whatever its
+    header says. Raises as `read_csv`.
+    """
+    rows = [row for row in _read_rows(path) if row.speaks]
     return stated_set(
         [_read_landmark(row, frame) for row in rows],
         schema,

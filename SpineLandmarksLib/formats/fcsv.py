@@ -18,7 +18,7 @@ from pathlib import Path
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.shared import System, filled, ras_point, stated_set
-from SpineLandmarksLib.formats.slicer_markups import described_landmark
+from SpineLandmarksLib.formats.slicer_markups import stated_landmark
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet, Point
 
 _SYSTEMS: dict[str, System] = {"RAS": "RAS", "LPS": "LPS", "0": "RAS", "1": "LPS"}
@@ -48,7 +48,7 @@ def parse_fcsv(
     system, columns = _read_header(lines, name)
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
     landmarks = [_read_line(line, columns, frame or system, f"{name}, line {number}") for number, line in numbered]
-    return stated_set(landmarks, schema, path, input=name)
+    return stated_set([mark for mark in landmarks if mark is not None], schema, path, input=name)
 
 
 def _read_header(lines: Sequence[str], name: str) -> tuple[System, list[str]]:
@@ -66,7 +66,7 @@ def _read_header(lines: Sequence[str], name: str) -> tuple[System, list[str]]:
     return system, columns
 
 
-def _read_line(line: str, columns: Sequence[str], system: System, where: str) -> Landmark:
+def _read_line(line: str, columns: Sequence[str], system: System, where: str) -> Landmark | None:
     try:
         cells = next(csv.reader([line], strict=True))
     except csv.Error as error:
@@ -76,7 +76,7 @@ def _read_line(line: str, columns: Sequence[str], system: System, where: str) ->
     row = dict(zip(columns, cells, strict=False))
     is_set = len(cells) == len(columns) or cells[len(columns)].strip() == _SET
     position = _position_ras(row, system, where) if is_set else None
-    return described_landmark(where, row["label"], row.get("desc", ""), position)
+    return stated_landmark(where, row["label"], row.get("desc", ""), position)
 
 
 def _position_ras(row: dict[str, str], system: System, where: str) -> Point | None:

@@ -29,7 +29,7 @@ from SpineLandmarksLib.formats.shared import (
 )
 from SpineLandmarksLib.formats.strict_json import Fields, load_json, short_repr
 from SpineLandmarksLib.geometry import lps_from_ras
-from SpineLandmarksLib.landmarks import ABSENT, LUMBAR11, STATUSES, Landmark, LandmarkSet
+from SpineLandmarksLib.landmarks import ABSENT, LUMBAR11, STATUSES, Landmark, LandmarkSet, Point
 
 SCHEMA_URL = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
@@ -55,6 +55,7 @@ DISPLAY = {
     "sliceProjectionOpacity": 0.4,
 }
 _LPS_AXES = [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0]
+_PIXEL = "pixel "
 _DESCRIPTION = re.compile(
     rf"(?P<status>{'|'.join(STATUSES)})(; confidence (?P<confidence>[\d.e-]+))?(; radius95 (?P<radius>[\d.e-]+) mm)?"
 )
@@ -128,7 +129,7 @@ def describe(landmark: Landmark) -> str:
         parts.append(f"radius95 {rounded(landmark.radius95_mm, MM_DIGITS)} mm")
     if landmark.position_ras_mm is None and landmark.pixel_xy is not None:
         x, y = (rounded(value, PIXEL_DIGITS) for value in landmark.pixel_xy)
-        parts.append(f"pixel ({x}, {y}), no millimetres known")
+        parts.append(f"{_PIXEL}({x}, {y}), no millimetres known")
     return "; ".join(parts)
 
 
@@ -165,7 +166,7 @@ def parse_markups(
         raise FormatError(f"{file.where}: expected one markup of type Fiducial; got {len(markups)}")
     system = _coordinate_system(markups[0])
     points = [_read_point(item, frame or system) for item in markups[0].objects("controlPoints")]
-    return stated_set(points, schema, path, input=os.fspath(path))
+    return stated_set([point for point in points if point is not None], schema, path, input=os.fspath(path))
 
 
 def _coordinate_system(markup: Fields) -> System:
@@ -178,10 +179,18 @@ def _coordinate_system(markup: Fields) -> System:
     return "RAS" if system == "RAS" else "LPS"
 
 
-def _read_point(item: Fields, system: System) -> Landmark:
+def _read_point(item: Fields, system: System) -> Landmark | None:
     defined = item.values.get("positionStatus", "defined") == "defined"
     position = ras_point(item.numbers("position", 3), system) if defined else None
-    return described_landmark(item.where, item.text("label"), str(item.values.get("description", "")), position)
+    return stated_landmark(item.where, item.text("label"), str(item.values.get("description", "")), position)
+
+
+def stated_landmark(where: str, label: str, description: str, position_ras_mm: Point | None) -> Landmark | None:
+    """The landmark of a control point; None for one that nobody has placed, or that has no place in millimetres."""
+    is_ours = _DESCRIPTION.match(description) is not None
+    if position_ras_mm is None and (not is_ours or _PIXEL in description):
+        return None
+    return described_landmark(where, label, description, position_ras_mm)
 
 
 def described_landmark(where: str, label: str, description: str, position_ras_mm: tuple[float, ...] | None) -> Landmark:

@@ -102,7 +102,8 @@ def adopt_landmarks(store: Store, author: str) -> int:
 def _from_annotation(one: Annotated, path: Path, stack: SagittalStack) -> LandmarkSet:
     """Landmarks in upright pixels and, where the image has them, in millimetres."""
     if not one.in_file:
-        return filled(complete(one.landmarks, stack.ras_from_ijk), LUMBAR11)
+        placed = complete(one.landmarks, stack.ras_from_ijk, slices=len(stack), where=str(one.path))
+        return filled(placed, LUMBAR11)
     turn = _stack_from_file(path, stack)
     moved = [replace(mark, pixel_xy=_moved(mark, turn)) if mark.pixel_xy else mark for mark in one.landmarks]
     return complete(replace(one.landmarks, landmarks=tuple(moved)), stack.ras_from_ijk, 0)
@@ -111,7 +112,7 @@ def _from_annotation(one: Annotated, path: Path, stack: SagittalStack) -> Landma
 def _require_fitting(one: Annotated, stack: SagittalStack) -> None:
     """Raise MisreadError for a landmark file that says positions which the image cannot hold."""
     frame = ImageFrame.of(stack)
-    if one.path is not None and frame is not None:
+    if frame is not None:
         require_plausible(one.landmarks, Expected(frame.contains), one.path, one.reading)
 
 

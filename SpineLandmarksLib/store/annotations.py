@@ -23,17 +23,17 @@ class Annotated:
     """The landmarks of one study. study: the name that its file gives it. author: who annotated, "" when not said.
 
     instance_uid: of the DICOM file that the pixels count in. in_file: the pixels are those of the file as it is, not of
-    the slice shown upright. comment: what was mended on reading. path, reading: of a landmark file, which may speak of
-    some landmarks only.
+    the slice shown upright. comment: what was mended on reading. reading: of a landmark file, which may speak of some
+    landmarks only.
     """
 
     study: str
     landmarks: LandmarkSet
+    path: Path
     author: str = ""
     instance_uid: str | None = None
     in_file: bool = False
     comment: str = ""
-    path: Path | None = None
     reading: Reading = AS_STATED
 
 
@@ -52,6 +52,7 @@ def read_annotations(path: Path, reading: Reading = AS_STATED) -> list[Annotated
             Annotated(
                 one.study,
                 one.landmarks,
+                path,
                 f"tianchi-{one.annotator}" if one.annotator else "tianchi",
                 one.instance_uid,
                 True,
@@ -60,8 +61,10 @@ def read_annotations(path: Path, reading: Reading = AS_STATED) -> list[Annotated
             for one in read_tianchi(path)
         ]
     landmarks = read_landmarks(path, reading=reading)
+    if not len(landmarks):
+        raise FormatError(f"{path}: expected at least one landmark; it says nothing of any")
     study = path.name.removesuffix(ending)
-    return [Annotated(study, landmarks, comment=FROM_FILE + path.name, path=path, reading=reading)]
+    return [Annotated(study, landmarks, path, comment=FROM_FILE + path.name, reading=reading)]
 
 
 def match(annotations: Iterable[Annotated], sources: Sequence[Source]) -> tuple[dict[str, list[Annotated]], list[str]]:

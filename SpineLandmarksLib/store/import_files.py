@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from SpineLandmarksLib.annotation.import_file import require_plausible
-from SpineLandmarksLib.annotation.plausibility import Expected, course_of
+from SpineLandmarksLib.annotation.import_file import merged, require_plausible
+from SpineLandmarksLib.annotation.plausibility import Expected, Points, course_of
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.revision_files import REVISIONS, read_training_set
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats import AS_STATED, Reading
-from SpineLandmarksLib.formats.shared import filled
 from SpineLandmarksLib.formats.strict_json import load_json
-from SpineLandmarksLib.landmarks import LUMBAR11
+from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.store.add import Adding, add_source
 from SpineLandmarksLib.store.annotations import Annotated, read_annotations
 from SpineLandmarksLib.store.checks import before, check_landmarks
@@ -22,7 +21,7 @@ from SpineLandmarksLib.store.export import RECORDS, import_record
 from SpineLandmarksLib.store.find import find_sources
 from SpineLandmarksLib.store.folder import read_folder
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.store.study_record import complete
+from SpineLandmarksLib.store.study_record import StudyRecord, complete
 
 
 def import_files(store: Store, path: Path, author: str, reading: Reading = AS_STATED) -> Iterator[str]:
@@ -85,16 +84,28 @@ def _landmark_files(store: Store, path: Path, author: str, reading: Reading) -> 
 def _revision(store: Store, one: Annotated, author: str) -> Revision:
     study = store.study(one.study)
     heads = store.heads(study.key)
-    if one.path is not None and study.matrix is not None:
-        expected = Expected(study.contains, course_of(store.history(study.key)))
-        require_plausible(one.landmarks, expected, one.path, one.reading)
-    told = filled(complete(one.landmarks, study.matrix), LUMBAR11)
+    said = _placed(one, study, course_of(store.history(study.key)))
+    told = merged(said, heads[-1].landmarks if heads else None)
+    stated = one.landmarks.slice_index is not None or study.matrix is None
+    index = said.slice_index if stated else study.nearest_slice(told)
     return Revision(
         study.key,
         one.author or author,
         utc_now(),
-        replace(told, input=study.image, series_uid=study.series_uid),
+        replace(told, input=study.image, series_uid=study.series_uid, slice_index=index),
         study.reference,
         heads[-1].id if heads else None,
         comment=one.comment,
     )
+
+
+def _placed(one: Annotated, study: StudyRecord, course: Points) -> LandmarkSet:
+    """What a file says, in pixels and millimetres of the study. Raises FormatError where it cannot mean it."""
+    if one.in_file and study.ras_from_ijk is not None:
+        raise FormatError(
+            f"{one.path}: expected annotations of a picture; {study.key} is none, and these count in the pixels of its "
+            "file. Add the study with them: spine-landmarks dataset add --annotations"
+        )
+    if study.matrix is not None:
+        require_plausible(one.landmarks, Expected(study.contains, course), one.path, one.reading)
+    return complete(one.landmarks, study.matrix, 0 if one.in_file else None, study.known_slices, str(one.path))

@@ -141,8 +141,8 @@ def test_a_screen_asks_with_the_same_text(tmp_path: Path) -> None:
         asked.append(text)
         return answers.pop(0)
 
-    assert import_or_ask(tmp_path / "a.mrk.json", LUMBAR11, CENTRED, None, ask) is None
-    taken = import_or_ask(tmp_path / "a.mrk.json", LUMBAR11, CENTRED, None, ask)
+    assert import_or_ask(tmp_path / "a.mrk.json", LUMBAR11, CENTRED, None, None, ask) is None
+    taken = import_or_ask(tmp_path / "a.mrk.json", LUMBAR11, CENTRED, None, None, ask)
     assert taken is not None
     assert positions(taken) == pytest.approx(positions(a_spine()), abs=1e-3)
     with pytest.raises(MisreadError) as refused:
@@ -150,7 +150,7 @@ def test_a_screen_asks_with_the_same_text(tmp_path: Path) -> None:
     assert asked[0].startswith(str(refused.value))
     write_markups(scaled(a_spine(), 0, 0, 0), tmp_path / "a.mrk.json")
     with pytest.raises(FormatError):
-        import_or_ask(tmp_path / "a.mrk.json", LUMBAR11, CENTRED, None, ask)
+        import_or_ask(tmp_path / "a.mrk.json", LUMBAR11, CENTRED, None, None, ask)
 
 
 def test_real_spines_bow_forward_and_are_not_doubted(real_data: Path) -> None:

@@ -145,7 +145,8 @@ def test_an_import_over_corrections_is_one_step_that_undo_takes_back_and_confirm
     a_case.ui.importButton.click()
     assert a_case.session.current == before
     a_case.ui.importButton.click()
-    assert a_case.session["L3"].status == "predicted"
+    assert a_case.session["L3"].status == "corrected"  # it has a place again, which a person gave it
+    assert a_case.session["L2"].status == "predicted"
     a_case.ui.undoButton.click()
     assert a_case.session.current == before
 
