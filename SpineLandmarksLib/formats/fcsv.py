@@ -18,10 +18,9 @@ from pathlib import Path
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.shared import System, filled, ras_point, stated_set
-from SpineLandmarksLib.formats.slicer_markups import stated_landmark
+from SpineLandmarksLib.formats.slicer_markups import SYSTEMS, stated_landmark
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet, Point
 
-_SYSTEMS: dict[str, System] = {"RAS": "RAS", "LPS": "LPS", "0": "RAS", "1": "LPS"}
 _SET = "2"
 
 
@@ -54,7 +53,7 @@ def parse_fcsv(
 def _read_header(lines: Sequence[str], name: str) -> tuple[System, list[str]]:
     pairs = [line.lstrip("# ").partition("=") for line in lines if line.startswith("#")]
     header = {key.strip(): value.strip() for key, _, value in pairs}
-    system = _SYSTEMS.get(header.get("CoordinateSystem", ""))
+    system = SYSTEMS.get(header.get("CoordinateSystem", ""))
     if system is None:
         raise FormatError(
             f"{name}: expected a line '# CoordinateSystem = ' with RAS, LPS, 0 or 1; "

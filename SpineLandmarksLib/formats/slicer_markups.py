@@ -1,8 +1,11 @@
 """3D Slicer markups (.mrk.json, schema v1.0.3): one point list whose control points carry the landmark names.
 
 Slicer writes LPS by default and so do we; both LPS and RAS are read. An absent landmark keeps its row with
-`positionStatus` "missing": the order of the rows is the order of the landmarks, and their number is fixed. A file holds
-no pixels: what is read back has patient positions only. A confirmed point is locked.
+`positionStatus` "undefined": the order of the rows is the order of the landmarks, and their number is fixed. A file
+holds no pixels: what is read back has patient positions only. A confirmed point is locked.
+
+Of what Slicer reads beyond its schema: "0" and 0 for RAS, "1" and 1 for LPS, points without a position, and the status
+"missing".
 """
 
 from __future__ import annotations
@@ -36,6 +39,10 @@ SCHEMA_URL = (
     "markups-schema-v1.0.3.json#"
 )
 POSITION_DIGITS = 6  # as fine as Slicer compares; a file that goes to and fro does not drift
+#: How a file names its frame; numbers are those of Slicer's own enumeration.
+SYSTEMS: dict[str, System] = {"RAS": "RAS", "LPS": "LPS", "0": "RAS", "1": "LPS"}
+#: A point that is still at the mouse has a position as well.
+_PLACED = ("defined", "preview")
 UNITS = ("mm", ["mm", "UCUM", "millimeter"])
 #: Small balls in mm, not in percent of the window, so that a zoomed view shows the anatomy beside them.
 DISPLAY = {
@@ -112,7 +119,7 @@ def _control_point(index: int, landmark: Landmark) -> dict[str, Any]:
         "selected": True,
         "locked": landmark.status == "confirmed",
         "visibility": True,
-        "positionStatus": "missing" if landmark.is_absent else "undefined",
+        "positionStatus": "undefined",
     }
     if landmark.position_ras_mm is not None:
         position_lps = lps_from_ras(landmark.position_ras_mm)
@@ -170,17 +177,18 @@ def parse_markups(
 
 
 def _coordinate_system(markup: Fields) -> System:
-    system = markup.values.get("coordinateSystem", "LPS")
-    if system not in ("LPS", "RAS"):
-        raise FormatError(f"{markup.where}: expected LPS or RAS in 'coordinateSystem'; got {short_repr(system)}")
+    stated = markup.values.get("coordinateSystem", "LPS")
+    system = SYSTEMS.get(str(stated)) if type(stated) in (str, int) else None
+    if system is None:
+        raise FormatError(f"{markup.where}: expected LPS or RAS in 'coordinateSystem'; got {short_repr(stated)}")
     units = markup.values.get("coordinateUnits", "mm")
     if units not in UNITS:
         raise FormatError(f"{markup.where}: expected mm in 'coordinateUnits'; got {short_repr(units)}")
-    return "RAS" if system == "RAS" else "LPS"
+    return system
 
 
 def _read_point(item: Fields, system: System) -> Landmark | None:
-    defined = item.values.get("positionStatus", "defined") == "defined"
+    defined = item.has("position") and item.values.get("positionStatus", "defined") in _PLACED
     position = ras_point(item.numbers("position", 3), system) if defined else None
     return stated_landmark(item.where, item.text("label"), str(item.values.get("description", "")), position)
 

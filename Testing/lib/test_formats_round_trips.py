@@ -195,7 +195,7 @@ def test_markups_are_written_in_lps(a_result: LandmarkSet, tmp_path: Path) -> No
     assert markup["fixedNumberOfControlPoints"] is True
     assert [point["label"] for point in markup["controlPoints"]] == list(LUMBAR11)
     assert markup["controlPoints"][1]["position"] == [-25.6, -19.2, -2.0]
-    assert markup["controlPoints"][0]["positionStatus"] == "missing"
+    assert markup["controlPoints"][0]["positionStatus"] == "undefined"
     assert "position" not in markup["controlPoints"][0]
     assert [point["locked"] for point in markup["controlPoints"]] == [name == "L5" for name in LUMBAR11]
 
