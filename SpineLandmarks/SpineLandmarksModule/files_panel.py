@@ -100,7 +100,7 @@ class FilesPanel:
             self._say("Copied; paste it into a spreadsheet.")
 
     def import_file(self) -> None:
-        endings = " ".join(f"*{ending}" for ending in READERS)
+        endings = " ".join(f"*{ending} *{ending.upper()}" for ending in READERS)
         title, start = "Import landmarks", self._folder("export")
         chosen = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), title, start, f"Landmarks ({endings})")
         if chosen:

@@ -2,7 +2,9 @@
 
 Columns: label, r_mm, a_mm, s_mm, pixel_x, pixel_y, slice, spacing_x_mm, spacing_y_mm, confidence, radius95_mm, status.
 On request positions are in LPS, which the header says: l_mm, p_mm, s_mm; both are read.
-An empty cell is an unknown value. A table saved by a spreadsheet with semicolons and decimal commas is read as well.
+An empty cell is an unknown value. A table saved by a spreadsheet with semicolons or tabs and decimal commas is read as
+well, and the one that 3D Slicer exports: label, then r, a, s or l, p, s, then defined, selected, visible, locked,
+description.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import csv
 import io
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +32,7 @@ from SpineLandmarksLib.formats.shared import (
     rounded,
     stated_set,
 )
+from SpineLandmarksLib.formats.slicer_markups import stated_landmark
 from SpineLandmarksLib.geometry import lps_from_ras
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 
@@ -47,6 +51,8 @@ COLUMNS = (
     "status",
 )
 _AXES: dict[System, tuple[str, str, str]] = {"RAS": ("r_mm", "a_mm", "s_mm"), "LPS": ("l_mm", "p_mm", "s_mm")}
+#: The first line by which a spreadsheet is told what stands between the cells.
+_SEP = re.compile(r"sep=([;,\t|])", re.IGNORECASE)
 _FORMULA_STARTS = ("=", "+", "-", "@")
 
 
@@ -178,7 +184,7 @@ def parse_csv(
     """
     rows = [row for row in _read_rows(path) if row.speaks]
     return stated_set(
-        [_read_landmark(row, frame) for row in rows],
+        [mark for mark in (_read_landmark(row, frame) for row in rows) if mark is not None],
         schema,
         path,
         input=os.fspath(path),
@@ -187,17 +193,20 @@ def parse_csv(
     )
 
 
-def _read_landmark(row: _Row, frame: System | None) -> Landmark:
+def _read_landmark(row: _Row, frame: System | None) -> Landmark | None:
     label = row.text("label")
     if label.startswith("'") and label[1:].startswith(_FORMULA_STARTS):
         label = label[1:]
     stated: System = "LPS" if "l_mm" in row.cells else "RAS"
-    position, pixel = row.point(*_AXES[stated]), row.point("pixel_x", "pixel_y")
+    position, pixel = ras_point(row.point(*_AXES[stated]), frame or stated), row.point("pixel_x", "pixel_y")
+    if "defined" in row.cells and "status" not in row.cells:  # Slicer's own; what is not defined has a position too
+        is_set = row.text("defined").lower() not in ("0", "false")
+        return stated_landmark(row.where, label, row.text("description"), position if is_set else None)
     return checked_landmark(
         row.where,
         label,
         status=row.text("status") or ("not_visible" if position is pixel is None else "predicted"),
-        position_ras_mm=ras_point(position, frame or stated),
+        position_ras_mm=position,
         pixel_xy=pixel,
         confidence=row.number("confidence"),
         radius95_mm=row.number("radius95_mm"),
@@ -228,25 +237,38 @@ def _same_in_all(values: Sequence[object], rows: Sequence[_Row], what: str) -> o
 
 
 def _read_rows(path: str | os.PathLike[str]) -> list[_Row]:
+    name, text = os.fspath(path), _text_of(path)
+    first, _, rest = text.partition("\n")
+    said = _SEP.fullmatch(first.strip("\r "))
+    lines, start = (rest, 3) if said else (text, 2)
+    delimiter = said[1] if said else next((one for one in ";\t" if one in first), ",")
+    try:
+        table = list(csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise FormatError(f"{name}: expected a comma-separated table; {error}") from error
+    header = [_column(cell) for cell in table[0]] if table else []
+    _check_header(header, name)
+    return [
+        _row(header, cells, f"{name}, row {number}", delimiter != ",")
+        for number, cells in enumerate(table[1:], start=start)
+        if any(cell.strip() for cell in cells)
+    ]
+
+
+def _column(cell: str) -> str:
+    """The name of a column as we write it."""
+    name = cell.strip().lower()
+    return f"{name}_mm" if name in ("r", "a", "s", "l", "p") else name
+
+
+def _text_of(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path)
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise FormatError(f"Could not read {name}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise FormatError(f"{name}: expected a table in UTF-8; {error}") from error
-    semicolons = ";" in text.partition("\n")[0]
-    try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=";" if semicolons else ",", strict=True))
-    except csv.Error as error:
-        raise FormatError(f"{name}: expected a comma-separated table; {error}") from error
-    header = [cell.strip().lower() for cell in lines[0]] if lines else []
-    _check_header(header, name)
-    return [
-        _row(header, cells, f"{name}, row {number}", semicolons)
-        for number, cells in enumerate(lines[1:], start=2)
-        if any(cell.strip() for cell in cells)
-    ]
 
 
 def _check_header(header: Sequence[str], name: str) -> None:

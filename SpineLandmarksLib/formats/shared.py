@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -18,6 +19,8 @@ CONFIDENCE_DIGITS = 4
 SPACING_DIGITS = 6  # a factor: an error in it grows over 500 pixels
 
 System = Literal["RAS", "LPS"]
+#: What people and programs put between two levels.
+_DASH = re.compile(r"\s*[-/\u2010-\u2015\u2212]\s*")
 
 
 def rounded(value: float, digits: int) -> float:
@@ -42,16 +45,29 @@ def rounded_or_none(value: float | None, digits: int) -> float | None:
 def stated_set(
     landmarks: Sequence[Landmark], schema: Sequence[str], path: str | os.PathLike[str], **provenance: Any
 ) -> LandmarkSet:
-    """The landmarks that a file speaks of, in the order of `schema`.
+    """The landmarks that a file speaks of, in the order of `schema`, by the names that it has there.
 
     `provenance` are fields of LandmarkSet. Raises FormatError for unknown and duplicate names.
     """
+    landmarks = [replace(landmark, name=name_in(schema, landmark.name)) for landmark in landmarks]
     try:
         require_known([landmark.name for landmark in landmarks], schema)
     except LandmarkError as error:
         raise FormatError(f"{os.fspath(path)}: {error}") from error
     ordered = sorted(landmarks, key=lambda landmark: schema.index(landmark.name))
     return LandmarkSet(tuple(ordered), **provenance)
+
+
+def name_in(schema: Sequence[str], label: str) -> str:
+    """The name of `schema` that a label means, whatever its case and kind of dash; the label where there is none.
+
+    >>> name_in(["L1", "L1-L2"], "l1/L2"), name_in(["L1", "L1-L2"], "L1 \u2013 L2"), name_in(["L1"], "F-1")
+    ('L1-L2', 'L1-L2', 'F-1')
+    """
+    if label in schema:
+        return label
+    plain = _DASH.sub("-", label.strip()).upper()
+    return next((name for name in schema if name.upper() == plain), label)
 
 
 def filled(landmarks: LandmarkSet, schema: Sequence[str]) -> LandmarkSet:

@@ -42,7 +42,7 @@ def import_files(store: Store, path: Path, author: str, reading: Reading = AS_ST
         return
     if not path.exists():
         raise FormatError(f"Expected an existing file or folder; there is no {path}")
-    content = load_json(path) if path.is_file() and path.name.endswith(".json") else None
+    content = load_json(path) if path.is_file() and path.name.lower().endswith(".json") else None
     if isinstance(content, dict) and "revisions" in content:
         yield _record(store, path)
     elif isinstance(content, dict) and "result" in content:

@@ -231,7 +231,7 @@ def test_missing_names_are_masked_and_the_order_is_the_schema_s(kind: str, tmp_p
 
 
 @pytest.mark.parametrize("kind", list(FORMATS))
-@pytest.mark.parametrize("name", ["L6", "l1", "", "=1+1", "-L1"])
+@pytest.mark.parametrize("name", ["L6", "l7", "", "=1+1", "-L1"])
 def test_unknown_names_are_refused_with_the_known_ones(kind: str, name: str, tmp_path: Path) -> None:
     FORMATS[kind](LandmarkSet((Landmark(name, position_ras_mm=(1.0, 2.0, 3.0)),)), tmp_path / "a")
     with pytest.raises(FormatError, match=r"Expected names of T12-L1, .*; got '") as caught:

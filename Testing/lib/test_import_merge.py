@@ -75,8 +75,8 @@ def moved(mark: Landmark, *by_mm: float) -> Landmark:
 def test_a_file_with_one_landmark_leaves_the_others_as_they_are(a_store: Store, run: Run, tmp_path: Path) -> None:
     before = sign_all(a_store)
     r, a, s = before["L3"].position_ras_mm
-    (tmp_path / "phantom.csv").write_text(f"label,r_mm,a_mm,s_mm,status\nL3,{r},{a},{s - 4},corrected\nL4,,,,\n")
-    run("import", a_store.folder, tmp_path / "phantom.csv", "--author", "Bo")
+    (tmp_path / "phantom.CSV").write_text(f"label,r_mm,a_mm,s_mm,status\nL3,{r},{a},{s - 4},corrected\nL4,,,,\n")
+    run("import", a_store.folder, tmp_path / "phantom.CSV", "--author", "Bo")
     after = head(a_store)
     assert after["L3"].position_ras_mm == pytest.approx((r, a, s - 4))
     assert [mark for mark in after if mark.name != "L3"] == [mark for mark in before if mark.name != "L3"]
