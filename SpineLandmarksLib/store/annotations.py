@@ -10,7 +10,7 @@ from pathlib import Path
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats import AS_STATED, READERS, Reading, ending_of, read_landmarks
 from SpineLandmarksLib.formats.strict_json import load_json
-from SpineLandmarksLib.formats.tianchi import read_tianchi
+from SpineLandmarksLib.formats.tianchi import TianchiSlice, read_tianchi
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.store.find import Source
 
@@ -22,9 +22,9 @@ FROM_FILE = "from "
 class Annotated:
     """The landmarks of one study. study: the name that its file gives it. author: who annotated, "" when not said.
 
-    instance_uid: of the DICOM file that the pixels count in. in_file: the pixels are those of the file as it is, not of
-    the slice shown upright. comment: what was mended on reading. reading: of a landmark file, which may speak of some
-    landmarks only.
+    instance_uid: of the DICOM file that the pixels count in. tianchi: where the pixels are those of the file as it is,
+    not of the slice shown upright. comment: what was mended on reading. reading: of a landmark file, which may speak
+    of some landmarks only.
     """
 
     study: str
@@ -32,7 +32,7 @@ class Annotated:
     path: Path
     author: str = ""
     instance_uid: str | None = None
-    in_file: bool = False
+    tianchi: TianchiSlice | None = None
     comment: str = ""
     reading: Reading = AS_STATED
 
@@ -48,23 +48,17 @@ def read_annotations(path: Path, reading: Reading = AS_STATED) -> list[Annotated
         return [annotated for file in files for annotated in read_annotations(file, reading)]
     ending = ending_of(path.name) or ""
     if ending.lower() == ".json" and isinstance(load_json(path), list):
-        return [
-            Annotated(
-                one.study,
-                one.landmarks,
-                path,
-                f"tianchi-{one.annotator}" if one.annotator else "tianchi",
-                one.instance_uid,
-                True,
-                "; ".join(one.mends),
-            )
-            for one in read_tianchi(path)
-        ]
+        return [_annotated(one, path) for one in read_tianchi(path)]
     landmarks = read_landmarks(path, reading=reading)
     if not len(landmarks):
         raise FormatError(f"{path}: expected at least one landmark; it says nothing of any")
     study = path.name.removesuffix(ending)
     return [Annotated(study, landmarks, path, comment=FROM_FILE + path.name, reading=reading)]
+
+
+def _annotated(one: TianchiSlice, path: Path) -> Annotated:
+    author = f"tianchi-{one.annotator}" if one.annotator else "tianchi"
+    return Annotated(one.study, one.landmarks, path, author, one.instance_uid, one, "; ".join(one.mends))
 
 
 def match(annotations: Iterable[Annotated], sources: Sequence[Source]) -> tuple[dict[str, list[Annotated]], list[str]]:

@@ -101,11 +101,11 @@ def _revision(store: Store, one: Annotated, author: str) -> Revision:
 
 def _placed(one: Annotated, study: StudyRecord, course: Points) -> LandmarkSet:
     """What a file says, in pixels and millimetres of the study. Raises FormatError where it cannot mean it."""
-    if one.in_file and study.ras_from_ijk is not None:
+    if one.tianchi and study.ras_from_ijk is not None:
         raise FormatError(
             f"{one.path}: expected annotations of a picture; {study.key} is none, and these count in the pixels of its "
             "file. Add the study with them: spine-landmarks dataset add --annotations"
         )
     if study.matrix is not None:
         require_plausible(one.landmarks, Expected(study.contains, course), one.path, one.reading)
-    return complete(one.landmarks, study.matrix, 0 if one.in_file else None, study.known_slices, str(one.path))
+    return complete(one.landmarks, study.matrix, 0 if one.tianchi else None, study.known_slices, str(one.path))
