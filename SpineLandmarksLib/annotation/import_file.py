@@ -9,11 +9,10 @@ from dataclasses import replace
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, doubt, misplaced, points_of
-from SpineLandmarksLib.annotation.review_order import UNREVIEWED
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats import AS_STATED, UNITS, Reading, read_landmarks
 from SpineLandmarksLib.formats.shared import System, filled
-from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksLib.landmarks import LUMBAR11, UNREVIEWED, Landmark, LandmarkSet
 
 #: Nearer than this, in mm or pixels, two points are one that was rounded.
 SAME_PLACE = 0.1

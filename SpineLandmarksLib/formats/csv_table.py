@@ -1,6 +1,7 @@
 """Landmarks as a table: one row a landmark, RAS mm, comma-separated UTF-8 that spreadsheets open.
 
-Columns: label, r_mm, a_mm, s_mm, pixel_x, pixel_y, slice, spacing_x_mm, spacing_y_mm, confidence, radius95_mm, status.
+Columns: label, r_mm, a_mm, s_mm, pixel_x, pixel_y, slice, spacing_x_mm, spacing_y_mm, confidence, radius95_mm, status,
+needs_review, warnings; the last two, which tell that a result may be wrong, are written and not read.
 On request positions are in LPS, which the header says: l_mm, p_mm, s_mm; both are read.
 An empty cell is an unknown value. A table saved by a spreadsheet with semicolons or tabs and decimal commas is read as
 well, and the one that 3D Slicer exports: label, then r, a, s or l, p, s, then defined, selected, visible, locked,
@@ -49,7 +50,10 @@ COLUMNS = (
     "confidence",
     "radius95_mm",
     "status",
+    "needs_review",
+    "warnings",
 )
+_READ = COLUMNS[: COLUMNS.index("needs_review")]
 _AXES: dict[System, tuple[str, str, str]] = {"RAS": ("r_mm", "a_mm", "s_mm"), "LPS": ("l_mm", "p_mm", "s_mm")}
 #: The first line by which a spreadsheet is told what stands between the cells.
 _SEP = re.compile(r"sep=([;,\t|])", re.IGNORECASE)
@@ -72,7 +76,7 @@ def write_csv(landmarks: LandmarkSet, path: str | os.PathLike[str], system: Syst
     >>> with TemporaryDirectory() as folder:
     ...     write_csv(LandmarkSet((Landmark("L3", position_ras_mm=(1.5, -20.0, 310.0)),)), f"{folder}/case.csv")
     ...     print(Path(f"{folder}/case.csv").read_text().splitlines()[1])
-    L3,1.500,-20.000,310.000,,,,,,,,predicted
+    L3,1.500,-20.000,310.000,,,,,,,,predicted,,
     """
     write_text_atomically(path, _table(landmarks, system, ","))
 
@@ -108,6 +112,8 @@ def _cells(landmark: Landmark, source: LandmarkSet, system: System) -> list[str]
         *_numbers([landmark.confidence], CONFIDENCE_DIGITS),
         *_numbers([landmark.radius95_mm], MM_DIGITS),
         landmark.status,
+        {None: "", True: "true", False: "false"}[source.asks_for_review(landmark)],
+        _without_formula("; ".join(source.warnings)),
     ]
 
 
@@ -275,10 +281,10 @@ def _check_header(header: Sequence[str], name: str) -> None:
     found = ", ".join(header)[:200] or "nothing"
     if {"r_mm", "a_mm"} & set(header) and {"l_mm", "p_mm"} & set(header):
         raise FormatError(f"{name}: expected positions in RAS or in LPS; got columns of both: {found}")
-    twice = [column for column in (*COLUMNS, *_AXES["LPS"]) if header.count(column) > 1]
+    twice = [column for column in (*_READ, *_AXES["LPS"]) if header.count(column) > 1]
     has_points = any(set(axes) <= set(header) for axes in (*_AXES.values(), ("pixel_x", "pixel_y")))
     if twice or "label" not in header or not has_points:
-        raise FormatError(f"{name}: expected the columns {', '.join(COLUMNS)}, each once; got {found}")
+        raise FormatError(f"{name}: expected the columns {', '.join(_READ)}, each once; got {found}")
 
 
 def _row(header: Sequence[str], cells: Sequence[str], where: str, decimal_comma: bool) -> _Row:

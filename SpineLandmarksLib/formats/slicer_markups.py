@@ -62,7 +62,7 @@ DISPLAY = {
     "sliceProjectionOpacity": 0.4,
 }
 _LPS_AXES = [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0]
-_PIXEL = "pixel "
+_PIXEL, _REVIEW = "pixel ", "; needs review"
 _DESCRIPTION = re.compile(
     rf"(?P<status>{'|'.join(STATUSES)})(; confidence (?P<confidence>[\d.e-]+))?(; radius95 (?P<radius>[\d.e-]+) mm)?"
 )
@@ -101,7 +101,8 @@ def write_markups(landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
         "fixedNumberOfControlPoints": True,
         "labelFormat": "%N-%d",
         "lastUsedControlPointNumber": len(landmarks),
-        "controlPoints": [_control_point(index, item) for index, item in enumerate(landmarks, start=1)],
+        "description": "; ".join(landmarks.warnings),
+        "controlPoints": [_control_point(index, item, landmarks) for index, item in enumerate(landmarks, start=1)],
         "measurements": [],
         "display": DISPLAY,
     }
@@ -109,11 +110,11 @@ def write_markups(landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
     write_text_atomically(path, text + "\n")
 
 
-def _control_point(index: int, landmark: Landmark) -> dict[str, Any]:
+def _control_point(index: int, landmark: Landmark, source: LandmarkSet) -> dict[str, Any]:
     point: dict[str, Any] = {
         "id": str(index),
         "label": landmark.name,
-        "description": describe(landmark),
+        "description": describe(landmark) + _REVIEW * bool(source.asks_for_review(landmark)),
         "associatedNodeID": "",
         "orientation": _LPS_AXES,
         "selected": True,

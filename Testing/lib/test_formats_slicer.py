@@ -187,7 +187,7 @@ POINT_RULES = {
     "positionStatus": one_of("undefined", "preview", "defined"),
 }
 MARKUP_RULES = {
-    **dict.fromkeys(("name", "labelFormat"), TEXT),
+    **dict.fromkeys(("name", "labelFormat", "description"), TEXT),  # the last is ours; more properties are allowed
     **dict.fromkeys(("locked", "fixedNumberOfControlPoints"), FLAG),
     "type": one_of("Fiducial", "Line", "Angle", "Curve", "ClosedCurve", "Plane", "ROI"),
     "coordinateSystem": one_of("LPS", "RAS"),
