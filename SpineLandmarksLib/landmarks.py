@@ -16,6 +16,9 @@ STATUSES: tuple[str, ...] = get_args(Status)
 #: Statuses that say "there is no point here".
 ABSENT: tuple[str, ...] = ("not_visible", "out_of_view")
 
+#: Statuses that a model gives; every other one is a person's word.
+UNREVIEWED: tuple[Status, ...] = ("predicted", "out_of_view")
+
 Point = tuple[float, float, float]
 PixelXY = tuple[float, float]
 
@@ -98,6 +101,15 @@ class LandmarkSet:
 
     def __post_init__(self) -> None:
         require_unique([landmark.name for landmark in self.landmarks])
+
+    def asks_for_review(self, landmark: Landmark) -> bool | None:
+        """Whether somebody should look at one of them: itself is doubtful, or the study, and nobody has decided on it.
+
+        None where nothing has judged.
+        """
+        if landmark.status in UNREVIEWED and self.needs_review:
+            return True
+        return landmark.needs_review
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -207,8 +207,7 @@ class Panel:
         self.logic.runner.cancel()
 
     def import_onto(self, path: Path) -> bool:
-        replaces = "Some landmarks are confirmed. Replace them too? Undo takes it back"
-        return bool(self.logic.studies.import_file(self.parameters.volume, path, lambda: ask(replaces)))
+        return bool(self.logic.studies.import_file(self.parameters.volume, path, ask))
 
     def set_reader(self, name: str) -> None:
         self.logic.studies.set_author(name.strip())

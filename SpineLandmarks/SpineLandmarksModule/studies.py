@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from SpineLandmarksLib.annotation.import_file import import_landmarks
+from SpineLandmarksLib.annotation.import_file import import_or_ask
 from SpineLandmarksLib.annotation.revision import study_key_of
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import SpineLandmarksError
@@ -16,6 +16,8 @@ from SpineLandmarksLib.formats.slicer_markups import described_landmark
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksModule.points import StudyPoints, detach_session, find_node, restored_session
 from SpineLandmarksModule.volumes import frame_of, require_usable, series_uid_of, source_of
+
+_REPLACES = "Some landmarks are confirmed. Replace them too? Undo takes it back"
 
 
 class Studies:
@@ -60,18 +62,24 @@ class Studies:
         study.session.merge_relocalized(found, including_reviewed=not is_again)
         return study
 
-    def import_file(self, volume: Any, path: Path, may_replace_confirmed: Callable[[], bool]) -> bool:
-        """Put the landmarks of a file on a volume; whether it was done. Raises as `import_landmarks` and
-        `require_usable` do.
+    def import_file(self, volume: Any, path: Path, may: Callable[[str], bool]) -> bool:
+        """Put the landmarks of a file on a volume; whether it was done. Raises as `import_or_ask` and
+        `require_usable` do. may: asks a person with a text.
         """
         require_usable(volume)
         study = self.of(volume)
-        landmarks = import_landmarks(path, study.session.names if study else LUMBAR11, frame_of(volume))
+        if study is None:
+            landmarks = import_or_ask(path, LUMBAR11, frame_of(volume), None, None, may)
+        else:
+            session = study.session
+            landmarks = import_or_ask(path, session.names, frame_of(volume), session.original, session.current, may)
+        if landmarks is None:
+            return False
         if study is None:
             self._renew(volume, landmarks)
             return True
         confirmed = any(mark.status == "confirmed" for mark in study.session.current)
-        if confirmed and not may_replace_confirmed():
+        if confirmed and not may(_REPLACES):
             return False
         study.session.import_points(landmarks, including_confirmed=confirmed)
         return True

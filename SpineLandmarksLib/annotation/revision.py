@@ -18,12 +18,11 @@ from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import Any
 
-from SpineLandmarksLib.annotation.review_order import UNREVIEWED
 from SpineLandmarksLib.errors import FormatError, LandmarkError
 from SpineLandmarksLib.formats.json_result import as_json, from_fields
 from SpineLandmarksLib.formats.shared import rounded
 from SpineLandmarksLib.formats.strict_json import Fields
-from SpineLandmarksLib.landmarks import LandmarkSet
+from SpineLandmarksLib.landmarks import UNREVIEWED, LandmarkSet
 
 VERSION = 1
 #: What a study may be called: the name of a folder on every system, and no path.

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from SpineLandmarksLib.annotation.correction import Change, Correction, Journal, What
 from SpineLandmarksLib.annotation.frame import ImageFrame
-from SpineLandmarksLib.annotation.review_order import UNREVIEWED, next_to_review, to_review
+from SpineLandmarksLib.annotation.review_order import next_to_review, to_review
 from SpineLandmarksLib.annotation.revision import ImageReference, Revision, require_study_key, utc_now
 from SpineLandmarksLib.errors import LandmarkError
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point
+from SpineLandmarksLib.landmarks import UNREVIEWED, Landmark, LandmarkSet, Point
 
 #: A pause longer than this between two operations is not work on the study; this much of it is counted.
 LONGEST_PAUSE_S = 120.0

@@ -23,10 +23,13 @@ from SpineLandmarksLib.formats.shared import (
     MM_DIGITS,
     PIXEL_DIGITS,
     SPACING_DIGITS,
+    System,
     checked_landmark,
-    complete_set,
+    filled,
+    ras_point,
     rounded_list,
     rounded_or_none,
+    stated_set,
 )
 from SpineLandmarksLib.formats.strict_json import Fields, load_json, short_repr
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
@@ -101,16 +104,23 @@ def read_json(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) ->
     >>> found["L3"].pixel_xy, found["L4"].status
     ((10.0, 20.0), 'not_visible')
     """
-    return from_fields(Fields.of(load_json(path), os.fspath(path)), schema)
+    return filled(parse_json_result(path, schema), schema)
 
 
-def from_fields(fields: Fields, schema: Sequence[str] | None = None) -> LandmarkSet:
+def parse_json_result(
+    path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11, frame: System | None = None
+) -> LandmarkSet:
+    """What a result says. frame: of its positions, which should be RAS. Raises as `read_json`."""
+    return from_fields(Fields.of(load_json(path), os.fspath(path)), schema, frame or "RAS")
+
+
+def from_fields(fields: Fields, schema: Sequence[str] | None = None, frame: System = "RAS") -> LandmarkSet:
     """The contract's object inside another file; without a schema its landmarks are all.
 
     Raises FormatError.
     """
-    landmarks = [read_landmark(item) for item in fields.objects("landmarks")]
-    return complete_set(
+    landmarks = [read_landmark(item, frame) for item in fields.objects("landmarks")]
+    return stated_set(
         landmarks,
         [landmark.name for landmark in landmarks] if schema is None else schema,
         fields.where,
@@ -126,12 +136,12 @@ def from_fields(fields: Fields, schema: Sequence[str] | None = None) -> Landmark
     )
 
 
-def read_landmark(item: Fields) -> Landmark:
+def read_landmark(item: Fields, frame: System = "RAS") -> Landmark:
     return checked_landmark(
         item.where,
         item.text("name"),
         status=item.text("status"),
-        position_ras_mm=item.numbers("position_ras_mm", 3) if item.has("position_ras_mm") else None,
+        position_ras_mm=ras_point(item.numbers("position_ras_mm", 3), frame) if item.has("position_ras_mm") else None,
         pixel_xy=item.numbers("pixel_xy", 2) if item.has("pixel_xy") else None,
         confidence=item.number("confidence") if item.has("confidence") else None,
         radius95_mm=item.number("radius95_mm") if item.has("radius95_mm") else None,

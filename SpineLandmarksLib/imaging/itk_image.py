@@ -36,6 +36,8 @@ _REQUIRED = {
 _ORIGIN = {"NrrdImageIO": rb"^space origin\s*:", "MetaImageIO": rb"^(?:Offset|Position|Origin)\s*="}
 #: Where the header ends and the voxels begin.
 _END = {"NrrdImageIO": rb"\r?\n\r?\n", "MetaImageIO": rb"^ElementDataFile\s*=.*$"}
+#: Where a header names the file of its voxels.
+_VOXELS = {"NrrdImageIO": rb"^data ?file\s*:\s*(\S[^\r\n]*)", "MetaImageIO": rb"^ElementDataFile\s*=\s*(\S[^\r\n]*)"}
 _NEGATIVE_SPACING = rb"^(?:ElementSpacing|ElementSize)\s*=.*(?:-\d|nan)"
 _UNITS = rb"^space units\s*:.*\"(?!mm\")[^\"]+\""
 _ANY_CASE = re.MULTILINE | re.IGNORECASE
@@ -72,7 +74,9 @@ def _check_header(path: Path, kind: str) -> tuple[str, ...]:
     if kind not in _REQUIRED:
         return ()
     with path.open("rb") as stream:
-        header = re.split(_END[kind], stream.read(2**16), maxsplit=1, flags=_ANY_CASE)[0]
+        start = stream.read(2**16)
+    _require_voxels(path, start, _VOXELS[kind])
+    header = re.split(_END[kind], start, maxsplit=1, flags=_ANY_CASE)[0]
     if re.search(rb"^encoding\s*:\s*bz", header, _ANY_CASE):
         raise InputError(f"Expected NRRD voxels as raw, text or gzip; {path.name} has bzip2. Save it anew as gzip")
     for pattern, what in _REQUIRED[kind]:
@@ -85,6 +89,15 @@ def _check_header(path: Path, kind: str) -> tuple[str, ...]:
     if re.search(_ORIGIN[kind], header, _ANY_CASE):
         return ()
     return (f"{path.name} states no origin: positions in mm count from its first voxel",)
+
+
+def _require_voxels(path: Path, start: bytes, pattern: bytes) -> None:
+    """Raise InputError where a header names a file of voxels that is not there."""
+    found = re.search(pattern, start, _ANY_CASE)
+    name = found[1].decode("utf-8", "replace").strip() if found else ""
+    one_file = name and name.upper() not in ("LOCAL", "LIST") and "%" not in name and not name.startswith("LIST ")
+    if one_file and not (path.parent / name).is_file():
+        raise InputError(f"Expected the voxels of {path.name} in {name}, beside it; there is no such file")
 
 
 def _ras_from_ijk(reader: Any) -> Matrix:

@@ -12,13 +12,14 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 from sqlalchemy import Connection, select, text
 
+from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, course_of, points_of
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.annotation.revision_files import recovery_files
 from SpineLandmarksLib.errors import FormatError
@@ -26,6 +27,7 @@ from SpineLandmarksLib.imaging.discover import read_tags
 from SpineLandmarksLib.landmarks import PixelXY
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
+from SpineLandmarksLib.store.annotations import FROM_FILE
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import StudyRecord, image_problems, is_inside, pixel_of
 
@@ -56,8 +58,9 @@ def check_dataset(store: Store) -> list[Finding]:
     """Everything that is wrong or left to do in a data set."""
     found = [*check_store(store), *check_files(store)]
     for study in store.studies():
+        history = store.history(study.key)
         for head in store.heads(study.key):
-            found += check_landmarks(study, head)
+            found += check_landmarks(study, head, before(history, head))
         if study.source:
             found += [Finding(f"{study.key}: {text}") for text in names_in_headers(store.folder / study.source)]
     return found
@@ -108,8 +111,39 @@ def _bad_revisions(connection: Connection) -> list[str]:
     return problems
 
 
-def check_landmarks(study: StudyRecord, revision: Revision) -> list[Finding]:
-    """What is odd in one revision. A landmark that nobody has seen is told, and no error."""
+def before(history: Sequence[Revision], revision: Revision) -> list[Revision]:
+    """The revisions that came before one."""
+    return list(takewhile(lambda one: one.id != revision.id, history))
+
+
+def misread(study: StudyRecord, revision: Revision, earlier: Sequence[Revision]) -> str | None:
+    """That the points seem to have been read in the wrong frame or unit; None when they do not. earlier: revisions.
+
+    Without these, only what came from a file is doubted: who places points on the picture sees what he does.
+    """
+    points, course = points_of(revision.landmarks), course_of(earlier)
+    is_from_file = revision.comment.startswith(FROM_FILE)
+    if revision.is_prediction or study.matrix is None or not points or not (course or is_from_file):
+        return None
+    other = better_reading(points, Expected(study.contains, course), (10.0, 1000.0))
+    if other is None:
+        return None
+    how = ["with R and A reversed"] * other.mirrored + [f"{other.factor:g} times as large"] * (other.factor != 1)
+    return (
+        f"{study.key} ({revision.author}): the points do not lie where this spine does; {' and '.join(how)} they "
+        "would. Import their file again, with --frame or --unit"
+    )
+
+
+def misreadings(store: Store, revisions: Sequence[Revision]) -> list[str]:
+    """What `misread` says of each."""
+    studies = {study.key: study for study in store.studies()}
+    found = [misread(studies[one.study], one, before(store.history(one.study), one)) for one in revisions]
+    return [text for text in found if text is not None]
+
+
+def check_landmarks(study: StudyRecord, revision: Revision, earlier: Sequence[Revision] = ()) -> list[Finding]:
+    """What is odd in one revision, and beside earlier ones. A landmark that nobody has seen is told, and no error."""
     here = f"{study.key} ({revision.author})"
     points = {mark.name: pixel_of(mark, study) for mark in revision.landmarks if not mark.is_absent}
     unknown = [name for name, xy in points.items() if xy is None]
@@ -117,6 +151,9 @@ def check_landmarks(study: StudyRecord, revision: Revision) -> list[Finding]:
     outside = [name for name, xy in known.items() if not is_inside(xy, study.size_wh)]
     absent = [mark.name for mark in revision.landmarks if mark.is_absent]
     found = [Finding(f"{here}: {text}") for text in _odd_chain(known, study)]
+    wrong_frame = misread(study, revision, earlier)
+    if wrong_frame:
+        found.insert(0, Finding(wrong_frame))
     if outside:
         size = " x ".join(map(str, study.size_wh))
         found.append(Finding(f"{here}: {', '.join(outside)} outside the image of {size}"))

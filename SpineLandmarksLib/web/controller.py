@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from SpineLandmarksLib.annotation.review_order import UNREVIEWED
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import still_true
 from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError
-from SpineLandmarksLib.landmarks import LandmarkSet
+from SpineLandmarksLib.landmarks import UNREVIEWED, LandmarkSet
 from SpineLandmarksLib.store.export import write_training_file
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.web.localization import JobResult, LocalizationService

@@ -447,6 +447,37 @@ def test_what_is_not_an_image_is_refused_in_one_line(tmp_path, content, name):
     assert name in str(caught.value)
 
 
+@pytest.mark.parametrize("names", [("a.hdr", "a.img"), ("A [1].HDR", "A [1].IMG"), ("a.hdr.gz", "a.img.gz")])
+def test_a_nifti_pair_is_read_by_either_of_its_names(names, tmp_path):
+    nib.save(nib.Nifti1Pair(some_voxels(), orthogonal(AFFINE)), tmp_path / "pair.hdr")
+    for name in names:
+        content = (tmp_path / f"pair.{'hdr' if 'hdr' in name.lower() else 'img'}").read_bytes()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    for name in names:
+        assert_same_places(read_study(tmp_path / name), some_voxels(), orthogonal(AFFINE))
+
+
+def test_half_of_a_pair_is_told_which_half_is_not_there(tmp_path, an_itk_image):
+    nib.save(nib.Nifti1Pair(some_voxels(), orthogonal(AFFINE)), tmp_path / "a.hdr")
+    (tmp_path / "a.hdr").rename(tmp_path / "only.hdr")
+    halves = {"a.img": "header of a.img in an .hdr beside it", "only.hdr": "voxels of only.hdr in an .img beside it"}
+    for name, voxels in (("c.mhd", "c.raw"), ("d.nhdr", "d.raw")):
+        sitk.WriteImage(an_itk_image, str(tmp_path / name))
+        (tmp_path / voxels).unlink()
+        halves[name] = f"voxels of {name} in {voxels}, beside it"
+    for name, message in halves.items():
+        with pytest.raises(InputError, match=f"Expected the {message}; there is no"):
+            read_study(tmp_path / name)
+
+
+def test_a_folder_of_links_is_not_called_empty(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "T2").symlink_to(tmp_path / "real")
+    with pytest.raises(InputError, match=r"linked holds links to folders alone, which are not followed \(T2\)"):
+        read_study(tmp_path / "linked")
+
+
 def test_missing_empty_and_unreadable_inputs_are_told_apart(tmp_path, an_oblique_nifti, monkeypatch):
     with pytest.raises(InputError, match="does not exist"):
         read_study(tmp_path / "nothing.nii")
