@@ -95,9 +95,7 @@ class Panel:
         if (volume and volume.GetID()) != self._volume_id:
             self._volume_id = volume and volume.GetID()
             self.show_volume(volume)
-        study = self.review_panel.study
-        if study:
-            study.decorations.show_curve(self.parameters.showCurve, study.session.current)
+        self.show_curve()
 
     def show_volume(self, volume: Any) -> None:
         """Another volume: show it, and the work that was done on it."""
@@ -111,6 +109,12 @@ class Panel:
     def open(self, study: StudyPoints | None) -> None:
         self.review_panel.open(study)
         self.files_panel.open(study)
+        self.show_curve()
+
+    def show_curve(self) -> None:
+        study = self.review_panel.study
+        if study:
+            study.decorations.show_curve(self.parameters.showCurve, study.session.current)
 
     def refresh(self) -> None:
         """A session has changed."""
@@ -132,24 +136,30 @@ class Panel:
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def on_node_removed(self, caller: Any, event: Any, node: Any) -> None:
-        """Without its volume a study is watched no longer. Points that were deleted by hand can be put back."""
+        """What a study loses is looked at once all that goes with it is gone, as a patient with all his studies."""
         if slicer.mrmlScene.IsClosing():
             return
         if self.logic.runner.job and self.logic.runner.job.study == node.GetID():
             self.logic.runner.cancel()
         for study in self.logic.studies:
-            if node is study.volume:
-                self.logic.studies.drop(study)
-                self.open(None)
-                self.ui.messageLabel.text = f"{node.GetName()} was deleted. Its landmarks are still in the scene."
-            elif node is study.node:
-                qt.QTimer.singleShot(0, lambda study=study: self.on_points_removed(study))
+            if node in (study.volume, study.node):
+                study.close()
+                qt.QTimer.singleShot(0, lambda study=study: self.on_part_removed(study))
 
-    def on_points_removed(self, study: StudyPoints) -> None:
-        if ask(f"The landmarks of {study.volume.GetName()} were deleted. Put them back with all corrections?"):
-            self.logic.studies.put_back(study)
-        else:
-            self.logic.studies.drop(study)
+    def on_part_removed(self, study: StudyPoints) -> None:
+        """Points that were deleted by hand can be put back. Without its volume, a list is one like any other."""
+        if study not in self.logic.studies:
+            return
+        name, worked = study.volume.GetName(), bool(study.session.events)
+        has_volume, has_points = (node.GetScene() is not None for node in (study.volume, study.node))
+        self.logic.studies.drop(study)
+        if has_volume:
+            if ask(f"The landmarks of {name} were deleted. Put them back{' with all corrections' * worked}?"):
+                self.logic.studies.put_back(study)
+        elif has_points:
+            self.ui.messageLabel.text = f"{name} was deleted. Its landmarks are still in the scene."
+        elif worked and ask(f"{name} was deleted with the landmarks that you worked on. Keep those in the scene?"):
+            study.keep_without_volume()
         self.refresh()
 
     # Work

@@ -1,4 +1,7 @@
-"""The points of one study in 3D Slicer: the history is kept with the node, which lies under its volume."""
+"""The points of one study in 3D Slicer: the history is kept with the node, which lies beside its volume.
+
+Not under it: *Data* deletes with an item all that lies under it, without a question.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 import slicer
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
-from SpineLandmarksLib.annotation.scene_points import KIND, VOLUME, ScenePoints
+from SpineLandmarksLib.annotation.scene_points import KIND, VOLUME, ScenePoints, active_list_kept
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.session_file import SessionText, session_from_json
 from SpineLandmarksLib.formats.strict_json import parse_json
@@ -48,8 +51,13 @@ class StudyPoints(ScenePoints):
         """Also in the subject hierarchy."""
         super().link()
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
-        item, parent = (
+        item, beside = (
             hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
             for node in (self.node, self.volume)
         )
-        hierarchy.SetItemParent(item, parent)
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(beside))
+
+    def keep_without_volume(self) -> None:
+        """Put the node, which was deleted together with its volume, into the scene again as a list of its own."""
+        with active_list_kept(self.scene):
+            self.scene.AddNode(self.node)

@@ -87,7 +87,6 @@ class Studies:
 
     def put_back(self, study: StudyPoints) -> None:
         """Make a node that was deleted anew, with all corrections."""
-        self.drop(study)
         self._add(study.session, study.volume)
 
     def _renew(self, volume: Any, landmarks: LandmarkSet) -> StudyPoints:

@@ -23,7 +23,6 @@ KIND = "vtkMRMLMarkupsFiducialNode"
 VOLUME = "SpineLandmarksVolume"
 #: A position that differs by less than this was not moved by anybody: a saved history is rounded to it, mm.
 SAME_MM = 1e-3
-CONFIRMED, CURVE = "SpineLandmarks.Confirmed", "SpineLandmarks.Curve"
 GREEN = (0.25, 0.85, 0.35)
 #: A little larger than the points, so that it covers them, mm.
 CONFIRMED_SIZE_MM = 4.0
@@ -58,10 +57,13 @@ class ScenePoints:
         self.show()
 
     def close(self) -> None:
-        """Stop watching; the node stays as it is."""
-        self._stop_listening()
-        for source, tag in self._tags:
+        """Stop watching; the node stays as it is, without what is drawn beside it. More than once does no harm."""
+        tags, self._tags = self._tags, []
+        for source, tag in tags:
             source.RemoveObserver(tag)
+        self._stop_listening()
+        self._stop_listening = lambda: None
+        self.decorations.remove()
 
     def row(self, name: str) -> int:
         return self.session.names.index(name)
@@ -153,6 +155,7 @@ class ScenePoints:
             (node, node.PointEndInteractionEvent, lambda *_: self._drag(False)),
             (node, node.PointModifiedEvent, lambda *_: None if self._is_dragged else self.take_edits()),
             *((node, event, lambda *_: self.take_edits()) for event in finished),
+            (node, node.DisplayModifiedEvent, lambda *_: self.decorations.follow_visibility()),
             (self.volume, self.volume.TransformModifiedEvent, lambda *_: self._follow_transform()),
         ]
 
@@ -164,7 +167,8 @@ class ScenePoints:
     # The node
 
     def _new_node(self) -> Any:
-        node = self.scene.AddNewNodeByClass(KIND, f"Landmarks {self.volume.GetName()}")
+        with active_list_kept(self.scene):
+            node = self.scene.AddNewNodeByClass(KIND, f"Landmarks {self.volume.GetName()}")
         node.SetControlPointLabelFormat("%N-%d")
         node.CreateDefaultDisplayNodes()
         style(node.GetDisplayNode())
@@ -209,67 +213,105 @@ def style(display: Any, looks: Mapping[str, Any] = DISPLAY) -> None:
     display.SetSliceProjectionOpacity(looks["sliceProjectionOpacity"])
 
 
+@contextmanager
+def active_list_kept(scene: Any) -> Iterator[None]:
+    """Slicer makes each new list the one in which its toolbar places points; here that of the reader stays it."""
+    selection = scene.GetFirstNodeByClass("vtkMRMLSelectionNode")
+    if selection is None:
+        yield
+        return
+    kind, node_id = selection.GetActivePlaceNodeClassName(), selection.GetActivePlaceNodeID()
+    yield
+    selection.SetActivePlaceNodeClassName(kind)
+    selection.SetActivePlaceNodeID(node_id)
+
+
 class Decorations:
     """What is drawn beside the points of `node`: the mark of confirmed ones, and a curve through the centres.
 
     A point list of Slicer has two colours, for selected and for unselected points; three statuses are shown. So
     confirmed points, which are locked, get a larger ball of a third colour from a list of its own, which nobody can
-    grab. Both parts are in the node's transform, are deleted with it, and are not saved with the scene.
+    grab. Both parts are in the node's transform, are seen when it is, and are not saved with the scene; no editor
+    lists them, so whoever shows them takes them away.
     """
 
     def __init__(self, node: Any) -> None:
         self.node = node
+        self._confirmed: Any = None
+        self._curve: Any = None
+        self._wants_curve = False
+
+    @property
+    def confirmed(self) -> Any:
+        """The list of the confirmed points; None while there is none."""
+        return _in_scene(self._confirmed)
+
+    @property
+    def curve(self) -> Any:
+        """The curve; None while there is none."""
+        return _in_scene(self._curve)
 
     def show(self, landmarks: LandmarkSet) -> None:
-        self._fill(self._confirmed(), [mark for mark in landmarks if mark.status == "confirmed"])
-        curve = self.node.GetNodeReference(CURVE)
-        if curve:
-            self._fill(curve, [mark for mark in landmarks if mark.position_ras_mm is not None])
+        confirmed = [mark for mark in landmarks if mark.status == "confirmed"]
+        if confirmed and self.confirmed is None:
+            self._confirmed = self._add(KIND, "confirmed", CONFIRMED_SIZE_MM)
+        if self._wants_curve and self.curve is None:
+            self._curve = self._add("vtkMRMLMarkupsCurveNode", "curve", CURVE_MM)
+        self._fill(self.confirmed, confirmed)
+        self._fill(self.curve, [mark for mark in landmarks if mark.position_ras_mm is not None])
+        self.follow_visibility()
 
     def show_curve(self, visible: bool, landmarks: LandmarkSet) -> None:
-        if visible and self.node.GetNodeReference(CURVE) is None:
-            self._add(CURVE, "vtkMRMLMarkupsCurveNode", f"{self.node.GetName()} curve")
-        if self.node.GetNodeReference(CURVE) is not None:
-            self.node.GetNodeReference(CURVE).GetDisplayNode().SetVisibility(visible)
+        self._wants_curve = visible
         self.show(landmarks)
 
+    def follow_visibility(self) -> None:
+        """Be seen when the points are."""
+        display = self.node.GetDisplayNode()
+        seen = bool(display and display.GetVisibility())
+        for part, wanted in ((self.confirmed, True), (self.curve, self._wants_curve)):
+            if part is not None:
+                part.GetDisplayNode().SetVisibility(seen and wanted)
+
     def remove(self) -> None:
-        for role in (CONFIRMED, CURVE):
-            part = self.node.GetNodeReference(role)
+        for part in (self.confirmed, self.curve):
             if part is not None:
                 part.GetScene().RemoveNode(part)
+        self._confirmed = self._curve = None
 
-    def _confirmed(self) -> Any:
-        found = self.node.GetNodeReference(CONFIRMED)
-        return found or self._add(CONFIRMED, "vtkMRMLMarkupsFiducialNode", f"{self.node.GetName()} confirmed")
-
-    def _add(self, role: str, kind: str, name: str) -> Any:
+    def _add(self, kind: str, name: str, size_mm: float) -> Any:
         scene = self.node.GetScene()
         part = scene.CreateNodeByClass(kind)
         part.UnRegister(None)
-        part.SetName(name)
+        part.SetName(f"{self.node.GetName()} {name}")
         part.SetHideFromEditors(True)
         part.SetSaveWithScene(False)
         part.SetLocked(True)
-        scene.AddNode(part)
+        with active_list_kept(scene):
+            scene.AddNode(part)
         part.CreateDefaultDisplayNodes()
         display = part.GetDisplayNode()
         display.SetSaveWithScene(False)
         display.SetPointLabelsVisibility(False)
         display.SetPropertiesLabelVisibility(False)  # the name of a curve lies on the spine
         display.SetUseGlyphScale(False)
-        display.SetGlyphSize(CONFIRMED_SIZE_MM if role == CONFIRMED else CURVE_MM)
+        display.SetGlyphSize(size_mm)
         display.SetSelectedColor(*GREEN)
         display.SetCurveLineSizeMode(display.UseLineDiameter)
         display.SetLineDiameter(CURVE_MM)
         display.SetSliceProjection(True)
-        self.node.SetNodeReferenceID(role, part.GetID())
         return part
 
     def _fill(self, part: Any, landmarks: list[Landmark]) -> None:
+        if part is None:
+            return
         part.SetAndObserveTransformNodeID(self.node.GetTransformNodeID())
         modifying = part.StartModify()
         part.RemoveAllControlPoints()
         for mark in landmarks:
             part.SetNthControlPointLocked(part.AddControlPoint(mark.position_ras_mm, mark.name), True)
         part.EndModify(modifying)
+
+
+def _in_scene(node: Any) -> Any:
+    return node if node is not None and node.GetScene() is not None else None

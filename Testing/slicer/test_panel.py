@@ -662,12 +662,10 @@ def test_measurements_follow_the_points_and_say_what_they_are_from(a_case: Modul
 
 
 def test_the_curve_is_shown_on_request(a_case: Module) -> None:
-    from SpineLandmarksLib.annotation.scene_points import CURVE
-
     a_case.ui.curveBox.click()
-    assert a_case.study.node.GetNodeReference(CURVE).GetDisplayNode().GetVisibility()
+    assert a_case.study.decorations.curve.GetDisplayNode().GetVisibility()
     a_case.ui.curveBox.click()
-    assert not a_case.study.node.GetNodeReference(CURVE).GetDisplayNode().GetVisibility()
+    assert not a_case.study.decorations.curve.GetDisplayNode().GetVisibility()
 
 
 def test_an_edit_that_the_session_refuses_is_told_and_taken_back(a_case: Module) -> None:

@@ -106,3 +106,19 @@ def test_every_status_has_its_colour_in_the_view(a_case: Module, a_view: SliceVi
 
 def test_the_volume_is_what_the_view_shows(a_case: Module, a_view: SliceView) -> None:
     assert a_view.pixels().std() > 20
+
+
+def test_what_the_toolbar_places_lands_in_the_reader_s_own_list_and_stays_there(
+    a_case: Module, a_view: SliceView, slicer: Any
+) -> None:
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "mine")
+    a_case.ui.confirmButton.click()
+    a_case.ui.curveBox.click()
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    interaction.SetCurrentInteractionMode(interaction.Place)  # what the toolbar's button does
+    a_view.click((100, 100))
+    assert own.GetNumberOfControlPoints() == 1
+    steps = len(a_case.session.events)
+    a_case.ui.undoButton.click()
+    assert len(a_case.session.events) == steps + 1
+    np.testing.assert_allclose(list(own.GetNthControlPointPositionWorld(0)), a_view.position_of((100, 100)), atol=0.5)
