@@ -5,6 +5,7 @@ Not under it: *Data* deletes with an item all that lies under it, without a ques
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import slicer
@@ -18,12 +19,16 @@ from SpineLandmarksLib.formats.strict_json import parse_json
 SESSION = "SpineLandmarks.Session"
 
 
+def studied_nodes(scene: Any) -> list[Any]:
+    """The landmarks nodes of all volumes."""
+    found = slicer.util.getNodesByClass(KIND, scene)
+    return [node for node in found if node.GetAttribute(SESSION) and node.GetNodeReferenceID(VOLUME)]
+
+
 def find_node(scene: Any, volume: Any) -> Any:
     """The landmarks node of a volume, or None."""
-    for node in slicer.util.getNodesByClass(KIND, scene):
-        if node.GetAttribute(SESSION) and node.GetNodeReferenceID(VOLUME) == volume.GetID():
-            return node
-    return None
+    found = (node for node in studied_nodes(scene) if node.GetNodeReferenceID(VOLUME) == volume.GetID())
+    return next(found, None)
 
 
 def restored_session(node: Any, frame: ImageFrame | None) -> Session:
@@ -41,7 +46,21 @@ class StudyPoints(ScenePoints):
 
     def __init__(self, session: Session, *arguments: Any, **named: Any) -> None:
         self._history = SessionText(session)
+        #: Called with whether the points are seen, when that or another look of them has changed.
+        self.on_display: Callable[[bool], None] = lambda seen: None
         super().__init__(session, *arguments, **named)
+
+    def follow_display(self) -> None:
+        super().follow_display()
+        self.on_display(bool(self.node.GetDisplayNode() and self.node.GetDisplayNode().GetVisibility()))
+
+    def look(self, size_mm: float, text: float) -> None:
+        """text: size of the names; 0 for none."""
+        display = self.node.GetDisplayNode()
+        if display:
+            display.SetGlyphSize(size_mm)
+            display.SetTextScale(text)
+            display.SetPointLabelsVisibility(text > 0)
 
     def keep(self) -> None:
         """Let the scene hold the history."""

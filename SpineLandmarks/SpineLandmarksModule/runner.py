@@ -25,6 +25,8 @@ from SpineLandmarksLib.worker.protocol import FINAL
 
 #: A worker that does not heed a cancellation for this long is ended.
 PATIENCE_S = 3.0
+#: A worker that was told to end is gone after this long.
+ENDING_S = 3.0
 
 
 class Voxels(Protocol):
@@ -90,7 +92,14 @@ class Runner:
         self._model = WorkerOptions()
         self._writer = ThreadPoolExecutor(1, "SpineLandmarks voxels")
         self._folder = Path(tempfile.mkdtemp(prefix="SpineLandmarks-"))
+        self._ended = -ENDING_S
         self.job: LocalizationJob | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether `poll` must be called: something is being done, a model is being loaded, or a worker is ending."""
+        is_ending = time.monotonic() - self._ended < ENDING_S
+        return self.job is not None or bool(self._client and self._client.open_jobs) or is_ending
 
     def use(self, model: WorkerOptions) -> None:
         """What later jobs run with; a worker that runs with something else ends."""
@@ -177,6 +186,7 @@ class Runner:
     def _end_worker(self) -> None:
         if self._client:
             self._client.close()
+            self._ended = time.monotonic()
         self._client = None
         if self.job and self.job.id:
             self._finish(self.job, JobResult())

@@ -24,8 +24,8 @@ VOLUME = "SpineLandmarksVolume"
 #: A position that differs by less than this was not moved by anybody: a saved history is rounded to it, mm.
 SAME_MM = 1e-3
 GREEN = (0.25, 0.85, 0.35)
-#: A little larger than the points, so that it covers them, mm.
-CONFIRMED_SIZE_MM = 4.0
+#: Of a confirmed point: so much larger than the others that it covers them.
+CONFIRMED_SIZE = 4 / 3
 CURVE_MM = 0.8
 
 
@@ -155,9 +155,13 @@ class ScenePoints:
             (node, node.PointEndInteractionEvent, lambda *_: self._drag(False)),
             (node, node.PointModifiedEvent, lambda *_: None if self._is_dragged else self.take_edits()),
             *((node, event, lambda *_: self.take_edits()) for event in finished),
-            (node, node.DisplayModifiedEvent, lambda *_: self.decorations.follow_visibility()),
+            (node, node.DisplayModifiedEvent, lambda *_: self.follow_display()),
             (self.volume, self.volume.TransformModifiedEvent, lambda *_: self._follow_transform()),
         ]
+
+    def follow_display(self) -> None:
+        """Called whenever the points look otherwise."""
+        self.decorations.follow_display()
 
     def _drag(self, starts: bool) -> None:
         self._is_dragged = starts
@@ -216,14 +220,20 @@ def style(display: Any, looks: Mapping[str, Any] = DISPLAY) -> None:
 @contextmanager
 def active_list_kept(scene: Any) -> Iterator[None]:
     """Slicer makes each new list the one in which its toolbar places points; here that of the reader stays it."""
+    kept = active_list(scene)
+    yield
+    active_list(scene, *kept)
+
+
+def active_list(scene: Any, *new: Any) -> tuple[Any, Any]:
+    """Class and id of the list in which Slicer's toolbar places points, which becomes `new` when that is given."""
     selection = scene.GetFirstNodeByClass("vtkMRMLSelectionNode")
     if selection is None:
-        yield
-        return
-    kind, node_id = selection.GetActivePlaceNodeClassName(), selection.GetActivePlaceNodeID()
-    yield
-    selection.SetActivePlaceNodeClassName(kind)
-    selection.SetActivePlaceNodeID(node_id)
+        return None, None
+    if new:
+        selection.SetActivePlaceNodeClassName(new[0])
+        selection.SetActivePlaceNodeID(new[1])
+    return selection.GetActivePlaceNodeClassName(), selection.GetActivePlaceNodeID()
 
 
 class Decorations:
@@ -254,24 +264,26 @@ class Decorations:
     def show(self, landmarks: LandmarkSet) -> None:
         confirmed = [mark for mark in landmarks if mark.status == "confirmed"]
         if confirmed and self.confirmed is None:
-            self._confirmed = self._add(KIND, "confirmed", CONFIRMED_SIZE_MM)
+            self._confirmed = self._add(KIND, "confirmed")
         if self._wants_curve and self.curve is None:
-            self._curve = self._add("vtkMRMLMarkupsCurveNode", "curve", CURVE_MM)
+            self._curve = self._add("vtkMRMLMarkupsCurveNode", "curve")
         self._fill(self.confirmed, confirmed)
         self._fill(self.curve, [mark for mark in landmarks if mark.position_ras_mm is not None])
-        self.follow_visibility()
+        self.follow_display()
 
     def show_curve(self, visible: bool, landmarks: LandmarkSet) -> None:
         self._wants_curve = visible
         self.show(landmarks)
 
-    def follow_visibility(self) -> None:
-        """Be seen when the points are."""
+    def follow_display(self) -> None:
+        """Be seen when the points are, and as large."""
         display = self.node.GetDisplayNode()
         seen = bool(display and display.GetVisibility())
         for part, wanted in ((self.confirmed, True), (self.curve, self._wants_curve)):
             if part is not None:
                 part.GetDisplayNode().SetVisibility(seen and wanted)
+        if display and self.confirmed is not None:
+            self.confirmed.GetDisplayNode().SetGlyphSize(CONFIRMED_SIZE * display.GetGlyphSize())
 
     def remove(self) -> None:
         for part in (self.confirmed, self.curve):
@@ -279,7 +291,7 @@ class Decorations:
                 part.GetScene().RemoveNode(part)
         self._confirmed = self._curve = None
 
-    def _add(self, kind: str, name: str, size_mm: float) -> Any:
+    def _add(self, kind: str, name: str) -> Any:
         scene = self.node.GetScene()
         part = scene.CreateNodeByClass(kind)
         part.UnRegister(None)
@@ -295,7 +307,7 @@ class Decorations:
         display.SetPointLabelsVisibility(False)
         display.SetPropertiesLabelVisibility(False)  # the name of a curve lies on the spine
         display.SetUseGlyphScale(False)
-        display.SetGlyphSize(size_mm)
+        display.SetGlyphSize(CURVE_MM)
         display.SetSelectedColor(*GREEN)
         display.SetCurveLineSizeMode(display.UseLineDiameter)
         display.SetLineDiameter(CURVE_MM)

@@ -127,10 +127,10 @@ def test_a_worker_that_is_killed_is_told_and_the_next_click_starts_another(
 
 
 def test_leaving_the_module_keeps_the_work_going(a_busy_module: Module) -> None:
-    a_busy_module.widget.exit()
+    a_busy_module.exit()
     a_busy_module.process_events()
     assert a_busy_module.panel.logic.runner.job is not None
-    a_busy_module.widget.enter()
+    a_busy_module.enter()
 
 
 def test_cleaning_up_twice_and_before_anything_was_done_raises_nothing(module: Module) -> None:
@@ -242,6 +242,36 @@ def test_a_scene_that_is_loaded_brings_its_study_into_the_panel(a_case: Module, 
     a_case.ui.undoButton.click()
     assert a_case.row("L3")[1] == "predicted"
     assert lists(slicer) == ["Landmarks phantom", "Landmarks phantom confirmed", "Landmarks phantom curve"]
+
+
+def test_a_scene_that_is_loaded_while_another_module_is_shown_waits_for_this_one(
+    a_case: Module, slicer: Any, tmp_path: Path
+) -> None:
+    def views() -> list[str | None]:
+        return [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
+
+    a_case.select("L3")
+    a_case.ui.confirmButton.click()
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "case.mrb"))
+    a_case.exit()
+    slicer.mrmlScene.Clear()
+    before, nodes = views(), len(slicer.util.getNodesByClass("vtkMRMLMarkupsNode"))
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "case.mrb"))
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        composite.SetBackgroundVolumeID(None)
+    a_case.process_events()
+    assert views() == [None] * len(before)
+    assert len(slicer.util.getNodesByClass("vtkMRMLMarkupsNode")) == nodes + 1  # the list that was saved
+    assert a_case.rows() == []
+    a_case.enter()
+    assert a_case.row("L3")[1] == "confirmed"
+    assert None not in views()
+
+
+def test_the_keys_work_after_a_reload_and_the_model_is_loaded(a_case: Module) -> None:
+    a_case.widget.onReload()
+    assert a_case.panel.review_panel._keys
+    assert a_case.panel.logic.runner._client is not None
 
 
 def test_a_panel_that_was_reloaded_has_let_go_of_the_parameters(a_case: Module) -> None:

@@ -40,6 +40,8 @@ class ScriptedClient:
         self.cancelled: list[str] = []
         self.is_warm = self.is_closed = False
 
+    open_jobs = ()
+
     def warm(self) -> str:
         self.is_warm = True
         return "warm"
@@ -95,6 +97,14 @@ class Module:
     def client(self) -> ScriptedClient:
         """Of the worker in use; made anew after it was closed."""
         return self.clients[-1]
+
+    def enter(self) -> None:
+        """Show the module."""
+        self.module.widgetRepresentation().enter()
+
+    def exit(self) -> None:
+        """Show another module."""
+        self.module.widgetRepresentation().exit()
 
     def use_scripted_worker(self) -> None:
         def make(model: Any) -> ScriptedClient:
