@@ -16,6 +16,7 @@ from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.phantom.phantom import make_phantom
 from SpineLandmarksLib.worker.client import WorkerClient
 from standins.bench import Module, add_volume
+from standins.event_loop import run_until
 
 #: The longest that the event loop may be away, s.
 LONGEST_S = 0.1
@@ -130,3 +131,23 @@ def test_every_correction_of_a_long_session_is_quick(a_real_module: Module) -> N
     print(f"longest {longest:.3f} s after {len(a_real_module.session.events)} records")
     assert len(a_real_module.session.events) == 240
     assert longest < LONGEST_S
+
+
+def test_threads_get_on_though_slicer_s_event_loop_keeps_the_lock(
+    a_real_module: Module, a_large_study: LargeStudy
+) -> None:
+    panel, runner = a_real_module.panel, a_real_module.panel.logic.runner
+    slots = {panel.timer: panel.poll}
+    a_real_module.exit()
+    run_until(lambda: not panel.timer.active, slots)
+    a_real_module.enter()
+    start = time.perf_counter()
+    held = [run_until(lambda: not runner.is_busy, slots)]  # the model is loaded
+    print("warm up", time.perf_counter() - start)
+    assert runner._client is not None
+    for name in ("first", "warm", "warm"):
+        start = time.perf_counter()
+        panel.localize()
+        held.append(run_until(lambda: runner.job is None, slots))
+        print(f"{name} {time.perf_counter() - start:.2f} s; held {held[-1]:.3f} s")
+    assert a_real_module.dialogs.shown == []

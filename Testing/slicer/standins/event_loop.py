@@ -1,0 +1,31 @@
+"""Slicer's event loop, which keeps Python's lock also while it has nothing to do: other threads run in our slots only.
+
+PySide6 lets the lock go, so that on its loop a thread that would stand still in Slicer runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+from typing import Any
+
+#: Called with the lock held, as PythonQt's caller does.
+_C = ctypes.PyDLL(None)
+
+
+def run_until(condition: Callable[[], object], slots: dict[Any, Callable[[], None]], longest_s: float = 60.0) -> float:
+    """Let timers fire their slots, and idle with the lock held between; the longest that one slot took, s.
+
+    slots: what each timer calls. AssertionError when the condition is not met in time.
+    """
+    end, longest = time.monotonic() + longest_s, 0.0
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        _C.usleep(1000 * min([timer.interval for timer in slots if timer.active], default=50))
+        for timer, slot in slots.items():
+            if timer.active:
+                start = time.monotonic()
+                slot()
+                longest = max(longest, time.monotonic() - start)
+    return longest
