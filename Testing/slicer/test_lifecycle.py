@@ -339,3 +339,35 @@ def test_the_worker_s_temporary_files_are_gone_after_the_end(
     assert folder.is_dir()
     module.widget.cleanup()
     assert not folder.exists()
+
+
+def test_voxels_lie_where_slicer_keeps_what_is_temporary_and_what_a_crash_left_goes(
+    slicer: Any, module: Module, a_volume: Any
+) -> None:
+    place = Path(slicer.app.temporaryPath)
+    crashed, running, other = (place / name for name in ("SpineLandmarks-a", "SpineLandmarks-b", "other"))
+    for folder in (crashed, running, other):
+        folder.mkdir()
+        (folder / "patient.mha").touch()
+    for folder in (crashed, other):
+        os.utime(folder, (0, 0))
+    module.widget.onReload()
+    assert [folder.exists() for folder in (crashed, running, other)] == [False, True, True]
+    module.use_scripted_worker()
+    module.panel.logic.runner.restart()
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    module.ui.localizeButton.click()
+    module.wait_until(lambda: module.panel.logic.runner.job.id)
+    assert place in module.client.asked[0][0].parents
+
+
+def test_where_only_slicer_itself_could_run_python_it_is_said(
+    module: Module, a_volume: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/opt/Slicer/bin/SlicerApp-real")
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    module.panel.logic.runner.restart()
+    module.panel.logic.runner.make_client = lambda model: WorkerClient(model.command())
+    module.ui.localizeButton.click()
+    module.wait_until(lambda: module.dialogs.shown)
+    assert "Expected PythonSlicer" in module.dialogs.shown[0]

@@ -70,6 +70,10 @@ class Application:
 
     applicationName = "Slicer"
 
+    @property
+    def temporaryPath(self) -> str:
+        return str(Path(self.settings.name) / "temporary")
+
     def __init__(self) -> None:
         self.qt = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["test"])
         self.settings = tempfile.TemporaryDirectory(prefix="SpineLandmarks-settings-")  # nobody's own are touched
