@@ -58,12 +58,17 @@ class SpineLandmarksWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui_root = slicer.util.loadUI(str(RESOURCES / "UI" / "SpineLandmarks.ui"))
         self.layout.addWidget(self.ui_root)
         self.ui_root.setMRMLScene(slicer.mrmlScene)
-        self.panel = Panel(slicer.util.childWidgetVariables(self.ui_root), self.makeLogic)
+        self.panel = Panel(slicer.util.childWidgetVariables(self.ui_root), self.makeLogic, self.is_entered)
         scene, panel = slicer.mrmlScene, self.panel
         self.addObserver(scene, scene.StartCloseEvent, panel.on_scene_starts_to_close)
         self.addObserver(scene, scene.EndCloseEvent, panel.on_scene_changed)
         self.addObserver(scene, scene.EndImportEvent, panel.on_scene_changed)
         self.addObserver(scene, scene.NodeRemovedEvent, panel.on_node_removed)
+        if self.is_entered():  # reloaded while it is shown: Slicer does not say so again
+            self.enter()
+
+    def is_entered(self):
+        return self.parent.isEntered
 
     def makeLogic(self, *callbacks):
         self.logic = SpineLandmarksLogic(*callbacks)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +17,16 @@ from SpineLandmarksLib.formats import READERS
 from SpineLandmarksLib.formats.csv_table import as_text, write_csv
 from SpineLandmarksLib.formats.slicer_markups import write_markups
 from SpineLandmarksLib.landmarks import LandmarkSet
-from SpineLandmarksLib.retraining.process import Retraining
-from SpineLandmarksModule.dialogs import explained
+from SpineLandmarksLib.retraining.process import Retraining, RetrainStatus
+from SpineLandmarksModule.dialogs import ask, explained
 from SpineLandmarksModule.points import StudyPoints
+from SpineLandmarksModule.runner import python
+from SpineLandmarksModule.table_node import write_table
 from SpineLandmarksModule.volumes import files_of, series_uid_of
 
 SETTING = "SpineLandmarks/"
+#: At each tick the thread of ours is waited for this long: it stands still while Slicer's event loop is idle.
+YIELD_S = 0.02
 
 
 def _measurements_as_text(landmarks: LandmarkSet) -> str:
@@ -53,7 +55,7 @@ class FilesPanel:
         self._thread = ThreadPoolExecutor(1, "SpineLandmarks files")
         self._hash: tuple[StudyPoints, str, Future[ImageReference]] | None = None
         self._timer = qt.QTimer()
-        self._timer.setInterval(50)
+        self._timer.setInterval(20)
         self._timer.connect("timeout()", self._save_when_hashed)
         ui.formatSelector.addItems(list(FORMATS))
         ui.readerEdit.text = qt.QSettings().value(SETTING + "reader") or ""
@@ -61,6 +63,7 @@ class FilesPanel:
         ui.commentEdit.connect("editingFinished()", self._set_comment)
         ui.exportButton.connect("clicked()", self.export)
         ui.copyButton.connect("clicked()", self.copy)
+        ui.tableButton.connect("clicked()", self.to_table)
         ui.importButton.connect("clicked()", self.import_file)
         ui.saveButton.connect("clicked()", self.save)
         self._retrain = RetrainButton(ui, self._folder("dataset"))
@@ -69,7 +72,7 @@ class FilesPanel:
     def open(self, study: StudyPoints | None) -> None:
         self.study = study
         self.ui.commentEdit.text = study.session.comment if study else ""
-        for widget in ("exportButton", "copyButton", "saveButton", "commentEdit"):
+        for widget in ("exportButton", "copyButton", "tableButton", "saveButton", "commentEdit"):
             getattr(self.ui, widget).enabled = study is not None
 
     def close(self) -> None:
@@ -88,6 +91,8 @@ class FilesPanel:
         if not chosen:
             return
         path = Path(chosen if chosen.lower().endswith(ending) else chosen + ending)
+        if str(path) != chosen and path.exists() and not ask(f"{path.name} is there already. Replace it?"):
+            return
         with explained():
             write(self.study.session.current, path)
             self._remember("export", path.parent)
@@ -98,6 +103,12 @@ class FilesPanel:
             name = self.ui.formatSelector.currentText
             slicer.app.clipboard().setText(FORMATS[name][2](self.study.session.current))
             self._say("Copied; paste it into a spreadsheet.")
+
+    def to_table(self) -> None:
+        if self.study:
+            name = self.ui.formatSelector.currentText
+            node = write_table(self.study, name, FORMATS[name][2](self.study.session.current))
+            self._say(f"The table {node.GetName()} is in the scene.")
 
     def import_file(self) -> None:
         endings = " ".join(f"*{ending} *{ending.upper()}" for ending in READERS)
@@ -123,7 +134,7 @@ class FilesPanel:
             self._timer.start()
 
     def _save_when_hashed(self) -> None:
-        if not self._hash or not self._hash[2].done():
+        if not self._hash or not wait([self._hash[2]], YIELD_S).done:
             return
         (study, folder, hashed), self._hash = self._hash, None
         self._timer.stop()
@@ -157,26 +168,29 @@ class FilesPanel:
 class RetrainButton:
     """Starts the retraining of a data set, shows how far it is, and stops it. It goes on when Slicer is closed.
 
-    folder: the data set that was used last, whose retraining may still run.
+    folder: the data set that was used last, whose retraining may still run. It may lie on a drive that does not answer,
+    so it is looked at in a thread.
     """
 
     def __init__(self, ui: Any, folder: str) -> None:
         self.ui = ui
         self.retraining = self._of(folder)
+        self._thread = ThreadPoolExecutor(1, "SpineLandmarks retraining")
+        self._looked: Future[RetrainStatus] | None = None
+        self._found = RetrainStatus("none", "")
         self._timer = qt.QTimer()
-        self._timer.setInterval(1000)
+        self._timer.setInterval(250)
         self._timer.connect("timeout()", self.look)
+        self._timer.start()
         ui.retrainButton.connect("clicked()", self.press)
-        if self.retraining.progress().state == "running":
-            self.look()
-            self._timer.start()
 
     def close(self) -> None:
         self._timer.stop()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def press(self) -> None:
         with explained():
-            if self.retraining.progress().state == "running":
+            if self._found.state == "running":
                 self.retraining.stop()
                 return
             start = str(self.retraining.dataset)
@@ -185,21 +199,31 @@ class RetrainButton:
                 self.retraining = self._of(folder)
                 self.retraining.start(self.ui.readerEdit.text.strip() or "3D Slicer")
                 qt.QSettings().setValue(f"{SETTING}dataset", folder)
-                self.look()
+                self._show(RetrainStatus("running", "Starting"))
+                self._looked = None
                 self._timer.start()
 
     def look(self) -> None:
+        """Ask how far it is, or show the answer."""
+        if self._looked is None:
+            self._looked = self._thread.submit(self.retraining.progress)
+        wait([self._looked], YIELD_S)
+        if self._looked.done():
+            found, self._looked = self._looked.result(), None
+            self._show(found)
+
+    def _show(self, found: RetrainStatus) -> None:
         """What the button and, at the end, the message say."""
-        progress = self.retraining.progress()
-        running = progress.state == "running"
-        share = f" retraining ({100 * progress.share:.0f} %)" if running else ""
-        self.ui.retrainButton.text = self.retraining.label + share
-        self.ui.retrainButton.toolTip = progress.text
+        before, self._found = self._found, found
+        running = found.state == "running"
+        share = f" retraining ({100 * found.share:.0f} %)" if running else ""
+        self.ui.retrainButton.text = found.label + share
+        self.ui.retrainButton.toolTip = found.text
         if not running:
             self._timer.stop()
-            self.ui.messageLabel.text = progress.text
+            if before.state == "running":
+                self.ui.messageLabel.text = found.text
 
     @staticmethod
     def _of(folder: str) -> Retraining:
-        python = shutil.which("PythonSlicer") or sys.executable
-        return Retraining(Path(folder), command=(python, "-m", "SpineLandmarksLib"))
+        return Retraining(Path(folder), command=(python(), "-m", "SpineLandmarksLib"))

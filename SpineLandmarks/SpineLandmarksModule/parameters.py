@@ -6,6 +6,8 @@ from enum import Enum
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
+from SpineLandmarksLib.formats.slicer_markups import DISPLAY
+
 
 class SliceChoice(Enum):
     """Which slice the landmarks are put on."""
@@ -34,3 +36,5 @@ class SpineLandmarksParameterNode:
     sliceChoice: SliceChoice = SliceChoice.AUTOMATIC
     processor: Processor = Processor.CPU
     showCurve: bool = False
+    pointSize: float = DISPLAY["glyphSize"]
+    textSize: float = DISPLAY["textScale"]

@@ -11,6 +11,7 @@ import slicer
 from SpineLandmarksLib.landmarks import ABSENT
 from SpineLandmarksModule import tables, views
 from SpineLandmarksModule.dialogs import ask, explained
+from SpineLandmarksModule.placing import Placing
 from SpineLandmarksModule.points import StudyPoints
 
 #: Keys, the button that each presses, and what it does.
@@ -19,10 +20,11 @@ SHORTCUTS = (
     ("C", "confirmButton", "confirm or take back"),
     ("Shift+C", "confirmAllButton", "confirm all"),
     ("P", "placeButton", "place"),
+    ("Shift+P", "placeRestButton", "place the rest"),
     ("X", "notVisibleButton", "not visible"),
     ("Shift+L", "relocalizeButton", "relocalize the rest"),
-    ("Shift+U", "levelUpButton", "names one level up"),
-    ("Shift+D", "levelDownButton", "names one level down"),
+    ("Shift+U", "levelUpButton", "level up"),
+    ("Shift+D", "levelDownButton", "level down"),
     ("Ctrl+Z", "undoButton", "undo"),
     ("Ctrl+Y", "redoButton", "redo"),
 )
@@ -35,14 +37,17 @@ class ReviewPanel:
         self.ui = ui
         self.study: StudyPoints | None = None
         self._keys: list[Any] = []
-        tables.prepare(ui.landmarkTable, stretched=1)
+        self.placing = Placing(self._ask_for)
+        tables.prepare(ui.landmarkTable, stretched=6)
         tables.prepare(ui.measurementTable, stretched=0)
-        ui.shortcutsLabel.text = "Keys: " + ", ".join(f"<b>{key}</b> {what}" for key, _, what in SHORTCUTS)
+        listed = [*((key, what) for key, _, what in SHORTCUTS), ("Esc", "end placing")]
+        ui.shortcutsLabel.text = "Keys: " + ", ".join(f"<b>{key}</b> {what}" for key, what in listed)
         for button, handler in {
             "nextButton": self.next_doubtful,
             "confirmButton": self.confirm,
             "confirmAllButton": lambda: self._do(lambda session: session.confirm_all()),
             "placeButton": self.place,
+            "placeRestButton": self.place_rest,
             "notVisibleButton": lambda: self._do_selected(lambda session, name: session.mark_not_visible(name)),
             "relocalizeButton": relocalize,
             "levelUpButton": lambda: self.shift(+1),
@@ -57,6 +62,7 @@ class ReviewPanel:
         self.open(None)
 
     def open(self, study: StudyPoints | None) -> None:
+        self.placing.stop()
         self.study = study
         self.refresh()
 
@@ -71,6 +77,7 @@ class ReviewPanel:
         tables.fill_landmarks(self.ui.landmarkTable, session, session.frame if session else None)
         tables.fill_measurements(self.ui.measurementTable, session)
         self.refresh_buttons()
+        self.placing.look()
 
     def refresh_buttons(self) -> None:
         """Only what can be done is offered."""
@@ -84,6 +91,7 @@ class ReviewPanel:
             ui.confirmButton: has_point,
             ui.confirmAllButton: any(mark.status in ("predicted", "corrected") for mark in marks),
             ui.placeButton: chosen is not None and not has_point,
+            ui.placeRestButton: bool(self._unplaced()),
             ui.notVisibleButton: chosen is not None and chosen.status not in ("not_visible", "confirmed"),
             ui.relocalizeButton: bool(session and session.given() and session.to_review()),
             ui.levelUpButton: any(mark.status not in ABSENT for mark in marks),
@@ -118,10 +126,23 @@ class ReviewPanel:
         )
 
     def place(self) -> None:
-        name = self.selected
-        if self.study and name and self.study.session[name].is_absent:
-            self.ui.messageLabel.text = f"Click in a slice view where {name} is; Esc ends placing."
-            views.start_placing(self.study.node, self.study.row(name))
+        if self.study and self.selected and self.study.session[self.selected].is_absent:
+            self.placing.start(self.study, [self.selected])
+
+    def place_rest(self) -> None:
+        """From head to foot, whatever has no point and was not called not visible."""
+        if self.study and self._unplaced():
+            self.placing.start(self.study, self._unplaced())
+
+    def _unplaced(self) -> list[str]:
+        return [mark.name for mark in self.study.session.current if mark.status == "out_of_view"] if self.study else []
+
+    def _ask_for(self, name: str | None) -> None:
+        """Say what the next click in a view sets."""
+        said = f"Click in a slice view where {name} is; Esc or a right click ends placing." if name else ""
+        self.ui.messageLabel.text = said
+        if name and self.study:
+            self.ui.landmarkTable.setCurrentCell(self.study.row(name), 0)
 
     def shift(self, levels: int) -> None:
         marks = self.study.session.current if self.study else ()
@@ -136,13 +157,17 @@ class ReviewPanel:
     def install_keys(self) -> None:
         """While the module is shown, keys do what the buttons do, if those are enabled."""
         self.remove_keys()
-        for key, name, _ in SHORTCUTS:
+        for key, press in [
+            *((key, getattr(self.ui, name).click) for key, name, _ in SHORTCUTS),
+            ("Esc", self.placing.stop),
+        ]:
             shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow())
             for signal in ("activated()", "activatedAmbiguously()"):
-                shortcut.connect(signal, getattr(self.ui, name).click)
+                shortcut.connect(signal, press)
             self._keys.append(shortcut)
 
     def remove_keys(self) -> None:
+        self.placing.stop()
         for shortcut in self._keys:
             shortcut.setParent(None)
             shortcut.deleteLater()

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import slicer
+
 from SpineLandmarksLib.annotation.import_file import import_or_ask
 from SpineLandmarksLib.annotation.revision import study_key_of
 from SpineLandmarksLib.annotation.session import Session
@@ -14,7 +16,7 @@ from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.shared import complete_set
 from SpineLandmarksLib.formats.slicer_markups import described_landmark
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
-from SpineLandmarksModule.points import StudyPoints, detach_session, find_node, restored_session
+from SpineLandmarksModule.points import StudyPoints, detach_session, find_node, restored_session, studied_nodes
 from SpineLandmarksModule.volumes import frame_of, require_usable, series_uid_of, source_of
 
 _REPLACES = "Some landmarks are confirmed. Replace them too? Undo takes it back"
@@ -93,9 +95,15 @@ class Studies:
         for study in self:
             self.drop(study)
 
+    def show_only(self, study: StudyPoints | None) -> None:
+        """Hide the points of all others, open or not: those of one patient lie on another's image."""
+        for node in studied_nodes(slicer.mrmlScene):
+            display = node.GetDisplayNode()
+            if display:
+                display.SetVisibility(study is not None and node is study.node)
+
     def put_back(self, study: StudyPoints) -> None:
         """Make a node that was deleted anew, with all corrections."""
-        self.drop(study)
         self._add(study.session, study.volume)
 
     def _renew(self, volume: Any, landmarks: LandmarkSet) -> StudyPoints:

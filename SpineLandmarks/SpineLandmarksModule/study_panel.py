@@ -14,9 +14,6 @@ from SpineLandmarksModule import install
 from SpineLandmarksModule.dialogs import explained
 from SpineLandmarksModule.runner import WorkerOptions
 
-#: The last entry of the models: one that was trained elsewhere, such as DATASET/models/NAME.
-OTHER = "from a folder ..."
-
 
 class StudyPanel:
     """ui: the widgets by name."""
@@ -27,26 +24,22 @@ class StudyPanel:
             ui.modelSelector.addItems(shipped_bundles())
         except SpineLandmarksError as error:  # told again, with a dialog, when the button is pressed
             ui.messageLabel.text = str(error)
-        ui.modelSelector.addItem(OTHER)
         ui.modelSelector.setCurrentText(DEFAULT)
         ui.modelSelector.connect("currentIndexChanged(int)", lambda index: self.show_card())
-        ui.modelSelector.connect("activated(int)", self.choose_folder)
+        ui.modelFolderButton.connect("clicked()", self.choose_folder)
         ui.modelCardButton.connect("toggled(bool)", lambda on: self.show_card())
         ui.loadDicomButton.connect("clicked()", lambda: slicer.util.selectModule("DICOM"))
         self.show_card()
         self.show_progress(None)
 
-    def choose_folder(self, index: int) -> None:
-        """When the last entry was chosen: another bundle's folder, which becomes an entry of its own."""
+    def choose_folder(self) -> None:
+        """A bundle that was trained elsewhere, such as DATASET/models/NAME, becomes an entry of its own."""
         models = self.ui.modelSelector
-        if models.itemText(index) != OTHER:
-            return
         chosen = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Folder of a trained model", "")
-        models.setCurrentText(DEFAULT)
         with explained():
             if chosen:
-                models.insertItem(index, str(find_bundle(chosen)))
-                models.setCurrentIndex(index)
+                models.addItem(str(find_bundle(chosen)))
+                models.setCurrentIndex(models.count - 1)
 
     def model(self, on_gpu: bool) -> WorkerOptions:
         bundle = self.ui.modelSelector.currentText or DEFAULT

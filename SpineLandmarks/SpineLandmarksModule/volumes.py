@@ -70,6 +70,21 @@ def require_usable(volume: Any) -> None:
     _require_sagittal(volume)
 
 
+def likely(scene: Any) -> Any:
+    """The volume that a reader most likely means: the active one, else the first that can be used; None without."""
+    active = scene.GetNodeByID(slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID() or "")
+    found = [active, *slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)]
+    return next((volume for volume in found if _is_usable(volume)), None)
+
+
+def _is_usable(volume: Any) -> bool:
+    try:
+        require_usable(volume)
+    except (InputError, GeometryError):
+        return False
+    return True
+
+
 def _next_step_without_one() -> str:
     colours = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLVectorVolumeNode")]
     if colours:

@@ -16,8 +16,8 @@ QtCore, QtWidgets = (pytest.importorskip(f"PySide6.{name}", exc_type=ImportError
 from SpineLandmarksLib.landmarks import LandmarkSet  # noqa: E402
 from standins.bench import Module  # noqa: E402
 
-#: What fits beside the views on a screen of 1280 pixels.
-WIDEST = 560
+#: What a module panel has beside the views on a small screen.
+WIDEST = 400
 LONG = "Done in 1.3 s. " + "Two landmarks are doubtful. " * 8
 
 

@@ -47,7 +47,7 @@ def a_study() -> Iterator[tuple[Module, SliceView]]:
     phantom = make_phantom(SEED, slices=9)
     module = Module(ScriptedModule(ROOT / "SpineLandmarks" / "SpineLandmarks.py"))
     module.module.widgetRepresentation()
-    module.widget.enter()
+    module.enter()
     volume = add_volume(slicer, np.round(phantom.voxels).astype(np.int16), phantom.ras_from_ijk, "lumbar T2 sag")
     module.ui.volumeSelector.setCurrentNode(volume)
     module.ui.localizeButton.click()

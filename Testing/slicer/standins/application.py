@@ -70,6 +70,10 @@ class Application:
 
     applicationName = "Slicer"
 
+    @property
+    def temporaryPath(self) -> str:
+        return str(Path(self.settings.name) / "temporary")
+
     def __init__(self) -> None:
         self.qt = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["test"])
         self.settings = tempfile.TemporaryDirectory(prefix="SpineLandmarks-settings-")  # nobody's own are touched
@@ -156,7 +160,7 @@ class ModulePanel(wrapped(QtWidgets.QWidget)):  # type: ignore[misc]
 
     def __init__(self, module: ScriptedModule) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.isEntered = module, False
         self.setLayout(qt.QVBoxLayout())
         slicer.app.window.setCentralWidget(self)
         self.reload()
@@ -166,6 +170,15 @@ class ModulePanel(wrapped(QtWidgets.QWidget)):  # type: ignore[misc]
         widget = getattr(sys.modules[self.module.name], name)(self)
         setattr(slicer.modules, name, widget)
         widget.setup()
+
+    def enter(self) -> None:
+        """The module is shown. After a reload Slicer does not call it again."""
+        self.isEntered = True
+        self.module.widget.enter()
+
+    def exit(self) -> None:
+        self.isEntered = False
+        self.module.widget.exit()
 
 
 def start(slicer_package: Any) -> None:
