@@ -33,7 +33,7 @@ from SpineLandmarksLib.imaging.symmetry import lateral_curve
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
 from SpineLandmarksLib.numbering import Numbering, number
 from SpineLandmarksLib.transforms import prepare_slice, valid_extent, working_spacing
-from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, SACRUM_MM, Calibration
+from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, MAX_CONFIDENCE, SACRUM_MM, Calibration
 
 Array = NDArray[np.float64]
 #: Called with the share that is done and what is being done.
@@ -67,6 +67,8 @@ class SliceReading:
 ABOUT_AS_SURE = 0.9
 
 
+#: Another numbering is told of a doubtful picture from this probability on.
+OTHER_NUMBERING = 0.1
 #: A landmark beside the chosen slice is taken to be sure to this share of the distance.
 SIDE_SHARE = 0.3
 #: A spine that leaves the chosen slice by more than `BESIDE_MM` and comes this near to the outermost slice may lie
@@ -172,10 +174,11 @@ class Localizer:
         beside_mm = (lateral - choice.index) * (stack.slice_spacing_mm or 0.0)
         found = [self._landmark(stack, reading, row, lateral[row], beside_mm[row]) for row in range(len(lateral))]
         landmarks = tuple(_as_given(mark, given_xy[row], given) for row, mark in enumerate(found))
-        unusual = (
-            *image_warnings(reading, self.bundle.calibration),
-            *_leaves_the_stack(stack, found, lateral, beside_mm),
-        )
+        leaves = _leaves_the_stack(stack, found, lateral, beside_mm)
+        unusual = (*image_warnings(reading, self.bundle.calibration), *leaves)
+        doubtful = stack.needs_review or bool(unusual) or any(mark.needs_review for mark in landmarks)
+        sure = float(self.bundle.calibration.chain_confidence(reading.confidence_features))
+        numberings = () if given else reading.numbering.alternatives(min(sure, MAX_CONFIDENCE))
         return LandmarkSet(
             landmarks=landmarks,
             input=stack.source,
@@ -184,9 +187,16 @@ class Localizer:
             spacing_mm=stack.pixel_spacing_mm,
             bundle=self.bundle.label,
             runtime_s=time.perf_counter() - started,
-            warnings=(*stack.warnings, *unusual, *_review_warnings(landmarks), *choice.warnings),
-            needs_review=stack.needs_review or bool(unusual) or any(mark.needs_review for mark in landmarks),
+            warnings=(
+                *stack.warnings,
+                *unusual,
+                *_review_warnings(landmarks),
+                *(_numbering_warnings(numberings) if doubtful else ()),
+                *choice.warnings,
+            ),
+            needs_review=doubtful,
             notes=stack.notes,
+            numberings=numberings,
         )
 
     def most_lumbar(self, stack: SagittalStack) -> SagittalStack:
@@ -419,6 +429,15 @@ def _leaves_the_stack(
     if not names:
         return ()
     return (f"The spine curves toward the outermost slices: the middle of {', '.join(names)} may lie beyond them",)
+
+
+def _numbering_warnings(numberings: Sequence[tuple[int, float]]) -> tuple[str, ...]:
+    """The likeliest other numbering in words, where it is worth a look."""
+    shift, probability = max(((s, p) for s, p in numberings if s), key=lambda one: one[1], default=(0, 0.0))
+    if probability < OTHER_NUMBERING:
+        return ()
+    way = "higher" if shift > 0 else "lower"
+    return (f"All names may be one level {way} ({100 * probability:.0f} %): transitional junction?",)
 
 
 def _review_warnings(landmarks: Sequence[Landmark]) -> tuple[str, ...]:

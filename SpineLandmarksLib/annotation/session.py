@@ -80,6 +80,7 @@ class Session:
             landmarks=self._landmarks,
             bundle=self._journal.model or self.original.bundle,
             needs_review=self.original.needs_review if self.to_review() else False,
+            numberings=self.original.numberings if self._landmarks == self.original.landmarks else (),
         )
 
     def __getitem__(self, name: str) -> Landmark:

@@ -181,6 +181,7 @@ def test_the_json_has_the_fields_of_the_contract(
         "landmarks",
         "needs_review",
         "notes",
+        "numberings",
     ]
     for mark in written["landmarks"]:
         assert list(mark) == [
