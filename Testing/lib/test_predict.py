@@ -17,7 +17,7 @@ from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import GeometryError, InputError, LandmarkError
 from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.geometry import apply
-from SpineLandmarksLib.imaging.stack import SagittalStack
+from SpineLandmarksLib.imaging.stack import TURNS, SagittalStack, Turn
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksLib.phantom.files import write_dicom_series
 from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
@@ -400,3 +400,32 @@ def test_of_a_real_study_the_sagittal_t2_series_is_read(the_shipped_localizer: L
     assert all(mark.status == "predicted" and mark.position_ras_mm is not None for mark in found)
     heights = positions(found)[:, 2]
     assert (np.diff(heights) < -8).all(), "each landmark lies below the one before it"
+
+
+@pytest.mark.parametrize("turn", TURNS, ids=lambda turn: turn.words.replace(" ", "-"))
+@pytest.mark.parametrize("has_spacing", [True, False])
+def test_a_picture_that_lies_otherwise_is_read_turned_with_points_on_it_as_it_lies(
+    the_shipped_localizer: Localizer, turn: Turn, has_spacing: bool
+) -> None:
+    phantom = make_phantom(8, slices=1, matrix=(288, 256), pixel_mm=1.1)
+    matrix = np.array([[0.0, 0, 4, 0], [-1.1, 0, 0, 0], [0, -1.1, 0, 0], [0, 0, 0, 1]])
+    picture = SagittalStack(phantom.voxels, matrix if has_spacing else None, has_patient_frame=False)
+    upright = the_shipped_localizer.localize(picture)
+    assert not any("lies" in text for text in upright.warnings)
+    lying, stack_from_lying = picture.turned_in_plane(turn)
+    found = the_shipped_localizer.localize(lying)
+    assert f"The picture lies {turn.words}" in found.warnings[0]
+    assert found.needs_review
+    on_upright = apply(stack_from_lying, np.c_[pixels(found), np.zeros(11)])[:, :2]
+    np.testing.assert_allclose(on_upright, pixels(upright), atol=1e-6)
+    if has_spacing:
+        np.testing.assert_allclose(positions(found), positions(upright), atol=1e-6)
+        assert found.spacing_mm == lying.pixel_spacing_mm
+
+
+def test_an_image_with_a_patient_frame_is_never_turned(the_shipped_localizer: Localizer) -> None:
+    phantom = make_phantom(8, slices=1, matrix=(288, 256), pixel_mm=1.1)
+    lying, _ = SagittalStack(phantom.voxels, phantom.ras_from_ijk).turned_in_plane(TURNS[0])
+    found = the_shipped_localizer.localize(lying)
+    assert not any("lies" in text for text in found.warnings)
+    assert found.needs_review
