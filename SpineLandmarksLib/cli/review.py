@@ -40,12 +40,7 @@ def add_review(commands: Parsers[argparse.ArgumentParser]) -> None:
     group.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM")
     group.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
     group.add_argument("--without-tls", action="store_true", help="let other computers in without it, behind a proxy")
-    p.set_defaults(run=_run)
-
-
-def _run(options: argparse.Namespace) -> int:
-
-    return review(options)
+    p.set_defaults(run=review)
 
 
 def review(options: argparse.Namespace) -> int:

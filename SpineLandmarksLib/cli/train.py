@@ -154,12 +154,7 @@ def _finish(
 def add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("calibrate", help="judge all folds together, and fit the doubt of a bundle on them")
     p.add_argument("dataset", type=Path, metavar="DATASET", help="folder with landmarks.json and images/")
-    p.add_argument(
-        "--bundles",
-        required=True,
-        metavar="PATTERN",
-        help="the bundles of `train --fold I/N`, with {fold} for I: runs/fold{fold}/fold{fold}",
-    )
+    p.add_argument("--bundles", required=True, metavar="PATTERN", help="those of `train --fold I/N`, with {fold} for I")
     p.add_argument("--folds", type=positive, default=5, metavar="N")
     p.add_argument("--split-seed", type=int, default=0, metavar="SEED", help="which split (default 0)")
     p.add_argument("--into", type=Path, metavar="BUNDLE", help="write the doubt fitted on all folds into this bundle")
@@ -205,20 +200,11 @@ def add_phantom(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument("--count", type=positive, default=600, metavar="N")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument(
-        "--transitional",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="share of spines with a transitional lumbosacral junction",
-    )
-    p.add_argument(
-        "--anomalous",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="share of spines with six or four lumbar bodies, named from both ends",
-    )
+    for kind, what in (
+        ("--transitional", "a transitional lumbosacral junction"),
+        ("--anomalous", "six or four lumbar bodies, named from both ends"),
+    ):
+        p.add_argument(kind, type=float, default=0.0, metavar="SHARE", help=f"share of spines with {what}")
     p.set_defaults(run=phantom_command)
 
 
