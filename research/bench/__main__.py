@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from research.arguments import names
 from research.bench import machine
 from research.bench.baselines import BASELINES
 from research.bench.processes import Spent, child, spent
 from research.bench.report import Measured, report
 from research.bench.sizes import PROJECT
 from research.markdown import write_section
-from SpineLandmarksLib.arguments import names, positive
+from SpineLandmarksLib.arguments import positive
 from SpineLandmarksLib.bundle import load_bundle
 from SpineLandmarksLib.cli.main import run
 from SpineLandmarksLib.errors import BackendError

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from SpineLandmarksLib.arguments import add_holdout, add_model, extra, minutes, positive, show_progress
+from research.arguments import minutes
+from SpineLandmarksLib.arguments import add_holdout, add_model, extra, positive, show_progress
 from SpineLandmarksLib.cli.main import run
 
 KINDS = {

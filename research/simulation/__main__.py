@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from SpineLandmarksLib.arguments import minutes, positive
+from research.arguments import minutes
+from SpineLandmarksLib.arguments import positive
 from SpineLandmarksLib.cli.main import run
 
 if TYPE_CHECKING:
