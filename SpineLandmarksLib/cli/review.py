@@ -49,9 +49,9 @@ def review(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.store.folder import open_dataset
     from SpineLandmarksLib.web.access import Access, check_exposure
     from SpineLandmarksLib.web.demo import as_made
-    from SpineLandmarksLib.web.localization import LocalizationService
     from SpineLandmarksLib.web.ordering import ask_for_order
     from SpineLandmarksLib.worker.client import SERVE, WorkerClient
+    from SpineLandmarksLib.worker.localization import LocalizationService
 
     check_exposure(options.host, options.tls_cert, options.tls_key, options.without_tls)
     if options.demo == (options.dataset is not None):
