@@ -106,10 +106,7 @@ def _add_files(verbs: Parsers[argparse.ArgumentParser]) -> None:
     p.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument(
-        "--key",
-        type=Path,
-        metavar="FILE",
-        help="secret for the new names, to give the same ones again; made when missing",
+        "--key", type=Path, metavar="FILE", help="secret that gives the same new names again; made if missing"
     )
 
 

@@ -26,9 +26,8 @@ def add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run_demo(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.predict import Localizer
 
-    return demo(
-        options.output, Localizer.open(options.bundle, options.backend, options.device), options.seed, options.contrast
-    )
+    localizer = Localizer.open(options.bundle, options.backend, options.device)
+    return demo(options.output, localizer, options.seed, options.contrast)
 
 
 def demo(output: Path, localizer: Localizer, seed: int, contrast: Contrast) -> int:

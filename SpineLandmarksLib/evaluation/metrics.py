@@ -6,6 +6,7 @@ Needs numpy only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -78,8 +79,6 @@ def describe_shift(step: int, names: Sequence[str]) -> str:
     size, word = (abs(step) / 2, "level") if alternating else (float(abs(step)), "landmark")
     return f"{size:g} {word}{'' if size == 1 else 's'} towards the {'feet' if step > 0 else 'head'}"
 
-
-__all__ = ["DEFINITIONS", "THRESHOLDS_MM", "WHOLLY_RIGHT_MM", "Predictions", "failures", "summarize"]
 
 THRESHOLDS_MM = (2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 #: Every point of an image within this makes the image wholly right.
@@ -237,31 +236,25 @@ def _cases(predictions: Predictions) -> list[dict[str, Any]]:
     steps, moved, failed = chain_shifts(predictions), shifted(predictions), failures(predictions)
     cases = []
     for row, image in enumerate(predictions.image_names):
-        error = predictions.error_mm[row]
-        seen = error[predictions.counted[row]]
-        cases.append(
-            {
-                "image": image,
-                "group": str(predictions.groups[row]),
-                "mean_mm": float(seen.mean()) if len(seen) else None,
-                "max_mm": float(seen.max()) if len(seen) else None,
-                "n_failed": int(failed[row].sum()),
-                "missed": [
-                    name for name, missed in zip(predictions.names, predictions.missed[row], strict=True) if missed
-                ],
-                "level_shifts": int(moved[row].sum()),
-                "chain_shift": int(steps[row]),
-                "error_mm": {
-                    name: float(value) if np.isfinite(value) else None
-                    for name, value in zip(predictions.names, error, strict=True)
-                },
-            }
-        )
+        errors = dict(zip(predictions.names, predictions.error_mm[row].tolist(), strict=True))
+        seen = predictions.error_mm[row][predictions.counted[row]]
+        case = {
+            "image": image,
+            "group": str(predictions.groups[row]),
+            "mean_mm": float(seen.mean()) if len(seen) else None,
+            "max_mm": float(seen.max()) if len(seen) else None,
+            "n_failed": int(failed[row].sum()),
+            "missed": np.array(predictions.names)[predictions.missed[row]].tolist(),
+            "level_shifts": int(moved[row].sum()),
+            "chain_shift": int(steps[row]),
+            "error_mm": {name: error if math.isfinite(error) else None for name, error in errors.items()},
+        }
+        cases.append(case)
     return cases
 
 
 def reliability(predictions: Predictions) -> list[Bin]:
-    """Ten equal bins of confidence, empty ones left out. Right: not on another level (see `levels.shifted`)."""
+    """Ten equal bins of confidence, empty ones left out. Right: not on another level (see `shifted`)."""
     use = predictions.counted & np.isfinite(predictions.confidence)
     confidence, right = predictions.confidence[use], ~shifted(predictions)[use]
     which = np.clip(np.ceil(confidence * N_BINS).astype(int) - 1, 0, N_BINS - 1)

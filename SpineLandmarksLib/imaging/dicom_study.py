@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -35,8 +34,8 @@ from SpineLandmarksLib.imaging.dicom_header import Frame, is_directory_file, rea
 from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices, split_series
 from SpineLandmarksLib.imaging.volume import Volume, metadata_text, one_line, reading
 
-#: Seconds of reading before a count is shown, and between two of them.
-_SILENT_S, _EVERY_S = 2.0, 0.2
+#: Seconds of reading before a count is shown.
+_SILENT_S = 2.0
 #: What is kept of the header. No name, identifier or date of the patient.
 _TAGS = tuple(
     """
@@ -76,16 +75,13 @@ def read_dicom_folder(folder: Path, study: str | None = None) -> Volume:
     return replace(volume, warnings=volume.warnings + warnings)
 
 
-def _counted(files: list[Path]) -> Iterator[Path]:
-    """The files, with a count on the terminal when it takes long."""
-    due, is_shown = time.monotonic() + _SILENT_S, False
-    for number, path in enumerate(files):
-        if time.monotonic() > due and sys.stderr.isatty():
-            due, is_shown = time.monotonic() + _EVERY_S, True
-            print(f"\r\x1b[K{number} of {len(files)} files read", end="", file=sys.stderr, flush=True)
-        yield path
-    if is_shown:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+def _counted(files: list[Path]) -> Iterable[Path]:
+    """The files, counted on a terminal when they take long."""
+    if not sys.stderr.isatty():
+        return files
+    from tqdm import tqdm
+
+    return tqdm(files, "reading", unit=" files", delay=_SILENT_S, leave=False)
 
 
 def _denied(error: OSError) -> None:

@@ -160,8 +160,7 @@ def _spline_weights(positions_mm: Array, feature_mm: float) -> Array:
     distance = np.abs(t[:, None] - np.arange(int(t[-1]) + 3))
     rest = np.maximum(2 - distance, 0)
     near, far = 2 / 3 - distance * distance * (1 - distance / 2), rest * rest * rest / 6
-    weights: Array = np.where(distance < 1, near, far)
-    return weights
+    return np.asarray(np.where(distance < 1, near, far))
 
 
 class Canvas:
@@ -197,32 +196,27 @@ class Canvas:
 
     def mix(self, a: Tissue, b: Tissue, share_of_b: ArrayLike) -> Array:
         """Intensity of a mixture of two tissues."""
-        mixture: Array = self.values[a] + (self.values[b] - self.values[a]) * np.asarray(share_of_b, dtype=np.float64)
-        return mixture
+        return np.asarray(self.values[a] + (self.values[b] - self.values[a]) * np.asarray(share_of_b, dtype=np.float64))
 
     def edge(self, distance_mm: Array, softness_mm: float = 0.0) -> Array:
         """Coverage from a signed distance (inside positive): one pixel of partial volume, or a softer border."""
         width = max(self.grid.pixel_mm, softness_mm)
-        coverage: Array = np.clip(distance_mm / width + 0.5, 0, 1)
-        return coverage
+        return np.asarray(np.clip(distance_mm / width + 0.5, 0, 1))
 
 
 def ellipse(u: Array, v: Array, radius_u: float, radius_v: float) -> Array:
     """Signed distance (roughly mm, inside positive) to an ellipse about the origin."""
-    distance: Array = (1 - np.sqrt((u / radius_u) ** 2 + (v / radius_v) ** 2)) * min(radius_u, radius_v)
-    return distance
+    return np.asarray((1 - np.sqrt((u / radius_u) ** 2 + (v / radius_v) ** 2)) * min(radius_u, radius_v))
 
 
 def rounded_box(u: Array, v: Array, half_u: float, half_v: Array | float, corner: float) -> Array:
     """Signed distance (mm, inside positive) to a box with round corners about the origin."""
     qu, qv = np.abs(u) - half_u + corner, np.abs(v) - half_v + corner
     outside = np.hypot(np.maximum(qu, 0), np.maximum(qv, 0))
-    distance: Array = corner - outside - np.minimum(np.maximum(qu, qv), 0)
-    return distance
+    return np.asarray(corner - outside - np.minimum(np.maximum(qu, qv), 0))
 
 
 def smoothstep(low: float, high: float, x: ArrayLike) -> Array:
     """0 below `low`, 1 above `high`, smooth between."""
     t = np.clip((np.asarray(x, dtype=np.float64) - low) / (high - low), 0, 1)
-    step: Array = t * t * (3 - 2 * t)
-    return step
+    return np.asarray(t * t * (3 - 2 * t))

@@ -91,8 +91,7 @@ def coil_gain(scan: Scan, grid: Grid, back_mm: Array, shading: SmoothNoise, fron
     if scan.band_mm is not None:
         edge = scan.band_mm + scan.band_slope * grid.y_mm[:, None]
         gain = gain * (1 - 0.85 * smoothstep(-4.0, 8.0, front_mm - edge))
-    normed: Array = gain / np.percentile(gain, 95)
-    return normed
+    return np.asarray(gain / np.percentile(gain, 95))
 
 
 def record(image: Array, gain: Array, scan: Scan, pixel_mm: float, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -108,8 +107,7 @@ def record(image: Array, gain: Array, scan: Scan, pixel_mm: float, rng: np.rando
         )
         signal = signal + scan.ghost * smeared
     real, imaginary = rng.standard_normal((2, *signal.shape)) * scan.noise
-    picture: NDArray[np.float32] = np.hypot(signal + real, imaginary).astype(np.float32)
-    return picture
+    return np.asarray(np.hypot(signal + real, imaginary).astype(np.float32))
 
 
 def _cut_k_space(signal: Array, kept_xy: tuple[float, float]) -> Array:
@@ -119,5 +117,4 @@ def _cut_k_space(signal: Array, kept_xy: tuple[float, float]) -> Array:
     fx, fy = np.fft.rfftfreq(width) * 2, np.abs(np.fft.fftfreq(height)) * 2
     keep_x = 1 - smoothstep(kept_xy[0] * 0.9, kept_xy[0] * 1.05, fx)
     keep_y = 1 - smoothstep(kept_xy[1] * 0.9, kept_xy[1] * 1.05, fy)
-    cut: Array = np.fft.irfft2(spectrum * keep_y[:, None] * keep_x[None, :], s=signal.shape)
-    return cut
+    return np.asarray(np.fft.irfft2(spectrum * keep_y[:, None] * keep_x[None, :], s=signal.shape))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from SpineLandmarksLib.arguments import ProgressCallback
 from SpineLandmarksLib.errors import OutputError
@@ -179,16 +178,12 @@ def _place(dataset: FileDataset, phantom: Phantom, index: int, instance_number: 
     # PixelSpacing is (between rows, between columns): DICOM PS3.3 10.7.1.3.
     dataset.PixelSpacing = [_decimal(rows), _decimal(columns)]
     dataset.SliceThickness = dataset.SpacingBetweenSlices = _decimal(slices)
-    pixels = _pixels(phantom.voxels[index])
+    pixels = np.clip(np.rint(phantom.voxels[index]), 0, 4095).astype("<u2")
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.Rows, dataset.Columns = pixels.shape
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
     dataset.WindowCenter, dataset.WindowWidth = 500, 1000
     dataset.PixelData = pixels.tobytes()
-
-
-def _pixels(voxels: NDArray[np.float32]) -> NDArray[np.uint16]:
-    return np.clip(np.rint(voxels), 0, 4095).astype("<u2")
 
 
 def _decimal(value: float) -> str:

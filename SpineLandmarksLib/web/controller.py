@@ -20,10 +20,10 @@ from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError
 from SpineLandmarksLib.landmarks import UNREVIEWED, LandmarkSet
 from SpineLandmarksLib.store.export import write_training_file
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.web.localization import JobResult, LocalizationService
 from SpineLandmarksLib.web.open_study import OpenStudy, StudyLoader
 from SpineLandmarksLib.web.saver import Saver
 from SpineLandmarksLib.web.studies import Listing, listing
+from SpineLandmarksLib.worker.localization import JobResult, LocalizationJob, LocalizationService
 
 #: Between two looks at what others have done.
 REFRESH_S = 4.0
@@ -212,10 +212,15 @@ class ReviewController:
                 "Expected the image as it was annotated, to run the model on; it has changed or is not "
                 "there. The points can be corrected by hand"
             )
-        self.localization.start(opened, session.given() if is_again else None)
+        spacing_mm, given = None if opened.study.source else opened.study.spacing_mm, session.given()
+        job = LocalizationJob(opened, is_again)
+        self.localization.start(job, opened.path, spacing_mm=spacing_mm, given=given if is_again else None)
 
     def _take_end(self, end: JobResult) -> None:
-        opened = end.job.opened
+        opened: OpenStudy = end.job.subject
+        if end.landmarks is not None:
+            found = replace(end.landmarks, input=opened.study.image, series_uid=opened.study.series_uid)
+            end = replace(end, landmarks=found)
         if end.landmarks is None:
             self._notify(end.error or "Cancelled; nothing was changed", "error" if end.error else "info")
         elif self.opened is not opened or self.session is None:
