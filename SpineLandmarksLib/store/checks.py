@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, func, select, text
 
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.annotation.revision_files import recovery_files
@@ -62,8 +62,9 @@ class Finding:
 def check_dataset(store: Store) -> list[Finding]:
     """Everything that is wrong or left to do in a data set."""
     found = [*check_store(store), *check_files(store)]
+    heads = store.all_heads()
     for study in store.studies():
-        for head in store.heads(study.key):
+        for head in heads.get(study.key, []):
             found += check_landmarks(study, head)
         if study.source:
             found += [Finding(f"{study.key}: {text}") for text in names_in_headers(store.folder / study.source)]
@@ -213,7 +214,7 @@ def _one_file_a_folder(source: Path) -> Iterator[Path]:
 def status_lines(store: Store) -> list[str]:
     """Counts of studies by how far they are, the hold-out, who has what, and the time it took."""
     studies = store.studies()
-    ends = {study.key: store.heads(study.key) for study in studies}
+    ends = store.all_heads()
     signed = {revision.study for revision in store.signed_off()}
     locked = locked_patients(store.folder)
     by_people = {key for key, heads in ends.items() if any(not head.is_prediction for head in heads)}
@@ -239,9 +240,11 @@ def status_lines(store: Store) -> list[str]:
 
 def _time_lines(store: Store) -> list[str]:
     """What people spent on each study, in all its revisions."""
-    histories = (store.history(study.key) for study in store.studies())
-    times = (sum(one.seconds_spent for one in history if not one.is_prediction) for history in histories)
-    spent = [seconds for seconds in times if seconds > 0]
+    c = t.revisions.c
+    by_people = (c.source_model.is_(None)) | (c.author != c.source_model)
+    sums = select(func.sum(c.seconds_spent)).where(by_people).group_by(c.study)
+    with store.snapshot() as connection:
+        spent = [seconds for seconds in connection.scalars(sums) if seconds > 0]
     if not spent:
         return []
     return [f"Correcting took {sum(spent) / 60:.0f} min for {len(spent)} studies, {median(spent):.0f} s in the median"]

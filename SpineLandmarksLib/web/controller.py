@@ -6,6 +6,7 @@ texts are for people.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,7 @@ from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import still_true
 from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError
 from SpineLandmarksLib.landmarks import LandmarkSet
-from SpineLandmarksLib.store.export import write_training_file
+from SpineLandmarksLib.store.export import refresh_training_file
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.web.localization import JobResult, LocalizationService
 from SpineLandmarksLib.web.open_study import OpenStudy, StudyLoader
@@ -78,6 +79,8 @@ class ReviewController:
         self._to_sign: Session | None = None
         self._reading = ""
         self._said: tuple[str, ...] = ()
+        self._aside = ThreadPoolExecutor(1, "training file")  # which nobody waits for: it holds every study
+        self._is_training_file_old = False
 
     # Beginning and end
 
@@ -97,7 +100,11 @@ class ReviewController:
         self.localization.close()
         self.loader.close()
         self._threads.shutdown(wait=True)
+        self._aside.shutdown(wait=True)
         self.saver.finish()
+        if self._is_training_file_old:
+            with contextlib.suppress(SpineLandmarksError):
+                refresh_training_file(self.store)
         folders = sorted({str(file.parent) for _, file in self.saver.left if file is not None})
         if not folders:
             return ""
@@ -109,7 +116,7 @@ class ReviewController:
     @property
     def is_busy(self) -> bool:
         """Whether anything is under way but a job of the model."""
-        return bool(self._waiting) or not self.saver.is_idle
+        return bool(self._waiting) or not self.saver.is_idle or self._is_training_file_old
 
     def poll(self) -> bool:
         """Take what has happened since the last call; whether anything has."""
@@ -126,6 +133,9 @@ class ReviewController:
         if self._to_sign is not None and self.saver.is_idle:
             session, self._to_sign = self._to_sign, None
             self._ask(self._write_sign_off, self._signed_off, session.parent, session.study)
+        if self._is_training_file_old and not self._is_taking and not self._to_sign:
+            self._is_training_file_old = False
+            self._waiting.append((self._aside.submit(_write_training_file, self.store), self._written))
         self._look_around()
         return bool(changed or ready or end or self.localization.job)
 
@@ -277,7 +287,7 @@ class ReviewController:
         key = self.store.take(order, self.annotator)
         if before is not None and key is not None and is_untouched:
             self.store.release(before)
-        return listing(self.store, self.annotator, self._order, self.locked), key
+        return found, key
 
     def _take_one(self, key: str) -> str:
         taken = self.store.take([key], self.annotator)
@@ -314,21 +324,29 @@ class ReviewController:
         self.saver.watch(session, opened.study.reference, prediction, opened.history)
         self._on_open(session, opened)
 
-    def _write_sign_off(self, revision: str, key: str) -> tuple[str, str]:
+    def _write_sign_off(self, revision: str, key: str) -> str:
         self.store.sign_off(revision, self.annotator)
         self.store.release(key)
-        try:
-            write_training_file(self.store, self.store.signed_off())
-        except SpineLandmarksError as error:
-            return key, f". landmarks.json could not be written: {error}"
-        return key, ""
+        return key
 
-    def _signed_off(self, done: tuple[str, str]) -> None:
-        key, problem = done
-        self._notify(f"{key} is signed off{problem}", "warning" if problem else "info")
+    def _written(self, problem: str) -> None:
+        self._notify(problem, "warning", about="training file")
+
+    def _signed_off(self, key: str) -> None:
+        self._notify(f"{key} is signed off")
+        self._is_training_file_old = True
         if self.opened is not None and self.opened.study.key == key:
             self.take_next()
 
     def _added(self, key: str) -> None:
         self.refresh()
         self.open(key)
+
+
+def _write_training_file(store: Store) -> str:
+    """Words for what went wrong, if anything did."""
+    try:
+        refresh_training_file(store)
+    except SpineLandmarksError as error:
+        return f"landmarks.json could not be written: {error}"
+    return ""
