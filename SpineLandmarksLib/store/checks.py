@@ -24,7 +24,7 @@ from SpineLandmarksLib.annotation.revision_files import recovery_files
 from SpineLandmarksLib.errors import FormatError, SpineLandmarksError
 from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
 from SpineLandmarksLib.imaging.volume import reading
-from SpineLandmarksLib.landmarks import PixelXY
+from SpineLandmarksLib.landmarks import LandmarkSet, PixelXY
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.store import Store
@@ -119,21 +119,26 @@ def _bad_revisions(connection: Connection) -> list[str]:
 def check_landmarks(study: StudyRecord, revision: Revision) -> list[Finding]:
     """What is odd in one revision. A landmark that nobody has seen is told, and no error."""
     here = f"{study.key} ({revision.author})"
-    points = {mark.name: pixel_of(mark, study) for mark in revision.landmarks if not mark.is_absent}
-    unknown = [name for name, xy in points.items() if xy is None]
-    known = {name: xy for name, xy in points.items() if xy is not None}
-    outside = [name for name, xy in known.items() if not is_inside(xy, study.size_wh)]
     absent = [mark.name for mark in revision.landmarks if mark.is_absent]
-    found = [Finding(f"{here}: {text}") for text in _odd_chain(known, study)]
-    if outside:
-        size = " x ".join(map(str, study.size_wh))
-        found.append(Finding(f"{here}: {', '.join(outside)} outside the image of {size}"))
-    if unknown:
-        found.append(Finding(f"{here}: {', '.join(unknown)} in millimetres, but the image has no known spacing"))
+    found = [Finding(f"{here}: {text}") for text in implausible(study, revision.landmarks)]
     if absent and not revision.undecided:
         found.append(Finding(f"{here}: without a point: {', '.join(absent)}", False))
     if revision.comment and "became" in revision.comment:
         found.append(Finding(f"{here}: mended on reading: {revision.comment}", False))
+    return found
+
+
+def implausible(study: StudyRecord, landmarks: LandmarkSet) -> list[str]:
+    """What cannot be right in the landmarks of a study, each in a sentence; none as a rule."""
+    points = {mark.name: pixel_of(mark, study) for mark in landmarks if not mark.is_absent}
+    unknown = [name for name, xy in points.items() if xy is None]
+    known = {name: xy for name, xy in points.items() if xy is not None}
+    outside = [name for name, xy in known.items() if not is_inside(xy, study.size_wh)]
+    found = list(_odd_chain(known, study))
+    if outside:
+        found.append(f"{', '.join(outside)} outside the image of {' x '.join(map(str, study.size_wh))}")
+    if unknown:
+        found.append(f"{', '.join(unknown)} in millimetres, but the image has no known spacing")
     return found
 
 

@@ -192,6 +192,11 @@ class Store:
             if connection.scalar(select(t.sign_offs.c.author).where(t.sign_offs.c.revision == revision)) is None:
                 connection.execute(insert(t.sign_offs).values(revision=revision, author=author, time=now()))
 
+    def signed_by(self, revision: str) -> str:
+        """Who has signed this revision off; "" for nobody."""
+        with self.snapshot() as connection:
+            return connection.scalar(select(t.sign_offs.c.author).where(t.sign_offs.c.revision == revision)) or ""
+
     def sign_offs(self) -> dict[str, SignOff]:
         """By revision id."""
         with self.snapshot() as connection:

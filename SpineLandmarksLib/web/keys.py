@@ -30,6 +30,13 @@ SCRIPT = """
 window.removeEventListener('keydown', window.spineLandmarksKeys, true);
 window.spineLandmarksKeys = function (event) {
   const place = event.target && event.target.tagName;
+  if (document.querySelector('.question') && ['Enter', 'Escape'].includes(event.key)) {
+    if (event.key === 'Enter' && event.target.closest('.no')) return;
+    event.preventDefault();
+    event.stopPropagation();
+    window.trame.trigger('answer', [event.key === 'Enter']);
+    return;
+  }
   if (place === 'INPUT' || place === 'TEXTAREA' || event.altKey || !window.trame) return;
   const letter = event.key.length === 1 && event.key.toLowerCase() !== event.key.toUpperCase();
   let name = letter ? event.key.toUpperCase() : event.key;

@@ -185,7 +185,7 @@ def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 title="Let the model find all landmarks",
                 classes="localize",
             )
-            html.Span("{{ to_review ? to_review + ' to look at' : 'all looked at' }}", v_if=("model",), classes="quiet")
+            html.Span("{{ looked_at }}", classes="quiet")
             html.Div(classes="grow")
             html.Span("{{ save_text }}", classes=("['save', save_kind]",), v_show=("save_kind !== 'failed'",))
             html.Span("Not saved", classes="save failed", v_show=("save_kind === 'failed'",))
@@ -308,11 +308,21 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 classes="begin",
                 click=(handlers["begin"], "[name_field]"),
             )
-    with v.VDialog(model_value=("!!question",), persistent=True, max_width=480), v.VCard(title="One question"):
+    with (
+        v.VDialog(model_value=("!!question",), persistent=True, max_width=480),
+        v.VCard(title="One question", classes="question"),
+    ):
         v.VCardText("{{ question }}")
         with v.VCardActions():
             v.VBtn("No", variant="tonal", click=(handlers["answer"], "[false]"), classes="no")
-            v.VBtn("Yes", color="#8ab4f8", variant="flat", click=(handlers["answer"], "[true]"), classes="yes")
+            v.VBtn(
+                "Yes",
+                color="#8ab4f8",
+                variant="flat",
+                click=(handlers["answer"], "[true]"),
+                classes="yes",
+                autofocus=True,
+            )
     with v.VDialog(v_model=("help", False), max_width=520), v.VCard(title="Keys"):
         with v.VCardText(), html.Table(classes="keys"), html.Tbody():
             for key, _, words in KEYS:

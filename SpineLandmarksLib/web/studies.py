@@ -62,14 +62,18 @@ def listing(store: Store, annotator: str, order: Sequence[str] = (), locked: boo
     with store.snapshot() as connection:
         studies = connection.execute(select(t.studies.c.key, t.studies.c.patient).order_by(t.studies.c.key)).all()
         heads = all_heads_of(connection)
-        signed = {row.revision: row.author for row in connection.execute(select(t.sign_offs))}
+        of_study = t.sign_offs.join(t.revisions, t.sign_offs.c.revision == t.revisions.c.id)
+        signs = connection.execute(select(t.sign_offs, t.revisions.c.study).select_from(of_study)).all()
         given = {row.study: row for row in connection.execute(select(t.assignments))}
     keys = [study.key for study in studies if (study.patient in held_out) == locked]
     places = {key: place for place, key in reversed(list(enumerate([*order, *drawn(keys)])))}
+    signed, earlier = {row.revision: row.author for row in signs}, {row.study: row.author for row in signs}
     rows = []
     for key in keys:
         who, since = (given[key].annotator, given[key].time) if key in given else (None, "")
-        rows.append(StudyRow(key, *_state(heads.get(key, ()), signed, who, annotator), places[key], since))
+        state, words = _state(heads.get(key, ()), signed, who, annotator)
+        words += f"; {earlier[key]} had signed it off" if key in earlier and state != "done" else ""
+        rows.append(StudyRow(key, state, words, places[key], since))
     return Listing(tuple(sorted(rows, key=lambda row: (STATES.index(row.state), row.place))))
 
 
