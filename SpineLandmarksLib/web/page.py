@@ -13,6 +13,7 @@ from trame.widgets import client, html
 from trame.widgets import vuetify3 as v
 
 from SpineLandmarksLib.web.keys import KEYS, SCRIPT, known_keys
+from SpineLandmarksLib.web.server import COME_BACK, LOST
 
 TITLE = "Spine landmarks"
 #: Action, words or a variable that holds them, icon, and the tip.
@@ -39,9 +40,10 @@ VIEW_BUTTONS = (
 def build(server: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) -> Any:
     """Make the page. layout: of the views. handlers: do, select, open, begin, comment, answer, dismiss."""
     server.state.trame__title = TITLE
+    server.state.trame__template_error = LOST
     with VAppLayout(server, theme="dark", full_height=True) as page:
         client.Style(STYLE)
-        client.Script(SCRIPT.replace("KNOWN", repr(known_keys())))
+        client.Script(SCRIPT.replace("KNOWN", repr(known_keys())) + COME_BACK)
         with html.Div(classes="controller"):
             _left(handlers)
             _middle(page, layout, handlers)

@@ -156,6 +156,34 @@ def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
     )
 
 
+def test_arrow_keys_on_the_slice_slider_move_slices_and_no_landmark(page: Any) -> None:
+    show(page, "volume1")
+    row(page, "L3").click()
+    expect(selected(page)).to_have_text("L3")
+    before = row(page, "L3").inner_text()
+    knob = page.locator(".middle [role=slider]").first
+    at = knob.get_attribute("aria-valuenow")
+    knob.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(knob).not_to_have_attribute("aria-valuenow", at)
+    assert row(page, "L3").inner_text() == before
+
+
+def test_escape_leaves_the_comment_and_ctrl_shift_z_does_it_again(page: Any) -> None:
+    show(page, "slice3")
+    page.locator(".comment textarea").first.fill("Bright disc")
+    page.keyboard.press("Escape")
+    row(page, "L3").click()
+    page.keyboard.press("c")
+    expect(row(page, "L3")).to_contain_text("confirmed")
+    page.keyboard.press("Control+z")
+    expect(row(page, "L3")).to_contain_text("corrected")
+    page.keyboard.press("Control+Shift+z")
+    expect(row(page, "L3")).to_contain_text("confirmed")
+    page.keyboard.press("Control+z")
+    expect(row(page, "L3")).to_contain_text("corrected")
+
+
 def test_a_finger_drags_a_point(page: Any, folder: Path) -> None:
     show(page, "slice1")
     x, y = on_picture(page, folder, "slice1", "L4")
