@@ -37,7 +37,10 @@ class Session:
     author: who corrects from now on. frame: of the image, to check positions by and to know pixels; None if unknown.
     clock: gives the time as aware UTC. events: of earlier work, which is taken up where it ended.
     parent: id of the revision that the work goes on from; saved_events: how many events a revision holds already.
+    seal: who has signed it off; nothing can be changed until it is taken away.
     """
+
+    seal = ""
 
     def __init__(
         self,
@@ -212,7 +215,14 @@ class Session:
         changed = tuple(change for change in changes if change.before != change.after)
         return self._record(what, changed, note) if changed else None
 
+    def require_unsealed(self) -> None:
+        if self.seal:
+            raise LandmarkError(
+                f"Expected a study that is open; {self.seal} has signed {self.study} off. Reopen it first"
+            )
+
     def _record(self, what: What, changes: tuple[Change, ...], note: str) -> Correction:
+        self.require_unsealed()
         now = self._clock()
         seconds = min(max((now - self._last).total_seconds(), 0.0), LONGEST_PAUSE_S)
         event = Correction(self.author, now, what, changes, seconds, note)

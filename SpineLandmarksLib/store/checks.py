@@ -17,14 +17,14 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, func, select, text
 
 from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, course_of, points_of
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.annotation.revision_files import recovery_files
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.imaging.discover import read_tags
-from SpineLandmarksLib.landmarks import PixelXY
+from SpineLandmarksLib.landmarks import LandmarkSet, PixelXY
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.annotations import FROM_FILE
@@ -57,9 +57,10 @@ class Finding:
 def check_dataset(store: Store) -> list[Finding]:
     """Everything that is wrong or left to do in a data set."""
     found = [*check_store(store), *check_files(store)]
+    heads = store.all_heads()
     for study in store.studies():
         history = store.history(study.key)
-        for head in store.heads(study.key):
+        for head in heads.get(study.key, []):
             found += check_landmarks(study, head, before(history, head))
         if study.source:
             found += [Finding(f"{study.key}: {text}") for text in names_in_headers(store.folder / study.source)]
@@ -145,24 +146,29 @@ def misreadings(store: Store, revisions: Sequence[Revision]) -> list[str]:
 def check_landmarks(study: StudyRecord, revision: Revision, earlier: Sequence[Revision] = ()) -> list[Finding]:
     """What is odd in one revision, and beside earlier ones. A landmark that nobody has seen is told, and no error."""
     here = f"{study.key} ({revision.author})"
-    points = {mark.name: pixel_of(mark, study) for mark in revision.landmarks if not mark.is_absent}
-    unknown = [name for name, xy in points.items() if xy is None]
-    known = {name: xy for name, xy in points.items() if xy is not None}
-    outside = [name for name, xy in known.items() if not is_inside(xy, study.size_wh)]
     absent = [mark.name for mark in revision.landmarks if mark.is_absent]
-    found = [Finding(f"{here}: {text}") for text in _odd_chain(known, study)]
+    found = [Finding(f"{here}: {text}") for text in implausible(study, revision.landmarks)]
     wrong_frame = misread(study, revision, earlier)
     if wrong_frame:
         found.insert(0, Finding(wrong_frame))
-    if outside:
-        size = " x ".join(map(str, study.size_wh))
-        found.append(Finding(f"{here}: {', '.join(outside)} outside the image of {size}"))
-    if unknown:
-        found.append(Finding(f"{here}: {', '.join(unknown)} in millimetres, but the image has no known spacing"))
     if absent and not revision.undecided:
         found.append(Finding(f"{here}: without a point: {', '.join(absent)}", False))
     if revision.comment and "became" in revision.comment:
         found.append(Finding(f"{here}: mended on reading: {revision.comment}", False))
+    return found
+
+
+def implausible(study: StudyRecord, landmarks: LandmarkSet) -> list[str]:
+    """What cannot be right in the landmarks of a study, each in a sentence; none as a rule."""
+    points = {mark.name: pixel_of(mark, study) for mark in landmarks if not mark.is_absent}
+    unknown = [name for name, xy in points.items() if xy is None]
+    known = {name: xy for name, xy in points.items() if xy is not None}
+    outside = [name for name, xy in known.items() if not is_inside(xy, study.size_wh)]
+    found = list(_odd_chain(known, study))
+    if outside:
+        found.append(f"{', '.join(outside)} outside the image of {' x '.join(map(str, study.size_wh))}")
+    if unknown:
+        found.append(f"{', '.join(unknown)} in millimetres, but the image has no known spacing")
     return found
 
 
@@ -233,7 +239,7 @@ def _one_file_a_folder(source: Path) -> Iterator[Path]:
 def status_lines(store: Store) -> list[str]:
     """Counts of studies by how far they are, the hold-out, who has what, and the time it took."""
     studies = store.studies()
-    ends = {study.key: store.heads(study.key) for study in studies}
+    ends = store.all_heads()
     signed = {revision.study for revision in store.signed_off()}
     locked = locked_patients(store.folder)
     by_people = {key for key, heads in ends.items() if any(not head.is_prediction for head in heads)}
@@ -259,9 +265,11 @@ def status_lines(store: Store) -> list[str]:
 
 def _time_lines(store: Store) -> list[str]:
     """What people spent on each study, in all its revisions."""
-    histories = (store.history(study.key) for study in store.studies())
-    times = (sum(one.seconds_spent for one in history if not one.is_prediction) for history in histories)
-    spent = [seconds for seconds in times if seconds > 0]
+    c = t.revisions.c
+    by_people = (c.source_model.is_(None)) | (c.author != c.source_model)
+    sums = select(func.sum(c.seconds_spent)).where(by_people).group_by(c.study)
+    with store.snapshot() as connection:
+        spent = [seconds for seconds in connection.scalars(sums) if seconds > 0]
     if not spent:
         return []
     return [f"Correcting took {sum(spent) / 60:.0f} min for {len(spent)} studies, {median(spent):.0f} s in the median"]

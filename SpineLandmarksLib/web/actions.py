@@ -15,6 +15,8 @@ from SpineLandmarksLib.web.keys import action_of, nudge_of
 
 #: Factor of one step of magnification.
 ZOOM = 1.25
+#: What would change the landmarks.
+CHANGES = {*OPERATIONS, *SHIFTS, "place", "localize", "relocalize"}
 
 
 class Actions:
@@ -43,21 +45,25 @@ class Actions:
             "window": lambda: scene.reset_mouse_mode() if scene.mode == "window" else scene.adjust_window(),
             "reset_window": scene.reset_window,
             "reset_mouse_mode": scene.reset_mouse_mode,
-            "sign_off": controller.sign_off,
+            "sign_off": self.sign_off,
             "skip": controller.take_next,
         }
 
     def do(self, name: str) -> None:
         """Raises SpineLandmarksError for what is refused, in words for the person."""
         if self.controller.session is not None or name in ("skip", "cancel"):
-            self._by_name[name]()
+            action = self._by_name[name]
+            if name in CHANGES:
+                self._unsealed(action)
+            else:
+                action()
 
     def key(self, name: str) -> None:
         """A key of the page; one whose button is disabled does nothing."""
         step = nudge_of(name)
         action = action_of(name)
-        if step is not None:
-            self.nudge(*step)
+        if step is not None and self.controller.session is not None:
+            self._unsealed(lambda: self.nudge(*step))
         elif action in self._by_name and self.can().get(action, True):
             self.do(action)
 
@@ -143,8 +149,37 @@ class Actions:
         )
 
     def comment(self, text: str) -> None:
-        if self.controller.session is not None:
-            self.controller.session.set_comment(text.strip())
+        session = self.controller.session
+        if session is not None and session.comment != text.strip():
+            self._unsealed(lambda: session.set_comment(text.strip()))
+
+    def sign_off(self) -> None:
+        """Ask first where the points make no sense."""
+        odd = self.controller.implausible() if self.controller.is_decided else []
+        if odd:
+            self._ask(f"{'. '.join(odd)}. Sign off nevertheless?", self.controller.sign_off)
+        else:
+            self.controller.sign_off()
+
+    def ask_to_reopen(self, then: Callable[[], object] = lambda: None) -> None:
+        """What is signed off is changed by nobody without meaning to."""
+        session = self._session()
+
+        def reopen() -> None:
+            self.controller.reopen()
+            then()
+
+        self._ask(
+            f"{session.study} is signed off by {session.seal}. With the first change it leaves the training set until "
+            "it is signed off again. Reopen it?",
+            reopen,
+        )
+
+    def _unsealed(self, action: Callable[[], object]) -> None:
+        if self._session().seal:
+            self.ask_to_reopen(action)
+        else:
+            action()
 
     # Views
 

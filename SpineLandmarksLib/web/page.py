@@ -13,6 +13,7 @@ from trame.widgets import client, html
 from trame.widgets import vuetify3 as v
 
 from SpineLandmarksLib.web.keys import KEYS, SCRIPT, known_keys
+from SpineLandmarksLib.web.server import COME_BACK, LOST
 
 TITLE = "Spine landmarks"
 #: Action, words or a variable that holds them, icon, and the tip.
@@ -39,9 +40,10 @@ VIEW_BUTTONS = (
 def build(server: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) -> Any:
     """Make the page. layout: of the views. handlers: do, select, open, begin, comment, answer, dismiss."""
     server.state.trame__title = TITLE
+    server.state.trame__template_error = LOST
     with VAppLayout(server, theme="dark", full_height=True) as page:
         client.Style(STYLE)
-        client.Script(SCRIPT.replace("KNOWN", repr(known_keys())))
+        client.Script(SCRIPT.replace("KNOWN", repr(known_keys())) + COME_BACK)
         with html.Div(classes="controller"):
             _left(handlers)
             _middle(page, layout, handlers)
@@ -185,7 +187,7 @@ def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 title="Let the model find all landmarks",
                 classes="localize",
             )
-            html.Span("{{ to_review ? to_review + ' to look at' : 'all looked at' }}", v_if=("model",), classes="quiet")
+            html.Span("{{ looked_at }}", classes="quiet")
             html.Div(classes="grow")
             html.Span("{{ save_text }}", classes=("['save', save_kind]",), v_show=("save_kind !== 'failed'",))
             html.Span("Not saved", classes="save failed", v_show=("save_kind === 'failed'",))
@@ -308,11 +310,21 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 classes="begin",
                 click=(handlers["begin"], "[name_field]"),
             )
-    with v.VDialog(model_value=("!!question",), persistent=True, max_width=480), v.VCard(title="One question"):
+    with (
+        v.VDialog(model_value=("!!question",), persistent=True, max_width=480),
+        v.VCard(title="One question", classes="question"),
+    ):
         v.VCardText("{{ question }}")
         with v.VCardActions():
             v.VBtn("No", variant="tonal", click=(handlers["answer"], "[false]"), classes="no")
-            v.VBtn("Yes", color="#8ab4f8", variant="flat", click=(handlers["answer"], "[true]"), classes="yes")
+            v.VBtn(
+                "Yes",
+                color="#8ab4f8",
+                variant="flat",
+                click=(handlers["answer"], "[true]"),
+                classes="yes",
+                autofocus=True,
+            )
     with v.VDialog(v_model=("help", False), max_width=520), v.VCard(title="Keys"):
         with v.VCardText(), html.Table(classes="keys"), html.Tbody():
             for key, _, words in KEYS:

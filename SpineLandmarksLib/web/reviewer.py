@@ -66,9 +66,7 @@ class Reviewer:
         self.controller = ReviewController(
             store, localization, self._open, self.notify, self._found, locked, order=order
         )
-        self.scene = Scene(
-            self.server, self._touch, lambda text: self.notify(Notification(text, "error")), self._touch, self._choose
-        )
+        self.scene = Scene(self.server, self._touch, self._refused, self._touch, self._choose)
         self.actions = Actions(self.controller, self.scene, self._ask)
         self.learning = Learning(Retraining(store.folder, database), localization)
         self.state.update(
@@ -98,6 +96,7 @@ class Reviewer:
         )
         self.server.trigger("key")(self._key)
         self.server.trigger("begin")(self._begin)
+        self.server.trigger("answer")(self._answer)
         self.server.trigger("csv")(self._csv)
         self.state.change("slice_index")(self._on_slice)
         self.state.change("grey_window")(self._on_window)
@@ -181,6 +180,13 @@ class Reviewer:
     def _select(self, name: str) -> None:
         with self._explained():
             self.actions.select(name)
+
+    def _refused(self, text: str) -> None:
+        """A drag that was put back."""
+        if self.controller.session is not None and self.controller.session.seal:
+            self.actions.ask_to_reopen()
+        else:
+            self.notify(Notification(text, "error"))
 
     def _choose(self, name: str) -> None:
         self.actions.choose(name)

@@ -6,6 +6,7 @@ from typing import Any
 
 from SpineLandmarksLib.annotation.actions import confirm_words
 from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import cells, colour
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark
 from SpineLandmarksLib.web.actions import Actions
@@ -27,13 +28,22 @@ def view_state(controller: ReviewController, actions: Actions) -> dict[str, Any]
         "can": actions.can(),
         "confirm_words": confirm_words(session, actions.selected),
         "warnings": list(controller.warnings),
-        "to_review": len(session.to_review()) if session else 0,
+        "looked_at": _looked_at(session),
         "save_text": save_text,
         "save_kind": save_kind,
         "job_stage": job.stage if job else "",
         "job_share": round(100 * job.share) if job else 0,
         "model": (session.current.bundle or "") if session else "",
     }
+
+
+def _looked_at(session: Session | None) -> str:
+    if session is None or not session.current.bundle:
+        return ""
+    if session.seal:
+        return f"signed off by {session.seal}"
+    count = len(session.to_review())
+    return f"{count} to look at" if count else "all looked at"
 
 
 def landmark_rows(controller: ReviewController, selected: str | None) -> list[dict[str, Any]]:

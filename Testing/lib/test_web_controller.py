@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from SpineLandmarksLib.annotation.wording import BANDS
 from SpineLandmarksLib.errors import AccessError, BackendError, LandmarkError, SpineLandmarksError
@@ -21,6 +22,7 @@ from SpineLandmarksLib.phantom.files import write_nifti
 from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
 from SpineLandmarksLib.retraining.process import RetrainStatus
 from SpineLandmarksLib.store.add import Adding, add_source
+from SpineLandmarksLib.store.database import assignments
 from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.folder import init_dataset, open_dataset
 from SpineLandmarksLib.store.store import Store
@@ -441,6 +443,96 @@ def test_what_went_wrong_is_no_longer_told_when_it_goes_well(sit_down: Callable[
     at.controller.refresh()
     at.settle()
     assert about in at.settled
+
+
+def signed(at: At, found: LandmarkSet) -> str:
+    """Sign the open study off."""
+    key = at.key
+    at.localize(found)
+    at.actions.do("confirm_all")
+    at.actions.do("sign_off")
+    at.poll_until(lambda: at.key != key)
+    at.settle()
+    return key
+
+
+def test_a_sign_off_is_not_taken_away_unasked(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    ann, bob = sit_down("Ann"), sit_down("Bob")
+    key = signed(ann, found(ann))
+    bob.controller.open(key)
+    bob.poll_until(lambda: bob.key == key)
+    bob.settle()
+    assert key not in store.assignments()  # to look is not to take
+    bob.actions.select("L3")
+    changes = [lambda name=name: bob.actions.do(name) for name in ("undo", "confirm", "shift_up", "localize")]
+    for change in (*changes, lambda: bob.actions.key("Ctrl+Z"), lambda: bob.actions.comment("Bright disc")):
+        bob.questions.clear()
+        change()
+        assert "signed off by Ann" in bob.questions[0][0]
+        bob.settle()
+        assert [one.study for one in store.signed_off()] == [key]
+    bob.actions.key("C")
+    bob.questions[-1][1]()
+    bob.settle()
+    assert store.signed_off() == []
+    assert store.assignments()[key] == "Bob"
+    ann.controller.refresh()
+    ann.settle()
+    words = next(row.words for row in ann.controller.listing.rows if row.key == key)
+    assert words == "with Bob; Ann had signed it off"
+
+
+def test_a_sign_off_of_points_that_make_no_sense_is_asked_first(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    at = sit_down()
+    key = at.key
+    at.localize(found(at))
+    session = at.controller.session
+    assert session is not None
+    r, a, s = session["L3"].position_ras_mm or (0, 0, 0)
+    session.move("L3", (r, a, s - 30))
+    at.actions.key("Shift+C")
+    at.actions.key("Shift+S")
+    assert "L3" in at.questions[0][0]
+    at.settle()
+    assert store.signed_off() == []
+    at.questions[0][1]()
+    at.poll_until(lambda: at.key != key)
+    assert [one.study for one in store.signed_off()] == [key]
+
+
+def test_looking_at_studies_keeps_none_of_them(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    at = sit_down()
+    for key in ("study1", "study2", "study3", "study2"):
+        at.controller.open(key)
+        at.settle()
+    assert set(store.assignments()) == {"study2"}
+    at.localize(found(at))
+    at.move("L3")
+    at.settle()
+    at.controller.open("study1")
+    at.settle()
+    assert set(store.assignments()) == {"study1", "study2"}
+
+
+def test_a_restart_opens_what_was_worked_on_last(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    for last in ("study1", "study2", "study3"):
+        at = sit_down()
+        at.controller.open(last)
+        at.settle()
+        at.localize(found(at))
+        at.move("L3")
+        at.settle()
+        with store.transaction() as connection:  # a clock of seconds is too coarse for a test
+            connection.execute(update(assignments).where(assignments.c.study == last).values(time=f"2999-{last}"))
+        assert sit_down().key == last
 
 
 def test_keys_do_what_their_buttons_may(sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]) -> None:

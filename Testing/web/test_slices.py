@@ -156,6 +156,34 @@ def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
     )
 
 
+def test_arrow_keys_on_the_slice_slider_move_slices_and_no_landmark(page: Any) -> None:
+    show(page, "volume1")
+    row(page, "L3").click()
+    expect(selected(page)).to_have_text("L3")
+    before = row(page, "L3").inner_text()
+    knob = page.locator(".middle [role=slider]").first
+    at = knob.get_attribute("aria-valuenow")
+    knob.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(knob).not_to_have_attribute("aria-valuenow", at)
+    assert row(page, "L3").inner_text() == before
+
+
+def test_escape_leaves_the_comment_and_ctrl_shift_z_does_it_again(page: Any) -> None:
+    show(page, "slice3")
+    page.locator(".comment textarea").first.fill("Bright disc")
+    page.keyboard.press("Escape")
+    row(page, "L3").click()
+    page.keyboard.press("c")
+    expect(row(page, "L3")).to_contain_text("confirmed")
+    page.keyboard.press("Control+z")
+    expect(row(page, "L3")).to_contain_text("corrected")
+    page.keyboard.press("Control+Shift+z")
+    expect(row(page, "L3")).to_contain_text("confirmed")
+    page.keyboard.press("Control+z")
+    expect(row(page, "L3")).to_contain_text("corrected")
+
+
 def test_a_finger_drags_a_point(page: Any, folder: Path) -> None:
     show(page, "slice1")
     x, y = on_picture(page, folder, "slice1", "L4")
@@ -180,8 +208,53 @@ def test_two_keys_review_a_correct_slice(page: Any, folder: Path) -> None:
         assert [one.study for one in store.signed_off()] == [key]
 
 
+def answer(page: Any, key: str) -> None:
+    page.keyboard.press(key)
+    expect(page.locator(".v-overlay__scrim")).to_have_count(0)
+
+
+def test_a_signed_off_study_asks_before_it_changes_and_keys_answer(page: Any, folder: Path, shots: Path) -> None:
+    show(page, "slice3")
+    row(page, "L3").click()
+    expect(selected(page)).to_have_text("L3")
+    page.keyboard.press("c")
+    expect(page.locator(".question")).to_contain_text("signed off by A. Reader")
+    page.screenshot(path=shots / "34-sealed.png")
+    answer(page, "Escape")
+    x, y = on_picture(page, folder, "slice3", "L3")
+    page.mouse.move(x, y, steps=3)
+    page.mouse.down()
+    page.mouse.move(x + 20, y, steps=3)
+    page.mouse.up()
+    expect(page.locator(".question")).to_be_visible()
+    answer(page, "Escape")
+    with open_dataset(folder, read_only=True) as store:
+        assert [one.study for one in store.signed_off()] == ["slice3"]
+    page.keyboard.press("Control+z")
+    expect(page.locator(".question")).to_be_visible()
+    answer(page, "Enter")
+    expect(page.locator("tr.confirmed")).to_have_count(0)
+    expect(page.locator(".study.current")).not_to_have_class("done")
+    with open_dataset(folder, read_only=True) as store:
+        assert store.signed_off() == []
+
+
+def test_points_that_make_no_sense_are_asked_about_at_the_sign_off(page: Any, folder: Path) -> None:
+    show(page, "volume2")
+    row(page, "L3").click()
+    expect(selected(page)).to_have_text("L3")
+    for _ in range(9):
+        page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("Shift+C")
+    expect(page.locator("tr.confirmed")).to_have_count(11)
+    page.keyboard.press("Shift+S")
+    expect(page.locator(".question")).to_contain_text("Sign off nevertheless?")
+    answer(page, "Escape")
+    expect(page.locator(".bar .title")).to_have_text("volume2")
+
+
 def test_a_shift_by_key_moves_the_names_by_one_level_and_place_waits_for_a_click(page: Any) -> None:
-    key = page.locator(".study:not(.done)", has_text="slice").first.locator(".key").inner_text()
+    key = "slice1"
     show(page, key)
     l2 = row(page, "L2").locator("td").nth(5).inner_text()
     page.keyboard.press("Shift+D")
