@@ -25,6 +25,7 @@ from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksEr
 from SpineLandmarksLib.geometry import Matrix, apply, spacing_mm
 from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
 from SpineLandmarksLib.imaging.dicom_study import read_dicom_file, read_dicom_folder
+from SpineLandmarksLib.imaging.discover import PICTURES
 from SpineLandmarksLib.imaging.itk_image import read_itk
 from SpineLandmarksLib.imaging.nifti import header_of_pair, read_mgh, read_nifti
 from SpineLandmarksLib.imaging.orient import axes_of, cosines, upright
@@ -218,6 +219,8 @@ def _read_file(path: Path, start: bytes, spacing_xy_mm: tuple[float, float] | No
         return read_mgh(path)
     if path.name.lower().endswith(".img"):
         raise InputError(f"Expected the header of {path.name} in an .hdr beside it; there is none")
+    if path.name.lower().endswith(PICTURES):  # ITK would let libjpeg write to stdout before it says so
+        raise InputError(f"Expected a picture; {path.name} is damaged or not one")
     for kind, (at, mark) in _ARCHIVES.items():
         if start[at:].startswith(mark):
             raise InputError(f"Expected an image, or a zip of DICOM files; got {kind}, {path.name}. Unpack it first")
