@@ -121,10 +121,11 @@ class SpineLandmarksLogic(ScriptedLoadableModuleLogic):
 
         is_again: only what no person has spoken of. slices: `slice_index` or `slices`, as for the worker.
         """
-        from SpineLandmarksModule.volumes import Snapshot, require_usable
+        from SpineLandmarksModule.volumes import Snapshot, geometry_of, require_usable
 
         require_usable(volume)
         given = {"given": self.studies.of(volume).session.given()} if is_again else {}
+        self._geometry = geometry_of(volume)
         self.runner.use(model)
         self.runner.start(volume.GetID(), Snapshot(volume), {**slices, **given}, is_again)
 
@@ -134,9 +135,15 @@ class SpineLandmarksLogic(ScriptedLoadableModuleLogic):
         self.studies.clear()
 
     def _take(self, job, end):
+        from SpineLandmarksModule.runner import JobResult
+        from SpineLandmarksModule.volumes import geometry_of
+
         volume = slicer.mrmlScene.GetNodeByID(job.study)
         if end.landmarks is not None and volume is not None:
-            self.studies.take(volume, end.landmarks, job.is_again)
+            if geometry_of(volume) == self._geometry:
+                self.studies.take(volume, end.landmarks, job.is_again)
+            else:
+                end = JobResult(error=f"{volume.GetName()} was moved while it was localized. Press Localize again")
         self._on_end(job, end)
 
 

@@ -123,7 +123,7 @@ class Panel:
 
     def show_points(self) -> None:
         """Of all studies only the points of the selected one, if any are wanted."""
-        if self.review_panel.study:
+        if self._volume_id:
             self.logic.studies.show_only(self.review_panel.study if self.ui.pointsBox.checked else None)
 
     def note_visibility(self, study: StudyPoints, seen: bool) -> None:

@@ -5,6 +5,7 @@ Positions are those of the volume itself, before any transform that it is under:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,23 @@ def ras_from_ijk(volume: Any) -> np.ndarray:
 def size_ijk(volume: Any) -> tuple[int, int, int]:
     i, j, k = volume.GetImageData().GetDimensions()
     return i, j, k
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Where the voxels of a volume lie. ras_from_ijk: (4, 4)."""
+
+    ras_from_ijk: np.ndarray
+    size: tuple[int, int, int]
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, Geometry) and self.size == other.size
+        return same and np.allclose(self.ras_from_ijk, other.ras_from_ijk, rtol=0, atol=1e-6)
+
+
+def geometry_of(volume: Any) -> Geometry | None:
+    """None for a volume without voxels."""
+    return Geometry(ras_from_ijk(volume), size_ijk(volume)) if volume.GetImageData() else None
 
 
 def require_usable(volume: Any) -> None:
