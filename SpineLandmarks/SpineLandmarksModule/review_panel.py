@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
 
+from SpineLandmarksLib.annotation.wording import definition
 from SpineLandmarksLib.landmarks import ABSENT
 from SpineLandmarksModule import tables, views
 from SpineLandmarksModule.dialogs import ask, explained
 from SpineLandmarksModule.placing import Placing
 from SpineLandmarksModule.points import StudyPoints
 
+HERE = Path(__file__).resolve()
+#: A close-up of each landmark. Installed, the resources lie beside the module; in the source tree one folder up.
+PICTURES = next(folder / "Resources" / "Landmarks" for folder in HERE.parents if (folder / "Resources").is_dir())
 #: Keys, the button that each presses, and what it does.
 SHORTCUTS = (
     ("N", "nextButton", "next doubtful"),
@@ -58,6 +63,7 @@ class ReviewPanel:
             getattr(ui, button).connect("clicked()", handler)
         ui.landmarkTable.connect("cellClicked(int,int)", lambda row, column: self.jump(row))
         ui.landmarkTable.connect("itemSelectionChanged()", self.refresh_buttons)
+        ui.landmarkTable.connect("itemSelectionChanged()", self._show_landmark)
         ui.measurementTable.connect("itemSelectionChanged()", self._define)
         self.open(None)
 
@@ -182,6 +188,15 @@ class ReviewPanel:
         with explained():
             if self.study and self.selected:
                 operation(self.study.session, self.selected)
+
+    def _show_landmark(self) -> None:
+        """What the selected landmark is, in words and as a picture."""
+        what, where = definition(self.selected or "")
+        if what:
+            self.ui.landmarkLabel.text = f"<b>{self.selected}</b>: {what}.<br><small>{where}.</small>"
+            picture = qt.QPixmap(str(PICTURES / f"{self.selected}.png"))
+            picture.setDevicePixelRatio(2.0)
+            self.ui.landmarkPicture.setPixmap(picture)
 
     def _define(self) -> None:
         item = self.ui.measurementTable.item(self.ui.measurementTable.currentRow(), 0)

@@ -723,6 +723,17 @@ def test_what_needs_review_stands_out_and_says_so(module: Module, a_volume: Any,
     assert "person" in table.item(9, 0).toolTip()
 
 
+def test_the_selected_landmark_is_defined_in_words_and_shown_in_a_picture(a_case: Module) -> None:
+    a_case.select("L3")
+    assert "centre of the third lumbar body" in a_case.ui.landmarkLabel.text
+    assert "diagonals of its four corners" in a_case.ui.landmarkLabel.text
+    first = a_case.ui.landmarkPicture.pixmap.toImage()
+    assert first.width() / first.devicePixelRatio() == 120
+    a_case.select("L5")
+    assert "fifth lumbar body" in a_case.ui.landmarkLabel.text
+    assert a_case.ui.landmarkPicture.pixmap.toImage() != first
+
+
 def test_measurements_follow_the_points_and_say_what_they_are_from(a_case: Module) -> None:
     def value(name: str) -> str:
         return next(cells[1] for cells in a_case.rows("measurementTable") if cells[0] == name)
