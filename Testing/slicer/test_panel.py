@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,24 @@ def test_slicer_learns_what_the_module_is(module: Module) -> None:
     assert (parent.title, parent.categories, parent.dependencies) == ("Spine Landmarks", ["Spine"], ["Markups"])
     assert not parent.icon.isNull()
     assert "Research only" in parent.helpText
+    for text in (parent.helpText, parent.acknowledgementText):
+        for page in re.findall(r'href="[^"]+/blob/main/?([^"]*)"', text):
+            assert (ROOT / page).exists()
+
+
+def test_a_generated_case_is_among_slicer_s_sample_data(module: Module, slicer: Any, a_prediction: LandmarkSet) -> None:
+    from standins import sample_data
+
+    sample_data.SOURCES.clear()
+    slicer.app.startupCompleted.emit()
+    volume = sample_data.click("Spine Landmarks", "SpineLandmarksPhantom")
+    assert Path(sample_data.SOURCES["Spine Landmarks"][0].thumbnailFileName).is_file()
+    assert volume.GetName() == "SpineLandmarksPhantom"
+    shown = [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
+    assert shown == [volume.GetID()] * 3
+    module.exit()
+    module.enter()
+    assert module.ui.volumeSelector.currentNode() is volume
 
 
 def test_slicer_s_start_loads_this_file_alone_and_the_panel_no_torch() -> None:
