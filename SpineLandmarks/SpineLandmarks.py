@@ -173,7 +173,8 @@ class SpineLandmarksLogic(ScriptedLoadableModuleLogic):
             if geometry_of(volume) == self._geometry:
                 self.studies.take(volume, end.landmarks, job.is_again)
             else:
-                end = JobResult(error=f"{volume.GetName()} was moved while it was localized. Press Localize again")
+                text = tr("{name} was moved while it was localized. Press Localize again")
+                end = JobResult(error=text.format(name=volume.GetName()))
         self._on_end(job, end)
 
 

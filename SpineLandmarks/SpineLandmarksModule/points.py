@@ -12,6 +12,7 @@ import numpy as np
 import qt
 import slicer
 import vtk
+from slicer.i18n import tr
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.scene_points import KIND, VOLUME, ScenePoints, active_list_kept
@@ -92,8 +93,10 @@ class StudyPoints(ScenePoints):
         self._follow_transform()
         self.show()
         self._on_refused(
-            f"The landmarks of {self.volume.GetName()} lie where it lies, so they were put back into its transform. "
-            "Transform or harden the volume; they follow"
+            tr(
+                "The landmarks of {name} lie where it lies, so they were put back into its transform. "
+                "Transform or harden the volume; they follow"
+            ).format(name=self.volume.GetName())
         )
 
     def _follow_geometry(self) -> None:

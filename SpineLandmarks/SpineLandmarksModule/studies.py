@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr
 
 from SpineLandmarksLib.annotation.import_file import import_landmarks
 from SpineLandmarksLib.annotation.revision import study_key_of
@@ -119,15 +120,19 @@ class Studies:
         try:
             landmarks = _read_points(node)
             self._on_refused(
-                f"The history saved with {node.GetName()} is damaged ({error}). The points and statuses were taken as "
-                "they are; undo goes back no further than here"
+                tr(
+                    "The history saved with {name} is damaged ({error}). The points and statuses were taken as "
+                    "they are; undo goes back no further than here"
+                ).format(name=node.GetName(), error=error)
             )
             return Session(study_key_of(volume.GetName()), landmarks, self._author, frame_of(volume))
         except SpineLandmarksError:
             detach_session(node)
             self._on_refused(
-                f"{node.GetName()} was changed so much that it cannot be gone on with ({error}). It stays in the scene "
-                "as a list of its own; press Localize to begin anew"
+                tr(
+                    "{name} was changed so much that it cannot be gone on with ({error}). It stays in the scene "
+                    "as a list of its own; press Localize to begin anew"
+                ).format(name=node.GetName(), error=error)
             )
             return None
 

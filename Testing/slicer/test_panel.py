@@ -529,7 +529,7 @@ def test_confirmed_points_are_shifted_only_after_a_question(a_case: Module) -> N
     a_case.ui.levelUpButton.click()
     assert a_case.session.current == before
     a_case.ui.levelUpButton.click()
-    assert "L3 is confirmed" in a_case.dialogs.shown[1]
+    assert "Confirmed: L3" in a_case.dialogs.shown[1]
     assert a_case.session.events[-1].what == "shift_chain"
 
 
