@@ -212,7 +212,7 @@ class Panel:
         if not (study and study.session.events) or ask(
             tr(
                 "This study has corrections. Localize all landmarks anew? Undo takes it back. To keep what "
-                "is corrected or confirmed and find only the others, use Relocalize the rest"
+                "is corrected or confirmed and find only the others, use Relocalize"
             )
         ):
             self.start(is_again=False)

@@ -165,7 +165,11 @@ class ModulePanel(wrapped(QtWidgets.QWidget)):  # type: ignore[misc]
         super().__init__()
         self.module, self.isEntered = module, False
         self.setLayout(qt.QVBoxLayout())
-        slicer.app.window.setCentralWidget(self)
+        scrolled = QtWidgets.QScrollArea()  # as in qSlicerModulePanel: what is too high is scrolled
+        scrolled.setFrameShape(QtWidgets.QFrame.NoFrame)
+        scrolled.setWidgetResizable(True)
+        scrolled.setWidget(self)
+        slicer.app.window.setCentralWidget(scrolled)
         self.reload()
 
     def reload(self) -> None:

@@ -155,7 +155,7 @@ class Module:
         return next(cells for cells in self.rows() if cells[0] == name)
 
     def picture(self, width: int, height: int) -> Any:
-        """A PIL image of the panel as this size, or the smallest that it can have, shows it."""
+        """A PIL image of the panel in a window of this size; of all of it where it must be scrolled."""
         import slicer
         from PIL import Image
 
