@@ -9,6 +9,7 @@ from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr
 
 from SpineLandmarksLib.annotation.measurements import COLUMNS, measure, write_measurements
 from SpineLandmarksLib.annotation.revision import ImageReference
@@ -25,6 +26,8 @@ from SpineLandmarksModule.table_node import write_table
 from SpineLandmarksModule.volumes import files_of, series_uid_of
 
 SETTING = "SpineLandmarks/"
+#: What the button says of a retraining that is not done.
+UNFINISHED = {"stopped": tr("Go on retraining"), "failed": tr("Go on retraining")}
 #: At each tick the thread of ours is waited for this long: it stands still while Slicer's event loop is idle.
 YIELD_S = 0.02
 
@@ -35,14 +38,18 @@ def _measurements_as_text(landmarks: LandmarkSet) -> str:
 
 #: What can be exported: ending, how it is written, and how it is copied.
 FORMATS: dict[str, tuple[str, Callable[[LandmarkSet, Path], None], Callable[[LandmarkSet], str]]] = {
-    "Landmarks, CSV in RAS": (".csv", lambda marks, path: write_csv(marks, path, "RAS"), as_text),
-    "Landmarks, CSV in LPS": (
+    tr("Landmarks, CSV in RAS"): (".csv", lambda marks, path: write_csv(marks, path, "RAS"), as_text),
+    tr("Landmarks, CSV in LPS"): (
         ".csv",
         lambda marks, path: write_csv(marks, path, "LPS"),
         lambda marks: as_text(marks, "LPS"),
     ),
-    "Landmarks, Slicer markups": (".mrk.json", write_markups, as_text),
-    "Measurements, CSV": (".csv", lambda marks, path: write_measurements(measure(marks), path), _measurements_as_text),
+    tr("Landmarks, Slicer markups"): (".mrk.json", write_markups, as_text),
+    tr("Measurements, CSV"): (
+        ".csv",
+        lambda marks, path: write_measurements(measure(marks), path),
+        _measurements_as_text,
+    ),
 }
 
 
@@ -86,45 +93,48 @@ class FilesPanel:
         name = self.ui.formatSelector.currentText
         ending, write, _ = FORMATS[name]
         start = str(Path(self._folder("export")) / f"{self.study.session.study}{ending}")
-        title, kinds = f"Export: {name}", f"{name} (*{ending})"
+        title, kinds = tr("Export: {name}").format(name=name), f"{name} (*{ending})"
         chosen = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, start, kinds)
         if not chosen:
             return
         path = Path(chosen if chosen.lower().endswith(ending) else chosen + ending)
-        if str(path) != chosen and path.exists() and not ask(f"{path.name} is there already. Replace it?"):
+        question = tr("{name} is there already. Replace it?").format(name=path.name)
+        if str(path) != chosen and path.exists() and not ask(question):
             return
         with explained():
             write(self.study.session.current, path)
             self._remember("export", path.parent)
-            self._say(f"Written: {path}")
+            self._say(tr("Written: {path}").format(path=path))
 
     def copy(self) -> None:
         if self.study:
             name = self.ui.formatSelector.currentText
             slicer.app.clipboard().setText(FORMATS[name][2](self.study.session.current))
-            self._say("Copied; paste it into a spreadsheet.")
+            self._say(tr("Copied; paste it into a spreadsheet."))
 
     def to_table(self) -> None:
         if self.study:
             name = self.ui.formatSelector.currentText
             node = write_table(self.study, name, FORMATS[name][2](self.study.session.current))
-            self._say(f"The table {node.GetName()} is in the scene.")
+            self._say(tr("The table {name} is in the scene.").format(name=node.GetName()))
 
     def import_file(self) -> None:
         endings = " ".join(f"*{ending} *{ending.upper()}" for ending in READERS)
-        title, start = "Import landmarks", self._folder("export")
-        chosen = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), title, start, f"Landmarks ({endings})")
+        title, start = tr("Import landmarks"), self._folder("export")
+        chosen = qt.QFileDialog.getOpenFileName(
+            slicer.util.mainWindow(), title, start, tr("Landmarks ({endings})").format(endings=endings)
+        )
         if chosen:
             with explained():
                 if self._import_onto(Path(chosen)):
-                    self._say(f"Taken from {Path(chosen).name}.")
+                    self._say(tr("Taken from {name}.").format(name=Path(chosen).name))
 
     def save(self) -> None:
         """First read the image's files for their hash, in a thread; then write."""
         study = self.study
         if not study or self._hash:
             return
-        title, start = "Data-set folder", self._folder("dataset")
+        title, start = tr("Data-set folder"), self._folder("dataset")
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title, start)
         if folder:
             self._set_comment()
@@ -145,8 +155,9 @@ class FilesPanel:
             study.session.mark_saved(revision)
             study.keep()
             self._remember("dataset", Path(folder))
-            beside = f" Beside it are {len(saved.beside)} by others, from the same start." if saved.beside else ""
-            self._say(f"Saved: {saved.path}.{beside}")
+            said = tr("Saved: {path}.").format(path=saved.path)
+            beside = tr("Beside it are {count} by others, from the same start.").format(count=len(saved.beside))
+            self._say(f"{said} {beside}" if saved.beside else said)
 
     def _say(self, text: str) -> None:
         self.ui.messageLabel.text = text
@@ -194,7 +205,7 @@ class RetrainButton:
                 self.retraining.stop()
                 return
             start = str(self.retraining.dataset)
-            folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Data set to retrain on", start)
+            folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), tr("Data set to retrain on"), start)
             if folder:
                 self.retraining = self._of(folder)
                 self.retraining.start(self.ui.readerEdit.text.strip() or "3D Slicer")
@@ -216,8 +227,9 @@ class RetrainButton:
         """What the button and, at the end, the message say."""
         before, self._found = self._found, found
         running = found.state == "running"
-        share = f" retraining ({100 * found.share:.0f} %)" if running else ""
-        self.ui.retrainButton.text = found.label + share
+        percent = f"{100 * found.share:.0f}"
+        stop = tr("Stop retraining ({percent} %)").format(percent=percent)
+        self.ui.retrainButton.text = stop if running else UNFINISHED.get(found.state, tr("Retrain"))
         self.ui.retrainButton.toolTip = found.text
         if not running:
             self._timer.stop()

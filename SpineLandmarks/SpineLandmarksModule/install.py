@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import slicer
+from slicer.i18n import tr
 
 from SpineLandmarksLib.errors import BackendError
 
@@ -59,7 +60,7 @@ def install(runtime: str, may_install: Callable[[str], bool]) -> bool:
             return False
         needed = missing(runtime)
     elif needed and not may_install(
-        f"{', '.join(needed)} is missing. Install it now? It is fetched from the internet once"
+        tr("{names} is missing. Install it now? It is fetched from the internet once").format(names=", ".join(needed))
     ):
         return False
     with tempfile.TemporaryDirectory(prefix="SpineLandmarks-") as folder:
@@ -67,10 +68,18 @@ def install(runtime: str, may_install: Callable[[str], bool]) -> bool:
             if needed:
                 _pip(needed, _constraints(Path(folder)))
         except (subprocess.CalledProcessError, RuntimeError, OSError) as error:
-            raise BackendError(f"{', '.join(needed)} could not be installed: {error}. {by_hand()}") from error
+            raise BackendError(
+                tr("{names} could not be installed: {error}. {by_hand}").format(
+                    names=", ".join(needed), error=error, by_hand=by_hand()
+                )
+            ) from error
     still = missing(runtime)
     if still:
-        raise BackendError(f"{', '.join(still)} is still missing. Press Install again, or restart Slicer. {by_hand()}")
+        raise BackendError(
+            tr("{names} is still missing. Press Install again, or restart Slicer. {by_hand}").format(
+                names=", ".join(still), by_hand=by_hand()
+            )
+        )
     return True
 
 
@@ -78,11 +87,15 @@ def by_hand() -> str:
     """What to try when the network does not give it."""
     proxy = urllib.request.getproxies().get("https")
     place = urlsplit(proxy).netloc.rpartition("@")[2] if proxy else ""
-    through = f"It was asked for through the proxy {place}" if place else "Behind a proxy, set HTTPS_PROXY"
-    return (
-        f"{through}; Slicer reads it when it is started. Without internet, fetch the wheels elsewhere and install "
-        "them from a folder (docs/slicer.md, When something is wrong)"
+    through = (
+        tr("It was asked for through the proxy {place}").format(place=place)
+        if place
+        else tr("Behind a proxy, set HTTPS_PROXY")
     )
+    return tr(
+        "{through}; Slicer reads it when it is started. Without internet, fetch the wheels elsewhere "
+        "and install them from a folder (docs/slicer.md, When something is wrong)"
+    ).format(through=through)
 
 
 def _install_torch() -> bool:
@@ -91,14 +104,21 @@ def _install_torch() -> bool:
         import PyTorchUtils
     except ImportError as error:
         raise BackendError(
-            "The graphics card needs torch, which Slicer's extension PyTorch installs. Open the Extensions Manager, "
-            "install PyTorch, restart Slicer and press Install again. The processor (CPU) needs none of this"
+            tr(
+                "The graphics card needs torch, which Slicer's extension PyTorch installs. Open the "
+                "Extensions Manager, install PyTorch, restart Slicer and press Install again. The processor "
+                "(CPU) needs none of this"
+            )
         ) from error
     least = NEEDS["torch"]["torch"].removeprefix("torch")
     try:
         PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=least)
     except Exception as error:  # that extension raises what pip and the network raise
-        raise BackendError(f"The extension PyTorch could not install torch: {error}. {by_hand()}") from error
+        raise BackendError(
+            tr("The extension PyTorch could not install torch: {error}. {by_hand}").format(
+                error=error, by_hand=by_hand()
+            )
+        ) from error
     return NEEDS["torch"]["torch"] not in missing("torch")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import qt
 import slicer
 import vtk
+from slicer.i18n import tr
 
 from SpineLandmarksModule import install, views, volumes
 from SpineLandmarksModule.dialogs import ask, explained, notify
@@ -123,7 +124,7 @@ class Panel:
 
     def show_points(self) -> None:
         """Of all studies only the points of the selected one, if any are wanted."""
-        if self.review_panel.study:
+        if self._volume_id:
             self.logic.studies.show_only(self.review_panel.study if self.ui.pointsBox.checked else None)
 
     def note_visibility(self, study: StudyPoints, seen: bool) -> None:
@@ -179,11 +180,17 @@ class Panel:
         has_volume, has_points = (node.GetScene() is not None for node in (study.volume, study.node))
         self.logic.studies.drop(study)
         if has_volume:
-            if ask(f"The landmarks of {name} were deleted. Put them back{' with all corrections' * worked}?"):
+            with_work = tr("The landmarks of {name} were deleted. Put them back with all corrections?")
+            question = with_work if worked else tr("The landmarks of {name} were deleted. Put them back?")
+            if ask(question.format(name=name)):
                 self.logic.studies.put_back(study)
         elif has_points:
-            self.ui.messageLabel.text = f"{name} was deleted. Its landmarks are still in the scene."
-        elif worked and ask(f"{name} was deleted with the landmarks that you worked on. Keep those in the scene?"):
+            self.ui.messageLabel.text = tr("{name} was deleted. Its landmarks are still in the scene.").format(
+                name=name
+            )
+        elif worked and ask(
+            tr("{name} was deleted with the landmarks that you worked on. Keep those in the scene?").format(name=name)
+        ):
             study.keep_without_volume()
         self.refresh()
 
@@ -203,8 +210,10 @@ class Panel:
     def localize(self) -> None:
         study = self.review_panel.study
         if not (study and study.session.events) or ask(
-            "This study has corrections. Localize all landmarks anew? Undo takes it back. To keep what is corrected "
-            "or confirmed and find only the others, use Relocalize the rest"
+            tr(
+                "This study has corrections. Localize all landmarks anew? Undo takes it back. To keep what "
+                "is corrected or confirmed and find only the others, use Relocalize"
+            )
         ):
             self.start(is_again=False)
 
@@ -236,7 +245,7 @@ class Panel:
             self.on_parameters()
 
     def cancel(self) -> None:
-        self.ui.progressBar.format = "ending"
+        self.ui.progressBar.format = tr("ending")
         self.logic.runner.cancel()
 
     def import_onto(self, path: Path) -> bool:
@@ -263,9 +272,11 @@ class Panel:
         self.study_panel.show_progress(None)
         if end.landmarks is not None:
             doubts = " ".join(f"{warning}." for warning in end.landmarks.warnings)
-            self.ui.messageLabel.text = f"Done in {job.elapsed_s:.1f} s. {doubts}"
+            self.ui.messageLabel.text = tr("Done in {seconds:.1f} s. {doubts}").format(
+                seconds=job.elapsed_s, doubts=doubts
+            )
         elif end.error:
             self.ui.messageLabel.text = end.error
             notify(end.error)
         else:
-            self.ui.messageLabel.text = "Cancelled; nothing was changed."
+            self.ui.messageLabel.text = tr("Cancelled; nothing was changed.")

@@ -8,13 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import qt
 import slicer
+import vtk
+from slicer.i18n import tr
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.scene_points import KIND, VOLUME, ScenePoints, active_list_kept
-from SpineLandmarksLib.annotation.session import Session
+from SpineLandmarksLib.annotation.session import Session, moved_session
 from SpineLandmarksLib.annotation.session_file import SessionText, session_from_json
 from SpineLandmarksLib.formats.strict_json import parse_json
+from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.landmarks import Point
+from SpineLandmarksModule.volumes import frame_of, geometry_of
 
 SESSION = "SpineLandmarks.Session"
 
@@ -49,6 +56,7 @@ class StudyPoints(ScenePoints):
         #: Called with whether the points are seen, when that or another look of them has changed.
         self.on_display: Callable[[bool], None] = lambda seen: None
         super().__init__(session, *arguments, **named)
+        self._geometry = geometry_of(self.volume)
 
     def follow_display(self) -> None:
         super().follow_display()
@@ -61,6 +69,48 @@ class StudyPoints(ScenePoints):
             display.SetGlyphSize(size_mm)
             display.SetTextScale(text)
             display.SetPointLabelsVisibility(text > 0)
+
+    def take_session(self, session: Session) -> None:
+        self._history = SessionText(session)
+        super().take_session(session)
+
+    def _events(self) -> list[Any]:
+        return [
+            *super()._events(),
+            (self.node, self.node.TransformModifiedEvent, lambda *_: self._return_later()),
+            (self.volume, vtk.vtkCommand.ModifiedEvent, lambda *_: self._follow_geometry()),
+        ]
+
+    def _return_later(self) -> None:
+        """MRML crashes where a node's transform is set while the node tells of another one."""
+        if not self.is_with_volume():
+            qt.QTimer.singleShot(0, self._return_to_volume)
+
+    def _return_to_volume(self) -> None:
+        """A list that was taken out of its volume's transform, or hardened, lies on the image again."""
+        if self.is_with_volume() or None in (self.node.GetScene(), self.volume.GetScene()):
+            return
+        self._follow_transform()
+        self.show()
+        self._on_refused(
+            tr(
+                "The landmarks of {name} lie where it lies, so they were put back into its transform. "
+                "Transform or harden the volume; they follow"
+            ).format(name=self.volume.GetName())
+        )
+
+    def _follow_geometry(self) -> None:
+        """Hardening a transform or setting another origin moves the voxels of the volume; the points stay on them.
+
+        Where it has another size it was cut or resampled, and its voxels stay where they were.
+        """
+        now, before = geometry_of(self.volume), self._geometry
+        if now is None or before is None or now == before:
+            return
+        self._geometry = now
+        matrix = now.ras_from_ijk @ np.linalg.inv(before.ras_from_ijk) if now.size == before.size else np.eye(4)
+        frame = frame_of(self.volume)
+        self.take_session(moved_session(self.session, frame, lambda position: _point(apply(matrix, position))))
 
     def keep(self) -> None:
         """Let the scene hold the history."""
@@ -80,3 +130,8 @@ class StudyPoints(ScenePoints):
         """Put the node, which was deleted together with its volume, into the scene again as a list of its own."""
         with active_list_kept(self.scene):
             self.scene.AddNode(self.node)
+
+
+def _point(values: np.ndarray) -> Point:
+    r, a, s = (float(value) for value in values)
+    return r, a, s

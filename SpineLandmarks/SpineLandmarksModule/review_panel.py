@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr
 
+from SpineLandmarksLib.annotation.wording import definition
 from SpineLandmarksLib.landmarks import ABSENT
 from SpineLandmarksModule import tables, views
 from SpineLandmarksModule.dialogs import ask, explained
 from SpineLandmarksModule.placing import Placing
 from SpineLandmarksModule.points import StudyPoints
 
+HERE = Path(__file__).resolve()
+#: A close-up of each landmark. Installed, the resources lie beside the module; in the source tree one folder up.
+PICTURES = next(folder / "Resources" / "Landmarks" for folder in HERE.parents if (folder / "Resources").is_dir())
 #: Keys, the button that each presses, and what it does.
 SHORTCUTS = (
-    ("N", "nextButton", "next doubtful"),
-    ("C", "confirmButton", "confirm or take back"),
-    ("Shift+C", "confirmAllButton", "confirm all"),
-    ("P", "placeButton", "place"),
-    ("Shift+P", "placeRestButton", "place the rest"),
-    ("X", "notVisibleButton", "not visible"),
-    ("Shift+L", "relocalizeButton", "relocalize the rest"),
-    ("Shift+U", "levelUpButton", "level up"),
-    ("Shift+D", "levelDownButton", "level down"),
-    ("Ctrl+Z", "undoButton", "undo"),
-    ("Ctrl+Y", "redoButton", "redo"),
+    ("N", "nextButton", tr("next doubtful")),
+    ("C", "confirmButton", tr("confirm or take back")),
+    ("Shift+C", "confirmAllButton", tr("confirm all")),
+    ("P", "placeButton", tr("place")),
+    ("Shift+P", "placeRestButton", tr("place the rest")),
+    ("X", "notVisibleButton", tr("not visible")),
+    ("Shift+L", "relocalizeButton", tr("relocalize the rest")),
+    ("Shift+U", "levelUpButton", tr("level up")),
+    ("Shift+D", "levelDownButton", tr("level down")),
+    ("Ctrl+Z", "undoButton", tr("undo")),
+    ("Ctrl+Y", "redoButton", tr("redo")),
 )
 
 
@@ -40,8 +46,10 @@ class ReviewPanel:
         self.placing = Placing(self._ask_for)
         tables.prepare(ui.landmarkTable, stretched=6)
         tables.prepare(ui.measurementTable, stretched=0)
-        listed = [*((key, what) for key, _, what in SHORTCUTS), ("Esc", "end placing")]
-        ui.shortcutsLabel.text = "Keys: " + ", ".join(f"<b>{key}</b> {what}" for key, what in listed)
+        listed = [*((key, what) for key, _, what in SHORTCUTS), ("Esc", tr("end placing"))]
+        ui.shortcutsLabel.text = tr("Keys: {keys}").format(
+            keys=", ".join(f"<b>{key}</b> {what}" for key, what in listed)
+        )
         for button, handler in {
             "nextButton": self.next_doubtful,
             "confirmButton": self.confirm,
@@ -58,6 +66,7 @@ class ReviewPanel:
             getattr(ui, button).connect("clicked()", handler)
         ui.landmarkTable.connect("cellClicked(int,int)", lambda row, column: self.jump(row))
         ui.landmarkTable.connect("itemSelectionChanged()", self.refresh_buttons)
+        ui.landmarkTable.connect("itemSelectionChanged()", self._show_landmark)
         ui.measurementTable.connect("itemSelectionChanged()", self._define)
         self.open(None)
 
@@ -85,7 +94,7 @@ class ReviewPanel:
         marks = list(session.current) if session else []
         chosen = session[self.selected] if session and self.selected else None
         has_point = chosen is not None and chosen.status not in ABSENT
-        ui.confirmButton.text = "Take back" if chosen and chosen.status == "confirmed" else "Confirm"
+        ui.confirmButton.text = tr("Take back") if chosen and chosen.status == "confirmed" else tr("Confirm")
         for button, can in {
             ui.nextButton: bool(session and session.to_review()),
             ui.confirmButton: has_point,
@@ -139,7 +148,11 @@ class ReviewPanel:
 
     def _ask_for(self, name: str | None) -> None:
         """Say what the next click in a view sets."""
-        said = f"Click in a slice view where {name} is; Esc or a right click ends placing." if name else ""
+        said = (
+            tr("Click in a slice view where {name} is; Esc or a right click ends placing.").format(name=name)
+            if name
+            else ""
+        )
         self.ui.messageLabel.text = said
         if name and self.study:
             self.ui.landmarkTable.setCurrentCell(self.study.row(name), 0)
@@ -147,10 +160,12 @@ class ReviewPanel:
     def shift(self, levels: int) -> None:
         marks = self.study.session.current if self.study else ()
         confirmed = [mark.name for mark in marks if mark.status == "confirmed"]
-        if confirmed and not ask(
-            f"{', '.join(confirmed)} {'is' if len(confirmed) == 1 else 'are'} confirmed. Move all names one level "
-            f"{'up' if levels > 0 else 'down'} nevertheless? Undo takes it back"
-        ):
+        question = (
+            tr("Confirmed: {names}. Move all names one level up nevertheless? Undo takes it back")
+            if levels > 0
+            else tr("Confirmed: {names}. Move all names one level down nevertheless? Undo takes it back")
+        )
+        if confirmed and not ask(question.format(names=", ".join(confirmed))):
             return
         self._do(lambda session: session.shift_chain(levels, including_confirmed=bool(confirmed)))
 
@@ -182,6 +197,15 @@ class ReviewPanel:
         with explained():
             if self.study and self.selected:
                 operation(self.study.session, self.selected)
+
+    def _show_landmark(self) -> None:
+        """What the selected landmark is, in words and as a picture."""
+        what, where = definition(self.selected or "")
+        if what:
+            self.ui.landmarkLabel.text = f"<b>{self.selected}</b>: {what}.<br><small>{where}.</small>"
+            picture = qt.QPixmap(str(PICTURES / f"{self.selected}.png"))
+            picture.setDevicePixelRatio(2.0)
+            self.ui.landmarkPicture.setPixmap(picture)
 
     def _define(self) -> None:
         item = self.ui.measurementTable.item(self.ui.measurementTable.currentRow(), 0)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import slicer
+from slicer.i18n import tr
 
 from SpineLandmarksLib.errors import BackendError, SpineLandmarksError
 from SpineLandmarksLib.formats.json_result import from_fields
@@ -58,7 +59,9 @@ def python() -> str:
     """What runs Python outside of Slicer's window. Raises BackendError."""
     found = shutil.which("PythonSlicer")
     if found is None and not Path(sys.executable).name.lower().startswith("python"):  # Slicer itself
-        raise BackendError("Expected PythonSlicer beside Slicer; it is not on the PATH. Start Slicer by its launcher")
+        raise BackendError(
+            tr("Expected PythonSlicer beside Slicer; it is not on the PATH. Start Slicer by its launcher")
+        )
     return found or sys.executable
 
 
@@ -134,7 +137,7 @@ class Runner:
         assert self.job is None
         path = self._folder / f"{voxels.name}.mha"
         self.job = LocalizationJob(study, is_again, asked, path, self._writer.submit(voxels.write, path))
-        self._on_progress(0.0, "copying the voxels")
+        self._on_progress(0.0, tr("copying the voxels"))
 
     def cancel(self) -> None:
         if self.job and self.job.cancelled_at is None:
@@ -170,8 +173,10 @@ class Runner:
             self._client = self._client or self.make_client(self._model)
             job.id = self._client.submit(job.path, **job.asked)
         except OSError as error:
-            reason = f"{error.strerror or error}. Free some space on the disk of {self._folder} and try again"
-            self._finish(job, JobResult(error=f"Could not hand the volume over: {reason}"))
+            reason = tr("{reason}. Free some space on the disk of {folder} and try again").format(
+                reason=error.strerror or error, folder=self._folder
+            )
+            self._finish(job, JobResult(error=tr("Could not hand the volume over: {reason}").format(reason=reason)))
         except SpineLandmarksError as error:
             self._finish(job, JobResult(error=str(error), kind="backend"))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr
 
 from SpineLandmarksLib.annotation.import_file import import_or_ask
 from SpineLandmarksLib.annotation.revision import study_key_of
@@ -18,8 +19,6 @@ from SpineLandmarksLib.formats.slicer_markups import described_landmark
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksModule.points import StudyPoints, detach_session, find_node, restored_session, studied_nodes
 from SpineLandmarksModule.volumes import frame_of, require_usable, series_uid_of, source_of
-
-_REPLACES = "Some landmarks are confirmed. Replace them too? Undo takes it back"
 
 
 class Studies:
@@ -81,7 +80,7 @@ class Studies:
             self._renew(volume, landmarks)
             return True
         confirmed = any(mark.status == "confirmed" for mark in study.session.current)
-        if confirmed and not may(_REPLACES):
+        if confirmed and not may(tr("Some landmarks are confirmed. Replace them too? Undo takes it back")):
             return False
         study.session.import_points(landmarks, including_confirmed=confirmed)
         return True
@@ -127,15 +126,19 @@ class Studies:
         try:
             landmarks = _read_points(node)
             self._on_refused(
-                f"The history saved with {node.GetName()} is damaged ({error}). The points and statuses were taken as "
-                "they are; undo goes back no further than here"
+                tr(
+                    "The history saved with {name} is damaged ({error}). The points and statuses were taken as "
+                    "they are; undo goes back no further than here"
+                ).format(name=node.GetName(), error=error)
             )
             return Session(study_key_of(volume.GetName()), landmarks, self._author, frame_of(volume))
         except SpineLandmarksError:
             detach_session(node)
             self._on_refused(
-                f"{node.GetName()} was changed so much that it cannot be gone on with ({error}). It stays in the scene "
-                "as a list of its own; press Localize to begin anew"
+                tr(
+                    "{name} was changed so much that it cannot be gone on with ({error}). It stays in the scene "
+                    "as a list of its own; press Localize to begin anew"
+                ).format(name=node.GetName(), error=error)
             )
             return None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr
 
 from SpineLandmarksLib.bundle import DEFAULT, find_bundle, shipped_bundles
 from SpineLandmarksLib.errors import SpineLandmarksError
@@ -35,7 +36,7 @@ class StudyPanel:
     def choose_folder(self) -> None:
         """A bundle that was trained elsewhere, such as DATASET/models/NAME, becomes an entry of its own."""
         models = self.ui.modelSelector
-        chosen = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Folder of a trained model", "")
+        chosen = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), tr("Folder of a trained model"), "")
         with explained():
             if chosen:
                 models.addItem(str(find_bundle(chosen)))
@@ -52,7 +53,7 @@ class StudyPanel:
         try:
             text = Path(find_bundle(self.ui.modelSelector.currentText), "docs", "README.md").read_text("utf-8")
         except (OSError, SpineLandmarksError):
-            text = "This model has no card."
+            text = tr("This model has no card.")
         card.setMarkdown(text)
 
     def show_processor(self, on_gpu: bool) -> None:
@@ -60,9 +61,11 @@ class StudyPanel:
         needed = install.missing("torch" if on_gpu else "light")
         self.ui.installButton.setVisible(bool(needed))
         if needed:
-            self.ui.processorLabel.text = f"Missing: {', '.join(needed)}. Install fetches it from the internet once."
+            self.ui.processorLabel.text = tr("Missing: {names}. Install fetches it from the internet once.").format(
+                names=", ".join(needed)
+            )
         else:
-            self.ui.processorLabel.text = "Needs an NVIDIA card and its driver." if on_gpu else ""
+            self.ui.processorLabel.text = tr("Needs an NVIDIA card and its driver.") if on_gpu else ""
         self.ui.processorLabel.setVisible(bool(self.ui.processorLabel.text))
 
     def show_range(self, count: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr
 
 from SpineLandmarksLib.errors import GeometryError
 from SpineLandmarksModule.volumes import frame_of, ras_from_ijk
@@ -66,7 +67,7 @@ def slice_in_view(volume: Any) -> int:
             r, a, s = (float(value) for value in local[:3, 3])
             return frame.slice_index((r, a, s))
     raise GeometryError(
-        "No view shows the volume from the side. Show it in a sagittal view, or choose the slice automatically"
+        tr("No view shows the volume from the side. Show it in a sagittal view, or choose the slice automatically")
     )
 
 

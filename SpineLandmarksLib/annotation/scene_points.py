@@ -8,7 +8,7 @@ the volume which comes in: nothing of Slicer or VTK is imported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,6 +72,13 @@ class ScenePoints:
         self._stop_listening = lambda: None
         self.decorations.remove()
 
+    def take_session(self, session: Session) -> None:
+        """Go on with another session of the same landmarks."""
+        self._stop_listening()
+        self.session = session
+        self._stop_listening = session.listen(lambda correction: self._changed())
+        self._changed()
+
     def row(self, name: str) -> int:
         return self.session.names.index(name)
 
@@ -118,14 +125,13 @@ class ScenePoints:
         there = self.node.GetNthControlPointPositionStatus(row) == self.node.PositionDefined
         if not there or landmark.position_ras_mm is None:
             return False
-        apart = np.subtract(list(self.node.GetNthControlPointPosition(row)), landmark.position_ras_mm)
-        return bool(np.abs(apart).max() < SAME_MM)
+        return _apart([list(self.node.GetNthControlPointPosition(row))], [landmark.position_ras_mm]) < SAME_MM
 
     # From the node to the session
 
     def take_edits(self) -> None:
         """Tell the session what a person has done to the node."""
-        if self._is_showing or self.node.GetScene() is None:
+        if self._is_showing or self.node.GetScene() is None or not self.is_with_volume() or self._is_hardened():
             return
         if not self._is_whole():
             self.show()
@@ -140,6 +146,16 @@ class ScenePoints:
             except SpineLandmarksError as error:
                 self.show()
                 self._on_refused(str(error))
+
+    def _is_hardened(self) -> bool:
+        """Whether its transform was just put into the points: they go back, as the volume still lies in it."""
+        if self.node.GetParentTransformNode() is None or not self._is_whole():
+            return False
+        marks = [(row, mark.position_ras_mm) for row, mark in enumerate(self.session.current) if mark.position_ras_mm]
+        world = [_in_world(self.node, position) for _, position in marks]
+        there = [list(self.node.GetNthControlPointPosition(row)) for row, _ in marks]
+        was_moved = bool(marks) and _apart(world, [position for _, position in marks]) > SAME_MM
+        return was_moved and _apart(world, there) < SAME_MM
 
     def _is_whole(self) -> bool:
         count = self.node.GetNumberOfControlPoints()
@@ -207,6 +223,10 @@ class ScenePoints:
         self.node.SetNodeReferenceID(VOLUME, self.volume.GetID())
         self._follow_transform()
 
+    def is_with_volume(self) -> bool:
+        """Whether it lies in the transform of its volume; where not, its positions say nothing of the image."""
+        return bool(self.node.GetTransformNodeID() == self.volume.GetTransformNodeID())
+
     def _follow_transform(self) -> None:
         self.node.SetAndObserveTransformNodeID(self.volume.GetTransformNodeID())
 
@@ -221,7 +241,21 @@ class ScenePoints:
             self._is_showing = before
 
 
-def style(display: Any, looks: Mapping[str, Any]) -> None:
+def _in_world(node: Any, position: Sequence[float]) -> Sequence[float]:
+    """Where a position in a node's own frame is after all transforms that the node is in."""
+    transform = node.GetParentTransformNode()
+    while transform is not None:
+        position = transform.GetTransformToParent().TransformPoint(position)
+        transform = transform.GetParentTransformNode()
+    return position
+
+
+def _apart(some: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) -> float:
+    """The largest difference of a coordinate, mm."""
+    return float(np.abs(np.subtract(some, others)).max())
+
+
+def style(display: Any, looks: Mapping[str, Any] = DISPLAY) -> None:
     """Small balls in mm with their names, in the colours of files that the command writes."""
     display.SetUseGlyphScale(looks["useGlyphScale"])
     display.SetGlyphSize(looks["glyphSize"])

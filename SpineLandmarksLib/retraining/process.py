@@ -68,12 +68,6 @@ class RetrainStatus:
     run: str = ""
 
     @property
-    def label(self) -> str:
-        """What a button that starts or stops it says."""
-        named = {"running": "Stop", "stopped": "Go on retraining", "failed": "Go on retraining"}
-        return named.get(self.state, "Retrain")
-
-    @property
     def share(self) -> float:
         """0 to 1, for a progress bar. Judging the model takes the last twentieth."""
         if self.state == "done":
@@ -176,7 +170,8 @@ class Retraining:
     @property
     def label(self) -> str:
         """What a button that starts or stops it says."""
-        return self.progress().label
+        state = self.progress().state
+        return {"running": "Stop", "stopped": "Go on retraining", "failed": "Go on retraining"}.get(state, "Retrain")
 
     def start(self, by: str, restart: bool = False) -> None:
         """Start it, or go on where one was stopped; restart: drop what is unfinished.

@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 from sqlalchemy import Connection, func, select, text
 
-from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, course_of, points_of
+from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, course_of, known_positions
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.annotation.revision_files import recovery_files
 from SpineLandmarksLib.errors import FormatError
@@ -122,7 +122,7 @@ def misread(study: StudyRecord, revision: Revision, earlier: Sequence[Revision])
 
     Without these, only what came from a file is doubted: who places points on the picture sees what he does.
     """
-    points, course = points_of(revision.landmarks), course_of(earlier)
+    points, course = known_positions(revision.landmarks), course_of(earlier)
     is_from_file = revision.comment.startswith(FROM_FILE)
     if revision.is_prediction or study.matrix is None or not points or not (course or is_from_file):
         return None

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from SpineLandmarksLib.web.localization import LocalizationService
 from sqlalchemy import event, insert
 
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
@@ -25,7 +26,6 @@ from SpineLandmarksLib.store.folder import init_dataset
 from SpineLandmarksLib.store.store import PART, Store
 from SpineLandmarksLib.store.study_record import StudyRecord
 from SpineLandmarksLib.web.controller import ReviewController
-from SpineLandmarksLib.web.localization import LocalizationService
 from SpineLandmarksLib.web.studies import listing
 
 FEW, MANY = 10, PART + 40

@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 import types
+import zipfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -69,7 +70,7 @@ def without_light(monkeypatch: pytest.MonkeyPatch, slicer: Any) -> Installer:
     return Installer(monkeypatch, {"onnxruntime"})
 
 
-def test_the_requirements_are_those_of_the_project() -> None:
+def test_the_requirements_are_those_of_the_project(slicer: Any) -> None:
     tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
     from SpineLandmarksModule.install import NEEDS
 
@@ -174,6 +175,44 @@ def test_older_slicers_install_with_pip(slicer: Any, module: Module, monkeypatch
     assert called[0][0] == "--constraint"
     assert called[0][2:] == ["onnxruntime>=1.17"]
     assert module.dialogs.shown == []
+
+
+def wheel(folder: Path, name: str, version: str) -> None:
+    """A wheel of a package that is empty."""
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{name}/__init__.py", "")
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+
+
+@pytest.mark.parametrize("has_wheel", [True, False])
+def test_without_internet_the_button_installs_from_a_folder_of_wheels(
+    without_light: Installer, module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_wheel: bool
+) -> None:
+    """With the two variables that docs/slicer.md names, and the real pip."""
+    wheels, site = tmp_path / "wheels", tmp_path / "site-packages"
+    wheels.mkdir()
+    if has_wheel:
+        wheel(wheels, "onnxruntime", "99.0")
+    page = (ROOT / "docs" / "slicer.md").read_text()
+    for name, value in (("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", str(wheels))):
+        assert f"`{name}=" in page
+        monkeypatch.setenv(name, value)
+
+    def pip_ensure(requirements: list[Any], constraints: Path, **_: Any) -> None:
+        wanted = [str(each) for each in requirements]
+        command = [sys.executable, "-m", "pip", "install", "--target", str(site), "-c", str(constraints), *wanted]
+        subprocess.run(command, check=True, capture_output=True)
+        without_light.absent.clear()
+
+    monkeypatch.setattr(sys.modules["slicer.packaging"], "pip_ensure", pip_ensure)
+    module.ui.installButton.click()
+    assert (site / "onnxruntime").is_dir() == has_wheel
+    assert module.ui.installButton.isHidden() == has_wheel
+    assert all("from a folder" in text for text in module.dialogs.shown)
+    assert len(module.dialogs.shown) == (not has_wheel)
 
 
 def test_an_installation_that_changes_nothing_is_an_error(slicer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

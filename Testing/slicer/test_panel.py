@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,24 @@ def test_slicer_learns_what_the_module_is(module: Module) -> None:
     assert (parent.title, parent.categories, parent.dependencies) == ("Spine Landmarks", ["Spine"], ["Markups"])
     assert not parent.icon.isNull()
     assert "Research only" in parent.helpText
+    for text in (parent.helpText, parent.acknowledgementText):
+        for page in re.findall(r'href="[^"]+/blob/main/?([^"]*)"', text):
+            assert (ROOT / page).exists()
+
+
+def test_a_generated_case_is_among_slicer_s_sample_data(module: Module, slicer: Any, a_prediction: LandmarkSet) -> None:
+    from standins import sample_data
+
+    sample_data.SOURCES.clear()
+    slicer.app.startupCompleted.emit()
+    volume = sample_data.click("Spine Landmarks", "SpineLandmarksPhantom")
+    assert Path(sample_data.SOURCES["Spine Landmarks"][0].thumbnailFileName).is_file()
+    assert volume.GetName() == "SpineLandmarksPhantom"
+    shown = [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
+    assert shown == [volume.GetID()] * 3
+    module.exit()
+    module.enter()
+    assert module.ui.volumeSelector.currentNode() is volume
 
 
 def test_slicer_s_start_loads_this_file_alone_and_the_panel_no_torch() -> None:
@@ -510,7 +529,7 @@ def test_confirmed_points_are_shifted_only_after_a_question(a_case: Module) -> N
     a_case.ui.levelUpButton.click()
     assert a_case.session.current == before
     a_case.ui.levelUpButton.click()
-    assert "L3 is confirmed" in a_case.dialogs.shown[1]
+    assert "Confirmed: L3" in a_case.dialogs.shown[1]
     assert a_case.session.events[-1].what == "shift_chain"
 
 
@@ -721,6 +740,17 @@ def test_what_needs_review_stands_out_and_says_so(module: Module, a_volume: Any,
     bold = [table.item(row, 0).font().bold() for row in range(11)]
     assert bold == [name == "L5" for name in LUMBAR11]
     assert "person" in table.item(9, 0).toolTip()
+
+
+def test_the_selected_landmark_is_defined_in_words_and_shown_in_a_picture(a_case: Module) -> None:
+    a_case.select("L3")
+    assert "centre of the third lumbar body" in a_case.ui.landmarkLabel.text
+    assert "diagonals of its four corners" in a_case.ui.landmarkLabel.text
+    first = a_case.ui.landmarkPicture.pixmap.toImage()
+    assert first.width() / first.devicePixelRatio() == 120
+    a_case.select("L5")
+    assert "fifth lumbar body" in a_case.ui.landmarkLabel.text
+    assert a_case.ui.landmarkPicture.pixmap.toImage() != first
 
 
 def test_measurements_follow_the_points_and_say_what_they_are_from(a_case: Module) -> None:

@@ -27,7 +27,7 @@ from standins.application import ScriptedModule  # noqa: E402
 from standins.bench import Module, add_volume  # noqa: E402
 from standins.slice_view import SliceView  # noqa: E402
 
-PANEL_WIDTH, HEIGHT, VIEW_WIDTH = 540, 880, 660
+PANEL_WIDTH, HEIGHT, VIEW_WIDTH = 440, 960, 700
 #: A patient who lies well; the model leaves doubt at the upper end.
 SEED = 8
 

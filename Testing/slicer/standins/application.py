@@ -65,8 +65,10 @@ class LayoutManager:
         return self.logics
 
 
-class Application:
+class Application(wrapped(QtCore.QObject)):  # type: ignore[misc]
     """slicer.app. The Qt application outlives every scene."""
+
+    startupCompleted = QtCore.Signal()
 
     applicationName = "Slicer"
 
@@ -75,6 +77,7 @@ class Application:
         return str(Path(self.settings.name) / "temporary")
 
     def __init__(self) -> None:
+        super().__init__()
         self.qt = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["test"])
         self.settings = tempfile.TemporaryDirectory(prefix="SpineLandmarks-settings-")  # nobody's own are touched
         QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
@@ -162,7 +165,11 @@ class ModulePanel(wrapped(QtWidgets.QWidget)):  # type: ignore[misc]
         super().__init__()
         self.module, self.isEntered = module, False
         self.setLayout(qt.QVBoxLayout())
-        slicer.app.window.setCentralWidget(self)
+        scrolled = QtWidgets.QScrollArea()  # as in qSlicerModulePanel: what is too high is scrolled
+        scrolled.setFrameShape(QtWidgets.QFrame.NoFrame)
+        scrolled.setWidgetResizable(True)
+        scrolled.setWidget(self)
+        slicer.app.window.setCentralWidget(scrolled)
         self.reload()
 
     def reload(self) -> None:

@@ -27,6 +27,7 @@ def delete_in_data(slicer: Any, *nodes: Any) -> None:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     for node in nodes:
         item = node if isinstance(node, int) else hierarchy.GetItemByDataNode(node)
+        item = item or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)  # as its plugins do for each new node
         assert hierarchy.RemoveItem(item, True, True)
 
 
@@ -154,7 +155,7 @@ class Module:
         return next(cells for cells in self.rows() if cells[0] == name)
 
     def picture(self, width: int, height: int) -> Any:
-        """A PIL image of the panel as this size, or the smallest that it can have, shows it."""
+        """A PIL image of the panel in a window of this size; of all of it where it must be scrolled."""
         import slicer
         from PIL import Image
 
