@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from SpineLandmarksLib.web.localization import LocalizationService
 from sqlalchemy import event, insert
 
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
@@ -27,6 +26,7 @@ from SpineLandmarksLib.store.store import PART, Store
 from SpineLandmarksLib.store.study_record import StudyRecord
 from SpineLandmarksLib.web.controller import ReviewController
 from SpineLandmarksLib.web.studies import listing
+from SpineLandmarksLib.worker.localization import LocalizationService
 
 FEW, MANY = 10, PART + 40
 MARKS = tuple(
