@@ -12,6 +12,7 @@ import slicer
 import vtk
 from slicer.i18n import tr
 
+from SpineLandmarksLib.errors import InputError
 from SpineLandmarksModule import install, views, volumes
 from SpineLandmarksModule.dialogs import ask, explained, notify
 from SpineLandmarksModule.files_panel import FilesPanel
@@ -35,6 +36,7 @@ class Panel:
         self.parameters: Any = None
         self._binding: tuple[int, int] | None = None
         self._volume_id: str | None = None
+        self._before: StudyPoints | None = None  # the study that was looked at before this one
         self.logic = make_logic(self.refresh, notify, self.on_progress, self.on_end)
         self.study_panel = StudyPanel(ui)
         self.review_panel = ReviewPanel(ui, self.relocalize)
@@ -43,6 +45,7 @@ class Panel:
         ui.cancelButton.connect("clicked()", self.cancel)
         ui.installButton.connect("clicked()", self.install)
         ui.readerEdit.connect("textChanged(QString)", self.set_reader)
+        ui.takeOverButton.connect("clicked()", self.take_over)
         ui.pointsBox.connect("toggled(bool)", lambda on: self.show_points())
         self.set_reader(ui.readerEdit.text)
         self.timer = qt.QTimer()
@@ -115,6 +118,7 @@ class Panel:
             self.open(self.logic.studies.of(volume))
 
     def open(self, study: StudyPoints | None) -> None:
+        self._before = self.review_panel.study or self._before
         self.review_panel.open(study)
         self.files_panel.open(study)
         if study:
@@ -249,8 +253,23 @@ class Panel:
         self.logic.runner.cancel()
 
     def import_onto(self, path: Path) -> bool:
-        replaces = tr("Some landmarks are confirmed. Replace them too? Undo takes it back")
-        return bool(self.logic.studies.import_file(self.parameters.volume, path, lambda: ask(replaces)))
+        return bool(self.logic.studies.import_file(self.parameters.volume, path, _may_replace_confirmed))
+
+    def take_over(self) -> None:
+        """The points of another series of the patient: those looked at last, if there are several."""
+        with explained():
+            volume = self.parameters.volume
+            volumes.require_usable(volume)
+            found = self.logic.studies.in_frame_of(volume)
+            if not found:
+                raise InputError(
+                    tr("No other series of this patient has landmarks in the scene. Localize on one first")
+                )
+            source = self._before if self._before in found else found[0]
+            question = tr("Nothing says that {name} lies in the same frame of reference. Take its points over?")
+            is_known = volumes.frame_of_reference_of(volume) and volumes.frame_of_reference_of(source.volume)
+            if is_known or ask(question.format(name=source.volume.GetName())):
+                self.logic.studies.take_over(volume, source, _may_replace_confirmed)
 
     def set_reader(self, name: str) -> None:
         self.logic.studies.set_author(name.strip())
@@ -281,3 +300,7 @@ class Panel:
             notify(end.error)
         else:
             self.ui.messageLabel.text = tr("Cancelled; nothing was changed.")
+
+
+def _may_replace_confirmed() -> bool:
+    return ask(tr("Some landmarks are confirmed. Replace them too? Undo takes it back"))

@@ -21,9 +21,9 @@ from SpineLandmarksLib.annotation.session_file import SessionText, session_from_
 from SpineLandmarksLib.formats.strict_json import parse_json
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.landmarks import Point
-from SpineLandmarksModule.volumes import frame_of, geometry_of
+from SpineLandmarksModule.volumes import frame_of, geometry_of, identity_of
 
-SESSION = "SpineLandmarks.Session"
+SESSION, IDENTITY = "SpineLandmarks.Session", "SpineLandmarks.Volume"
 
 
 def studied_nodes(scene: Any) -> list[Any]:
@@ -35,7 +35,14 @@ def studied_nodes(scene: Any) -> list[Any]:
 def find_node(scene: Any, volume: Any) -> Any:
     """The landmarks node of a volume, or None."""
     found = (node for node in studied_nodes(scene) if node.GetNodeReferenceID(VOLUME) == volume.GetID())
-    return next(found, None)
+    return next(found, None) or _orphan(scene, volume)
+
+
+def _orphan(scene: Any, volume: Any) -> Any:
+    """A list whose volume was deleted, and has now been loaded again."""
+    known = identity_of(volume) if volume.GetImageData() else None
+    lists = (node for node in slicer.util.getNodesByClass(KIND, scene) if not node.GetNodeReferenceID(VOLUME))
+    return next((node for node in lists if node.GetAttribute(SESSION) and node.GetAttribute(IDENTITY) == known), None)
 
 
 def restored_session(node: Any, frame: ImageFrame | None) -> Session:
@@ -108,6 +115,7 @@ class StudyPoints(ScenePoints):
         if now is None or before is None or now == before:
             return
         self._geometry = now
+        self.node.SetAttribute(IDENTITY, identity_of(self.volume))
         matrix = now.ras_from_ijk @ np.linalg.inv(before.ras_from_ijk) if now.size == before.size else np.eye(4)
         frame = frame_of(self.volume)
         self.take_session(moved_session(self.session, frame, lambda position: _point(apply(matrix, position))))
@@ -119,6 +127,7 @@ class StudyPoints(ScenePoints):
     def link(self) -> None:
         """Also in the subject hierarchy."""
         super().link()
+        self.node.SetAttribute(IDENTITY, identity_of(self.volume))
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
         item, beside = (
             hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)

@@ -7,18 +7,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import slicer
 from slicer.i18n import tr
 
-from SpineLandmarksLib.annotation.import_file import import_landmarks
+from SpineLandmarksLib.annotation.import_file import import_landmarks, onto_frame
 from SpineLandmarksLib.annotation.revision import study_key_of
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.shared import complete_set
 from SpineLandmarksLib.formats.slicer_markups import described_landmark
-from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
+from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksModule.points import StudyPoints, detach_session, find_node, restored_session, studied_nodes
-from SpineLandmarksModule.volumes import frame_of, require_usable, series_uid_of, source_of
+from SpineLandmarksModule.volumes import (
+    frame_of,
+    frame_of_reference_of,
+    local_from_world,
+    require_usable,
+    series_uid_of,
+    source_of,
+)
 
 
 class Studies:
@@ -70,6 +79,29 @@ class Studies:
         require_usable(volume)
         study = self.of(volume)
         landmarks = import_landmarks(path, study.session.names if study else LUMBAR11, frame_of(volume))
+        return self._import(volume, landmarks, may_replace_confirmed)
+
+    def in_frame_of(self, volume: Any) -> list[StudyPoints]:
+        """Studies of other volumes of the scene that lie in the same frame of reference, or where nothing says it."""
+        frame = frame_of_reference_of(volume)
+        others = [each for each in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if each is not volume]
+        near = [other for other in others if frame_of_reference_of(other) in (frame, None) or frame is None]
+        return [study for study in map(self.of, near) if study is not None]
+
+    def take_over(self, volume: Any, source: StudyPoints, may_replace_confirmed: Callable[[], bool]) -> bool:
+        """Put the points of another series, with their statuses, where they lie in the patient; whether it was done.
+
+        Raises as `import_file`.
+        """
+        require_usable(volume)
+        matrix = local_from_world(volume) @ np.linalg.inv(local_from_world(source.volume))
+        name, frame = source.volume.GetName(), frame_of(volume)
+        moved = LandmarkSet(tuple(_moved(mark, matrix) for mark in source.session.current), name)
+        landmarks = replace(onto_frame(moved, frame, name), bundle=source.session.current.bundle)
+        return self._import(volume, landmarks, may_replace_confirmed)
+
+    def _import(self, volume: Any, landmarks: LandmarkSet, may_replace_confirmed: Callable[[], bool]) -> bool:
+        study = self.of(volume)
         if study is None:
             self._renew(volume, landmarks)
             return True
@@ -135,6 +167,13 @@ class Studies:
                 ).format(name=node.GetName(), error=error)
             )
             return None
+
+
+def _moved(mark: Landmark, matrix: np.ndarray) -> Landmark:
+    if mark.position_ras_mm is None:
+        return mark
+    r, a, s = (float(value) for value in apply(matrix, mark.position_ras_mm))
+    return replace(mark, position_ras_mm=(r, a, s), pixel_xy=None)
 
 
 def _read_points(node: Any) -> LandmarkSet:

@@ -101,6 +101,19 @@ def volume_deleted(work: Work) -> None:
     assert work.case.rows() == []
 
 
+def volume_deleted_and_loaded_again(work: Work) -> None:
+    voxels, matrix = work.slicer.util.arrayFromVolume(work.volume).copy(), work.world_from_voxel(work.volume)
+    delete_in_data(work.slicer, work.volume)
+    work.case.process_events()
+    other = matrix.copy()
+    other[2, 3] += 7
+    for name, where, is_it in (("another", matrix, False), ("phantom", other, False), ("phantom", matrix, True)):
+        work.case.ui.volumeSelector.setCurrentNode(add_volume(work.slicer, voxels, where, name))
+        assert bool(work.case.rows()) == is_it
+    work.is_as_before()
+    assert work.case.study.node is work.node
+
+
 def both_deleted(work: Work) -> None:
     work.answer("Yes")
     delete_in_data(work.slicer, work.volume, work.node)
@@ -317,7 +330,7 @@ def scene_closed(work: Work) -> None:
 #: The first column of the table in docs/slicer.md, and what shows that its second one is so.
 EVENTS: dict[str, tuple[Callable[[Work], None], ...]] = {
     "the list is deleted": (list_deleted,),
-    "the volume is deleted": (volume_deleted,),
+    "the volume is deleted": (volume_deleted, volume_deleted_and_loaded_again),
     "both are deleted, or the patient": (both_deleted,),
     "a point is deleted": (point_deleted,),
     "a point is renamed": (point_renamed,),
