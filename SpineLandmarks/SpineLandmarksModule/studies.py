@@ -7,15 +7,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from SpineLandmarksLib.annotation.import_file import import_landmarks
+import numpy as np
+import slicer
+from slicer.i18n import tr
+
+from SpineLandmarksLib.annotation.import_file import import_landmarks, onto_frame
 from SpineLandmarksLib.annotation.revision import study_key_of
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.shared import complete_set
 from SpineLandmarksLib.formats.slicer_markups import described_landmark
-from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
-from SpineLandmarksModule.points import StudyPoints, detach_session, find_node, restored_session
-from SpineLandmarksModule.volumes import frame_of, require_usable, series_uid_of, source_of
+from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksModule.points import StudyPoints, detach_session, find_node, restored_session, studied_nodes
+from SpineLandmarksModule.volumes import (
+    frame_of,
+    frame_of_reference_of,
+    local_from_world,
+    require_usable,
+    series_uid_of,
+    source_of,
+)
 
 
 class Studies:
@@ -67,6 +79,29 @@ class Studies:
         require_usable(volume)
         study = self.of(volume)
         landmarks = import_landmarks(path, study.session.names if study else LUMBAR11, frame_of(volume))
+        return self._import(volume, landmarks, may_replace_confirmed)
+
+    def in_frame_of(self, volume: Any) -> list[StudyPoints]:
+        """Studies of other volumes of the scene that lie in the same frame of reference, or where nothing says it."""
+        frame = frame_of_reference_of(volume)
+        others = [each for each in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if each is not volume]
+        near = [other for other in others if frame_of_reference_of(other) in (frame, None) or frame is None]
+        return [study for study in map(self.of, near) if study is not None]
+
+    def take_over(self, volume: Any, source: StudyPoints, may_replace_confirmed: Callable[[], bool]) -> bool:
+        """Put the points of another series, with their statuses, where they lie in the patient; whether it was done.
+
+        Raises as `import_file`.
+        """
+        require_usable(volume)
+        matrix = local_from_world(volume) @ np.linalg.inv(local_from_world(source.volume))
+        name, frame = source.volume.GetName(), frame_of(volume)
+        moved = LandmarkSet(tuple(_moved(mark, matrix) for mark in source.session.current), name)
+        landmarks = replace(onto_frame(moved, frame, name), bundle=source.session.current.bundle)
+        return self._import(volume, landmarks, may_replace_confirmed)
+
+    def _import(self, volume: Any, landmarks: LandmarkSet, may_replace_confirmed: Callable[[], bool]) -> bool:
+        study = self.of(volume)
         if study is None:
             self._renew(volume, landmarks)
             return True
@@ -85,9 +120,15 @@ class Studies:
         for study in self:
             self.drop(study)
 
+    def show_only(self, study: StudyPoints | None) -> None:
+        """Hide the points of all others, open or not: those of one patient lie on another's image."""
+        for node in studied_nodes(slicer.mrmlScene):
+            display = node.GetDisplayNode()
+            if display:
+                display.SetVisibility(study is not None and node is study.node)
+
     def put_back(self, study: StudyPoints) -> None:
         """Make a node that was deleted anew, with all corrections."""
-        self.drop(study)
         self._add(study.session, study.volume)
 
     def _renew(self, volume: Any, landmarks: LandmarkSet) -> StudyPoints:
@@ -111,17 +152,28 @@ class Studies:
         try:
             landmarks = _read_points(node)
             self._on_refused(
-                f"The history saved with {node.GetName()} is damaged ({error}). The points and statuses were taken as "
-                "they are; undo goes back no further than here"
+                tr(
+                    "The history saved with {name} is damaged ({error}). The points and statuses were taken as "
+                    "they are; undo goes back no further than here"
+                ).format(name=node.GetName(), error=error)
             )
             return Session(study_key_of(volume.GetName()), landmarks, self._author, frame_of(volume))
         except SpineLandmarksError:
             detach_session(node)
             self._on_refused(
-                f"{node.GetName()} was changed so much that it cannot be gone on with ({error}). It stays in the scene "
-                "as a list of its own; press Localize to begin anew"
+                tr(
+                    "{name} was changed so much that it cannot be gone on with ({error}). It stays in the scene "
+                    "as a list of its own; press Localize to begin anew"
+                ).format(name=node.GetName(), error=error)
             )
             return None
+
+
+def _moved(mark: Landmark, matrix: np.ndarray) -> Landmark:
+    if mark.position_ras_mm is None:
+        return mark
+    r, a, s = (float(value) for value in apply(matrix, mark.position_ras_mm))
+    return replace(mark, position_ras_mm=(r, a, s), pixel_xy=None)
 
 
 def _read_points(node: Any) -> LandmarkSet:

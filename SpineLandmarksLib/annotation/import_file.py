@@ -33,8 +33,11 @@ def import_landmarks(
         raise FormatError(f"{name}: expected a file that ends in {', '.join(READERS)}; got another")
     landmarks = reader(path, schema)
     _require_millimetres(landmarks, name)
-    if frame is None:
-        return landmarks
+    return landmarks if frame is None else onto_frame(landmarks, frame, name)
+
+
+def onto_frame(landmarks: LandmarkSet, frame: ImageFrame, name: str) -> LandmarkSet:
+    """Landmarks in RAS mm on another image: points outside become `out_of_view`. FormatError when these are most."""
     _require_inside(landmarks, frame, name)
     return replace(landmarks, landmarks=tuple(_seen_in(frame, landmark) for landmark in landmarks))
 

@@ -8,7 +8,7 @@ the volume which comes in: nothing of Slicer or VTK is imported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,10 +23,9 @@ KIND = "vtkMRMLMarkupsFiducialNode"
 VOLUME = "SpineLandmarksVolume"
 #: A position that differs by less than this was not moved by anybody: a saved history is rounded to it, mm.
 SAME_MM = 1e-3
-CONFIRMED, CURVE = "SpineLandmarks.Confirmed", "SpineLandmarks.Curve"
 GREEN = (0.25, 0.85, 0.35)
-#: A little larger than the points, so that it covers them, mm.
-CONFIRMED_SIZE_MM = 4.0
+#: Of a confirmed point: so much larger than the others that it covers them.
+CONFIRMED_SIZE = 4 / 3
 CURVE_MM = 0.8
 
 
@@ -58,10 +57,20 @@ class ScenePoints:
         self.show()
 
     def close(self) -> None:
-        """Stop watching; the node stays as it is."""
-        self._stop_listening()
-        for source, tag in self._tags:
+        """Stop watching; the node stays as it is, without what is drawn beside it. More than once does no harm."""
+        tags, self._tags = self._tags, []
+        for source, tag in tags:
             source.RemoveObserver(tag)
+        self._stop_listening()
+        self._stop_listening = lambda: None
+        self.decorations.remove()
+
+    def take_session(self, session: Session) -> None:
+        """Go on with another session of the same landmarks."""
+        self._stop_listening()
+        self.session = session
+        self._stop_listening = session.listen(lambda correction: self._changed())
+        self._changed()
 
     def row(self, name: str) -> int:
         return self.session.names.index(name)
@@ -100,14 +109,13 @@ class ScenePoints:
         there = self.node.GetNthControlPointPositionStatus(row) == self.node.PositionDefined
         if not there or landmark.position_ras_mm is None:
             return False
-        apart = np.subtract(list(self.node.GetNthControlPointPosition(row)), landmark.position_ras_mm)
-        return bool(np.abs(apart).max() < SAME_MM)
+        return _apart([list(self.node.GetNthControlPointPosition(row))], [landmark.position_ras_mm]) < SAME_MM
 
     # From the node to the session
 
     def take_edits(self) -> None:
         """Tell the session what a person has done to the node."""
-        if self._is_showing or self.node.GetScene() is None:
+        if self._is_showing or self.node.GetScene() is None or not self.is_with_volume() or self._is_hardened():
             return
         if not self._is_whole():
             self.show()
@@ -122,6 +130,16 @@ class ScenePoints:
             except SpineLandmarksError as error:
                 self.show()
                 self._on_refused(str(error))
+
+    def _is_hardened(self) -> bool:
+        """Whether its transform was just put into the points: they go back, as the volume still lies in it."""
+        if self.node.GetParentTransformNode() is None or not self._is_whole():
+            return False
+        marks = [(row, mark.position_ras_mm) for row, mark in enumerate(self.session.current) if mark.position_ras_mm]
+        world = [_in_world(self.node, position) for _, position in marks]
+        there = [list(self.node.GetNthControlPointPosition(row)) for row, _ in marks]
+        was_moved = bool(marks) and _apart(world, [position for _, position in marks]) > SAME_MM
+        return was_moved and _apart(world, there) < SAME_MM
 
     def _is_whole(self) -> bool:
         count = self.node.GetNumberOfControlPoints()
@@ -153,8 +171,13 @@ class ScenePoints:
             (node, node.PointEndInteractionEvent, lambda *_: self._drag(False)),
             (node, node.PointModifiedEvent, lambda *_: None if self._is_dragged else self.take_edits()),
             *((node, event, lambda *_: self.take_edits()) for event in finished),
+            (node, node.DisplayModifiedEvent, lambda *_: self.follow_display()),
             (self.volume, self.volume.TransformModifiedEvent, lambda *_: self._follow_transform()),
         ]
+
+    def follow_display(self) -> None:
+        """Called whenever the points look otherwise."""
+        self.decorations.follow_display()
 
     def _drag(self, starts: bool) -> None:
         self._is_dragged = starts
@@ -164,7 +187,8 @@ class ScenePoints:
     # The node
 
     def _new_node(self) -> Any:
-        node = self.scene.AddNewNodeByClass(KIND, f"Landmarks {self.volume.GetName()}")
+        with active_list_kept(self.scene):
+            node = self.scene.AddNewNodeByClass(KIND, f"Landmarks {self.volume.GetName()}")
         node.SetControlPointLabelFormat("%N-%d")
         node.CreateDefaultDisplayNodes()
         style(node.GetDisplayNode())
@@ -182,6 +206,10 @@ class ScenePoints:
         self.node.SetNodeReferenceID(VOLUME, self.volume.GetID())
         self._follow_transform()
 
+    def is_with_volume(self) -> bool:
+        """Whether it lies in the transform of its volume; where not, its positions say nothing of the image."""
+        return bool(self.node.GetTransformNodeID() == self.volume.GetTransformNodeID())
+
     def _follow_transform(self) -> None:
         self.node.SetAndObserveTransformNodeID(self.volume.GetTransformNodeID())
 
@@ -194,6 +222,20 @@ class ScenePoints:
         finally:
             self.node.EndModify(modifying)
             self._is_showing = before
+
+
+def _in_world(node: Any, position: Sequence[float]) -> Sequence[float]:
+    """Where a position in a node's own frame is after all transforms that the node is in."""
+    transform = node.GetParentTransformNode()
+    while transform is not None:
+        position = transform.GetTransformToParent().TransformPoint(position)
+        transform = transform.GetParentTransformNode()
+    return position
+
+
+def _apart(some: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) -> float:
+    """The largest difference of a coordinate, mm."""
+    return float(np.abs(np.subtract(some, others)).max())
 
 
 def style(display: Any, looks: Mapping[str, Any] = DISPLAY) -> None:
@@ -209,67 +251,113 @@ def style(display: Any, looks: Mapping[str, Any] = DISPLAY) -> None:
     display.SetSliceProjectionOpacity(looks["sliceProjectionOpacity"])
 
 
+@contextmanager
+def active_list_kept(scene: Any) -> Iterator[None]:
+    """Slicer makes each new list the one in which its toolbar places points; here that of the reader stays it."""
+    kept = active_list(scene)
+    yield
+    active_list(scene, *kept)
+
+
+def active_list(scene: Any, *new: Any) -> tuple[Any, Any]:
+    """Class and id of the list in which Slicer's toolbar places points, which becomes `new` when that is given."""
+    selection = scene.GetFirstNodeByClass("vtkMRMLSelectionNode")
+    if selection is None:
+        return None, None
+    if new:
+        selection.SetActivePlaceNodeClassName(new[0])
+        selection.SetActivePlaceNodeID(new[1])
+    return selection.GetActivePlaceNodeClassName(), selection.GetActivePlaceNodeID()
+
+
 class Decorations:
     """What is drawn beside the points of `node`: the mark of confirmed ones, and a curve through the centres.
 
     A point list of Slicer has two colours, for selected and for unselected points; three statuses are shown. So
     confirmed points, which are locked, get a larger ball of a third colour from a list of its own, which nobody can
-    grab. Both parts are in the node's transform, are deleted with it, and are not saved with the scene.
+    grab. Both parts are in the node's transform, are seen when it is, and are not saved with the scene; no editor
+    lists them, so whoever shows them takes them away.
     """
 
     def __init__(self, node: Any) -> None:
         self.node = node
+        self._confirmed: Any = None
+        self._curve: Any = None
+        self._wants_curve = False
+
+    @property
+    def confirmed(self) -> Any:
+        """The list of the confirmed points; None while there is none."""
+        return _in_scene(self._confirmed)
+
+    @property
+    def curve(self) -> Any:
+        """The curve; None while there is none."""
+        return _in_scene(self._curve)
 
     def show(self, landmarks: LandmarkSet) -> None:
-        self._fill(self._confirmed(), [mark for mark in landmarks if mark.status == "confirmed"])
-        curve = self.node.GetNodeReference(CURVE)
-        if curve:
-            self._fill(curve, [mark for mark in landmarks if mark.position_ras_mm is not None])
+        confirmed = [mark for mark in landmarks if mark.status == "confirmed"]
+        if confirmed and self.confirmed is None:
+            self._confirmed = self._add(KIND, "confirmed")
+        if self._wants_curve and self.curve is None:
+            self._curve = self._add("vtkMRMLMarkupsCurveNode", "curve")
+        self._fill(self.confirmed, confirmed)
+        self._fill(self.curve, [mark for mark in landmarks if mark.position_ras_mm is not None])
+        self.follow_display()
 
     def show_curve(self, visible: bool, landmarks: LandmarkSet) -> None:
-        if visible and self.node.GetNodeReference(CURVE) is None:
-            self._add(CURVE, "vtkMRMLMarkupsCurveNode", f"{self.node.GetName()} curve")
-        if self.node.GetNodeReference(CURVE) is not None:
-            self.node.GetNodeReference(CURVE).GetDisplayNode().SetVisibility(visible)
+        self._wants_curve = visible
         self.show(landmarks)
 
+    def follow_display(self) -> None:
+        """Be seen when the points are, and as large."""
+        display = self.node.GetDisplayNode()
+        seen = bool(display and display.GetVisibility())
+        for part, wanted in ((self.confirmed, True), (self.curve, self._wants_curve)):
+            if part is not None:
+                part.GetDisplayNode().SetVisibility(seen and wanted)
+        if display and self.confirmed is not None:
+            self.confirmed.GetDisplayNode().SetGlyphSize(CONFIRMED_SIZE * display.GetGlyphSize())
+
     def remove(self) -> None:
-        for role in (CONFIRMED, CURVE):
-            part = self.node.GetNodeReference(role)
+        for part in (self.confirmed, self.curve):
             if part is not None:
                 part.GetScene().RemoveNode(part)
+        self._confirmed = self._curve = None
 
-    def _confirmed(self) -> Any:
-        found = self.node.GetNodeReference(CONFIRMED)
-        return found or self._add(CONFIRMED, "vtkMRMLMarkupsFiducialNode", f"{self.node.GetName()} confirmed")
-
-    def _add(self, role: str, kind: str, name: str) -> Any:
+    def _add(self, kind: str, name: str) -> Any:
         scene = self.node.GetScene()
         part = scene.CreateNodeByClass(kind)
         part.UnRegister(None)
-        part.SetName(name)
+        part.SetName(f"{self.node.GetName()} {name}")
         part.SetHideFromEditors(True)
         part.SetSaveWithScene(False)
         part.SetLocked(True)
-        scene.AddNode(part)
+        with active_list_kept(scene):
+            scene.AddNode(part)
         part.CreateDefaultDisplayNodes()
         display = part.GetDisplayNode()
         display.SetSaveWithScene(False)
         display.SetPointLabelsVisibility(False)
         display.SetPropertiesLabelVisibility(False)  # the name of a curve lies on the spine
         display.SetUseGlyphScale(False)
-        display.SetGlyphSize(CONFIRMED_SIZE_MM if role == CONFIRMED else CURVE_MM)
+        display.SetGlyphSize(CURVE_MM)
         display.SetSelectedColor(*GREEN)
         display.SetCurveLineSizeMode(display.UseLineDiameter)
         display.SetLineDiameter(CURVE_MM)
         display.SetSliceProjection(True)
-        self.node.SetNodeReferenceID(role, part.GetID())
         return part
 
     def _fill(self, part: Any, landmarks: list[Landmark]) -> None:
+        if part is None:
+            return
         part.SetAndObserveTransformNodeID(self.node.GetTransformNodeID())
         modifying = part.StartModify()
         part.RemoveAllControlPoints()
         for mark in landmarks:
             part.SetNthControlPointLocked(part.AddControlPoint(mark.position_ras_mm, mark.name), True)
         part.EndModify(modifying)
+
+
+def _in_scene(node: Any) -> Any:
+    return node if node is not None and node.GetScene() is not None else None

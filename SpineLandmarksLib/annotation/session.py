@@ -290,6 +290,23 @@ class Session:
         self.parent = revision.id
 
 
+def moved_session(session: Session, frame: ImageFrame | None, moved: Callable[[Point], Point]) -> Session:
+    """The same work on an image that was moved: every position of the history goes along. Nobody listens to it yet."""
+
+    def put(mark: Landmark) -> Landmark:
+        return mark if mark.position_ras_mm is None else replace(mark, position_ras_mm=moved(mark.position_ras_mm))
+
+    def put_all(event: Correction) -> Correction:
+        changes = (Change(put(change.before), put(change.after), put(change.original)) for change in event.changes)
+        return replace(event, changes=tuple(changes))
+
+    original = replace(session.original, landmarks=tuple(put(mark) for mark in session.original))
+    events = [put_all(event) for event in session.events]
+    return Session(
+        session.study, original, session.author, frame, session._clock, events, session.parent, session.saved_events
+    )
+
+
 def names_per_level(names: Sequence[str]) -> int:
     """How many landmarks it is from one to the next of its kind; a dash in a name is a disc.
 

@@ -15,8 +15,9 @@ from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.formats.csv_table import read_csv, write_csv
 from SpineLandmarksLib.formats.slicer_markups import read_markups, write_markups
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
-from SpineLandmarksLib.retraining.process import Retraining
-from standins.bench import Module
+from SpineLandmarksLib.phantom.phantom import Phantom
+from SpineLandmarksLib.retraining.process import Retraining, RetrainStatus
+from standins.bench import Module, add_volume
 
 RAS, LPS, MARKUPS, MEASUREMENTS = range(4)
 
@@ -290,3 +291,146 @@ def test_retraining_in_a_folder_that_is_no_data_set_is_told(module: Module, tmp_
     module.ui.retrainButton.click()
     assert "spine-landmarks dataset init" in module.dialogs.shown[0]
     assert list(tmp_path.iterdir()) == []
+
+
+# Into the scene
+
+
+def test_the_results_become_a_table_node_that_is_written_anew_and_saved_with_the_scene(
+    a_case: Module, slicer: Any, tmp_path: Path
+) -> None:
+    def tables() -> list[Any]:
+        return list(slicer.util.getNodesByClass("vtkMRMLTableNode"))
+
+    for what in (RAS, MEASUREMENTS, RAS):
+        a_case.ui.formatSelector.currentIndex = what
+        a_case.ui.tableButton.click()
+    marks, measured = tables()
+    assert marks.GetName() == "phantom Landmarks, CSV in RAS"
+    assert [marks.GetCellText(row, 0) for row in range(marks.GetNumberOfRows())] == list(LUMBAR11)
+    column = marks.GetTable().GetColumnByName("a_mm")
+    assert column.GetValue(LUMBAR11.index("L3")) == pytest.approx(a_case.session["L3"].position_ras_mm[1], abs=1e-3)
+    assert np.isnan(column.GetValue(0))  # T12-L1 has no point
+    assert measured.GetTable().GetColumnByName("value").IsA("vtkDoubleArray")
+    assert measured.GetTable().GetColumnByName("definition").IsA("vtkStringArray")
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "case.mrb"))
+    slicer.mrmlScene.Clear()
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "case.mrb"))
+    a_case.process_events()
+    a_case.ui.tableButton.click()
+    assert sorted(node.GetName() for node in tables()) == [marks.GetName(), measured.GetName()]
+
+
+@pytest.mark.parametrize("answer", ["Yes", "No"])
+def test_a_file_that_the_added_ending_would_replace_is_asked_about(a_case: Module, tmp_path: Path, answer: str) -> None:
+    from PySide6.QtWidgets import QMessageBox
+
+    (tmp_path / "case.csv").write_text("mine")
+    a_case.dialogs.answers = [getattr(QMessageBox, answer)]
+    export(a_case, RAS, tmp_path / "case")
+    assert "case.csv is there already" in a_case.dialogs.shown[0]
+    assert ((tmp_path / "case.csv").read_text() == "mine") == (answer == "No")
+    a_case.dialogs.clear()
+    export(a_case, RAS, tmp_path / "case.csv")  # the dialog has asked
+    assert a_case.dialogs.shown == []
+
+
+def test_a_data_set_on_a_drive_that_does_not_answer_does_not_hold_the_window(
+    module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    from SpineLandmarksModule.files_panel import RetrainButton
+
+    answers = threading.Event()
+
+    class Hanging(Retraining):
+        def progress(self) -> RetrainStatus:
+            assert answers.wait(20.0)
+            return RetrainStatus("stopped", "Stopped at step 5 of 10")
+
+    monkeypatch.setattr(RetrainButton, "_of", staticmethod(lambda folder: Hanging(Path(folder))))
+    module.ui.retrainButton.text = ""
+    button = RetrainButton(module.ui, str(tmp_path))
+    for _ in range(3):
+        button.look()
+    assert module.ui.retrainButton.text == ""
+    answers.set()
+    module.wait_until(lambda: module.ui.retrainButton.text == "Go on retraining")
+    assert module.ui.messageLabel.text == ""  # nobody asked
+    button.close()
+
+
+# From another series
+
+
+class Database:
+    """slicer.dicomDatabase: the frame of reference of each image."""
+
+    frames: dict[str, str] = {}  # noqa: RUF012
+
+    def instanceValue(self, uid: str, tag: str) -> str:
+        assert tag == "0020,0052"
+        return self.frames.get(uid, "")
+
+
+@pytest.fixture
+def another_series(a_case: Module, slicer: Any, a_phantom: Phantom, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Of the same patient, cut by two columns and under a transform of its own that the scanner did not know."""
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
+    monkeypatch.setattr(Database, "frames", {"1": "one", "2": "one", "3": "another"})
+    matrix = a_phantom.ras_from_ijk.copy()
+    matrix[:3, 3] += matrix[:3, 0] * 2
+    volume = add_volume(slicer, a_phantom.voxels[:, :, 2:], matrix, "T1")
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    moved = np.eye(4)
+    moved[:3, 3] = 0, 0, 4
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(moved))
+    volume.SetAndObserveTransformNodeID(transform.GetID())
+    return volume
+
+
+@pytest.mark.parametrize(
+    ("uids", "answer", "taken"),
+    [(("1", "2"), "", True), (("1", "3"), "", False), (("", ""), "Yes", True), (("1", ""), "No", False)],
+    ids=["same frame", "other frame", "unknown, yes", "unknown, no"],
+)
+def test_points_are_taken_over_from_a_series_in_the_same_frame_where_they_lie_in_the_patient(
+    a_case: Module, another_series: Any, a_volume: Any, uids: tuple[str, str], answer: str, taken: bool
+) -> None:
+    from PySide6.QtWidgets import QMessageBox
+
+    for volume, uid in zip((a_volume, another_series), uids, strict=True):
+        volume.SetAttribute("DICOM.instanceUIDs", uid)
+    a_case.select("L3")
+    a_case.ui.confirmButton.click()
+    first = a_case.study.node
+    a_case.ui.volumeSelector.setCurrentNode(another_series)
+    a_case.dialogs.answers = [getattr(QMessageBox, answer)] if answer else []
+    a_case.ui.takeOverButton.click()
+    assert bool(a_case.rows()) == taken
+    if not taken:
+        said = "No other series" if uids[1] == "3" else "Nothing says that phantom lies in the same frame"
+        assert said in a_case.dialogs.shown[0]
+        return
+    assert a_case.row("L3")[1] == "confirmed"
+    assert a_case.study.node is not first
+    for row in range(1, 11):
+        there, here = (list(node.GetNthControlPointPositionWorld(row)) for node in (first, a_case.study.node))
+        np.testing.assert_allclose(here, there, atol=1e-3)
+
+
+def test_points_that_are_taken_over_onto_work_are_one_step_that_undo_takes_back(
+    a_case: Module, another_series: Any, a_volume: Any, a_prediction: LandmarkSet
+) -> None:
+    for volume, uid in ((a_volume, "1"), (another_series, "2")):
+        volume.SetAttribute("DICOM.instanceUIDs", uid)
+    a_case.ui.volumeSelector.setCurrentNode(another_series)
+    a_case.ui.takeOverButton.click()
+    a_case.select("L4")
+    a_case.ui.notVisibleButton.click()
+    a_case.ui.takeOverButton.click()
+    assert a_case.row("L4")[1] == "predicted"
+    a_case.ui.undoButton.click()
+    assert a_case.row("L4")[1] == "not visible"
+    assert a_case.dialogs.shown == []
