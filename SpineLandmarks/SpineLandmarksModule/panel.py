@@ -13,13 +13,14 @@ import vtk
 from slicer.i18n import tr
 
 from SpineLandmarksLib.errors import InputError
+from SpineLandmarksLib.worker.localization import JobResult
 from SpineLandmarksModule import install, views, volumes
 from SpineLandmarksModule.dialogs import ask, explained, notify
 from SpineLandmarksModule.files_panel import FilesPanel
 from SpineLandmarksModule.parameters import Processor, SliceChoice
 from SpineLandmarksModule.points import StudyPoints
 from SpineLandmarksModule.review_panel import ReviewPanel
-from SpineLandmarksModule.runner import JobResult, LocalizationJob, WorkerOptions
+from SpineLandmarksModule.runner import VolumeJob, WorkerOptions
 from SpineLandmarksModule.study_panel import StudyPanel
 
 #: How often news of the worker is asked for while it works.
@@ -169,7 +170,7 @@ class Panel:
         """What a study loses is looked at once all that goes with it is gone, as a patient with all his studies."""
         if slicer.mrmlScene.IsClosing():
             return
-        if self.logic.runner.job and self.logic.runner.job.study == node.GetID():
+        if self.logic.runner.job and self.logic.runner.job.subject == node.GetID():
             self.logic.runner.cancel()
         for study in self.logic.studies:
             if node in (study.volume, study.node):
@@ -288,7 +289,7 @@ class Panel:
     def on_progress(self, share: float, stage: str) -> None:
         self.study_panel.show_progress(share, stage)
 
-    def on_end(self, job: LocalizationJob, end: JobResult) -> None:
+    def on_end(self, job: VolumeJob, end: JobResult) -> None:
         self.study_panel.show_progress(None)
         if end.landmarks is not None:
             doubts = " ".join(f"{warning}." for warning in end.landmarks.warnings)

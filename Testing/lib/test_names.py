@@ -12,8 +12,6 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("SpineLandmarksLib", "SpineLandmarks/SpineLandmarksModule", "research")
 #: Names that modules of the library and of Slicer may share, and why.
 SAME_IDEA = {
-    "JobResult": "what came of a localization, in Slicer and in the browser",
-    "LocalizationJob": "a localization that was asked for, in Slicer and in the browser",
     "run": "what a command or a test does that is started by its name",
     "SliceChoice": "which slice, as the panel asks for it and as the library answers",
 }

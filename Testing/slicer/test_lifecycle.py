@@ -36,9 +36,9 @@ for line in sys.stdin:
 @pytest.fixture
 def a_busy_module(module: Module, a_volume: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Module:
     """The module in the middle of a localization, by a real process that neither ends nor heeds a cancellation."""
-    from SpineLandmarksModule import runner
+    from SpineLandmarksLib.worker import localization
 
-    monkeypatch.setattr(runner, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(localization, "PATIENCE_S", 0.3)
     monkeypatch.setattr(process, "GRACE_S", 0.3)
     script = tmp_path / "endless.py"
     script.write_text(ENDLESS)
@@ -51,7 +51,7 @@ def a_busy_module(module: Module, a_volume: Any, tmp_path: Path, monkeypatch: py
 
 
 def worker_of(module: Module) -> int:
-    client = module.panel.logic.runner._client
+    client = module.panel.logic.runner.service.client
     assert client is not None
     assert client.pid is not None
     return int(client.pid)
@@ -271,7 +271,7 @@ def test_a_scene_that_is_loaded_while_another_module_is_shown_waits_for_this_one
 def test_the_keys_work_after_a_reload_and_the_model_is_loaded(a_case: Module) -> None:
     a_case.widget.onReload()
     assert a_case.panel.review_panel._keys
-    assert a_case.panel.logic.runner._client is not None
+    assert a_case.panel.logic.runner.service.client is not None
 
 
 def test_a_panel_that_was_reloaded_has_let_go_of_the_parameters(a_case: Module) -> None:

@@ -242,9 +242,9 @@ def test_cancel_asks_the_worker_to_end_and_changes_nothing(a_case: Module) -> No
 def test_a_worker_that_does_not_heed_cancel_is_ended(
     module: Module, a_volume: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from SpineLandmarksModule import runner
+    from SpineLandmarksLib.worker import localization
 
-    monkeypatch.setattr(runner, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(localization, "PATIENCE_S", 0.05)
     module.ui.volumeSelector.setCurrentNode(a_volume)
     module.ui.localizeButton.click()
     module.wait_until(lambda: module.panel.logic.runner.job.id)
