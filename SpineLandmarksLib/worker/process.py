@@ -15,8 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from SpineLandmarksLib.errors import BackendError
-from SpineLandmarksLib.worker.protocol import MAX_LINE, PROTOCOL, Message, decode, encode
-from SpineLandmarksLib.worker.stdio import read_lines, write_all
+from SpineLandmarksLib.worker.protocol import MAX_LINE, PROTOCOL, Message, decode, encode, read_lines, write_all
 
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
 #: Lines of stderr that are kept to explain a death.
