@@ -133,7 +133,7 @@ def load_bundle(name_or_folder: str | Path = DEFAULT, files: Sequence[Path] = HA
         )
     except BundleError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, SpineLandmarksError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, SpineLandmarksError) as error:
         raise BundleError(f"Bundle {folder}: a setting is missing or does not fit this version: {error!r}") from error
 
 

@@ -11,10 +11,10 @@ import qt
 import slicer
 from slicer.i18n import tr
 
-from SpineLandmarksLib.annotation.import_file import READERS
 from SpineLandmarksLib.annotation.measurements import COLUMNS, measure, write_measurements
 from SpineLandmarksLib.annotation.revision import ImageReference
 from SpineLandmarksLib.annotation.revision_files import image_reference, save_to_training_set
+from SpineLandmarksLib.formats import READERS
 from SpineLandmarksLib.formats.csv_table import as_text, write_csv
 from SpineLandmarksLib.formats.slicer_markups import write_markups
 from SpineLandmarksLib.landmarks import LandmarkSet
@@ -119,7 +119,7 @@ class FilesPanel:
             self._say(tr("The table {name} is in the scene.").format(name=node.GetName()))
 
     def import_file(self) -> None:
-        endings = " ".join(f"*{ending}" for ending in READERS)
+        endings = " ".join(f"*{ending} *{ending.upper()}" for ending in READERS)
         title, start = tr("Import landmarks"), self._folder("export")
         chosen = qt.QFileDialog.getOpenFileName(
             slicer.util.mainWindow(), title, start, tr("Landmarks ({endings})").format(endings=endings)

@@ -254,7 +254,7 @@ class Panel:
         self.logic.runner.cancel()
 
     def import_onto(self, path: Path) -> bool:
-        return bool(self.logic.studies.import_file(self.parameters.volume, path, _may_replace_confirmed))
+        return bool(self.logic.studies.import_file(self.parameters.volume, path, ask))
 
     def take_over(self) -> None:
         """The points of another series of the patient: those looked at last, if there are several."""
@@ -270,7 +270,7 @@ class Panel:
             question = tr("Nothing says that {name} lies in the same frame of reference. Take its points over?")
             is_known = volumes.frame_of_reference_of(volume) and volumes.frame_of_reference_of(source.volume)
             if is_known or ask(question.format(name=source.volume.GetName())):
-                self.logic.studies.take_over(volume, source, _may_replace_confirmed)
+                self.logic.studies.take_over(volume, source, ask)
 
     def set_reader(self, name: str) -> None:
         self.logic.studies.set_author(name.strip())
@@ -301,7 +301,3 @@ class Panel:
             notify(end.error)
         else:
             self.ui.messageLabel.text = tr("Cancelled; nothing was changed.")
-
-
-def _may_replace_confirmed() -> bool:
-    return ask(tr("Some landmarks are confirmed. Replace them too? Undo takes it back"))

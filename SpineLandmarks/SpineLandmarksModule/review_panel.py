@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,16 @@ class ReviewPanel:
             ui.redoButton: bool(session and session.can_redo()),
         }.items():
             button.enabled = can
+        self._show_numberings(session.current.numberings if session else ())
+
+    def _show_numberings(self, numberings: Sequence[tuple[int, float]]) -> None:
+        """How likely the names are as they are, and as the two buttons above would move them."""
+        chance = {shift: f"{100 * probability:.0f} %" for shift, probability in numberings}
+        known = {0, +1, -1} <= set(chance)
+        text = tr("Probability of the names as they are: {same}; one level up: {up}; one level down: {down}")
+        said = text.format(same=chance[0], up=chance[1], down=chance[-1]) if known else ""
+        self.ui.numberingLabel.text = said
+        self.ui.numberingLabel.setVisible(known)
 
     def jump(self, row: int) -> None:
         if self.study and not self.study.session[self.study.session.names[row]].is_absent:

@@ -11,10 +11,10 @@ import numpy as np
 import slicer
 from slicer.i18n import tr
 
-from SpineLandmarksLib.annotation.import_file import import_landmarks, onto_frame
+from SpineLandmarksLib.annotation.import_file import import_or_ask, seen_in
 from SpineLandmarksLib.annotation.revision import study_key_of
 from SpineLandmarksLib.annotation.session import Session
-from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.errors import GeometryError, SpineLandmarksError
 from SpineLandmarksLib.formats.shared import complete_set
 from SpineLandmarksLib.formats.slicer_markups import described_landmark
 from SpineLandmarksLib.geometry import apply
@@ -72,14 +72,18 @@ class Studies:
         study.session.merge_relocalized(found, including_reviewed=not is_again)
         return study
 
-    def import_file(self, volume: Any, path: Path, may_replace_confirmed: Callable[[], bool]) -> bool:
-        """Put the landmarks of a file on a volume; whether it was done. Raises as `import_landmarks` and
-        `require_usable` do.
+    def import_file(self, volume: Any, path: Path, may: Callable[[str], bool]) -> bool:
+        """Put the landmarks of a file on a volume; whether it was done. Raises as `import_or_ask` and
+        `require_usable` do. may: asks a person with a text.
         """
         require_usable(volume)
         study = self.of(volume)
-        landmarks = import_landmarks(path, study.session.names if study else LUMBAR11, frame_of(volume))
-        return self._import(volume, landmarks, may_replace_confirmed)
+        if study is None:
+            landmarks = import_or_ask(path, LUMBAR11, frame_of(volume), None, None, may)
+        else:
+            session = study.session
+            landmarks = import_or_ask(path, session.names, frame_of(volume), session.original, session.current, may)
+        return landmarks is not None and self._import(volume, landmarks, may)
 
     def in_frame_of(self, volume: Any) -> list[StudyPoints]:
         """Studies of other volumes of the scene that lie in the same frame of reference, or where nothing says it."""
@@ -88,25 +92,27 @@ class Studies:
         near = [other for other in others if frame_of_reference_of(other) in (frame, None) or frame is None]
         return [study for study in map(self.of, near) if study is not None]
 
-    def take_over(self, volume: Any, source: StudyPoints, may_replace_confirmed: Callable[[], bool]) -> bool:
+    def take_over(self, volume: Any, source: StudyPoints, may: Callable[[str], bool]) -> bool:
         """Put the points of another series, with their statuses, where they lie in the patient; whether it was done.
 
         Raises as `import_file`.
         """
         require_usable(volume)
         matrix = local_from_world(volume) @ np.linalg.inv(local_from_world(source.volume))
-        name, frame = source.volume.GetName(), frame_of(volume)
-        moved = LandmarkSet(tuple(_moved(mark, matrix) for mark in source.session.current), name)
-        landmarks = replace(onto_frame(moved, frame, name), bundle=source.session.current.bundle)
-        return self._import(volume, landmarks, may_replace_confirmed)
+        frame, said = frame_of(volume), source.session.current
+        moved = LandmarkSet(tuple(seen_in(frame, _moved(mark, matrix)) for mark in said), source.volume.GetName())
+        if not any(mark.position_ras_mm for mark in moved):
+            raise GeometryError(tr("No point of {name} lies in this volume").format(name=source.volume.GetName()))
+        landmarks = replace(moved, bundle=said.bundle)
+        return self._import(volume, landmarks, may)
 
-    def _import(self, volume: Any, landmarks: LandmarkSet, may_replace_confirmed: Callable[[], bool]) -> bool:
+    def _import(self, volume: Any, landmarks: LandmarkSet, may: Callable[[str], bool]) -> bool:
         study = self.of(volume)
         if study is None:
             self._renew(volume, landmarks)
             return True
         confirmed = any(mark.status == "confirmed" for mark in study.session.current)
-        if confirmed and not may_replace_confirmed():
+        if confirmed and not may(tr("Some landmarks are confirmed. Replace them too? Undo takes it back")):
             return False
         study.session.import_points(landmarks, including_confirmed=confirmed)
         return True

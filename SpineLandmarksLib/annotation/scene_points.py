@@ -23,10 +23,12 @@ KIND = "vtkMRMLMarkupsFiducialNode"
 VOLUME = "SpineLandmarksVolume"
 #: A position that differs by less than this was not moved by anybody: a saved history is rounded to it, mm.
 SAME_MM = 1e-3
-GREEN = (0.25, 0.85, 0.35)
-#: Of a confirmed point: so much larger than the others that it covers them.
-CONFIRMED_SIZE = 4 / 3
+CONFIRMED, CURVE, SELECTED = "confirmed", "curve", "selected"
+#: Light enough that VTK gives a text in it a dark shadow, not a light one.
+GREEN, WHITE = (0.3, 0.9, 0.4), (1.0, 1.0, 1.0)
 CURVE_MM = 0.8
+#: Of the points' own size: the ball of a confirmed point covers it, the cross of the selected one leaves both free.
+SIZES = {CONFIRMED: 4 / 3, SELECTED: 4.0}
 
 
 class ScenePoints:
@@ -34,6 +36,10 @@ class ScenePoints:
 
     on_change: called after each change of the session. on_refused: called with a text for a dialog.
     """
+
+    #: Whether the mark of a confirmed point stands for the point, and bears its name in its own colour.
+    hides_confirmed = False
+    looks: Mapping[str, Any] = DISPLAY
 
     def __init__(
         self,
@@ -47,9 +53,10 @@ class ScenePoints:
         self.scene = volume.GetScene()
         self._on_change, self._on_refused = on_change, on_refused
         self._is_showing = self._is_dragged = False
+        self.selected: str | None = None
         self.node = node or self._new_node()
         self.link()
-        self.decorations = Decorations(self.node)
+        self.decorations = Decorations(self.node, self.hides_confirmed)
         self._tags = [(source, source.AddObserver(event, seen)) for source, event, seen in self._events()]
         self._stop_listening = session.listen(lambda correction: self._changed())
         if node and node.GetNumberOfControlPoints():
@@ -75,6 +82,11 @@ class ScenePoints:
     def row(self, name: str) -> int:
         return self.session.names.index(name)
 
+    def select(self, name: str | None) -> None:
+        """Mark a landmark in the views."""
+        self.selected = name
+        self._decorate()
+
     # From the session to the node
 
     def show(self) -> None:
@@ -85,7 +97,10 @@ class ScenePoints:
             for row, landmark in enumerate(self.session.current):
                 self._show_point(row, landmark)
         self.keep()
-        self.decorations.show(self.session.current)
+        self._decorate()
+
+    def _decorate(self) -> None:
+        self.decorations.show(self.session.current, None if self._is_dragged else self.selected)
 
     def _changed(self) -> None:
         self.show()
@@ -104,6 +119,7 @@ class ScenePoints:
         elif not self._is_at(row, landmark):
             node.SetNthControlPointPosition(row, *landmark.position_ras_mm)
         node.SetNthControlPointLocked(row, landmark.status == "confirmed")
+        node.SetNthControlPointVisibility(row, not (self.hides_confirmed and landmark.status == "confirmed"))
 
     def _is_at(self, row: int, landmark: Landmark) -> bool:
         there = self.node.GetNthControlPointPositionStatus(row) == self.node.PositionDefined
@@ -183,6 +199,7 @@ class ScenePoints:
         self._is_dragged = starts
         if not starts:
             self.take_edits()
+        self._decorate()
 
     # The node
 
@@ -191,7 +208,7 @@ class ScenePoints:
             node = self.scene.AddNewNodeByClass(KIND, f"Landmarks {self.volume.GetName()}")
         node.SetControlPointLabelFormat("%N-%d")
         node.CreateDefaultDisplayNodes()
-        style(node.GetDisplayNode())
+        style(node.GetDisplayNode(), self.looks)
         return node
 
     def _refill(self) -> None:
@@ -271,38 +288,45 @@ def active_list(scene: Any, *new: Any) -> tuple[Any, Any]:
 
 
 class Decorations:
-    """What is drawn beside the points of `node`: the mark of confirmed ones, and a curve through the centres.
+    """What is drawn beside the points of `node`: marks of confirmed ones and of the selected one, and a curve.
 
     A point list of Slicer has two colours, for selected and for unselected points; three statuses are shown. So
     confirmed points, which are locked, get a larger ball of a third colour from a list of its own, which nobody can
-    grab. Both parts are in the node's transform, are seen when it is, and are not saved with the scene; no editor
-    lists them, so whoever shows them takes them away.
+    grab, and the landmark that is worked on gets a cross. All parts are in the node's transform, are seen when it is,
+    and are not saved with the scene; no editor lists them, so whoever shows them takes them away.
+
+    names_confirmed: the names of confirmed points are drawn again, in their mark's colour.
     """
 
-    def __init__(self, node: Any) -> None:
-        self.node = node
-        self._confirmed: Any = None
-        self._curve: Any = None
+    def __init__(self, node: Any, names_confirmed: bool = False) -> None:
+        self.node, self.names_confirmed = node, names_confirmed
+        self._parts: dict[str, Any] = {}
         self._wants_curve = False
+
+    def part(self, role: str) -> Any:
+        """The node of CONFIRMED, CURVE or SELECTED; None while there is none."""
+        part = self._parts.get(role)
+        return part if part is not None and part.GetScene() is not None else None
 
     @property
     def confirmed(self) -> Any:
-        """The list of the confirmed points; None while there is none."""
-        return _in_scene(self._confirmed)
+        return self.part(CONFIRMED)
 
     @property
     def curve(self) -> Any:
-        """The curve; None while there is none."""
-        return _in_scene(self._curve)
+        return self.part(CURVE)
 
-    def show(self, landmarks: LandmarkSet) -> None:
-        confirmed = [mark for mark in landmarks if mark.status == "confirmed"]
-        if confirmed and self.confirmed is None:
-            self._confirmed = self._add(KIND, "confirmed")
-        if self._wants_curve and self.curve is None:
-            self._curve = self._add("vtkMRMLMarkupsCurveNode", "curve")
-        self._fill(self.confirmed, confirmed)
-        self._fill(self.curve, [mark for mark in landmarks if mark.position_ras_mm is not None])
+    def show(self, landmarks: LandmarkSet, selected: str | None = None) -> None:
+        known = [mark for mark in landmarks if mark.position_ras_mm is not None]
+        shown = {
+            CONFIRMED: [mark for mark in known if mark.status == "confirmed"],
+            SELECTED: [mark for mark in known if mark.name == selected],
+            CURVE: known if self._wants_curve else [],
+        }
+        for role, marks in shown.items():
+            if marks and self.part(role) is None:
+                self._parts[role] = self._add(role)
+            self._fill(self.part(role), marks)
         self.follow_display()
 
     def show_curve(self, visible: bool, landmarks: LandmarkSet) -> None:
@@ -313,23 +337,25 @@ class Decorations:
         """Be seen when the points are, and as large."""
         display = self.node.GetDisplayNode()
         seen = bool(display and display.GetVisibility())
-        for part, wanted in ((self.confirmed, True), (self.curve, self._wants_curve)):
+        for role in self._parts:
+            part = self.part(role)
             if part is not None:
-                part.GetDisplayNode().SetVisibility(seen and wanted)
-        if display and self.confirmed is not None:
-            self.confirmed.GetDisplayNode().SetGlyphSize(CONFIRMED_SIZE * display.GetGlyphSize())
+                part.GetDisplayNode().SetVisibility(seen and (role != CURVE or self._wants_curve))
+                if display and role in SIZES:
+                    part.GetDisplayNode().SetGlyphSize(SIZES[role] * display.GetGlyphSize())
 
     def remove(self) -> None:
-        for part in (self.confirmed, self.curve):
+        for role in list(self._parts):
+            part = self.part(role)
             if part is not None:
                 part.GetScene().RemoveNode(part)
-        self._confirmed = self._curve = None
+        self._parts.clear()
 
-    def _add(self, kind: str, name: str) -> Any:
+    def _add(self, role: str) -> Any:
         scene = self.node.GetScene()
-        part = scene.CreateNodeByClass(kind)
+        part = scene.CreateNodeByClass("vtkMRMLMarkupsCurveNode" if role == CURVE else KIND)
         part.UnRegister(None)
-        part.SetName(f"{self.node.GetName()} {name}")
+        part.SetName(f"{self.node.GetName()} {role}")
         part.SetHideFromEditors(True)
         part.SetSaveWithScene(False)
         part.SetLocked(True)
@@ -338,11 +364,14 @@ class Decorations:
         part.CreateDefaultDisplayNodes()
         display = part.GetDisplayNode()
         display.SetSaveWithScene(False)
-        display.SetPointLabelsVisibility(False)
+        display.SetPointLabelsVisibility(role == CONFIRMED and self.names_confirmed)
+        display.SetTextScale(self.node.GetDisplayNode().GetTextScale())
         display.SetPropertiesLabelVisibility(False)  # the name of a curve lies on the spine
         display.SetUseGlyphScale(False)
         display.SetGlyphSize(CURVE_MM)
-        display.SetSelectedColor(*GREEN)
+        if role == SELECTED:
+            display.SetGlyphType(display.Cross2D)
+        display.SetSelectedColor(*(WHITE if role == SELECTED else GREEN))
         display.SetCurveLineSizeMode(display.UseLineDiameter)
         display.SetLineDiameter(CURVE_MM)
         display.SetSliceProjection(True)
@@ -357,7 +386,3 @@ class Decorations:
         for mark in landmarks:
             part.SetNthControlPointLocked(part.AddControlPoint(mark.position_ras_mm, mark.name), True)
         part.EndModify(modifying)
-
-
-def _in_scene(node: Any) -> Any:
-    return node if node is not None and node.GetScene() is not None else None

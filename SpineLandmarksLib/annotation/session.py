@@ -18,10 +18,10 @@ from pathlib import Path
 
 from SpineLandmarksLib.annotation.correction import Change, Correction, Journal, What
 from SpineLandmarksLib.annotation.frame import ImageFrame
-from SpineLandmarksLib.annotation.review_order import UNREVIEWED, next_to_review, to_review
+from SpineLandmarksLib.annotation.review_order import next_to_review, to_review
 from SpineLandmarksLib.annotation.revision import ImageReference, Revision, require_study_key, utc_now
 from SpineLandmarksLib.errors import LandmarkError
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point
+from SpineLandmarksLib.landmarks import UNREVIEWED, Landmark, LandmarkSet, Point
 
 #: A pause longer than this between two operations is not work on the study; this much of it is counted.
 LONGEST_PAUSE_S = 120.0
@@ -37,7 +37,10 @@ class Session:
     author: who corrects from now on. frame: of the image, to check positions by and to know pixels; None if unknown.
     clock: gives the time as aware UTC. events: of earlier work, which is taken up where it ended.
     parent: id of the revision that the work goes on from; saved_events: how many events a revision holds already.
+    seal: who has signed it off; nothing can be changed until it is taken away.
     """
+
+    seal = ""
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class Session:
             landmarks=self._landmarks,
             bundle=self._journal.model or self.original.bundle,
             needs_review=self.original.needs_review if self.to_review() else False,
+            numberings=self.original.numberings if self._landmarks == self.original.landmarks else (),
         )
 
     def __getitem__(self, name: str) -> Landmark:
@@ -211,7 +215,14 @@ class Session:
         changed = tuple(change for change in changes if change.before != change.after)
         return self._record(what, changed, note) if changed else None
 
+    def require_unsealed(self) -> None:
+        if self.seal:
+            raise LandmarkError(
+                f"Expected a study that is open; {self.seal} has signed {self.study} off. Reopen it first"
+            )
+
     def _record(self, what: What, changes: tuple[Change, ...], note: str) -> Correction:
+        self.require_unsealed()
         now = self._clock()
         seconds = min(max((now - self._last).total_seconds(), 0.0), LONGEST_PAUSE_S)
         event = Correction(self.author, now, what, changes, seconds, note)
@@ -267,15 +278,17 @@ class Session:
         """Whether a revision holds everything that was done."""
         return self.saved_events == len(self.events)
 
-    def revision(self, image: ImageReference) -> Revision:
+    def revision(self, image: ImageReference, after: Revision | None = None) -> Revision:
         """The current state for a store, with the time spent since the last one. Raises LandmarkError without author.
 
-        The session counts as saved once `mark_saved` is told that a store has it.
+        after: the one that it follows, where that one is still on its way to the store. The session counts as saved
+        once `mark_saved` is told that a store has it.
         """
-        seconds = sum(event.seconds for event in self.events[self.saved_events :])
-        revision = Revision(
-            self.study, self.author, self._clock(), self.current, image, self.parent, seconds, self.comment
-        )
+        parent, begun = self.parent, self.saved_events
+        if after is not None:
+            parent, begun = after.id, self._offered.get(after.id, begun)
+        seconds = sum(event.seconds for event in self.events[begun:])
+        revision = Revision(self.study, self.author, self._clock(), self.current, image, parent, seconds, self.comment)
         self._offered[revision.id] = len(self.events)
         return revision
 

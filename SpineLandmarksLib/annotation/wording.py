@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
+
 from SpineLandmarksLib.annotation.frame import ImageFrame
-from SpineLandmarksLib.landmarks import Landmark
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark
 
 STATUS_WORDS = {
     "predicted": "predicted",
@@ -47,6 +50,18 @@ def cells(landmark: Landmark, frame: ImageFrame | None) -> tuple[str, ...]:
     return landmark.name, STATUS_WORDS[landmark.status], sure, *position, on
 
 
-def colour(confidence: float | None) -> str | None:
-    """Of its band; None where no model has judged."""
-    return None if confidence is None else next(shade for least, shade in BANDS if confidence >= least)
+def colour(confidence: float | None, is_doubted: bool = False) -> str | None:
+    """Of its band; None where no model has judged. is_doubted: the model wants it looked at all the same."""
+    shades = [shade for least, shade in BANDS if confidence is not None and confidence >= least]
+    return next((shade for shade in shades if not is_doubted or shade != BANDS[0][1]), None)
+
+
+def still_true(warnings: Iterable[str], undecided: Sequence[str]) -> tuple[str, ...]:
+    """The warnings of a model that a person has not answered yet: each until the landmarks that it names, or else all,
+    are decided.
+
+    >>> still_true(["Out of view: L5, L5-S1", "The sacrum is not in the picture"], ["L1"])
+    ('The sacrum is not in the picture',)
+    """
+    named = {text: set(re.findall(r"[A-Z]\d+(?:-[A-Z]\d+)?", text)) & set(LUMBAR11) for text in warnings}
+    return tuple(text for text, names in named.items() if undecided and (not names or names & set(undecided)))

@@ -165,6 +165,10 @@ class ActorPool:
 
     def _on_actor_death(self, task: Task, error: Exception) -> Iterator[Outcome]:
         """An actor has died, or its answer with the machine: wait for its restart, and have its study done by any."""
+        if task.study is None and isinstance(error, self._ray.exceptions.ActorUnavailableError):
+            return self._prepare(
+                task.actor
+            )  # its machine has just gone; Ray knows later whether it can begin elsewhere
         if task.study is None:  # Ray has tried again
             return self._reject(_line(error))
         self._prepare(task.actor)
@@ -204,8 +208,6 @@ def _say(text: str) -> None:
 
 #: Shared memory of a cluster that is started here: results of a study have some hundred kB.
 _STORE_BYTES = 100 * 2**20
-#: Of Ray's own doing: nothing is reported to anybody, and a machine's GPUs are not hidden from what needs none.
-_RAY_ENV = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 #: A cluster that takes longer to be called is not there.
 _ANSWERS_IN_S = 5.0
 
@@ -267,8 +269,7 @@ def _ray() -> Any:
 
 
 def _connect(ray: Any, address: str, workers: int | None) -> None:
-    for name, value in _RAY_ENV.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # GPUs are not hidden from what needs none
     if address != "local":
         _require_somebody_at(address)
     own = {"num_cpus": workers or usable_cpus(), "include_dashboard": False, "object_store_memory": _STORE_BYTES}

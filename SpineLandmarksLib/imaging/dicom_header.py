@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from SpineLandmarksLib.errors import InputError
-from SpineLandmarksLib.imaging.volume import MAX_VOXELS
+from SpineLandmarksLib.imaging.volume import MAX_SIDE
 
 #: Names that enhanced files use for what classic files call otherwise.
 _ENHANCED_NAMES = {
@@ -132,8 +132,8 @@ def read_frames(path: Path) -> list[Frame] | None:
             raise InputError(f"Expected a DICOM file; {path.name} breaks off in its header")
         return []
     count = int(_number(root.get("NumberOfFrames")) or 1)
-    if count < 1 or count > MAX_VOXELS:
-        raise InputError(f"Expected a number of frames above 0; got {count} in {path.name}")
+    if not 1 <= count <= MAX_SIDE:
+        raise InputError(f"Expected 1 to {MAX_SIDE} frames; got {count} in {path.name}")
     shared, per_frame = (_items(dataset, keyword) or [{}] for keyword in _GROUPS)
     if len(per_frame) not in (1, count):
         raise InputError(f"Expected {count} frame descriptions; got {len(per_frame)} in {path.name}")

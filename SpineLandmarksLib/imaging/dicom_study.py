@@ -52,7 +52,9 @@ def read_dicom_folder(folder: Path, study: str | None = None) -> Volume:
     """
     files = sorted(Path(root) / name for root, _, names in os.walk(folder, onerror=_denied) for name in names)
     if not files:
-        raise InputError(f"Expected a folder with DICOM files; {folder.name} is empty")
+        links = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and entry.is_symlink()]
+        only = f"holds links to folders alone, which are not followed ({', '.join(links[:3])}). Name their folders"
+        raise InputError(f"Expected a folder with DICOM files; {folder.name} {only if links else 'is empty'}")
     frames: list[Frame] = []
     others: list[str] = []
     damaged: list[str] = []

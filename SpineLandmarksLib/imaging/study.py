@@ -25,8 +25,9 @@ from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksEr
 from SpineLandmarksLib.geometry import Matrix, apply, spacing_mm
 from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
 from SpineLandmarksLib.imaging.dicom_study import read_dicom_file, read_dicom_folder
+from SpineLandmarksLib.imaging.discover import PICTURES
 from SpineLandmarksLib.imaging.itk_image import read_itk
-from SpineLandmarksLib.imaging.nifti import read_mgh, read_nifti
+from SpineLandmarksLib.imaging.nifti import header_of_pair, read_mgh, read_nifti
 from SpineLandmarksLib.imaging.orient import axes_of, cosines, upright
 from SpineLandmarksLib.imaging.picture import read_picture
 from SpineLandmarksLib.imaging.stack import SagittalStack
@@ -195,6 +196,8 @@ def _read(path: Path, spacing_xy_mm: tuple[float, float] | None, study: str | No
         if not path.is_file():
             raise InputError(f"Expected a file or folder; {path} is neither")
         start, is_packed = _first_bytes(path)
+    if not looks_like_dicom(start) and (header := header_of_pair(path)):
+        return read_nifti(header)
     if is_packed and not _is_nifti(path, start) and not path.name.lower().endswith(_MGH):
         with unpacked_gzip(path) as inside:
             return _read_file(inside, start, spacing_xy_mm, study)
@@ -214,6 +217,10 @@ def _read_file(path: Path, start: bytes, spacing_xy_mm: tuple[float, float] | No
         return read_nifti(path)
     if path.name.lower().endswith(_MGH):
         return read_mgh(path)
+    if path.name.lower().endswith(".img"):
+        raise InputError(f"Expected the header of {path.name} in an .hdr beside it; there is none")
+    if path.name.lower().endswith(PICTURES):  # ITK would let libjpeg write to stdout before it says so
+        raise InputError(f"Expected a picture; {path.name} is damaged or not one")
     for kind, (at, mark) in _ARCHIVES.items():
         if start[at:].startswith(mark):
             raise InputError(f"Expected an image, or a zip of DICOM files; got {kind}, {path.name}. Unpack it first")

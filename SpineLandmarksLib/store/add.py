@@ -8,11 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.import_file import require_plausible
+from SpineLandmarksLib.annotation.plausibility import Expected
 from SpineLandmarksLib.annotation.revision import ImageReference, Revision, study_key_of, utc_now
 from SpineLandmarksLib.annotation.revision_files import image_reference
 from SpineLandmarksLib.errors import InputError, StoreError
 from SpineLandmarksLib.formats.atomic import sha256_of, write_atomically
 from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
+from SpineLandmarksLib.formats.shared import filled
 from SpineLandmarksLib.geometry import Matrix, ijk_from_slice
 from SpineLandmarksLib.imaging.dicom_study import read_dicom_file
 from SpineLandmarksLib.imaging.discover import PICTURES, files_below
@@ -63,7 +67,8 @@ def add_source(store: Store, source: Source, annotated: Sequence[Annotated], how
     row = source.annotation
     given = row.spacing_mm if row is not None and row.spacing_mm is not None else how.spacing_mm
     stack = read_study(source.path, given)
-    found = [_from_annotation(one, source.path, stack) for one in annotated]
+    annotated = [_upright(one, source, stack) for one in annotated]
+    found = [_from_annotation(one, stack) for one in annotated]
     if row is not None:
         found.append(_from_row(source, stack))
     if not found and how.localizer is not None:
@@ -92,13 +97,31 @@ def adopt_landmarks(store: Store, author: str) -> int:
     return len(rows)
 
 
-def _from_annotation(one: Annotated, path: Path, stack: SagittalStack) -> LandmarkSet:
-    """Landmarks in upright pixels and, where the image has them, in millimetres."""
-    if not one.in_file:
-        return complete(one.landmarks, stack.ras_from_ijk)
-    turn = _stack_from_file(path, stack)
-    moved = [replace(mark, pixel_xy=_moved(mark, turn)) if mark.pixel_xy else mark for mark in one.landmarks]
-    return complete(replace(one.landmarks, landmarks=tuple(moved)), stack.ras_from_ijk, 0)
+def _upright(one: Annotated, source: Source, stack: SagittalStack) -> Annotated:
+    """An annotation in upright pixels; what counts in the pixels of a file is turned with it before it is mended."""
+    if one.tianchi is None:
+        return one
+    turn = _stack_from_file(source.files.get(one.instance_uid or "", source.path), stack)
+
+    def place(xy: tuple[float, float]) -> tuple[float, float, float]:
+        i, j, k = (turn @ ijk_from_slice(0) @ (*xy, 1.0))[:3]
+        return float(i), float(j), float(k)
+
+    turned = one.tianchi.turned(lambda xy: place(xy)[:2])
+    on = replace(turned.landmarks, slice_index=round(place((0.0, 0.0))[2]))
+    return replace(one, landmarks=on, comment="; ".join(turned.mends))
+
+
+def _from_annotation(one: Annotated, stack: SagittalStack) -> LandmarkSet:
+    """Landmarks in upright pixels and, where the image has them, in millimetres.
+
+    Raises MisreadError for positions that the image cannot hold.
+    """
+    frame = ImageFrame.of(stack)
+    if frame is not None:
+        require_plausible(one.landmarks, Expected(frame.contains), one.path, one.reading)
+    placed = complete(one.landmarks, stack.ras_from_ijk, slices=len(stack), where=str(one.path))
+    return filled(placed, LUMBAR11)
 
 
 def _from_row(source: Source, stack: SagittalStack) -> LandmarkSet:
@@ -110,11 +133,6 @@ def _from_row(source: Source, stack: SagittalStack) -> LandmarkSet:
         for name in LUMBAR11
     ]
     return complete(LandmarkSet(tuple(marks)), stack.ras_from_ijk, 0)
-
-
-def _moved(mark: Landmark, turn: Matrix) -> tuple[float, float]:
-    i, j = (turn @ ijk_from_slice(0) @ (*(mark.pixel_xy or ()), 1.0))[:2]
-    return float(i), float(j)
 
 
 def _stack_from_file(path: Path, stack: SagittalStack) -> Matrix:
@@ -158,6 +176,7 @@ def _study(store: Store, source: Source, stack: SagittalStack, index: int, how: 
         source_sha256=original.sha256,
         series_uid=stack.series_uid,
         slice_index=index,
+        slices=len(stack),
         spacing_mm=stack.pixel_spacing_mm,
         spacing_is_estimated=row is not None and row.spacing_is_estimated,
         ras_from_ijk=None if matrix is None else tuple(map(tuple, matrix)),

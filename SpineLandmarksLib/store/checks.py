@@ -10,22 +10,24 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from statistics import median
 
 import numpy as np
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, func, select, text
 
+from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, course_of, known_positions
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.annotation.revision_files import recovery_files
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.imaging.discover import read_tags
-from SpineLandmarksLib.landmarks import PixelXY
+from SpineLandmarksLib.landmarks import LandmarkSet, PixelXY
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
+from SpineLandmarksLib.store.annotations import FROM_FILE
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import StudyRecord, image_problems, is_inside, pixel_of
 
@@ -55,9 +57,11 @@ class Finding:
 def check_dataset(store: Store) -> list[Finding]:
     """Everything that is wrong or left to do in a data set."""
     found = [*check_store(store), *check_files(store)]
+    heads = store.all_heads()
     for study in store.studies():
-        for head in store.heads(study.key):
-            found += check_landmarks(study, head)
+        history = store.history(study.key)
+        for head in heads.get(study.key, []):
+            found += check_landmarks(study, head, before(history, head))
         if study.source:
             found += [Finding(f"{study.key}: {text}") for text in names_in_headers(store.folder / study.source)]
     return found
@@ -108,24 +112,63 @@ def _bad_revisions(connection: Connection) -> list[str]:
     return problems
 
 
-def check_landmarks(study: StudyRecord, revision: Revision) -> list[Finding]:
-    """What is odd in one revision. A landmark that nobody has seen is told, and no error."""
+def before(history: Sequence[Revision], revision: Revision) -> list[Revision]:
+    """The revisions that came before one."""
+    return list(takewhile(lambda one: one.id != revision.id, history))
+
+
+def misread(study: StudyRecord, revision: Revision, earlier: Sequence[Revision]) -> str | None:
+    """That the points seem to have been read in the wrong frame or unit; None when they do not. earlier: revisions.
+
+    Without these, only what came from a file is doubted: who places points on the picture sees what he does.
+    """
+    points, course = known_positions(revision.landmarks), course_of(earlier)
+    is_from_file = revision.comment.startswith(FROM_FILE)
+    if revision.is_prediction or study.matrix is None or not points or not (course or is_from_file):
+        return None
+    other = better_reading(points, Expected(study.contains, course), (10.0, 1000.0))
+    if other is None:
+        return None
+    how = ["with R and A reversed"] * other.mirrored + [f"{other.factor:g} times as large"] * (other.factor != 1)
+    return (
+        f"{study.key} ({revision.author}): the points do not lie where this spine does; {' and '.join(how)} they "
+        "would. Import their file again, with --frame or --unit"
+    )
+
+
+def misreadings(store: Store, revisions: Sequence[Revision]) -> list[str]:
+    """What `misread` says of each."""
+    studies = {study.key: study for study in store.studies()}
+    found = [misread(studies[one.study], one, before(store.history(one.study), one)) for one in revisions]
+    return [text for text in found if text is not None]
+
+
+def check_landmarks(study: StudyRecord, revision: Revision, earlier: Sequence[Revision] = ()) -> list[Finding]:
+    """What is odd in one revision, and beside earlier ones. A landmark that nobody has seen is told, and no error."""
     here = f"{study.key} ({revision.author})"
-    points = {mark.name: pixel_of(mark, study) for mark in revision.landmarks if not mark.is_absent}
-    unknown = [name for name, xy in points.items() if xy is None]
-    known = {name: xy for name, xy in points.items() if xy is not None}
-    outside = [name for name, xy in known.items() if not is_inside(xy, study.size_wh)]
     absent = [mark.name for mark in revision.landmarks if mark.is_absent]
-    found = [Finding(f"{here}: {text}") for text in _odd_chain(known, study)]
-    if outside:
-        size = " x ".join(map(str, study.size_wh))
-        found.append(Finding(f"{here}: {', '.join(outside)} outside the image of {size}"))
-    if unknown:
-        found.append(Finding(f"{here}: {', '.join(unknown)} in millimetres, but the image has no known spacing"))
+    found = [Finding(f"{here}: {text}") for text in implausible(study, revision.landmarks)]
+    wrong_frame = misread(study, revision, earlier)
+    if wrong_frame:
+        found.insert(0, Finding(wrong_frame))
     if absent and not revision.undecided:
         found.append(Finding(f"{here}: without a point: {', '.join(absent)}", False))
     if revision.comment and "became" in revision.comment:
         found.append(Finding(f"{here}: mended on reading: {revision.comment}", False))
+    return found
+
+
+def implausible(study: StudyRecord, landmarks: LandmarkSet) -> list[str]:
+    """What cannot be right in the landmarks of a study, each in a sentence; none as a rule."""
+    points = {mark.name: pixel_of(mark, study) for mark in landmarks if not mark.is_absent}
+    unknown = [name for name, xy in points.items() if xy is None]
+    known = {name: xy for name, xy in points.items() if xy is not None}
+    outside = [name for name, xy in known.items() if not is_inside(xy, study.size_wh)]
+    found = list(_odd_chain(known, study))
+    if outside:
+        found.append(f"{', '.join(outside)} outside the image of {' x '.join(map(str, study.size_wh))}")
+    if unknown:
+        found.append(f"{', '.join(unknown)} in millimetres, but the image has no known spacing")
     return found
 
 
@@ -196,7 +239,7 @@ def _one_file_a_folder(source: Path) -> Iterator[Path]:
 def status_lines(store: Store) -> list[str]:
     """Counts of studies by how far they are, the hold-out, who has what, and the time it took."""
     studies = store.studies()
-    ends = {study.key: store.heads(study.key) for study in studies}
+    ends = store.all_heads()
     signed = {revision.study for revision in store.signed_off()}
     locked = locked_patients(store.folder)
     by_people = {key for key, heads in ends.items() if any(not head.is_prediction for head in heads)}
@@ -222,9 +265,11 @@ def status_lines(store: Store) -> list[str]:
 
 def _time_lines(store: Store) -> list[str]:
     """What people spent on each study, in all its revisions."""
-    histories = (store.history(study.key) for study in store.studies())
-    times = (sum(one.seconds_spent for one in history if not one.is_prediction) for history in histories)
-    spent = [seconds for seconds in times if seconds > 0]
+    c = t.revisions.c
+    by_people = (c.source_model.is_(None)) | (c.author != c.source_model)
+    sums = select(func.sum(c.seconds_spent)).where(by_people).group_by(c.study)
+    with store.snapshot() as connection:
+        spent = [seconds for seconds in connection.scalars(sums) if seconds > 0]
     if not spent:
         return []
     return [f"Correcting took {sum(spent) / 60:.0f} min for {len(spent)} studies, {median(spent):.0f} s in the median"]

@@ -37,7 +37,7 @@ from pydicom.uid import (
 
 from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksError
 from SpineLandmarksLib.geometry import apply
-from SpineLandmarksLib.imaging import dicom_study
+from SpineLandmarksLib.imaging import dicom_header, dicom_study
 from SpineLandmarksLib.imaging.study import read_study
 
 DATA = Path(os.environ.get("SPINE_LANDMARKS_DATA", Path(__file__).parents[3] / "shared" / "data")) / "dicom"
@@ -295,6 +295,14 @@ def test_an_element_that_breaks_its_rules_costs_no_file(a_study, tag, vr, value)
     stack = read_study(a_study([with_raw(ds, tag, vr, value) for ds in a_series()]))
     np.testing.assert_array_equal(stack.voxels, [pixels_of(k) for k in range(COUNT)])
     assert stack.warnings == ()
+
+
+def test_more_frames_than_any_scan_has_are_refused_before_one_is_looked_at(a_study, monkeypatch):
+    monkeypatch.setattr(dicom_header, "_frame", lambda *_: pytest.fail("no frame is needed"))
+    datasets = a_series()[:1]
+    datasets[0].NumberOfFrames = 65535
+    with pytest.raises(InputError, match="Expected 1 to 8192 frames; got 65535"):
+        read_study(a_study(datasets))
 
 
 @pytest.mark.parametrize("preamble", [b"II*\0", b"PK\x03\x04", b"\xff\xd8\xff", b"\x1f\x8b", b"\x5c\x01\0\0"])

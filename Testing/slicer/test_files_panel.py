@@ -146,7 +146,8 @@ def test_an_import_over_corrections_is_one_step_that_undo_takes_back_and_confirm
     a_case.ui.importButton.click()
     assert a_case.session.current == before
     a_case.ui.importButton.click()
-    assert a_case.session["L3"].status == "predicted"
+    assert a_case.session["L3"].status == "corrected"  # it has a place again, which a person gave it
+    assert a_case.session["L2"].status == "predicted"
     a_case.ui.undoButton.click()
     assert a_case.session.current == before
 
@@ -159,14 +160,21 @@ def test_names_that_do_not_fit_are_told(a_case: Module, tmp_path: Path) -> None:
     assert a_case.session.events == ()
 
 
-def test_points_in_the_wrong_frame_are_told(a_case: Module, a_prediction: LandmarkSet, tmp_path: Path) -> None:
+def test_points_in_the_wrong_frame_are_asked_about_and_taken_right(
+    a_case: Module, a_prediction: LandmarkSet, tmp_path: Path
+) -> None:
+    from PySide6.QtWidgets import QMessageBox
+
     write_csv(a_prediction, tmp_path / "a.csv", "LPS")
     text = (tmp_path / "a.csv").read_text().replace("l_mm,p_mm", "r_mm,a_mm")  # a table that lies about its frame
     (tmp_path / "a.csv").write_text(text)
-    a_case.dialogs.files = [str(tmp_path / "a.csv")]
+    a_case.dialogs.files = [str(tmp_path / "a.csv")] * 2
+    a_case.dialogs.answers = [QMessageBox.No, QMessageBox.Yes]
     a_case.ui.importButton.click()
-    assert "lie outside" in a_case.dialogs.shown[0] or "mix up RAS and LPS" in a_case.dialogs.shown[0]
+    assert "Read as LPS in mm they fit" in a_case.dialogs.shown[0]
     assert a_case.session.events == ()
+    a_case.ui.importButton.click()
+    assert a_case.session["L3"].position_ras_mm == pytest.approx(a_prediction["L3"].position_ras_mm, abs=1e-3)
 
 
 def test_an_import_without_a_volume_is_told(module: Module, a_prediction: LandmarkSet, tmp_path: Path) -> None:

@@ -519,6 +519,19 @@ def test_names_move_one_level_up_and_down_and_points_stay(a_case: Module) -> Non
     assert a_case.row("L1")[3:] == l2
 
 
+def test_the_probabilities_of_the_numberings_stand_by_their_buttons_until_somebody_corrects(
+    a_case: Module, a_prediction: LandmarkSet
+) -> None:
+    assert a_case.ui.numberingLabel.isHidden()
+    a_case.localize(replace(a_prediction, numberings=((0, 0.87), (-1, 0.12), (1, 0.01))))
+    assert not a_case.ui.numberingLabel.isHidden()
+    assert "as they are: 87 %; one level up: 1 %; one level down: 12 %" in a_case.ui.numberingLabel.text
+    drag(a_case.study, "L3", 0, 4, 0)
+    assert a_case.ui.numberingLabel.isHidden()
+    a_case.ui.undoButton.click()
+    assert not a_case.ui.numberingLabel.isHidden()
+
+
 def test_confirmed_points_are_shifted_only_after_a_question(a_case: Module) -> None:
     from PySide6.QtWidgets import QMessageBox
 

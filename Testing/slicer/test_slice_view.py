@@ -12,7 +12,7 @@ from SpineLandmarksLib.landmarks import LUMBAR11
 from standins.bench import Module
 from standins.slice_view import SliceView
 
-YELLOW_BALL, CYAN_BALL, GREEN_BALL = (255, 217, 51), (102, 255, 255), (64, 217, 89)
+YELLOW_BALL, CYAN_BALL, GREEN_BALL = (255, 217, 51), (102, 255, 255), (76, 230, 102)
 
 
 @pytest.fixture
