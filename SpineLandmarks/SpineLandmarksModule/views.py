@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr
 
 from SpineLandmarksLib.errors import GeometryError
-from SpineLandmarksModule.volumes import frame_of, local_from_world, ras_from_ijk
+from SpineLandmarksModule.volumes import frame_of, is_linear, local_from_world, ras_from_ijk
 
 
 def show_volume(volume: Any, turn: bool) -> None:
@@ -20,8 +20,8 @@ def show_volume(volume: Any, turn: bool) -> None:
     """
     showing = [view for view in _slices() if view.GetSliceCompositeNode().GetBackgroundVolumeID() == volume.GetID()]
     if not showing:
-        slicer.util.setSliceViewerLayers(background=volume, fit=True, rotateToVolumePlane=True)
-    for view in showing if turn else ():
+        slicer.util.setSliceViewerLayers(background=volume, fit=True, rotateToVolumePlane=is_linear(volume))
+    for view in showing if turn and is_linear(volume) else ():
         if not _is_in_plane(view.GetSliceNode(), volume):
             view.GetSliceNode().RotateToVolumePlane(volume)
             view.FitSliceToBackground()
