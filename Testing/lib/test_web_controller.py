@@ -26,6 +26,7 @@ from SpineLandmarksLib.store.database import assignments
 from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.folder import init_dataset, open_dataset
 from SpineLandmarksLib.store.store import Store
+from SpineLandmarksLib.web import ordering
 from SpineLandmarksLib.web.actions import Actions
 from SpineLandmarksLib.web.controller import Notification, ReviewController
 from SpineLandmarksLib.web.learning import Learning
@@ -232,6 +233,16 @@ def test_the_order_of_gain_is_that_of_the_queue(store: Store) -> None:
     with pytest.raises(BackendError, match=r"the random one stays.*nowhere"):
         ask_for_order(store.folder, None, "nowhere").result(60)
     assert sorted(ask_for_order(store.folder, None, "current").result(60)) == ["study1", "study2", "study3"]
+
+
+def test_no_list_of_processes_shows_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(ordering, "_run", lambda command, secret: seen.append((command, secret)))
+    ask_for_order(Path("d"), "postgresql://ann:s3cret@host/spines", "current").result(10)
+    ((command, secret),) = seen
+    assert "s3cret" not in " ".join(command)
+    assert "postgresql://ann@host/spines" in " ".join(command)
+    assert secret == {"PGPASSWORD": "s3cret"}
 
 
 def test_skipping_goes_through_all_studies_before_the_first_comes_again(
