@@ -21,7 +21,8 @@ LANDMARK_BUTTONS = (
     ("confirm", ("confirm_words",), "mdi-check", "Confirm the selected landmark, or take it back (C)"),
     ("confirm_all", "Confirm all", "mdi-check-all", "Confirm all that have a point (Shift+C)"),
     ("not_visible", "Not visible", "mdi-eye-off-outline", "The selected landmark cannot be seen (X)"),
-    ("place", "Place", "mdi-crosshairs-gps", "Click where the selected landmark is (P)"),
+    ("place", "Place", "mdi-crosshairs-gps", "Click where each missing landmark is, one after the other (P)"),
+    ("rest_not_visible", "Rest not visible", "mdi-eye-off", "All that are out of view cannot be seen (Shift+X)"),
     ("shift_up", "Names up", "mdi-arrow-up-bold", "All names one level towards the head (Shift+U)"),
     ("shift_down", "Names down", "mdi-arrow-down-bold", "All names one level towards the feet (Shift+D)"),
     ("undo", "Undo", "mdi-undo", "Take the last step back (Ctrl+Z)"),
@@ -67,6 +68,9 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 height=6,
                 rounded=True,
             )
+        html.Input(
+            v_model=("find", ""), v_if=("study_count > 8",), placeholder="Find by name, state or person", classes="find"
+        )
         with html.Div(classes="studies"):
             html.Div(
                 "Making the studies of the demo. The first comes in some seconds",
@@ -79,7 +83,8 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 v_if=("!study_count && !is_demo && annotator",),
             )
             with html.Div(
-                v_for="study in studies",
+                v_for="study in studies.filter(one => (one.key + ' ' + one.words).toLowerCase()"
+                ".includes(find.trim().toLowerCase()))",
                 key="study.key",
                 click=(handlers["open"], "[study.key]"),
                 classes=("['study', study.state, study.current ? 'current' : '']",),
@@ -168,7 +173,11 @@ def _middle(page: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) 
                 v.VBtn(icon=icon, size="small", variant="text", title=tip, click=(handlers["do"], f"['{action}']"))
         with html.Div(classes="views"):
             layout.initialize_layout_grid(page)
-            html.Div("Click where {{ selected }} is. Esc ends placing", v_if=("mode === 'place'",), classes="hint")
+            html.Div(
+                "Click where {{ selected }} is. X: not visible. Esc ends placing",
+                v_if=("mode === 'place'",),
+                classes="hint",
+            )
             html.Div("Drag: brightness and contrast. W or Esc ends it", v_if=("mode === 'window'",), classes="hint")
             html.Div("Opening the study", v_if=("opening",), classes="hint")
 
@@ -187,7 +196,7 @@ def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 title="Let the model find all landmarks",
                 classes="localize",
             )
-            html.Span("{{ looked_at }}", classes="quiet")
+            html.Span("{{ looked_at }}", classes="quiet looked-at")
             html.Div(classes="grow")
             html.Span("{{ save_text }}", classes=("['save', save_kind]",), v_show=("save_kind !== 'failed'",))
             html.Span("Not saved", classes="save failed", v_show=("save_kind === 'failed'",))
@@ -351,6 +360,8 @@ html, body { overflow: hidden !important; background: #000; }
 .brand { font-size: 16px; font-weight: 600; }
 .quiet { color: #9aa0a6; font-size: 12px; }
 .grow { flex: 1; }
+.find { background: #1d2125; border-radius: 4px; padding: 4px 8px; color: inherit; outline: none; }
+.find:focus { box-shadow: 0 0 0 1px #8ab4f8; }
 .person { display: flex; gap: 6px; align-items: center; }
 .progress { display: flex; flex-direction: column; gap: 4px; }
 .studies { flex: 1; overflow-y: auto; display: flex; flex-direction: column; gap: 2px; }
