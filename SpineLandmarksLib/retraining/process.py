@@ -35,7 +35,7 @@ from SpineLandmarksLib.annotation.revision_files import DATASET_FILE
 from SpineLandmarksLib.errors import BackendError, DatasetError, FormatError, OutputError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
-from SpineLandmarksLib.worker.process import Spawn, environment, own_group
+from SpineLandmarksLib.worker.client import Spawn, environment, own_group
 
 MODELS, UNFINISHED = "models", "unfinished"
 STATE, LOCK, LOG, CANCEL = "retraining.json", "retraining.lock", "retraining.log", "cancel"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from SpineLandmarksLib.errors import BackendError
 from SpineLandmarksLib.retraining.process import without_secret
-from SpineLandmarksLib.worker.process import environment
+from SpineLandmarksLib.worker.client import environment
 
 
 def ask_for_order(folder: Path, store: str | None, bundle: str) -> Future[list[str]]:

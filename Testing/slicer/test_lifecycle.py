@@ -14,7 +14,7 @@ import pytest
 
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksLib.phantom.phantom import Phantom
-from SpineLandmarksLib.worker import process
+from SpineLandmarksLib.worker import client as client_module
 from SpineLandmarksLib.worker.client import WorkerClient
 from standins.bench import Module, delete_in_data
 
@@ -39,7 +39,7 @@ def a_busy_module(module: Module, a_volume: Any, tmp_path: Path, monkeypatch: py
     from SpineLandmarksLib.worker import localization
 
     monkeypatch.setattr(localization, "PATIENCE_S", 0.3)
-    monkeypatch.setattr(process, "GRACE_S", 0.3)
+    monkeypatch.setattr(client_module, "GRACE_S", 0.3)
     script = tmp_path / "endless.py"
     script.write_text(ENDLESS)
     module.panel.logic.runner.restart()
