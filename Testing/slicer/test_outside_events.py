@@ -149,17 +149,23 @@ def nodes_renamed(work: Work) -> None:
 
 
 def copied(work: Work) -> None:
-    """Of the list, as the module Data clones: the copy is one like any other and keeps what it was."""
-    scene = work.slicer.mrmlScene
-    clone = scene.CreateNodeByClass("vtkMRMLMarkupsFiducialNode")
-    clone.UnRegister(None)
-    clone.Copy(work.node)
-    scene.AddNode(clone)
-    clone.SetName("Landmarks phantom Copy")
+    """Of list and volume, by *Clone* of the module Data: the copy is a list like any other and keeps what it was."""
+    hierarchy = work.slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(work.slicer.mrmlScene)
+    clones = []
+    for node in (work.node, work.volume):
+        item = hierarchy.GetItemByDataNode(node)
+        new = work.slicer.vtkSlicerSubjectHierarchyModuleLogic.CloneSubjectHierarchyItem(hierarchy, item)
+        clones.append(hierarchy.GetItemDataNode(new))
+    clone, other_volume = clones
+    assert clone.GetNthControlPointLabel(L3) == "L3"
     work.node.SetNthControlPointPosition(L3, *np.add(list(work.node.GetNthControlPointPosition(L3)), (0, 2, 0)))
     np.testing.assert_allclose(work.voxel_of(clone), work.voxel, atol=1e-3)
     clone.SetNthControlPointPosition(0, 1.0, 2.0, 3.0)
     work.case.ui.undoButton.click()
+    work.case.ui.volumeSelector.setCurrentNode(other_volume)
+    assert work.case.rows() == []
+    work.case.ui.volumeSelector.setCurrentNode(work.volume)
+    assert work.case.study.node is work.node
     work.is_as_before(steps=2)
 
 
@@ -335,7 +341,7 @@ EVENTS: dict[str, tuple[Callable[[Work], None], ...]] = {
     "a point is deleted": (point_deleted,),
     "a point is renamed": (point_renamed,),
     "list or volume is renamed": (nodes_renamed,),
-    "the list is copied": (copied,),
+    "list or volume is copied": (copied,),
     "the list is hidden": (hidden,),
     "the volume's transform is hardened, or its origin changed": (volume_hardened, both_hardened, volume_moved),
     "the volume is cropped in place": (volume_cropped,),
