@@ -25,10 +25,12 @@ from SpineLandmarksLib.formats.strict_json import Fields
 from SpineLandmarksLib.landmarks import UNREVIEWED, LandmarkSet
 
 VERSION = 1
-#: Fields of a result that the first revisions do not have.
-LATER = ("notes", "numberings")
 #: What a study may be called: the name of a folder on every system, and no path.
 _STUDY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+#: Fields of a result that came after the first revisions were saved: without content they must not change their ids.
+_LATER = ("notes", "numberings")
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,7 @@ class Revision:
             "seconds_spent": rounded(self.seconds_spent, 3),
             "comment": self.comment,
             "image": asdict(self.image),
-            # fields that came after the first revisions were saved: without content they must not change their ids
-            "result": {key: value for key, value in as_json(self.landmarks).items() if value or key not in LATER},
+            "result": {key: value for key, value in as_json(self.landmarks).items() if key not in _LATER or value},
         }
 
     @staticmethod

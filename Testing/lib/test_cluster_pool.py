@@ -29,6 +29,10 @@ class RayError(Exception):
     """As Ray's: the actor or its machine is gone; Ray restarts the actor."""
 
 
+class ActorUnavailableError(RayError):
+    """As Ray's: nobody knows yet whether the actor lives."""
+
+
 class RayTaskError(RayError):
     """As Ray's: the actor raised `cause`."""
 
@@ -78,7 +82,9 @@ class StandIn:
 class Cluster:
     """A stand-in for the module `ray`. ready and localize: what actors do; they raise RayError to die."""
 
-    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+    exceptions = SimpleNamespace(
+        RayError=RayError, RayTaskError=RayTaskError, ActorUnavailableError=ActorUnavailableError
+    )
 
     def __init__(self, localize: Callable[[BatchItem], Any], ready: Callable[[], str] = lambda: "light") -> None:
         self.ready, self.localize = ready, localize
@@ -261,6 +267,20 @@ def test_actors_that_die_before_they_are_ready_are_started_again_and_not_for_eve
     with pytest.raises(BackendError, match=r"can begin: boom|is left"):
         run(cluster, studies(3), workers=1)
     assert len(lives) == 2 + MAX_DEATHS
+
+
+def test_an_actor_whose_machine_has_just_gone_is_asked_again(capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[int] = []
+
+    def ready() -> str:
+        asked.append(len(asked))
+        if len(asked) < 3:
+            raise ActorUnavailableError("unavailable")
+        return "light"
+
+    assert len(run(Cluster(done, ready), studies(3), workers=1)) == 3
+    assert len(asked) == 3
+    assert "cannot begin" not in capsys.readouterr().err
 
 
 def test_who_waits_for_a_cluster_that_is_busy_is_told(
