@@ -62,6 +62,8 @@ class StudyPoints(ScenePoints):
         self._history = SessionText(session)
         #: Called with whether the points are seen, when that or another look of them has changed.
         self.on_display: Callable[[bool], None] = lambda seen: None
+        #: Called with the name of the point that the mouse has taken hold of.
+        self.on_grab: Callable[[str], None] = lambda name: None
         super().__init__(session, *arguments, **named)
         self._geometry = geometry_of(self.volume)
 
@@ -87,6 +89,12 @@ class StudyPoints(ScenePoints):
             (self.node, self.node.TransformModifiedEvent, lambda *_: self._return_later()),
             (self.volume, vtk.vtkCommand.ModifiedEvent, lambda *_: self._follow_geometry()),
         ]
+
+    def _drag(self, starts: bool) -> None:
+        super()._drag(starts)
+        row = self.node.GetDisplayNode().GetActiveComponentIndex()
+        if starts and 0 <= row < len(self.session.names):
+            self.on_grab(self.session.names[row])
 
     def _return_later(self) -> None:
         """MRML crashes where a node's transform is set while the node tells of another one."""

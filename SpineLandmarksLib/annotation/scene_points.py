@@ -302,6 +302,7 @@ class Decorations:
         self.node, self.names_confirmed = node, names_confirmed
         self._parts: dict[str, Any] = {}
         self._wants_curve = False
+        self._selected: str | None = None
 
     def part(self, role: str) -> Any:
         """The node of CONFIRMED, CURVE or SELECTED; None while there is none."""
@@ -317,6 +318,7 @@ class Decorations:
         return self.part(CURVE)
 
     def show(self, landmarks: LandmarkSet, selected: str | None = None) -> None:
+        self._selected = selected
         known = [mark for mark in landmarks if mark.position_ras_mm is not None]
         shown = {
             CONFIRMED: [mark for mark in known if mark.status == "confirmed"],
@@ -331,7 +333,7 @@ class Decorations:
 
     def show_curve(self, visible: bool, landmarks: LandmarkSet) -> None:
         self._wants_curve = visible
-        self.show(landmarks)
+        self.show(landmarks, self._selected)
 
     def follow_display(self) -> None:
         """Be seen when the points are, and as large."""
