@@ -292,6 +292,15 @@ def undone_in_slicer(work: Work) -> None:
     assert work.case.dialogs.shown == []
 
 
+def list_removed_and_back(work: Work) -> None:
+    """By Slicer's undo and redo, which take nodes out of the scene and put them back."""
+    scene = work.slicer.mrmlScene
+    scene.RemoveNode(work.node)
+    scene.AddNode(work.node)
+    work.is_as_before()
+    assert work.case.study.node is work.node
+
+
 def place_mode(work: Work) -> None:
     """The toolbar's button, with the landmarks selected in the module Markups: see test_slice_view.py for the click."""
     work.slicer.modules.markups.logic().SetActiveList(work.node)
@@ -310,6 +319,21 @@ def second_volume(work: Work) -> None:
     work.case.ui.volumeSelector.setCurrentNode(work.volume)
     assert is_seen(work.node)
     work.is_as_before()
+
+
+def scene_loaded_behind_another_module(work: Work) -> None:
+    """And then a point is moved there: it is still seen, and a correction."""
+    assert work.slicer.mrmlScene.WriteToMRB(str(work.folder / "a.mrb"))
+    work.case.exit()
+    assert work.slicer.mrmlScene.ReadFromMRB(str(work.folder / "a.mrb"), False)
+    row = LUMBAR11.index("L4")
+    work.node.SetNthControlPointPosition(row, *np.add(list(work.node.GetNthControlPointPosition(row)), (0, 2, 0)))
+    assert is_seen(work.node)
+    work.case.enter()
+    work.case.ui.volumeSelector.setCurrentNode(work.volume)
+    assert work.case.row("L4")[1] == "corrected"
+    work.case.ui.undoButton.click()
+    work.is_as_before(steps=2)
 
 
 def left_and_entered(work: Work) -> None:
@@ -347,9 +371,9 @@ EVENTS: dict[str, tuple[Callable[[Work], None], ...]] = {
     "the volume is cropped in place": (volume_cropped,),
     "the list is transformed or hardened by itself": (list_transformed, list_hardened, list_hardened_out_of_a_grid),
     "the transform is deleted": (transform_deleted,),
-    "a scene is merged into this one": (scene_merged,),
+    "a scene is merged into this one": (scene_merged, scene_loaded_behind_another_module),
     "the scene is closed, and loaded again": (scene_closed,),
-    "Slicer's own undo": (undone_in_slicer,),
+    "Slicer's own undo": (undone_in_slicer, list_removed_and_back),
     "place mode from the toolbar": (place_mode,),
     "a second volume is selected": (second_volume,),
     "the module is left and entered": (left_and_entered,),
