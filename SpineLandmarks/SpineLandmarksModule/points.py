@@ -40,7 +40,9 @@ def find_node(scene: Any, volume: Any) -> Any:
 
 def _orphan(scene: Any, volume: Any) -> Any:
     """A list whose volume was deleted, and has now been loaded again."""
-    known = identity_of(volume) if volume.GetImageData() else None
+    if not volume.GetImageData():
+        return None
+    known = identity_of(volume)
     lists = (node for node in slicer.util.getNodesByClass(KIND, scene) if not node.GetNodeReferenceID(VOLUME))
     return next((node for node in lists if node.GetAttribute(SESSION) and node.GetAttribute(IDENTITY) == known), None)
 
@@ -92,7 +94,7 @@ class StudyPoints(ScenePoints):
 
     def _drag(self, starts: bool) -> None:
         super()._drag(starts)
-        row = self.node.GetDisplayNode().GetActiveComponentIndex()
+        row = self.node.GetDisplayNode().GetActiveComponentIndex() if self.node.GetDisplayNode() else -1
         if starts and 0 <= row < len(self.session.names):
             self.on_grab(self.session.names[row])
 
