@@ -5,7 +5,7 @@ Not under it: *Data* deletes with an item all that lies under it, without a ques
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,13 @@ import vtk
 from slicer.i18n import tr
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
-from SpineLandmarksLib.annotation.scene_points import KIND, VOLUME, ScenePoints, active_list_kept
+from SpineLandmarksLib.annotation.scene_points import KIND, VOLUME, ScenePoints, active_list_kept, in_world
 from SpineLandmarksLib.annotation.session import Session, moved_session
 from SpineLandmarksLib.annotation.session_file import SessionText, session_from_json
 from SpineLandmarksLib.formats.strict_json import parse_json
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.landmarks import Point
-from SpineLandmarksModule.volumes import frame_of, geometry_of, identity_of
+from SpineLandmarksModule.volumes import frame_of, geometry_of, identity_of, is_linear
 
 SESSION, IDENTITY = "SpineLandmarks.Session", "SpineLandmarks.Volume"
 
@@ -119,7 +119,8 @@ class StudyPoints(ScenePoints):
     def _follow_geometry(self) -> None:
         """Hardening a transform or setting another origin moves the voxels of the volume; the points stay on them.
 
-        Where it has another size it was cut or resampled, and its voxels stay where they were.
+        Where it has another size it was cut or resampled, and its voxels stay where they were. A non-linear transform
+        can only be hardened, which moves nothing in the patient.
         """
         now, before = geometry_of(self.volume), self._geometry
         if now is None or before is None or now == before:
@@ -127,8 +128,11 @@ class StudyPoints(ScenePoints):
         self._geometry = now
         self.node.SetAttribute(IDENTITY, identity_of(self.volume))
         matrix = now.ras_from_ijk @ np.linalg.inv(before.ras_from_ijk) if now.size == before.size else np.eye(4)
-        frame = frame_of(self.volume)
-        self.take_session(moved_session(self.session, frame, lambda position: _point(apply(matrix, position))))
+
+        def moved(position: Point) -> Point:
+            return _point(apply(matrix, position) if is_linear(self.volume) else in_world(self.node, position))
+
+        self.take_session(moved_session(self.session, frame_of(self.volume), moved))
 
     def keep(self) -> None:
         """Let the scene hold the history."""
@@ -151,6 +155,6 @@ class StudyPoints(ScenePoints):
             self.scene.AddNode(self.node)
 
 
-def _point(values: np.ndarray) -> Point:
+def _point(values: Sequence[float] | np.ndarray) -> Point:
     r, a, s = (float(value) for value in values)
     return r, a, s

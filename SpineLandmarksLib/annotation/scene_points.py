@@ -152,7 +152,7 @@ class ScenePoints:
         if self.node.GetParentTransformNode() is None or not self._is_whole():
             return False
         marks = [(row, mark.position_ras_mm) for row, mark in enumerate(self.session.current) if mark.position_ras_mm]
-        world = [_in_world(self.node, position) for _, position in marks]
+        world = [in_world(self.node, position) for _, position in marks]
         there = [list(self.node.GetNthControlPointPosition(row)) for row, _ in marks]
         was_moved = bool(marks) and _apart(world, [position for _, position in marks]) > SAME_MM
         return was_moved and _apart(world, there) < SAME_MM
@@ -241,7 +241,7 @@ class ScenePoints:
             self._is_showing = before
 
 
-def _in_world(node: Any, position: Sequence[float]) -> Sequence[float]:
+def in_world(node: Any, position: Sequence[float]) -> Sequence[float]:
     """Where a position in a node's own frame is after all transforms that the node is in."""
     transform = node.GetParentTransformNode()
     while transform is not None:

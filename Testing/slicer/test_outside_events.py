@@ -190,22 +190,38 @@ def list_hardened(work: Work) -> None:
     work.is_as_before("lie where it lies")
 
 
-def list_hardened_out_of_a_grid(work: Work) -> None:
-    """A non-linear transform, which no matrix describes."""
+def under_grid(work: Work) -> Any:
+    """The volume in a non-linear transform, which no matrix describes: a shift that grows towards the head."""
     import vtk
     from vtk.util.numpy_support import vtk_to_numpy
 
     grid, displaced = work.slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode"), vtk.vtkImageData()
-    displaced.SetDimensions(2, 2, 2)
+    displaced.SetDimensions(2, 2, 3)
     displaced.SetOrigin(-500, -500, -500)
-    displaced.SetSpacing(1000, 1000, 1000)
+    displaced.SetSpacing(1000, 1000, 500)
     displaced.AllocateScalars(vtk.VTK_DOUBLE, 3)
-    vtk_to_numpy(displaced.GetPointData().GetScalars())[:] = [3.0, 4.0, 5.0]
+    shifts = [[3.0, 4.0, 5.0], [3.0, 9.0, 7.0], [0.0, 4.0, 30.0]]
+    vtk_to_numpy(displaced.GetPointData().GetScalars())[:] = np.repeat(shifts, 4, axis=0)
     transform = work.slicer.vtkOrientedGridTransform()
     transform.SetDisplacementGridData(displaced)
     grid.SetAndObserveTransformToParent(transform)
     work.volume.SetAndObserveTransformNodeID(grid.GetID())
-    before = work.case.session.current
+    return grid
+
+
+def volume_hardened_out_of_a_grid(work: Work) -> None:
+    under_grid(work)
+    where = [list(work.node.GetNthControlPointPositionWorld(row)) for row in (1, L3, 10)]
+    work.volume.HardenTransform()
+    for row, before in zip((1, L3, 10), where, strict=True):
+        np.testing.assert_allclose(list(work.node.GetNthControlPointPositionWorld(row)), before, atol=1e-2)
+    assert work.case.row("L3")[1] == "corrected"
+    assert len(work.case.session.events) == work.steps
+    assert work.case.dialogs.shown == []
+
+
+def list_hardened_out_of_a_grid(work: Work) -> None:
+    grid, before = under_grid(work), work.case.session.current
     work.node.HardenTransform()
     work.case.process_events()
     assert work.case.session.current == before
@@ -367,7 +383,12 @@ EVENTS: dict[str, tuple[Callable[[Work], None], ...]] = {
     "list or volume is renamed": (nodes_renamed,),
     "list or volume is copied": (copied,),
     "the list is hidden": (hidden,),
-    "the volume's transform is hardened, or its origin changed": (volume_hardened, both_hardened, volume_moved),
+    "the volume's transform is hardened, or its origin changed": (
+        volume_hardened,
+        both_hardened,
+        volume_moved,
+        volume_hardened_out_of_a_grid,
+    ),
     "the volume is cropped in place": (volume_cropped,),
     "the list is transformed or hardened by itself": (list_transformed, list_hardened, list_hardened_out_of_a_grid),
     "the transform is deleted": (transform_deleted,),
