@@ -144,8 +144,10 @@ class Panel:
             study.decorations.show_curve(self.parameters.showCurve, study.session.current)
 
     def refresh(self) -> None:
-        """A session has changed."""
-        study = self.logic.studies.of(self.parameters.volume) if self.parameters else None
+        """A session has changed. After a scene was loaded behind another module, `enter` shows what it is then."""
+        if self.parameters is None:
+            return
+        study = self.logic.studies.of(self.parameters.volume)
         if study is not self.review_panel.study:
             self.open(study)
         self.review_panel.refresh()
@@ -187,7 +189,7 @@ class Panel:
         if has_volume:
             with_work = tr("The landmarks of {name} were deleted. Put them back with all corrections?")
             question = with_work if worked else tr("The landmarks of {name} were deleted. Put them back?")
-            if ask(question.format(name=name)):
+            if has_points or ask(question.format(name=name)):  # they are back already, by Slicer's undo
                 self.logic.studies.put_back(study)
         elif has_points:
             self.ui.messageLabel.text = tr("{name} was deleted. Its landmarks are still in the scene.").format(

@@ -134,8 +134,8 @@ class Studies:
                 display.SetVisibility(study is not None and node is study.node)
 
     def put_back(self, study: StudyPoints) -> None:
-        """Make a node that was deleted anew, with all corrections."""
-        self._add(study.session, study.volume)
+        """Go on with a study that was dropped; a node that was deleted is made anew, with all corrections."""
+        self._add(study.session, study.volume, study.node if study.node.GetScene() is not None else None)
 
     def _renew(self, volume: Any, landmarks: LandmarkSet) -> StudyPoints:
         """A study that begins with these landmarks, on the node of the one before if there is one."""

@@ -212,7 +212,8 @@ def test_a_deleted_list_leaves_no_marks_behind_and_comes_back_whole(a_case: Modu
     place = corrected(a_case)
     deleted(a_case, slicer, a_case.study.node, answer=answer)
     assert "Put them back with all corrections?" in a_case.dialogs.shown[0]
-    whole = ["Landmarks phantom", "Landmarks phantom confirmed", "Landmarks phantom curve"]
+    marks = ("confirmed", "curve", "selected")
+    whole = ["Landmarks phantom", *(f"Landmarks phantom {mark}" for mark in marks)]
     assert sorted(lists(slicer)) == (whole if answer == "Yes" else [])
     if answer == "Yes":
         assert a_case.session["L3"].position_ras_mm == pytest.approx(tuple(place))
