@@ -165,16 +165,16 @@ class SpineLandmarksLogic(ScriptedLoadableModuleLogic):
         self.studies.clear()
 
     def _take(self, job, end):
-        from SpineLandmarksModule.runner import JobResult
+        from SpineLandmarksLib.worker.localization import JobResult
         from SpineLandmarksModule.volumes import geometry_of
 
-        volume = slicer.mrmlScene.GetNodeByID(job.study)
+        volume = slicer.mrmlScene.GetNodeByID(job.subject)
         if end.landmarks is not None and volume is not None:
             if geometry_of(volume) == self._geometry:
                 self.studies.take(volume, end.landmarks, job.is_again)
             else:
                 text = tr("{name} was moved while it was localized. Press Localize again")
-                end = JobResult(error=text.format(name=volume.GetName()))
+                end = JobResult(job, error=text.format(name=volume.GetName()))
         self._on_end(job, end)
 
 

@@ -58,29 +58,27 @@ def install(runtime: str, may_install: Callable[[str], bool]) -> bool:
     if any(name.startswith("torch") for name in needed):
         if not _install_torch():
             return False
-        needed = missing(runtime)
-    elif needed and not may_install(
-        tr("{names} is missing. Install it now? It is fetched from the internet once").format(names=", ".join(needed))
-    ):
-        return False
-    with tempfile.TemporaryDirectory(prefix="SpineLandmarks-") as folder:
-        try:
-            if needed:
-                _pip(needed, _constraints(Path(folder)))
-        except (subprocess.CalledProcessError, RuntimeError, OSError) as error:
-            raise BackendError(
-                tr("{names} could not be installed: {error}. {by_hand}").format(
-                    names=", ".join(needed), error=error, by_hand=by_hand()
-                )
-            ) from error
+    elif needed:
+        question = tr("{names} is missing. Install it now? It is fetched from the internet once")
+        if not may_install(question.format(names=", ".join(needed))):
+            return False
+    _fetch(missing(runtime))
     still = missing(runtime)
     if still:
-        raise BackendError(
-            tr("{names} is still missing. Press Install again, or restart Slicer. {by_hand}").format(
-                names=", ".join(still), by_hand=by_hand()
-            )
-        )
+        text = tr("{names} is still missing. Press Install again, or restart Slicer. {by_hand}")
+        raise BackendError(text.format(names=", ".join(still), by_hand=by_hand()))
     return True
+
+
+def _fetch(needed: list[str]) -> None:
+    if not needed:
+        return
+    with tempfile.TemporaryDirectory(prefix="SpineLandmarks-") as folder:
+        try:
+            _pip(needed, _constraints(Path(folder)))
+        except (subprocess.CalledProcessError, RuntimeError, OSError) as error:
+            text = tr("{names} could not be installed: {error}. {by_hand}")
+            raise BackendError(text.format(names=", ".join(needed), error=error, by_hand=by_hand())) from error
 
 
 def by_hand() -> str:

@@ -12,13 +12,15 @@ import slicer
 import vtk
 from slicer.i18n import tr
 
+from SpineLandmarksLib.errors import InputError
+from SpineLandmarksLib.worker.localization import JobResult
 from SpineLandmarksModule import install, views, volumes
 from SpineLandmarksModule.dialogs import ask, explained, notify
 from SpineLandmarksModule.files_panel import FilesPanel
 from SpineLandmarksModule.parameters import Processor, SliceChoice
 from SpineLandmarksModule.points import StudyPoints
 from SpineLandmarksModule.review_panel import ReviewPanel
-from SpineLandmarksModule.runner import JobResult, LocalizationJob, WorkerOptions
+from SpineLandmarksModule.runner import VolumeJob, WorkerOptions
 from SpineLandmarksModule.study_panel import StudyPanel
 
 #: How often news of the worker is asked for while it works.
@@ -35,6 +37,7 @@ class Panel:
         self.parameters: Any = None
         self._binding: tuple[int, int] | None = None
         self._volume_id: str | None = None
+        self._before: StudyPoints | None = None  # the study that was looked at before this one
         self.logic = make_logic(self.refresh, notify, self.on_progress, self.on_end)
         self.study_panel = StudyPanel(ui)
         self.review_panel = ReviewPanel(ui, self.relocalize)
@@ -43,6 +46,7 @@ class Panel:
         ui.cancelButton.connect("clicked()", self.cancel)
         ui.installButton.connect("clicked()", self.install)
         ui.readerEdit.connect("textChanged(QString)", self.set_reader)
+        ui.takeOverButton.connect("clicked()", self.take_over)
         ui.pointsBox.connect("toggled(bool)", lambda on: self.show_points())
         self.set_reader(ui.readerEdit.text)
         self.timer = qt.QTimer()
@@ -115,6 +119,7 @@ class Panel:
             self.open(self.logic.studies.of(volume))
 
     def open(self, study: StudyPoints | None) -> None:
+        self._before = self.review_panel.study or self._before
         self.review_panel.open(study)
         self.files_panel.open(study)
         if study:
@@ -139,8 +144,10 @@ class Panel:
             study.decorations.show_curve(self.parameters.showCurve, study.session.current)
 
     def refresh(self) -> None:
-        """A session has changed."""
-        study = self.logic.studies.of(self.parameters.volume) if self.parameters else None
+        """A session has changed. After a scene was loaded behind another module, `enter` shows what it is then."""
+        if self.parameters is None:
+            return
+        study = self.logic.studies.of(self.parameters.volume)
         if study is not self.review_panel.study:
             self.open(study)
         self.review_panel.refresh()
@@ -165,7 +172,7 @@ class Panel:
         """What a study loses is looked at once all that goes with it is gone, as a patient with all his studies."""
         if slicer.mrmlScene.IsClosing():
             return
-        if self.logic.runner.job and self.logic.runner.job.study == node.GetID():
+        if self.logic.runner.job and self.logic.runner.job.subject == node.GetID():
             self.logic.runner.cancel()
         for study in self.logic.studies:
             if node in (study.volume, study.node):
@@ -182,7 +189,7 @@ class Panel:
         if has_volume:
             with_work = tr("The landmarks of {name} were deleted. Put them back with all corrections?")
             question = with_work if worked else tr("The landmarks of {name} were deleted. Put them back?")
-            if ask(question.format(name=name)):
+            if has_points or ask(question.format(name=name)):  # they are back already, by Slicer's undo
                 self.logic.studies.put_back(study)
         elif has_points:
             self.ui.messageLabel.text = tr("{name} was deleted. Its landmarks are still in the scene.").format(
@@ -251,6 +258,22 @@ class Panel:
     def import_onto(self, path: Path) -> bool:
         return bool(self.logic.studies.import_file(self.parameters.volume, path, ask))
 
+    def take_over(self) -> None:
+        """The points of another series of the patient: those looked at last, if there are several."""
+        with explained():
+            volume = self.parameters.volume
+            volumes.require_usable(volume)
+            found = self.logic.studies.in_frame_of(volume)
+            if not found:
+                raise InputError(
+                    tr("No other series of this patient has landmarks in the scene. Localize on one first")
+                )
+            source = self._before if self._before in found else found[0]
+            question = tr("Nothing says that {name} lies in the same frame of reference. Take its points over?")
+            is_known = volumes.frame_of_reference_of(volume) and volumes.frame_of_reference_of(source.volume)
+            if is_known or ask(question.format(name=source.volume.GetName())):
+                self.logic.studies.take_over(volume, source, ask)
+
     def set_reader(self, name: str) -> None:
         self.logic.studies.set_author(name.strip())
 
@@ -268,7 +291,7 @@ class Panel:
     def on_progress(self, share: float, stage: str) -> None:
         self.study_panel.show_progress(share, stage)
 
-    def on_end(self, job: LocalizationJob, end: JobResult) -> None:
+    def on_end(self, job: VolumeJob, end: JobResult) -> None:
         self.study_panel.show_progress(None)
         if end.landmarks is not None:
             doubts = " ".join(f"{warning}." for warning in end.landmarks.warnings)

@@ -5,7 +5,7 @@ Not under it: *Data* deletes with an item all that lies under it, without a ques
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,15 @@ import vtk
 from slicer.i18n import tr
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
-from SpineLandmarksLib.annotation.scene_points import KIND, VOLUME, ScenePoints, active_list_kept
+from SpineLandmarksLib.annotation.scene_points import KIND, VOLUME, ScenePoints, active_list_kept, in_world
 from SpineLandmarksLib.annotation.session import Session, moved_session
 from SpineLandmarksLib.annotation.session_file import SessionText, session_from_json
 from SpineLandmarksLib.formats.strict_json import parse_json
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.landmarks import Point
-from SpineLandmarksModule.volumes import frame_of, geometry_of
+from SpineLandmarksModule.volumes import frame_of, geometry_of, identity_of, is_linear
 
-SESSION = "SpineLandmarks.Session"
+SESSION, IDENTITY = "SpineLandmarks.Session", "SpineLandmarks.Volume"
 
 
 def studied_nodes(scene: Any) -> list[Any]:
@@ -35,7 +35,16 @@ def studied_nodes(scene: Any) -> list[Any]:
 def find_node(scene: Any, volume: Any) -> Any:
     """The landmarks node of a volume, or None."""
     found = (node for node in studied_nodes(scene) if node.GetNodeReferenceID(VOLUME) == volume.GetID())
-    return next(found, None)
+    return next(found, None) or _orphan(scene, volume)
+
+
+def _orphan(scene: Any, volume: Any) -> Any:
+    """A list whose volume was deleted, and has now been loaded again."""
+    if not volume.GetImageData():
+        return None
+    known = identity_of(volume)
+    lists = (node for node in slicer.util.getNodesByClass(KIND, scene) if not node.GetNodeReferenceID(VOLUME))
+    return next((node for node in lists if node.GetAttribute(SESSION) and node.GetAttribute(IDENTITY) == known), None)
 
 
 def restored_session(node: Any, frame: ImageFrame | None) -> Session:
@@ -55,6 +64,8 @@ class StudyPoints(ScenePoints):
         self._history = SessionText(session)
         #: Called with whether the points are seen, when that or another look of them has changed.
         self.on_display: Callable[[bool], None] = lambda seen: None
+        #: Called with the name of the point that the mouse has taken hold of.
+        self.on_grab: Callable[[str], None] = lambda name: None
         super().__init__(session, *arguments, **named)
         self._geometry = geometry_of(self.volume)
 
@@ -81,6 +92,12 @@ class StudyPoints(ScenePoints):
             (self.volume, vtk.vtkCommand.ModifiedEvent, lambda *_: self._follow_geometry()),
         ]
 
+    def _drag(self, starts: bool) -> None:
+        super()._drag(starts)
+        row = self.node.GetDisplayNode().GetActiveComponentIndex() if self.node.GetDisplayNode() else -1
+        if starts and 0 <= row < len(self.session.names):
+            self.on_grab(self.session.names[row])
+
     def _return_later(self) -> None:
         """MRML crashes where a node's transform is set while the node tells of another one."""
         if not self.is_with_volume():
@@ -102,15 +119,20 @@ class StudyPoints(ScenePoints):
     def _follow_geometry(self) -> None:
         """Hardening a transform or setting another origin moves the voxels of the volume; the points stay on them.
 
-        Where it has another size it was cut or resampled, and its voxels stay where they were.
+        Where it has another size it was cut or resampled, and its voxels stay where they were. A non-linear transform
+        can only be hardened, which moves nothing in the patient.
         """
         now, before = geometry_of(self.volume), self._geometry
         if now is None or before is None or now == before:
             return
         self._geometry = now
+        self.node.SetAttribute(IDENTITY, identity_of(self.volume))
         matrix = now.ras_from_ijk @ np.linalg.inv(before.ras_from_ijk) if now.size == before.size else np.eye(4)
-        frame = frame_of(self.volume)
-        self.take_session(moved_session(self.session, frame, lambda position: _point(apply(matrix, position))))
+
+        def moved(position: Point) -> Point:
+            return _point(apply(matrix, position) if is_linear(self.volume) else in_world(self.node, position))
+
+        self.take_session(moved_session(self.session, frame_of(self.volume), moved))
 
     def keep(self) -> None:
         """Let the scene hold the history."""
@@ -119,6 +141,7 @@ class StudyPoints(ScenePoints):
     def link(self) -> None:
         """Also in the subject hierarchy."""
         super().link()
+        self.node.SetAttribute(IDENTITY, identity_of(self.volume))
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
         item, beside = (
             hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
@@ -132,6 +155,6 @@ class StudyPoints(ScenePoints):
             self.scene.AddNode(self.node)
 
 
-def _point(values: np.ndarray) -> Point:
+def _point(values: Sequence[float] | np.ndarray) -> Point:
     r, a, s = (float(value) for value in values)
     return r, a, s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,10 @@ class ReviewPanel:
     def open(self, study: StudyPoints | None) -> None:
         self.placing.stop()
         self.study = study
+        if study:
+            study.on_grab = self.mark
         self.refresh()
+        self._show_landmark()
 
     @property
     def selected(self) -> str | None:
@@ -109,17 +112,31 @@ class ReviewPanel:
             ui.redoButton: bool(session and session.can_redo()),
         }.items():
             button.enabled = can
+        self._show_numberings(session.current.numberings if session else ())
+
+    def _show_numberings(self, numberings: Sequence[tuple[int, float]]) -> None:
+        """How likely the names are as they are, and as the two buttons above would move them."""
+        chance = {shift: f"{100 * probability:.0f} %" for shift, probability in numberings}
+        known = {0, +1, -1} <= set(chance)
+        text = tr("Probability of the names as they are: {same}; one level up: {up}; one level down: {down}")
+        said = text.format(same=chance[0], up=chance[1], down=chance[-1]) if known else ""
+        self.ui.numberingLabel.text = said
+        self.ui.numberingLabel.setVisible(known)
 
     def jump(self, row: int) -> None:
         if self.study and not self.study.session[self.study.session.names[row]].is_absent:
             views.jump_to(self.study.node, row)
 
+    def mark(self, name: str) -> None:
+        """Select a landmark whose point is seen already."""
+        if self.study:
+            self.ui.landmarkTable.setCurrentCell(self.study.row(name), 0)
+
     def select(self, name: str) -> None:
         """Select a landmark and go there."""
         if self.study:
-            row = self.study.row(name)
-            self.ui.landmarkTable.setCurrentCell(row, 0)
-            self.jump(row)
+            self.mark(name)
+            self.jump(self.study.row(name))
 
     def next_doubtful(self) -> None:
         if self.study:
@@ -154,8 +171,8 @@ class ReviewPanel:
             else ""
         )
         self.ui.messageLabel.text = said
-        if name and self.study:
-            self.ui.landmarkTable.setCurrentCell(self.study.row(name), 0)
+        if name:
+            self.mark(name)
 
     def shift(self, levels: int) -> None:
         marks = self.study.session.current if self.study else ()
@@ -199,7 +216,9 @@ class ReviewPanel:
                 operation(self.study.session, self.selected)
 
     def _show_landmark(self) -> None:
-        """What the selected landmark is, in words and as a picture."""
+        """What the selected landmark is, in words and as a picture, and its mark in the views."""
+        if self.study:
+            self.study.select(self.selected)
         what, where = definition(self.selected or "")
         if what:
             self.ui.landmarkLabel.text = f"<b>{self.selected}</b>: {what}.<br><small>{where}.</small>"

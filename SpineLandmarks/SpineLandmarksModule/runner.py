@@ -5,7 +5,6 @@ Nothing here waits: a thread writes the voxels to a file, the worker does the re
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import sys
 import tempfile
@@ -20,14 +19,9 @@ import slicer
 from slicer.i18n import tr
 
 from SpineLandmarksLib.errors import BackendError, SpineLandmarksError
-from SpineLandmarksLib.formats.json_result import from_fields
-from SpineLandmarksLib.formats.strict_json import Fields
-from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.worker.client import WorkerClient
-from SpineLandmarksLib.worker.protocol import FINAL
+from SpineLandmarksLib.worker.localization import JobResult, LocalizationJob, LocalizationService
 
-#: A worker that does not heed a cancellation for this long is ended.
-PATIENCE_S = 3.0
 #: What the folders of voxels are called, and for how long one may lie untouched.
 PREFIX, LEFT_BEHIND_S = "SpineLandmarks-", 24 * 3600.0
 #: A worker that was told to end is gone after this long.
@@ -66,30 +60,16 @@ def python() -> str:
 
 
 @dataclass
-class LocalizationJob:
-    """study: whose it is. is_again: around what a person has said. asked: arguments of `WorkerClient.submit`."""
+class VolumeJob(LocalizationJob):
+    """subject: id of the volume's node. path: of its voxels, once they are written. asked: of `WorkerClient.submit`."""
 
-    study: str
-    is_again: bool
-    asked: Mapping[str, Any]
-    path: Path
-    written: Future[None]
-    started: float = field(default_factory=time.monotonic)
-    id: str = ""
-    cancelled_at: float | None = None
+    path: Path = Path()
+    written: Future[None] = field(default_factory=Future)
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def elapsed_s(self) -> float:
         return time.monotonic() - self.started
-
-
-@dataclass(frozen=True)
-class JobResult:
-    """landmarks: when it was done. error: why not; empty when it was cancelled. kind: of the error (docs/worker.md)."""
-
-    landmarks: LandmarkSet | None = None
-    error: str = ""
-    kind: str = ""
 
 
 class Runner:
@@ -98,22 +78,22 @@ class Runner:
     def __init__(
         self,
         on_progress: Callable[[float, str], None],
-        on_end: Callable[[LocalizationJob, JobResult], None],
+        on_end: Callable[[VolumeJob, JobResult], None],
         make_client: Callable[[WorkerOptions], WorkerClient] = lambda model: WorkerClient(model.command()),
     ) -> None:
         self._on_progress, self._on_end, self.make_client = on_progress, on_end, make_client
-        self._client: WorkerClient | None = None
         self._model = WorkerOptions()
+        self.service = LocalizationService(lambda: self.make_client(self._model))
         self._writer = ThreadPoolExecutor(1, "SpineLandmarks voxels")
         self._folder = new_folder(Path(slicer.app.temporaryPath))
         self._ended = -ENDING_S
-        self.job: LocalizationJob | None = None
+        self.job: VolumeJob | None = None
 
     @property
     def is_busy(self) -> bool:
         """Whether `poll` must be called: something is being done, a model is being loaded, or a worker is ending."""
         is_ending = time.monotonic() - self._ended < ENDING_S
-        return self.job is not None or bool(self._client and self._client.open_jobs) or is_ending
+        return self.job is not None or bool(self.service.client and self.service.client.open_jobs) or is_ending
 
     def use(self, model: WorkerOptions) -> None:
         """What later jobs run with; a worker that runs with something else ends."""
@@ -127,33 +107,35 @@ class Runner:
 
     def warm(self) -> None:
         """Start the worker and load the model before it is needed. A fault is told by the job that needs it."""
-        with contextlib.suppress(SpineLandmarksError):
-            if self._client is None:
-                self._client = self.make_client(self._model)
-                self._client.warm()
+        if self.service.client is None:
+            self.service.warm()
 
     def start(self, study: str, voxels: Voxels, asked: Mapping[str, Any], is_again: bool = False) -> None:
         """Begin. The one before must have ended."""
         assert self.job is None
         path = self._folder / f"{voxels.name}.mha"
-        self.job = LocalizationJob(study, is_again, asked, path, self._writer.submit(voxels.write, path))
+        self.job = VolumeJob(study, is_again, path=path, written=self._writer.submit(voxels.write, path), asked=asked)
         self._on_progress(0.0, tr("copying the voxels"))
 
     def cancel(self) -> None:
-        if self.job and self.job.cancelled_at is None:
+        if self.service.job:
+            self.service.cancel()
+        elif self.job:
             self.job.cancelled_at = time.monotonic()
-            if self.job.id and self._client:
-                self._client.cancel(self.job.id)
 
     def poll(self) -> None:
         """Take what has happened since the last call."""
         if self.job and not self.job.id:
             self._submit(self.job)
-        for message in self._client.poll() if self._client else ():
-            if self.job and message.get("id") == self.job.id:
-                self._take(self.job, message)
-        if self.job and self.job.cancelled_at and time.monotonic() - self.job.cancelled_at > PATIENCE_S:
-            self._end_worker()
+        job, client = self.service.job, self.service.client
+        before = job and (job.share, job.stage)
+        end = self.service.poll()
+        if client and not self.service.client:  # it heeded no cancellation
+            self._ended = time.monotonic()
+        if job and (job.share, job.stage) != before:
+            self._on_progress(job.share, job.stage)
+        if end:
+            self._finish(end)
 
     def close(self) -> None:
         """End everything; the runner is not used again."""
@@ -167,45 +149,32 @@ class Runner:
         if not job.written.done():
             return
         if job.cancelled_at is not None:
-            return self._finish(job, JobResult())
+            return self._finish(JobResult(job))
         try:
             job.written.result()
-            self._client = self._client or self.make_client(self._model)
-            job.id = self._client.submit(job.path, **job.asked)
+            self.service.start(job, job.path, **job.asked)
         except OSError as error:
             reason = tr("{reason}. Free some space on the disk of {folder} and try again").format(
                 reason=error.strerror or error, folder=self._folder
             )
-            self._finish(job, JobResult(error=tr("Could not hand the volume over: {reason}").format(reason=reason)))
+            error_text = tr("Could not hand the volume over: {reason}").format(reason=reason)
+            self._finish(JobResult(job, error=error_text))
         except SpineLandmarksError as error:
-            self._finish(job, JobResult(error=str(error), kind="backend"))
+            self._finish(JobResult(job, error=str(error), kind="backend"))
 
-    def _take(self, job: LocalizationJob, message: Mapping[str, Any]) -> None:
-        event = message["event"]
-        if event == "progress":
-            self._on_progress(message["share"], message["stage"])
-        elif event == "done":
-            try:
-                self._finish(job, JobResult(from_fields(Fields.of(message["result"], "the worker's answer"))))
-            except SpineLandmarksError as error:
-                self._finish(job, JobResult(error=str(error)))
-        elif event in FINAL:
-            self._finish(
-                job, JobResult(error="" if event == "cancelled" else _told(message), kind=message.get("kind", ""))
-            )
-
-    def _finish(self, job: LocalizationJob, end: JobResult) -> None:
-        self.job = None
+    def _finish(self, end: JobResult) -> None:
+        job, self.job = self.job, None
+        assert job is not None
         job.path.unlink(missing_ok=True)
         self._on_end(job, end)
 
     def _end_worker(self) -> None:
-        if self._client:
-            self._client.close()
+        if self.service.client:
             self._ended = time.monotonic()
-        self._client = None
-        if self.job and self.job.id:
-            self._finish(self.job, JobResult())
+        job = self.service.job
+        self.service.close()
+        if job:
+            self._finish(JobResult(job))
 
 
 def new_folder(parent: Path) -> Path:
@@ -215,8 +184,3 @@ def new_folder(parent: Path) -> Path:
         if time.time() - old.stat().st_mtime > LEFT_BEHIND_S:
             shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-
-
-def _told(message: Mapping[str, Any]) -> str:
-    """The error of a job with the last words of a worker that died."""
-    return "\n".join([str(message["error"]), *map(str, message.get("stderr", [])[-3:])])

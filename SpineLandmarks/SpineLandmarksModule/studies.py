@@ -7,18 +7,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import slicer
 from slicer.i18n import tr
 
-from SpineLandmarksLib.annotation.import_file import import_or_ask
+from SpineLandmarksLib.annotation.import_file import import_or_ask, seen_in
 from SpineLandmarksLib.annotation.revision import study_key_of
 from SpineLandmarksLib.annotation.session import Session
-from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.errors import GeometryError, SpineLandmarksError
 from SpineLandmarksLib.formats.shared import complete_set
 from SpineLandmarksLib.formats.slicer_markups import described_landmark
-from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
+from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksModule.points import StudyPoints, detach_session, find_node, restored_session, studied_nodes
-from SpineLandmarksModule.volumes import frame_of, require_usable, series_uid_of, source_of
+from SpineLandmarksModule.volumes import (
+    frame_of,
+    frame_of_reference_of,
+    local_from_world,
+    require_usable,
+    series_uid_of,
+    source_of,
+)
 
 
 class Studies:
@@ -74,8 +83,31 @@ class Studies:
         else:
             session = study.session
             landmarks = import_or_ask(path, session.names, frame_of(volume), session.original, session.current, may)
-        if landmarks is None:
-            return False
+        return landmarks is not None and self._import(volume, landmarks, may)
+
+    def in_frame_of(self, volume: Any) -> list[StudyPoints]:
+        """Studies of other volumes of the scene that lie in the same frame of reference, or where nothing says it."""
+        frame = frame_of_reference_of(volume)
+        others = [each for each in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if each is not volume]
+        near = [other for other in others if frame_of_reference_of(other) in (frame, None) or frame is None]
+        return [study for study in map(self.of, near) if study is not None]
+
+    def take_over(self, volume: Any, source: StudyPoints, may: Callable[[str], bool]) -> bool:
+        """Put the points of another series, with their statuses, where they lie in the patient; whether it was done.
+
+        Raises as `import_file`.
+        """
+        require_usable(volume)
+        matrix = local_from_world(volume) @ np.linalg.inv(local_from_world(source.volume))
+        frame, said = frame_of(volume), source.session.current
+        moved = LandmarkSet(tuple(seen_in(frame, _moved(mark, matrix)) for mark in said), source.volume.GetName())
+        if not any(mark.position_ras_mm for mark in moved):
+            raise GeometryError(tr("No point of {name} lies in this volume").format(name=source.volume.GetName()))
+        landmarks = replace(moved, bundle=said.bundle)
+        return self._import(volume, landmarks, may)
+
+    def _import(self, volume: Any, landmarks: LandmarkSet, may: Callable[[str], bool]) -> bool:
+        study = self.of(volume)
         if study is None:
             self._renew(volume, landmarks)
             return True
@@ -102,8 +134,8 @@ class Studies:
                 display.SetVisibility(study is not None and node is study.node)
 
     def put_back(self, study: StudyPoints) -> None:
-        """Make a node that was deleted anew, with all corrections."""
-        self._add(study.session, study.volume)
+        """Go on with a study that was dropped; a node that was deleted is made anew, with all corrections."""
+        self._add(study.session, study.volume, study.node if study.node.GetScene() is not None else None)
 
     def _renew(self, volume: Any, landmarks: LandmarkSet) -> StudyPoints:
         """A study that begins with these landmarks, on the node of the one before if there is one."""
@@ -141,6 +173,13 @@ class Studies:
                 ).format(name=node.GetName(), error=error)
             )
             return None
+
+
+def _moved(mark: Landmark, matrix: np.ndarray) -> Landmark:
+    if mark.position_ras_mm is None:
+        return mark
+    r, a, s = (float(value) for value in apply(matrix, mark.position_ras_mm))
+    return replace(mark, position_ras_mm=(r, a, s), pixel_xy=None)
 
 
 def _read_points(node: Any) -> LandmarkSet:

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import slicer
-import vtk
 from slicer.i18n import tr
 
 from SpineLandmarksLib.errors import GeometryError
-from SpineLandmarksModule.volumes import frame_of, ras_from_ijk
+from SpineLandmarksModule.volumes import frame_of, is_linear, local_from_world, ras_from_ijk
 
 
 def show_volume(volume: Any, turn: bool) -> None:
@@ -21,8 +20,8 @@ def show_volume(volume: Any, turn: bool) -> None:
     """
     showing = [view for view in _slices() if view.GetSliceCompositeNode().GetBackgroundVolumeID() == volume.GetID()]
     if not showing:
-        slicer.util.setSliceViewerLayers(background=volume, fit=True, rotateToVolumePlane=True)
-    for view in showing if turn else ():
+        slicer.util.setSliceViewerLayers(background=volume, fit=True, rotateToVolumePlane=is_linear(volume))
+    for view in showing if turn and is_linear(volume) else ():
         if not _is_in_plane(view.GetSliceNode(), volume):
             view.GetSliceNode().RotateToVolumePlane(volume)
             view.FitSliceToBackground()
@@ -45,7 +44,7 @@ def _slices() -> list[Any]:
 
 def _is_in_plane(view: Any, volume: Any) -> bool:
     across = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())[:3, 2]
-    axes = np.linalg.inv(_local_from_world(volume))[:3, :3] @ ras_from_ijk(volume)[:3, :3]
+    axes = np.linalg.inv(local_from_world(volume))[:3, :3] @ ras_from_ijk(volume)[:3, :3]
     return bool(np.abs(across @ (axes / np.linalg.norm(axes, axis=0))).max() > np.cos(np.radians(0.5)))
 
 
@@ -61,7 +60,7 @@ def slice_in_view(volume: Any) -> int:
     frame = frame_of(volume)
     for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
         ras_from_view = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
-        local = _local_from_world(volume) @ ras_from_view
+        local = local_from_world(volume) @ ras_from_view
         across = frame.ras_from_ijk[:3, 2] / np.linalg.norm(frame.ras_from_ijk[:3, 2])
         if abs(float(across @ local[:3, 2])) > np.cos(np.radians(30)):
             r, a, s = (float(value) for value in local[:3, 3])
@@ -69,10 +68,3 @@ def slice_in_view(volume: Any) -> int:
     raise GeometryError(
         tr("No view shows the volume from the side. Show it in a sagittal view, or choose the slice automatically")
     )
-
-
-def _local_from_world(volume: Any) -> np.ndarray:
-    """(4, 4) from the patient's frame as the views show it to that of the volume itself."""
-    matrix = vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(None, volume.GetParentTransformNode(), matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)

@@ -180,11 +180,31 @@ def lateral_count(volume: Any) -> int:
     return size_ijk(volume)[axes_of(ras_from_ijk(volume))[0]]
 
 
+def identity_of(volume: Any) -> str:
+    """By which a volume that is loaded again is known: its series or name, and where its voxels lie to 0.01 mm."""
+    rounded = np.round(ras_from_ijk(volume), 2) + 0.0  # no minus zero
+    return f"{series_uid_of(volume) or volume.GetName()} {size_ijk(volume)} {rounded.tolist()}"
+
+
 def series_uid_of(volume: Any) -> str | None:
     """The DICOM series that the volume was loaded from."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     item = hierarchy.GetItemByDataNode(volume)
     return (hierarchy.GetItemUID(item, "DICOM") or None) if item else None
+
+
+def local_from_world(volume: Any) -> np.ndarray:
+    """(4, 4) from the patient's frame as the views show it to that of the volume itself."""
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(None, volume.GetParentTransformNode(), matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def frame_of_reference_of(volume: Any) -> str | None:
+    """The DICOM frame of reference, which the series of one examination share; None where nothing says it."""
+    images = (volume.GetAttribute("DICOM.instanceUIDs") or "").split()
+    database = getattr(slicer, "dicomDatabase", None)
+    return (database.instanceValue(images[0], "0020,0052") or None) if images and database else None
 
 
 def source_of(volume: Any) -> str:

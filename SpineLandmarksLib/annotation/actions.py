@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from SpineLandmarksLib.annotation.session import Session
+from SpineLandmarksLib.landmarks import Landmark
 
 #: Key, action, and words for it.
 KEYS = (
     ("N", "next", "next doubtful"),
     ("C", "confirm", "confirm or take back"),
     ("Shift+C", "confirm_all", "confirm all"),
-    ("P", "place", "place"),
+    ("P", "place", "place what is missing, click by click"),
     ("X", "not_visible", "not visible"),
+    ("Shift+X", "rest_not_visible", "all that are out of view are not visible"),
     ("Shift+L", "relocalize", "relocalize the rest"),
     ("Shift+U", "shift_up", "names one level up"),
     ("Shift+D", "shift_down", "names one level down"),
@@ -26,6 +28,7 @@ OPERATIONS: dict[str, Callable[[Session, str], object]] = {
     ),
     "confirm_all": lambda session, name: session.confirm_all(),
     "not_visible": lambda session, name: session.mark_not_visible(name),
+    "rest_not_visible": lambda session, name: session.mark_rest_not_visible(),
     "undo": lambda session, name: session.undo(),
     "redo": lambda session, name: session.redo(),
 }
@@ -44,14 +47,39 @@ def enabled(session: Session | None, selected: str | None) -> dict[str, bool]:
         "next": to_review,
         "confirm": has_point,
         "confirm_all": any(mark.status in ("predicted", "corrected") for mark in session.current),
-        "place": chosen is not None and not has_point,
+        "place": next_to_place(session, selected) is not None,
         "not_visible": chosen is not None and chosen.status not in ("not_visible", "confirmed"),
+        "rest_not_visible": any(mark.status == "out_of_view" for mark in session.current),
         "relocalize": bool(session.given()) and to_review,
         "shift_up": has_points,
         "shift_down": has_points,
         "undo": session.can_undo(),
         "redo": session.can_redo(),
     }
+
+
+def next_to_place(session: Session, selected: str | None) -> str | None:
+    """The landmark that a click sets: the selected one where it has no point, else the next below that is out of view,
+    and round again from the head; None where there is none.
+    """
+    if selected and session[selected].is_absent:
+        return selected
+    return next((mark.name for mark in _from(session, selected) if mark.status == "out_of_view"), None)
+
+
+def next_untold(session: Session, after: str | None) -> str | None:
+    """The one to place after that one: neither a model nor a person has spoken of it."""
+    return next((mark.name for mark in _from(session, after) if is_untold(mark)), None)
+
+
+def is_untold(mark: Landmark) -> bool:
+    return mark.status == "out_of_view" and mark.confidence is None and bool(mark.needs_review)
+
+
+def _from(session: Session, name: str | None) -> tuple[Landmark, ...]:
+    """All landmarks, head to foot, from this one on and round again."""
+    at, marks = session.names.index(name) if name else 0, tuple(session.current)
+    return (*marks[at:], *marks[:at])
 
 
 def confirm_words(session: Session | None, selected: str | None) -> str:

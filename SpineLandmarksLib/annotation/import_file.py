@@ -48,7 +48,7 @@ def import_landmarks(
         return merged(landmarks, before, schema)
     course = known_positions(known) if known is not None else None
     require_plausible(landmarks, Expected(frame.contains, course), name, reading, schema)
-    seen = replace(landmarks, landmarks=tuple(_seen_in(frame, landmark) for landmark in landmarks))
+    seen = replace(landmarks, landmarks=tuple(seen_in(frame, landmark) for landmark in landmarks))
     return merged(seen, before, schema)
 
 
@@ -163,7 +163,8 @@ def _require_millimetres(landmarks: LandmarkSet, name: str) -> None:
         raise FormatError(f"{name}: expected points in patient millimetres; got {only}")
 
 
-def _seen_in(frame: ImageFrame, landmark: Landmark) -> Landmark:
+def seen_in(frame: ImageFrame, landmark: Landmark) -> Landmark:
+    """The landmark, which is `out_of_view` where its point lies outside of the image."""
     if landmark.position_ras_mm is None or frame.contains(landmark.position_ras_mm):
         return landmark
     return Landmark(landmark.name, "out_of_view")

@@ -152,7 +152,7 @@ class ScenePoints:
         if self.node.GetParentTransformNode() is None or not self._is_whole():
             return False
         marks = [(row, mark.position_ras_mm) for row, mark in enumerate(self.session.current) if mark.position_ras_mm]
-        world = [_in_world(self.node, position) for _, position in marks]
+        world = [in_world(self.node, position) for _, position in marks]
         there = [list(self.node.GetNthControlPointPosition(row)) for row, _ in marks]
         was_moved = bool(marks) and _apart(world, [position for _, position in marks]) > SAME_MM
         return was_moved and _apart(world, there) < SAME_MM
@@ -241,7 +241,7 @@ class ScenePoints:
             self._is_showing = before
 
 
-def _in_world(node: Any, position: Sequence[float]) -> Sequence[float]:
+def in_world(node: Any, position: Sequence[float]) -> Sequence[float]:
     """Where a position in a node's own frame is after all transforms that the node is in."""
     transform = node.GetParentTransformNode()
     while transform is not None:
@@ -302,6 +302,7 @@ class Decorations:
         self.node, self.names_confirmed = node, names_confirmed
         self._parts: dict[str, Any] = {}
         self._wants_curve = False
+        self._selected: str | None = None
 
     def part(self, role: str) -> Any:
         """The node of CONFIRMED, CURVE or SELECTED; None while there is none."""
@@ -317,6 +318,7 @@ class Decorations:
         return self.part(CURVE)
 
     def show(self, landmarks: LandmarkSet, selected: str | None = None) -> None:
+        self._selected = selected
         known = [mark for mark in landmarks if mark.position_ras_mm is not None]
         shown = {
             CONFIRMED: [mark for mark in known if mark.status == "confirmed"],
@@ -331,7 +333,7 @@ class Decorations:
 
     def show_curve(self, visible: bool, landmarks: LandmarkSet) -> None:
         self._wants_curve = visible
-        self.show(landmarks)
+        self.show(landmarks, self._selected)
 
     def follow_display(self) -> None:
         """Be seen when the points are, and as large."""

@@ -136,6 +136,11 @@ class Session:
         self._require_unconfirmed([name])
         return self._change("mark_not_visible", [Landmark(name, "not_visible", needs_review=False)])
 
+    def mark_rest_not_visible(self) -> Correction | None:
+        """State it of all that the model has not found either."""
+        rest = [mark.name for mark in self._landmarks if mark.status == "out_of_view"]
+        return self._change("mark_not_visible", [Landmark(name, "not_visible", needs_review=False) for name in rest])
+
     def confirm(self, name: str) -> Correction | None:
         if self[name].is_absent:
             raise LandmarkError(

@@ -166,9 +166,7 @@ class ActorPool:
     def _on_actor_death(self, task: Task, error: Exception) -> Iterator[Outcome]:
         """An actor has died, or its answer with the machine: wait for its restart, and have its study done by any."""
         if task.study is None and isinstance(error, self._ray.exceptions.ActorUnavailableError):
-            return self._prepare(
-                task.actor
-            )  # its machine has just gone; Ray knows later whether it can begin elsewhere
+            return self._prepare(task.actor)  # its machine has just gone; Ray will know where else it can begin
         if task.study is None:  # Ray has tried again
             return self._reject(_line(error))
         self._prepare(task.actor)

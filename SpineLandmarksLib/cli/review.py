@@ -32,6 +32,7 @@ def add_review(commands: Parsers[argparse.ArgumentParser]) -> None:
     p.add_argument("--order", choices=ORDERS, default=ORDERS[0], help=f"of the studies (default {ORDERS[0]})")
     p.add_argument("--store", metavar="postgresql://...", help="a database instead of a file in the folder")
     p.add_argument("--bundle", default="current", metavar="NAME_OR_DIR", help="model that localizes (default current)")
+    p.add_argument("--by-hand", action="store_true", help="run no model on a new study before somebody asks for it")
     p.add_argument("--no-browser", action="store_true", help="only say the address")
     p.add_argument("--max-upload", type=positive, default=1024, metavar="MIB", help="of a study (default 1024)")
     group = p.add_argument_group("network")
@@ -71,7 +72,9 @@ def review(options: argparse.Namespace) -> int:
             by_gain = options.order == "gain" and not options.locked  # an order by a model makes a hold-out no sample
             order = ask_for_order(folder, options.store, options.bundle) if by_gain else None
             order = as_made() if options.demo else order
-            reviewer = Reviewer(store, localization, access, options.locked, options.demo, options.store, order)
+            reviewer = Reviewer(
+                store, localization, access, options.locked, options.demo, options.store, order, not options.by_hand
+            )
             if options.annotator or options.demo:
                 reviewer.controller.begin(options.annotator or "Demo")
             reviewer.run(

@@ -1,4 +1,4 @@
-"""Import of the Tianchi spine competition's annotations, with their defects mended and each mend told.
+"""Import of the Tianchi spine competition's annotations, with their defects repaired and each repair told.
 
 Published:  [{"studyUid", "data": [{"seriesUid", "instanceUid", "annotation": ANNOTATION}]}]
 Raw rows:   [{"dcmPath", "annotation": ANNOTATION}]
@@ -8,7 +8,7 @@ with "vertebra" instead of "disc" for a vertebra; coordinates are native pixels 
 From the head down the landmarks have one order, so the row coordinate decides over a wrong name. A point whose name is
 empty, double or out of order (two neighbours swapped) loses it and takes the name left over at its place, if the
 points there are as many as the names. What this cannot decide is masked, never guessed. A slice may be stored feet up
-or on its side: what is mended is said anew of the points where they come to lie when it is turned upright (`turned`).
+or on its side: what is repaired is said anew of the points where they come to lie when it is turned upright (`turned`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class TianchiSlice:
     """One annotated slice.
 
     landmarks: native pixels, `confirmed`; what is missing is `not_visible`. `slice_index` is the annotators' zIndex.
-    grades: degeneration grades by name, such as ("v3", "v5"). mends: what was changed and why, one sentence each.
+    grades: degeneration grades by name, such as ("v3", "v5"). repairs: what was changed and why, one sentence each.
     """
 
     study: str
@@ -36,13 +36,13 @@ class TianchiSlice:
     instance_uid: str | None = None
     annotator: str | None = None
     grades: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    mends: tuple[str, ...] = ()
+    repairs: tuple[str, ...] = ()
     points: tuple[_Point, ...] = field(default=(), repr=False, compare=False)
 
     def turned(self, turn: Callable[[PixelXY], PixelXY]) -> TianchiSlice:
         """The same on the slice shown upright. turn: pixels shown upright from pixels as they are stored."""
         points = [replace(point, xy=turn(point.xy)) for point in self.points]
-        return _mended(replace(self, points=tuple(points)))
+        return _repaired(replace(self, points=tuple(points)))
 
 
 @dataclass(eq=False)  # two points of the same name and place are still two
@@ -81,16 +81,16 @@ def _read_annotations(image: Fields, study: str, source: str) -> list[TianchiSli
             annotator=_text(annotation, "annotator"),
             points=tuple(_read_point(item) for item in data.objects("point")),
         )
-        result.append(_mended(stored))
+        result.append(_repaired(stored))
     return result
 
 
-def _mended(stored: TianchiSlice) -> TianchiSlice:
-    """With the landmarks, grades and mends that its points stand for."""
-    mends: list[str] = []
+def _repaired(stored: TianchiSlice) -> TianchiSlice:
+    """With the landmarks, grades and repairs that its points stand for."""
+    repairs: list[str] = []
     points = [replace(point) for point in stored.points]
-    grades = _mend(points, mends)
-    return replace(stored, landmarks=_landmark_set(points, stored.landmarks), grades=grades, mends=tuple(mends))
+    grades = _repair(points, repairs)
+    return replace(stored, landmarks=_landmark_set(points, stored.landmarks), grades=grades, repairs=tuple(repairs))
 
 
 def _text(fields: Fields, key: str) -> str | None:
@@ -119,29 +119,29 @@ def _landmark_set(points: Sequence[_Point], source: LandmarkSet) -> LandmarkSet:
     return replace(source, landmarks=landmarks, slice_index=most_named)
 
 
-def _mend(points: list[_Point], mends: list[str]) -> dict[str, tuple[str, ...]]:
+def _repair(points: list[_Point], repairs: list[str]) -> dict[str, tuple[str, ...]]:
     """Name the points in place, in the order of their rows, and return the grades by name."""
     points.sort(key=lambda point: point.xy[1])
-    _leave_out_repeats(points, mends)
-    _name_disc_of_vertebra(points, mends)
-    _unname_unusable(points, mends)
-    _unname_disordered(points, mends)
-    _name_by_place(points, mends)
+    _leave_out_repeats(points, repairs)
+    _name_disc_of_vertebra(points, repairs)
+    _unname_unusable(points, repairs)
+    _unname_disordered(points, repairs)
+    _name_by_place(points, repairs)
     named = {point.name: point for point in points if point.name is not None}
-    mends.extend(f"{name} is missing and was masked" for name in LUMBAR11 if name not in named)
-    return {name: _grades(name, point.tag, mends) for name, point in named.items()}
+    repairs.extend(f"{name} is missing and was masked" for name in LUMBAR11 if name not in named)
+    return {name: _grades(name, point.tag, repairs) for name, point in named.items()}
 
 
-def _leave_out_repeats(points: list[_Point], mends: list[str]) -> None:
+def _leave_out_repeats(points: list[_Point], repairs: list[str]) -> None:
     seen: list[tuple[str | None, PixelXY]] = []
     for point in list(points):
         if (point.name, point.xy) in seen:
             points.remove(point)
-            mends.append(f"{point.name} came twice at {point.xy}; one was left out")
+            repairs.append(f"{point.name} came twice at {point.xy}; one was left out")
         seen.append((point.name, point.xy))
 
 
-def _name_disc_of_vertebra(points: Sequence[_Point], mends: list[str]) -> None:
+def _name_disc_of_vertebra(points: Sequence[_Point], repairs: list[str]) -> None:
     """T12 is no landmark: with the grade of a disc it means T12-L1, else its place decides."""
     taken = [point.name for point in points]
     for point in points:
@@ -149,23 +149,23 @@ def _name_disc_of_vertebra(points: Sequence[_Point], mends: list[str]) -> None:
         if point.name in LUMBAR11 or below is None or below in taken:
             continue
         reason = "has a disc's grade and became" if point.tag.get("disc") else "may be"
-        mends.append(f"{point.name} at {point.xy} {reason} {below}")
+        repairs.append(f"{point.name} at {point.xy} {reason} {below}")
         point.name = below if point.tag.get("disc") else None
 
 
-def _unname_unusable(points: list[_Point], mends: list[str]) -> None:
+def _unname_unusable(points: list[_Point], repairs: list[str]) -> None:
     """Leave out the points of other levels (S1, T11-T12); take the name from those that share one."""
     for point in [point for point in points if point.name is not None and point.name not in LUMBAR11]:
         points.remove(point)
-        mends.append(f"{point.name!r} at {point.xy} is the name of no landmark; the point was left out")
+        repairs.append(f"{point.name!r} at {point.xy} is the name of no landmark; the point was left out")
     names = [point.name for point in points]
     for point in points:
         if point.name is not None and names.count(point.name) > 1:
-            mends.append(f"{point.name} at {point.xy} is one of several points of this name; it was not used")
+            repairs.append(f"{point.name} at {point.xy} is one of several points of this name; it was not used")
             point.name = None
 
 
-def _unname_disordered(points: Sequence[_Point], mends: list[str]) -> None:
+def _unname_disordered(points: Sequence[_Point], repairs: list[str]) -> None:
     """Keep the names that every longest ordered run agrees on: one stray point must not cost the others theirs."""
     named = [point for point in points if point.name is not None]
     indices = [LUMBAR11.index(str(point.name)) for point in named]
@@ -174,7 +174,7 @@ def _unname_disordered(points: Sequence[_Point], mends: list[str]) -> None:
     levels = [end if end + start - 1 == max(ending) else 0 for end, start in zip(ending, starting, strict=True)]
     for point, level in zip(named, levels, strict=True):
         if level == 0 or levels.count(level) > 1:
-            mends.append(f"{point.name} at {point.xy} is out of order from the head down; its name was not used")
+            repairs.append(f"{point.name} at {point.xy} is out of order from the head down; its name was not used")
             point.name = None
 
 
@@ -191,7 +191,7 @@ def _longest_runs(values: Sequence[int]) -> list[int]:
     return lengths
 
 
-def _name_by_place(points: Sequence[_Point], mends: list[str]) -> None:
+def _name_by_place(points: Sequence[_Point], repairs: list[str]) -> None:
     """Give the points without a name those names that are left over between their named neighbours, if as many.
 
     The tag with its grade goes with the name, not with the point: it is the name that was put in the wrong place.
@@ -207,16 +207,16 @@ def _name_by_place(points: Sequence[_Point], mends: list[str]) -> None:
         tags = {nameless.tag.get("identification"): nameless.tag for nameless in gap}
         for nameless, name in zip(gap, free, strict=True) if len(gap) == len(free) else ():
             nameless.name, nameless.tag = name, tags.get(name, nameless.tag)
-            mends.append(f"The point at {nameless.xy} became {name}, the name left over at its place")
+            repairs.append(f"The point at {nameless.xy} became {name}, the name left over at its place")
         gap, previous = [], following
 
 
-def _grades(name: str, tag: dict[str, str], mends: list[str]) -> tuple[str, ...]:
+def _grades(name: str, tag: dict[str, str], repairs: list[str]) -> tuple[str, ...]:
     """("v3", "v5") from 'v3,v5'. A dash in the name says that the disc's grade counts, else the vertebra's."""
     right, wrong = ("disc", "vertebra") if "-" in name else ("vertebra", "disc")
     if wrong in tag:
-        mends.append(f"{name} has a {wrong}'s grade ({tag[wrong]!r}), which is not of its kind; it was left out")
+        repairs.append(f"{name} has a {wrong}'s grade ({tag[wrong]!r}), which is not of its kind; it was left out")
     grades = tuple(grade.strip() for grade in tag.get(right, "").split(",") if grade.strip())
     if len(grades) > 1:
-        mends.append(f"{name} has the grades {tag[right]!r}; they were kept as {len(grades)}")
+        repairs.append(f"{name} has the grades {tag[right]!r}; they were kept as {len(grades)}")
     return grades

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import re
+import shutil
 import stat
+import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -22,6 +25,44 @@ MAX_INFLATED_RATIO = 100
 RATIO_FREE_BYTES = 64 * 2**20
 MAX_MEMBERS = 50_000
 _BLOCK = 2**20
+#: Of temporary folders, and the file in each that is locked while the folder is used.
+PREFIX, IN_USE = "spine-landmarks-unpacked-", "in-use"
+#: A folder that is younger may not be locked yet.
+NEW_S = 60.0
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for a patient's files that nobody else may read, and that goes in every case: one of a process that was
+    killed goes when the next is made. Who uses one holds a lock in it.
+    """
+    _sweep()
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as parent, (Path(parent) / IN_USE).open("wb") as lock:
+        _lock(lock)
+        folder = Path(parent) / "files"
+        folder.mkdir()
+        yield folder
+
+
+def _sweep() -> None:
+    for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{IN_USE}"):
+        with suppress(OSError):  # in use, or another user's
+            if time.time() - lock.stat().st_mtime > NEW_S:
+                with lock.open("r+b") as file:
+                    _lock(file)
+                    shutil.rmtree(lock.parent)
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Raises OSError where another process has it. The system lets go of it when the process ends, however it does."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
@@ -32,22 +73,22 @@ def unpacked(path: Path) -> Iterator[Path]:
     name with `..`, an absolute name, a link, a password, damage, and more bytes than stated above; the bytes are
     counted while they are inflated, since sizes in the zip can lie.
     """
-    with tempfile.TemporaryDirectory(prefix="spine-landmarks-") as folder:
+    with scratch() as folder:
         with reading(path, "a zip file of DICOM slices"), zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
             for member in members:
                 _check_name(member, path.name)
             if len(members) > MAX_MEMBERS:
                 raise InputError(f"Expected at most {MAX_MEMBERS} files in a zip; got {len(members)} in {path.name}")
-            _inflate(archive, members, Path(folder), path)
-        yield Path(folder)
+            _inflate(archive, members, folder, path)
+        yield folder
 
 
 @contextmanager
 def unpacked_gzip(path: Path) -> Iterator[Path]:
     """Yield what a gzip file holds, in a temporary folder under its name without `.gz`; limits as of a zip."""
-    with tempfile.TemporaryDirectory(prefix="spine-landmarks-") as folder:
-        inside = Path(folder) / (re.sub(r"\.gz$", "", path.name, flags=re.IGNORECASE) or path.name)
+    with scratch() as folder:
+        inside = folder / (re.sub(r"\.gz$", "", path.name, flags=re.IGNORECASE) or path.name)
         with reading(path, "a file packed with gzip"), gzip.open(path) as source, inside.open("wb") as target:
             _copy(source, target, 0, _allowed(path), path)
         yield inside

@@ -35,12 +35,12 @@ from SpineLandmarksLib.annotation.revision_files import DATASET_FILE
 from SpineLandmarksLib.errors import BackendError, DatasetError, FormatError, OutputError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
-from SpineLandmarksLib.worker.process import Spawn, environment, own_group
+from SpineLandmarksLib.worker.client import Spawn, environment, own_group
 
 MODELS, UNFINISHED = "models", "unfinished"
 STATE, LOCK, LOG, CANCEL = "retraining.json", "retraining.lock", "retraining.log", "cancel"
 #: Seconds: who wants to train waits for somebody who only looks, and who looks does not wait.
-TO_TRAIN_S, TO_LOOK_S = 2.0, 0.02
+LOCK_WAIT_S, PEEK_WAIT_S = 2.0, 0.02
 #: Name of the variable by which a process knows the start that began it.
 RUN = "SPINE_LANDMARKS_RUN"
 #: Exit status of a retraining that was stopped.
@@ -108,7 +108,7 @@ def is_running(dataset: Path) -> bool:
     if not (dataset / MODELS / LOCK).is_file():
         return False
     try:
-        with _locked(dataset, TO_LOOK_S):
+        with _locked(dataset, PEEK_WAIT_S):
             return False
     except sqlite3.OperationalError as error:
         return "locked" in str(error)
@@ -119,7 +119,7 @@ def the_only_one(dataset: Path) -> Iterator[None]:
     """Hold the data set's lock. Raises DatasetError where another process retrains, OutputError where none may."""
     try:
         (dataset / MODELS / UNFINISHED).mkdir(parents=True, exist_ok=True)
-        held = _locked(dataset, TO_TRAIN_S)
+        held = _locked(dataset, LOCK_WAIT_S)
         held.__enter__()
     except OSError as error:
         raise OutputError(f"Could not make the folder {dataset / MODELS / UNFINISHED}: {error.strerror}") from error

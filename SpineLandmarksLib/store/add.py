@@ -109,7 +109,7 @@ def _upright(one: Annotated, source: Source, stack: SagittalStack) -> Annotated:
 
     turned = one.tianchi.turned(lambda xy: place(xy)[:2])
     on = replace(turned.landmarks, slice_index=round(place((0.0, 0.0))[2]))
-    return replace(one, landmarks=on, comment="; ".join(turned.mends))
+    return replace(one, landmarks=on, comment="; ".join(turned.repairs))
 
 
 def _from_annotation(one: Annotated, stack: SagittalStack) -> LandmarkSet:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Comparison:
     """Two annotators on the studies that both annotated.
 
     studies: names. a_mm, b_mm: (N, L, 2) places on the slice, column and row in mm; nan where not annotated.
-    unit: "mm", "estimated mm", or "pixels" where no spacing is known for any study.
+    unit: "mm", "estimated mm", or "pixels" where no spacing is known for any study. dependent: studies left out.
     """
 
     annotators: tuple[str, str]
@@ -55,6 +55,7 @@ class Comparison:
     a_mm: Array
     b_mm: Array
     unit: str
+    dependent: tuple[str, ...] = ()
 
     @property
     def distance(self) -> Array:
@@ -70,19 +71,24 @@ class Comparison:
 def compare_annotators(store: Store, one: str, other: str, names: Sequence[str] = LUMBAR11) -> Comparison:
     """The latest revision by each of two annotators, of every study that both annotated on the same slice.
 
-    Raises DatasetError when there is none.
+    One who went on from the other's points gives no second opinion: such a study is left out, unless one of the two is
+    a model. Raises DatasetError when there is none.
     """
-    pairs = []
+    pairs, dependent = [], []
     for study in store.studies():
-        latest = {revision.author: revision for revision in store.history(study.key)}
+        history = {revision.id: revision for revision in store.history(study.key)}
+        latest = {revision.author: revision for revision in history.values()}
         if one in latest and other in latest:
             a, b = latest[one], latest[other]
-            if slice_of(a.landmarks, study) == slice_of(b.landmarks, study):
+            if _goes_on_from(a, b.author, history) or _goes_on_from(b, a.author, history):
+                dependent.append(study.key)
+            elif slice_of(a.landmarks, study) == slice_of(b.landmarks, study):
                 pairs.append((study, a, b))
     if not pairs:
         authors = sorted({r.author for study in store.studies() for r in store.history(study.key)})
         raise DatasetError(
-            f"Expected a study that both {one} and {other} annotated, on the same slice; found none. "
+            f"Expected a study that both {one} and {other} annotated, on the same slice, each without the other's "
+            f"points; found none{f', but {len(dependent)} in which one went on from the other' if dependent else ''}. "
             f"Those who annotated: {', '.join(authors) or 'nobody'}"
         )
     known = [study for study, _, _ in pairs if study.spacing_mm is not None]
@@ -95,7 +101,16 @@ def compare_annotators(store: Store, one: str, other: str, names: Sequence[str] 
         np.stack([_places(study, a, names) for study, a, _ in pairs]),
         np.stack([_places(study, b, names) for study, _, b in pairs]),
         unit,
+        tuple(dependent),
     )
+
+
+def _goes_on_from(revision: Revision, author: str, history: Mapping[str, Revision]) -> bool:
+    """Whether it was made from points of this person, directly or further back."""
+    before: Revision | None = revision
+    while before is not None and (before.author != author or before.is_prediction):
+        before = history.get(before.parent or "")
+    return before is not None
 
 
 def _places(study: StudyRecord, revision: Revision, names: Sequence[str]) -> Array:
@@ -138,7 +153,8 @@ def table_text(compared: Comparison) -> str:
     header = f"{'':8}{'n':>5}{'mean':>8}{'median':>8}{'p95':>8}   {'AP bias [limits]':24}   {'HF bias [limits]':24}"
     lines = [
         f"{compared.annotators[0]} - {compared.annotators[1]}, {len(compared.studies)} studies, {compared.unit}; "
-        f"seen by one only: {compared.only_one}",
+        f"seen by one only: {compared.only_one}"
+        + (f"; left out, one made from the other: {len(compared.dependent)}" if compared.dependent else ""),
         header,
     ]
     for row in rows(compared):

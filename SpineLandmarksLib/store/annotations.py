@@ -58,7 +58,7 @@ def read_annotations(path: Path, reading: Reading = AS_STATED) -> list[Annotated
 
 def _annotated(one: TianchiSlice, path: Path) -> Annotated:
     author = f"tianchi-{one.annotator}" if one.annotator else "tianchi"
-    return Annotated(one.study, one.landmarks, path, author, one.instance_uid, one, "; ".join(one.mends))
+    return Annotated(one.study, one.landmarks, path, author, one.instance_uid, one, "; ".join(one.repairs))
 
 
 def match(annotations: Iterable[Annotated], sources: Sequence[Source]) -> tuple[dict[str, list[Annotated]], list[str]]:

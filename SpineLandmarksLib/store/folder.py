@@ -55,7 +55,9 @@ def init_dataset(folder: Path, url: str | None = None) -> Store:
             f"Add studies to it: spine-landmarks dataset add {folder} INPUT"
         )
     try:
-        (folder / "images").mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)  # patients' images: who else may see them, its owner says
+        (folder / "images").mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(f"Could not make the folder {folder / 'images'}: {error.strerror}") from error
     identity = secrets.token_hex(16)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from SpineLandmarksLib.annotation.actions import OPERATIONS, SHIFTS, enabled, shift_question
+from SpineLandmarksLib.annotation.actions import OPERATIONS, SHIFTS, enabled, next_to_place, next_untold, shift_question
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.geometry import spacing_mm
 from SpineLandmarksLib.landmarks import LUMBAR11
@@ -15,6 +15,8 @@ from SpineLandmarksLib.web.keys import action_of, nudge_of
 
 #: Factor of one step of magnification.
 ZOOM = 1.25
+#: What does not end placing.
+GOES_ON = ("undo", "redo", "not_visible", "rest_not_visible")
 #: What would change the landmarks.
 CHANGES = {*OPERATIONS, *SHIFTS, "place", "localize", "relocalize"}
 
@@ -27,6 +29,7 @@ class Actions:
     ) -> None:
         self.controller, self.scene, self._ask = controller, scene, ask
         self.selected: str | None = None
+        self._placing: str | None = None
         self._by_name: dict[str, Callable[[], object]] = {
             **{action: partial(self._operate, operation) for action, operation in OPERATIONS.items()},
             **{action: partial(self.shift, levels) for action, levels in SHIFTS.items()},
@@ -53,7 +56,9 @@ class Actions:
         """Raises SpineLandmarksError for what is refused, in words for the person."""
         if self.controller.session is not None or name in ("skip", "cancel"):
             action = self._by_name[name]
-            if name in CHANGES:
+            if self.scene.mode == "place" and name in GOES_ON:
+                self._go_on(action)
+            elif name in CHANGES:
                 self._unsealed(action)
             else:
                 action()
@@ -85,9 +90,16 @@ class Actions:
 
     def select(self, name: str) -> None:
         """Choose a landmark and go there."""
-        if self.controller.session is not None and name in self.controller.session.names:
-            self.choose(name)
-            self.scene.jump(name)
+        session = self.controller.session
+        if session is None or name not in session.names:
+            return
+        self.choose(name)
+        self.scene.jump(name)
+        if self._placing not in (None, name):  # the next click is for this one now
+            self._placing = None
+            self.scene.reset_mouse_mode()
+            if session[name].is_absent:
+                self._start_placing(name)
 
     def choose(self, name: str | None) -> None:
         """Choose a landmark, which is where one looks already."""
@@ -105,15 +117,49 @@ class Actions:
             self.select(name)
 
     def place(self) -> None:
-        """The next click sets the landmark; asked again, it is put in the middle of the view."""
-        session, name = self._session(), self.selected or LUMBAR11[0]
-        if not session[name].is_absent:
+        """The next click sets a landmark, and further ones those that nobody has spoken of; asked again, it is put in
+        the middle of the view.
+        """
+        session = self._session()
+        name = next_to_place(session, self.selected)
+        if name is None:
             return
         if self.scene.mode != "place":
-            self.scene.start_placing(name)
+            self._start_placing(name)
             return
+        self._placing = None
         self.scene.reset_mouse_mode()
         session.place(name, self.scene.centre())
+
+    def poll(self) -> bool:
+        """Go on to the next landmark after one was placed with a click; whether it has."""
+        session, placed = self.controller.session, self._placing
+        if placed is None or self.scene.mode == "place":
+            return False
+        self._placing = None
+        if session is None or session[placed].is_absent:  # it was given up
+            return False
+        return self._place_next(placed)
+
+    def _go_on(self, action: Callable[[], object]) -> None:
+        """Do something else in the middle of placing: what was taken back is placed again, else the next one."""
+        self._placing = None
+        self.scene.reset_mouse_mode()
+        before = self._session().current
+        action()
+        changed = [mark.name for mark in self._session().current if mark != before[mark.name]]
+        self._place_next(changed[0] if changed else self.selected)
+
+    def _place_next(self, after: str | None) -> bool:
+        name = next_untold(self._session(), after)
+        if name is not None:
+            self._start_placing(name)
+        return name is not None
+
+    def _start_placing(self, name: str) -> None:
+        self._placing = name
+        self.choose(name)
+        self.scene.start_placing(name)
 
     def nudge(self, right_mm: float, down_mm: float) -> None:
         """Move the chosen point along the image's own rows and columns."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +43,8 @@ class Notification:
 class ReviewController:
     """store: of the data set. on_open: called with the session and its study whenever another one is shown, or with
     None; on_notify: with each text for the person; on_found: with the slice on which the model has found landmarks.
-    locked: review the hold-out. order: of review, as soon as it is known.
+    locked: review the hold-out. order: of review, as soon as it is known. localizes: run the model on a study that has
+    no landmarks yet, when it opens.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class ReviewController:
         locked: bool = False,
         clock: Callable[[], float] = time.monotonic,
         order: Future[list[str]] | None = None,
+        localizes: bool = False,
     ) -> None:
+        self._localizes, self._to_localize = localizes, ""
         self.store, self.localization, self.locked = store, localization, locked
         self._on_open, self._on_notify, self._on_found = on_open, on_notify, on_found
         self._threads = ThreadPoolExecutor(1, "store")  # one thing at a time: a save comes before the sign-off of it
@@ -130,6 +133,7 @@ class ReviewController:
         end = self.localization.poll()
         if end is not None:
             self._take_end(end)
+        self._localize_what_opened()
         if self._to_sign is not None and self.saver.is_idle:
             session, self._to_sign = self._to_sign, None
             self._ask(self._write_sign_off, self._signed_off, session.parent, session.study)
@@ -138,6 +142,24 @@ class ReviewController:
             self._waiting.append((self._aside.submit(_write_training_file, self.store), self._written))
         self._look_around()
         return bool(changed or ready or end or self.localization.job)
+
+    def _localize_what_opened(self) -> None:
+        job = self.localization.job
+        if self.session is None or self._to_localize != self.session.study:
+            return
+        if job is None:
+            self._to_localize = ""
+            with self._told():
+                self._start(is_again=False)
+        elif job.subject is not self.opened:  # nobody waits for it any more
+            self.localization.cancel()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except SpineLandmarksError as error:
+            self._notify(str(error), "error")
 
     def _look_around(self) -> None:
         """See from time to time what others have done, and take what has come when there was nothing."""
@@ -236,6 +258,7 @@ class ReviewController:
     def _start(self, is_again: bool) -> None:
         session, opened = self._open_session(), self.opened
         session.require_unsealed()
+        self._to_localize = ""
         assert opened is not None
         if self.localization.job is not None:
             raise LandmarkError("Expected one study at a time for the model; it is still at work. Wait, or cancel it")
@@ -244,6 +267,7 @@ class ReviewController:
                 "Expected the image as it was annotated, to run the model on; it has changed or is not "
                 "there. The points can be corrected by hand"
             )
+        self._at_start = session.current
         spacing_mm, given = None if opened.study.source else opened.study.spacing_mm, session.given()
         job = LocalizationJob(opened, is_again)
         self.localization.start(job, opened.path, spacing_mm=spacing_mm, given=given if is_again else None)
@@ -253,20 +277,28 @@ class ReviewController:
         if end.landmarks is not None:
             found = replace(end.landmarks, input=opened.study.image, series_uid=opened.study.series_uid)
             end = replace(end, landmarks=found)
-        if end.landmarks is None:
+        if end.landmarks is None and (end.error or self.opened is opened):
             self._notify(end.error or "Cancelled; nothing was changed", "error" if end.error else "info")
+        elif end.landmarks is None:  # nobody waits for it any more
+            return
         elif self.opened is not opened or self.session is None:
             self._notify(f"The model is done with {opened.study.key}, which is no longer open. Nothing was changed")
         elif self.session.seal:
             self._notify(f"The model is done with {opened.study.key}, which is signed off. Nothing was changed")
         elif end.job.is_again or self.session.events or opened.landmarks is not None:
-            self.session.merge_relocalized(end.landmarks, including_reviewed=not end.job.is_again)
+            found = self._without_what_was_corrected_meanwhile(self.session, end.landmarks)
+            self.session.merge_relocalized(found, including_reviewed=not end.job.is_again)
         else:
             self._begin_with(opened, end.landmarks)
         if end.landmarks is not None and self.opened is not None and self.opened.study.key == opened.study.key:
             self._said = end.landmarks.warnings
             if end.landmarks.slice_index is not None:
                 self._on_found(end.landmarks.slice_index)
+
+    def _without_what_was_corrected_meanwhile(self, session: Session, found: LandmarkSet) -> LandmarkSet:
+        """A person who did not wait for the model has the last word."""
+        marks = [session[mark.name] if session[mark.name] != self._at_start[mark.name] else mark for mark in found]
+        return replace(found, landmarks=tuple(marks))
 
     def _begin_with(self, opened: OpenStudy, found: LandmarkSet) -> None:
         """The first landmarks of a study: the model's word is a revision of its own."""
@@ -348,6 +380,7 @@ class ReviewController:
         self._is_taking = False
         self._show(opened, opened.session(self.annotator))
         self._said = opened.landmarks.warnings if opened.landmarks else ()
+        self._to_localize = opened.study.key if self._localizes and not opened.landmarks and opened.path else ""
         self.refresh()
         following = self._to_do(after=opened.study.key)
         if following:

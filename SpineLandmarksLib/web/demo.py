@@ -13,7 +13,7 @@ from SpineLandmarksLib.phantom.phantom import Contrast, make_phantom
 from SpineLandmarksLib.store.add import Adding, add_source
 from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.folder import init_dataset, open_dataset
-from SpineLandmarksLib.worker.process import environment
+from SpineLandmarksLib.worker.client import environment
 
 #: Seeds and contrasts of the studies, in the order in which they are made.
 STUDIES: tuple[tuple[int, Contrast], ...] = ((8, "T2"), (21, "T1"), (33, "STIR"))

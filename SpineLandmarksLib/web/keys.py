@@ -24,38 +24,6 @@ KEYS = (
 ARROWS = {"ArrowRight": (1, 0), "ArrowLeft": (-1, 0), "ArrowDown": (0, 1), "ArrowUp": (0, -1)}
 NUDGE_MM, FAR_MM = 0.5, 3.0
 
-#: Sends each key that is pressed outside a text field, as "Ctrl+Shift+X". The page is mounted anew with each change of
-#: its layout, and runs this again: the listener of the last time goes.
-SCRIPT = """
-window.removeEventListener('keydown', window.spineLandmarksKeys, true);
-window.spineLandmarksKeys = function (event) {
-  const place = event.target && event.target.tagName;
-  if (document.querySelector('.question') && ['Enter', 'Escape'].includes(event.key)) {
-    if (event.key === 'Enter' && event.target.closest('.no')) return;
-    event.preventDefault();
-    event.stopPropagation();
-    window.trame.trigger('answer', [event.key === 'Enter']);
-    return;
-  }
-  if (place === 'TEXTAREA' && event.key === 'Escape') event.target.blur();
-  if (place === 'INPUT' || place === 'TEXTAREA' || event.altKey || !window.trame) return;
-  if (/^(Arrow|Page)/.test(event.key) && event.target.closest('[role=slider]')) return;
-  const letter = event.key.length === 1 && event.key.toLowerCase() !== event.key.toUpperCase();
-  let name = letter ? event.key.toUpperCase() : event.key;
-  if (event.shiftKey && (letter || event.key.startsWith('Arrow'))) name = 'Shift+' + name;
-  if (event.ctrlKey || event.metaKey) name = 'Ctrl+' + name;
-  if (name === 'Ctrl+Shift+Z') name = 'Ctrl+Y';
-  if (KNOWN.includes(name)) {
-    if (name !== 'Escape') {  // which closes dialogs too
-      event.preventDefault();
-      event.stopPropagation();
-    }
-    window.trame.trigger('key', [name]);
-  }
-};
-window.addEventListener('keydown', window.spineLandmarksKeys, true);
-"""
-
 
 def known_keys() -> list[str]:
     """As the script names them."""

@@ -10,7 +10,7 @@ from SpineLandmarksLib.retraining.process import Retraining, RetrainStatus
 from SpineLandmarksLib.worker.localization import LocalizationService
 
 #: Between two looks at the files that say how far it is.
-LOOK_S = 1.0
+POLL_S = 1.0
 QUESTION = (
     "Retrain the model on the {count} studies that are signed off? It takes some minutes and all processors; "
     "correcting can go on. The new model is used only when it is found no worse on the locked hold-out."
@@ -39,7 +39,7 @@ class Learning:
         """Look how far it is; whether that has changed."""
         if self._clock() < self._next_look:
             return False
-        self._next_look = self._clock() + LOOK_S
+        self._next_look = self._clock() + POLL_S
         before, self.progress = self.progress, self._retraining.progress()
         if before.state == "running" and self.progress.promoted and self._localization.job is None:
             self._localization.close()  # the next job starts a worker of the new model

@@ -9,20 +9,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from SpineLandmarksLib.errors import BackendError
-from SpineLandmarksLib.worker.process import environment
+from SpineLandmarksLib.retraining.process import without_secret
+from SpineLandmarksLib.worker.client import environment
 
 
 def ask_for_order(folder: Path, store: str | None, bundle: str) -> Future[list[str]]:
     """Keys of the studies that wait, those first that are expected to teach the model most; see `review.queue`."""
+    store, secret = without_secret(store)
     code = f"from {__name__} import print_order; print_order({str(folder)!r}, {store!r}, {bundle!r})"
     thread = ThreadPoolExecutor(1, "order")
-    future = thread.submit(_run, (sys.executable, "-c", code))
+    future = thread.submit(_run, (sys.executable, "-c", code), secret)
     thread.shutdown(wait=False)
     return future
 
 
-def _run(command: tuple[str, ...]) -> list[str]:
-    done = subprocess.run(command, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+def _run(command: tuple[str, ...], secret: dict[str, str]) -> list[str]:
+    done = subprocess.run(
+        command, env=environment() | secret, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         raise BackendError(f"The order of expected gain could not be found; the random one stays: {lines[-1]}")

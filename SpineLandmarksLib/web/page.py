@@ -1,27 +1,28 @@
-"""The page: the queue on the left, the views in the middle, the landmarks on the right. Only what is where.
-
-The style sheet of the page: dark around the image, light text, one colour for each status.
-"""
+"""The page: the queue on the left, the views in the middle, the landmarks on the right. Only what is where."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import client, html
 from trame.widgets import vuetify3 as v
 
-from SpineLandmarksLib.web.keys import KEYS, SCRIPT, known_keys
-from SpineLandmarksLib.web.server import COME_BACK, LOST
+from SpineLandmarksLib.web.keys import KEYS, known_keys
+from SpineLandmarksLib.web.server import LOST
 
+HERE = Path(__file__).parent
 TITLE = "Spine landmarks"
+SLIDER = {"hide_details": True, "density": "compact", "classes": "slider", "color": "#8ab4f8"}
 #: Action, words or a variable that holds them, icon, and the tip.
 LANDMARK_BUTTONS = (
     ("confirm", ("confirm_words",), "mdi-check", "Confirm the selected landmark, or take it back (C)"),
     ("confirm_all", "Confirm all", "mdi-check-all", "Confirm all that have a point (Shift+C)"),
     ("not_visible", "Not visible", "mdi-eye-off-outline", "The selected landmark cannot be seen (X)"),
-    ("place", "Place", "mdi-crosshairs-gps", "Click where the selected landmark is (P)"),
+    ("place", "Place", "mdi-crosshairs-gps", "Click where each missing landmark is, one after the other (P)"),
+    ("rest_not_visible", "Rest not visible", "mdi-eye-off", "All that are out of view cannot be seen (Shift+X)"),
     ("shift_up", "Names up", "mdi-arrow-up-bold", "All names one level towards the head (Shift+U)"),
     ("shift_down", "Names down", "mdi-arrow-down-bold", "All names one level towards the feet (Shift+D)"),
     ("undo", "Undo", "mdi-undo", "Take the last step back (Ctrl+Z)"),
@@ -42,14 +43,20 @@ def build(server: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) 
     server.state.trame__title = TITLE
     server.state.trame__template_error = LOST
     with VAppLayout(server, theme="dark", full_height=True) as page:
-        client.Style(STYLE)
-        client.Script(SCRIPT.replace("KNOWN", repr(known_keys())) + COME_BACK)
+        client.Style((HERE / "style.css").read_text("utf-8"))
+        client.Script((HERE / "script.js").read_text("utf-8").replace("KNOWN", repr(known_keys())))
         with html.Div(classes="controller"):
             _left(handlers)
             _middle(page, layout, handlers)
             _right(handlers)
         _dialogs(handlers)
     return page
+
+
+def _button(handlers: Mapping[str, Callable[..., Any]], action: str, *text: str, **look: Any) -> None:
+    """A button that does an action."""
+    look = {"size": "small", "variant": "tonal", "classes": f"do-{action}", **look}
+    v.VBtn(*text, click=(handlers["do"], f"['{action}']"), **look)
 
 
 def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
@@ -67,26 +74,10 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 height=6,
                 rounded=True,
             )
-        with html.Div(classes="studies"):
-            html.Div(
-                "Making the studies of the demo. The first comes in some seconds",
-                classes="quiet",
-                v_if=("!study_count && is_demo",),
-            )
-            html.Div(
-                "No studies yet. Add one below, or with: spine-landmarks dataset add",
-                classes="quiet",
-                v_if=("!study_count && !is_demo && annotator",),
-            )
-            with html.Div(
-                v_for="study in studies",
-                key="study.key",
-                click=(handlers["open"], "[study.key]"),
-                classes=("['study', study.state, study.current ? 'current' : '']",),
-                title=("study.key + ': ' + study.words",),
-            ):
-                html.Span("{{ study.key }}", classes="key")
-                html.Span("{{ study.current && study.state === 'mine' ? 'open' : study.words }}", classes="words")
+        html.Input(
+            v_model=("find", ""), v_if=("study_count > 8",), placeholder="Find by name, state or person", classes="find"
+        )
+        _studies(handlers)
         with (
             html.Div(classes="notifications"),
             html.Div(
@@ -98,30 +89,51 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
             html.Span("{{ notification.text }}")
             v.VIcon("mdi-close", size="small", click=(handlers["dismiss"], "[notification.number]"))
         with html.Div(v_if=("done_count || retrain_text",), classes="retrain"):
-            v.VBtn(
-                "{{ retrain_label }}",
-                size="small",
-                variant="tonal",
-                prepend_icon="mdi-school-outline",
-                click=(handlers["do"], "['retrain']"),
-                classes="do-retrain",
-                title="Train the model on what is signed off; used only if it is no worse",
-            )
+            tip = "Train the model on what is signed off; used only if it is no worse"
+            _button(handlers, "retrain", "{{ retrain_label }}", prepend_icon="mdi-school-outline", title=tip)
             v.VProgressLinear(model_value=("retrain_share",), v_if=("retrain_runs",), color="#8ab4f8", height=4)
             html.Div("{{ retrain_text }}", v_if=("retrain_text",), classes="quiet")
-        form = html.Form(
-            action="upload", method="post", enctype="multipart/form-data", target="uploading", classes="upload"
+        _upload()
+
+
+def _studies(handlers: Mapping[str, Callable[..., Any]]) -> None:
+    with html.Div(classes="studies"):
+        html.Div(
+            "Making the studies of the demo. The first comes in some seconds",
+            classes="quiet",
+            v_if=("!study_count && is_demo",),
         )
-        with form, html.Label(classes="file"):
-            v.VIcon("mdi-upload", size="small")
-            html.Span("{{ upload_text || 'Add a study: DICOM zip or NIfTI' }}")
-            html.Input(
-                type="file",
-                name="study",
-                accept=".zip,.nii,.nii.gz,.gz",
-                change="$event.target.form.submit(); $event.target.value = ''",
-            )
-        html.Iframe(name="uploading", style="display: none")
+        html.Div(
+            "No studies yet. Add one below, or with: spine-landmarks dataset add",
+            classes="quiet",
+            v_if=("!study_count && !is_demo && annotator",),
+        )
+        with html.Div(
+            v_for="study in studies.filter(one => (one.key + ' ' + one.words).toLowerCase()"
+            ".includes(find.trim().toLowerCase()))",
+            key="study.key",
+            click=(handlers["open"], "[study.key]"),
+            classes=("['study', study.state, study.current ? 'current' : '']",),
+            title=("study.key + ': ' + study.words",),
+        ):
+            html.Span("{{ study.key }}", classes="key")
+            html.Span("{{ study.current && study.state === 'mine' ? 'open' : study.words }}", classes="words")
+
+
+def _upload() -> None:
+    form = html.Form(
+        action="upload", method="post", enctype="multipart/form-data", target="uploading", classes="upload"
+    )
+    with form, html.Label(classes="file"):
+        v.VIcon("mdi-upload", size="small")
+        html.Span("{{ upload_text || 'Add a study: DICOM zip or NIfTI' }}")
+        html.Input(
+            type="file",
+            name="study",
+            accept=".zip,.nii,.nii.gz,.gz",
+            change="$event.target.form.submit(); $event.target.value = ''",
+        )
+    html.Iframe(name="uploading", style="display: none")
 
 
 def _middle(page: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) -> None:
@@ -138,10 +150,7 @@ def _middle(page: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) 
                 max=("slice_count - 1",),
                 title=("'Slice ' + slice_index",),
                 step=1,
-                hide_details=True,
-                density="compact",
-                classes="slider",
-                color="#8ab4f8",
+                **SLIDER,
             )
             html.Span("black to white", v_if=("study_key",), classes="quiet")
             v.VRangeSlider(
@@ -151,24 +160,21 @@ def _middle(page: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) 
                 min=("grey_least",),
                 max=("grey_most",),
                 step=("(grey_most - grey_least) / 200",),
-                hide_details=True,
-                density="compact",
-                classes="slider",
-                color="#8ab4f8",
                 strict=True,
+                **SLIDER,
             )
-            v.VBtn(
-                icon="mdi-contrast-box",
-                size="small",
-                variant=("mode === 'window' ? 'tonal' : 'text'",),
-                title="Brightness with the mouse (W)",
-                click=(handlers["do"], "['window']"),
-            )
+            pressed = ("mode === 'window' ? 'tonal' : 'text'",)
+            tip = "Brightness with the mouse (W)"
+            _button(handlers, "window", icon="mdi-contrast-box", variant=pressed, title=tip)
             for action, icon, tip in VIEW_BUTTONS:
-                v.VBtn(icon=icon, size="small", variant="text", title=tip, click=(handlers["do"], f"['{action}']"))
+                _button(handlers, action, icon=icon, variant="text", title=tip)
         with html.Div(classes="views"):
             layout.initialize_layout_grid(page)
-            html.Div("Click where {{ selected }} is. Esc ends placing", v_if=("mode === 'place'",), classes="hint")
+            html.Div(
+                "Click where {{ selected }} is. X: not visible. Esc ends placing",
+                v_if=("mode === 'place'",),
+                classes="hint",
+            )
             html.Div("Drag: brightness and contrast. W or Esc ends it", v_if=("mode === 'window'",), classes="hint")
             html.Div("Opening the study", v_if=("opening",), classes="hint")
 
@@ -176,42 +182,38 @@ def _middle(page: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) 
 def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
     with html.Div(classes="right"):
         with html.Div(classes="bar"):
-            v.VBtn(
+            _button(
+                handlers,
+                "localize",
                 "{{ model ? 'Localize anew' : 'Localize' }}",
-                size="small",
                 disabled=("!can.localize",),
                 color=("model ? undefined : '#8ab4f8'",),
                 variant=("model ? 'tonal' : 'flat'",),
                 prepend_icon="mdi-auto-fix",
-                click=(handlers["do"], "['localize']"),
                 title="Let the model find all landmarks",
                 classes="localize",
             )
-            html.Span("{{ looked_at }}", classes="quiet")
+            html.Span("{{ looked_at }}", classes="quiet looked-at")
             html.Div(classes="grow")
             html.Span("{{ save_text }}", classes=("['save', save_kind]",), v_show=("save_kind !== 'failed'",))
             html.Span("Not saved", classes="save failed", v_show=("save_kind === 'failed'",))
         with html.Div(classes="job", v_if=("job_stage",)):
             html.Span("{{ job_stage }}")
             v.VProgressLinear(model_value=("job_share",), indeterminate=("!job_share",), color="#8ab4f8", height=4)
-            v.VBtn("Cancel", size="x-small", variant="tonal", click=(handlers["do"], "['cancel']"))
+            _button(handlers, "cancel", "Cancel", size="x-small")
         html.Div("{{ save_text }}", v_if=("save_kind === 'failed'",), classes="notification error")
         with html.Div(classes="work"):
             _work(handlers)
         with html.Div(classes="bar last"):
-            v.VBtn(
-                "Skip",
-                variant="tonal",
-                click=(handlers["do"], "['skip']"),
-                disabled=("!can.skip",),
-                title="Leave this study, go to the next; what was done is kept",
-                classes="do-skip",
-            )
-            v.VBtn(
+            tip = "Leave this study, go to the next; what was done is kept"
+            _button(handlers, "skip", "Skip", size="default", disabled=("!can.skip",), title=tip)
+            _button(
+                handlers,
+                "sign_off",
                 "Sign off, next",
+                size="default",
+                variant="elevated",
                 color="#69c17d",
-                click=(handlers["do"], "['sign_off']"),
-                classes="do-sign_off",
                 disabled=("!can.sign_off",),
                 prepend_icon="mdi-check-decagram",
                 title="Every landmark is decided: this study is right (Shift+S)",
@@ -225,16 +227,7 @@ def _work(handlers: Mapping[str, Callable[..., Any]]) -> None:
     with html.Div(classes="buttons"):
         for action, words, icon, tip in LANDMARK_BUTTONS:
             text = words if isinstance(words, str) else f"{{{{ {words[0]} }}}}"
-            v.VBtn(
-                text,
-                size="small",
-                variant="tonal",
-                prepend_icon=icon,
-                disabled=(f"!can.{action}",),
-                title=tip,
-                click=(handlers["do"], f"['{action}']"),
-                classes=f"do-{action}",
-            )
+            _button(handlers, action, text, prepend_icon=icon, disabled=(f"!can.{action}",), title=tip)
     v.VTextarea(
         label="Comment",
         v_model=("comment", ""),
@@ -336,102 +329,3 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
             html.Span("In the views: drag a point; wheel: slices; right button: zoom; Shift and left button: move")
         with v.VCardActions():
             v.VBtn("Close", click="help = false")
-
-
-STYLE = """
-html, body { overflow: hidden !important; background: #000; }
-.controller { display: flex; width: 100vw; height: 100vh; background: #101214; color: #e3e5e8; font-size: 13px; }
-.left { width: 236px; padding: 12px; display: flex; flex-direction: column; gap: 10px;
-  border-right: 1px solid #2a2d31; }
-.middle { flex: 1; min-width: 0; display: flex; flex-direction: column; }
-.right { width: 420px; padding: 8px 12px 12px; display: flex; flex-direction: column; gap: 8px;
-  border-left: 1px solid #2a2d31; }
-.work { flex: 1; min-height: 0; overflow-y: auto; display: flex; flex-direction: column; gap: 8px; }
-.work > * { flex: none; }
-.brand { font-size: 16px; font-weight: 600; }
-.quiet { color: #9aa0a6; font-size: 12px; }
-.grow { flex: 1; }
-.person { display: flex; gap: 6px; align-items: center; }
-.progress { display: flex; flex-direction: column; gap: 4px; }
-.studies { flex: 1; overflow-y: auto; display: flex; flex-direction: column; gap: 2px; }
-.study { padding: 6px 8px; border-radius: 4px; cursor: pointer; display: flex; flex-direction: column;
-  border-left: 3px solid #5f6368; }
-.study .key { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.study .words { color: #9aa0a6; font-size: 11px; }
-.study:hover { background: #1d2125; }
-.study.current { background: #22303f; }
-.study.mine { border-left-color: #8ab4f8; }
-.study.done { border-left-color: #69c17d; }
-.study.done .key { color: #9aa0a6; }
-.study.given, .study.forked { border-left-color: #f2a39a; }
-.study.given { cursor: default; }
-.retrain { display: flex; flex-direction: column; gap: 4px; }
-.upload .file { display: flex; gap: 8px; align-items: center; border: 1px dashed #5f6368; border-radius: 4px;
-  padding: 8px; cursor: pointer; color: #bdc1c6; }
-.upload .file:hover { border-color: #8ab4f8; }
-.upload input { width: 1px; height: 1px; opacity: 0; position: absolute; }
-.bar { display: flex; align-items: center; gap: 8px; min-height: 40px; flex-wrap: wrap; }
-.middle > .bar { padding: 0 8px 0 12px; background: #16191c; white-space: nowrap; flex-wrap: nowrap;
-  border-bottom: 1px solid #2a2d31; }
-.bar .title { font-weight: 600; margin-right: auto; min-width: 90px;
-  overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.bar .slider { max-width: 170px; min-width: 90px; }
-.views { flex: 1; min-height: 0; position: relative; background: #000; display: flex; }
-.views > * { flex: 1; min-width: 0; }
-.views .hint { position: absolute; left: 50%; top: 12px; transform: translateX(-50%); flex: none;
-  background: #22303fee; border: 1px solid #8ab4f8; border-radius: 4px; padding: 6px 12px; pointer-events: none; }
-.views img { touch-action: none; }
-.notifications { display: flex; flex-direction: column; gap: 4px; }
-.notification { background: #16191c; display: flex; gap: 8px; align-items: center; padding: 6px 10px; font-size: 12px;
-  border-left: 3px solid #8ab4f8; }
-.notification span { flex: 1; }
-.notification.warning { border-left-color: #f6dd8c; background: #2b2817; }
-.notification.error { border-left-color: #f28b82; background: #331c1b; }
-.save { font-size: 12px; padding: 2px 8px; border-radius: 10px; }
-.save.saved { color: #9ed8a6; }
-.save.saving { color: #f6dd8c; }
-.save.failed { background: #f28b82; color: #202124; font-weight: 600; }
-.job { display: flex; gap: 10px; align-items: center; }
-.job > span { white-space: nowrap; }
-table.landmarks { width: 100%; border-collapse: collapse; font-size: 13px; }
-table.landmarks th { text-align: left; color: #9aa0a6; font-weight: 500; font-size: 12px; padding: 2px 6px;
-  border-bottom: 1px solid #2a2d31; }
-table.landmarks th:nth-child(n+4) { text-align: right; }
-table.landmarks td { padding: 3px 6px; border-bottom: 1px solid #1f2226; white-space: nowrap; }
-table.landmarks tbody tr { cursor: pointer; }
-table.landmarks tbody tr:hover { background: #1d2125; }
-table.landmarks tbody tr.selected { background: #22303f; box-shadow: inset 3px 0 #8ab4f8; }
-table.landmarks td.number { text-align: right; font-variant-numeric: tabular-nums; }
-table.landmarks tr.stressed td.name { font-weight: 700; color: #f6dd8c; }
-table.landmarks td.sure span { color: #202124; border-radius: 3px; padding: 1px 6px;
-  font-variant-numeric: tabular-nums; }
-.dot { display: inline-block; width: 9px; height: 9px; border-radius: 50%; margin-right: 6px; background: #5f6368; }
-.dot.predicted { background: #ffd933; }
-.dot.corrected { background: #66ffff; }
-.dot.confirmed { background: #4de666; }
-.dot.not_visible, .dot.out_of_view, .dot.none { background: transparent; border: 1px solid #9aa0a6; }
-.buttons { display: grid; grid-template-columns: 1fr 1fr; gap: 6px; }
-.buttons .v-btn { justify-content: flex-start; text-transform: none; letter-spacing: 0; }
-.v-btn { text-transform: none !important; letter-spacing: 0 !important; }
-.comment { flex: none; }
-.last .v-btn { flex: 1; }
-table.keys td { padding: 1px 10px 1px 0; font-size: 12px; line-height: 18px; }
-@media (max-width: 1250px) {
-  .left { width: 180px; }
-  .right { width: 330px; }
-  table.landmarks th:nth-child(n+4):nth-child(-n+6),
-  table.landmarks td:nth-child(n+4):nth-child(-n+6) { display: none; }
-  .bar .slider { max-width: 110px; min-width: 60px; }
-}
-@media (max-width: 1400px) {
-  .middle > .bar .quiet { display: none; }
-}
-@media (max-height: 800px) {
-  .left, .right { padding-top: 4px; padding-bottom: 6px; }
-  .right, .work { gap: 4px; }
-  .bar { min-height: 34px; }
-  table.landmarks td { padding: 1px 6px; }
-  .buttons { gap: 4px; }
-}
-kbd { background: #2a2d31; border-radius: 3px; padding: 1px 6px; }
-"""

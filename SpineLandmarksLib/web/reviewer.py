@@ -42,7 +42,7 @@ INFO_S = 8.0
 
 class Reviewer:
     """store: of the data set. access: who may come in. is_demo: what an empty list says. database: where the store is,
-    when not where the folder says. order: of review.
+    when not where the folder says. order: of review. localizes: what nobody has looked at yet, when it opens.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Reviewer:
         is_demo: bool = False,
         database: str | None = None,
         order: Future[list[str]] | None = None,
+        localizes: bool = True,
     ) -> None:
         self.server = get_server("spine-landmarks", client_type="vue3")
         self.state = self.server.state
@@ -64,7 +65,7 @@ class Reviewer:
         self._pushed: dict[str, Any] = {}
         self.access = access
         self.controller = ReviewController(
-            store, localization, self._open, self.notify, self._found, locked, order=order
+            store, localization, self._open, self.notify, self._found, locked, order=order, localizes=localizes
         )
         self.scene = Scene(self.server, self._touch, self._refused, self._touch, self._choose)
         self.actions = Actions(self.controller, self.scene, self._ask)
@@ -76,6 +77,7 @@ class Reviewer:
                 "name_field": "",
                 "help": False,
                 "upload_text": "",
+                "find": "",
                 "slice_index": 0,
                 "grey_window": [0, 1],
             }
@@ -153,7 +155,7 @@ class Reviewer:
         """Take what is done elsewhere, and show what has changed."""
         while True:
             try:
-                changes = (self.controller.poll(), self.learning.poll(), self._forget_old())
+                changes = (self.controller.poll(), self.actions.poll(), self.learning.poll(), self._forget_old())
                 if any(changes) or self._is_dirty:
                     with self.state:
                         self._push()

@@ -64,6 +64,7 @@ class Scene:
         self._app = SlicerApp()
         vtkOutputWindow.GetInstance().SetDisplayModeToNever()  # it would name files
         self._on_change, self._on_refused, self._on_view, self._on_press = on_change, on_refused, on_view, on_press
+        self._hidden: int | None = None
         self._pressed: tuple[str, tuple[int, int]] | None = None
         self._opened: OpenStudy | None = None
         self._volume: Any = None
@@ -87,6 +88,7 @@ class Scene:
             view.get_view_node().SetSliceResolutionMode(view.get_view_node().SliceResolutionMatch2DView)
             view.modified.connect(lambda _view: self._on_view())
             view.interactor().AddObserver("WindowResizeEvent", lambda *_: self._on_resize())
+            view.interactor().AddObserver("MouseMoveEvent", lambda *_: self._show_preview(), 1.0)
             # before Slicer's own, which begin a drag
             view.interactor().AddObserver("LeftButtonPressEvent", partial(self._press, view), 1.0)
             view.interactor().AddObserver("LeftButtonReleaseEvent", partial(self._release, view), 1.0)
@@ -282,6 +284,13 @@ class Scene:
         node.ResetNthControlPointPosition(row)
         node.SetControlPointPlacementStartIndex(row)
         self._app.markups_logic.place_node(node)
+        self._hidden = row
+        node.SetNthControlPointVisibility(row, False)  # where the mouse is nobody knows before it moves
+
+    def _show_preview(self) -> None:
+        if self._hidden is not None and self.points is not None:
+            self.points.node.SetNthControlPointVisibility(self._hidden, True)
+        self._hidden = None
 
     def end_drags(self) -> None:
         """Let go of what is held: the browser that held it has gone. The point stays where it was last."""

@@ -30,14 +30,6 @@ WAITING = '<div id="app"><div class="lost"><p>Loading the page</p></div></div></
 LOST = """<div class="lost"><p>The connection to the reviewer is lost. Everything that was shown as made is kept.</p>
 <p>The page comes back by itself as soon as it can. If the program was ended, start it again and open the address that
 the terminal shows then.</p></div>"""
-COME_BACK = """
-window.spineLandmarksBack = window.spineLandmarksBack || setInterval(function () {
-  if (!document.querySelector('.lost')) return;
-  fetch('/index.html', {cache: 'no-store'}).then(function (answer) {
-    if (answer.ok) window.location.reload();
-  }, function () {});
-}, 1000);
-"""
 
 
 def _page() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from SpineLandmarksLib.annotation.actions import confirm_words
+from SpineLandmarksLib.annotation.actions import confirm_words, is_untold
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import cells, colour
@@ -57,8 +57,7 @@ def landmark_rows(controller: ReviewController, selected: str | None) -> list[di
 
 def _landmark(mark: Landmark, frame: ImageFrame | None, is_selected: bool, is_known: bool) -> dict[str, Any]:
     name, words, sure, r, a, s, on = cells(mark, frame)
-    is_untold = mark.status == "out_of_view" and mark.confidence is None and bool(mark.needs_review)
-    nothing_said = is_untold or not is_known
+    nothing_said = is_untold(mark) or not is_known
     return {
         "name": name,
         "status": "none" if nothing_said else mark.status,

@@ -80,16 +80,17 @@ class LocalizationService:
             if self.job and message.get("id") == self.job.id:
                 end = _take(self.job, message) or end
         if self.job and self.job.cancelled_at and time.monotonic() - self.job.cancelled_at > PATIENCE_S:
-            self.close()
             end = JobResult(self.job)
+            self.close()
         if end:
             self.job = None
         return end
 
     def close(self) -> None:
+        """End the worker, and with it the job. The next job starts another one."""
         if self.client:
             self.client.close()
-        self.client = None
+        self.client = self.job = None
 
     def _running_client(self) -> WorkerClient:
         self.client = self.client or self._make_client()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -475,6 +476,30 @@ def test_two_annotators_are_compared_on_the_studies_that_both_annotated(
     assert (tmp_path / "diff" / "differences.csv").read_text().startswith("landmark,n,median")
     said = run("diff", a_dataset, "Ann", "Cy", "--output", tmp_path / "diff", status=2)
     assert "Those who annotated: Ann, Bo" in said
+
+
+def test_a_changed_copy_is_no_second_opinion(
+    a_dataset: Path, run: Run, tmp_path: Path, opened: Callable[[], Store]
+) -> None:
+    for number in range(2):
+        run("add", a_dataset, a_slice(tmp_path / f"s{number}.png", number), "--bundle", "none", "--spacing", 0.5)
+    store = opened()
+    first = a_revision(store.study("s0"), a_spine())
+    nudged = replace(a_revision(store.study("s0"), a_spine(L3=(101, 120)), "Bo"), parent=first.id)
+    again = replace(a_revision(store.study("s0"), a_spine(L3=(102, 120)), "Bo"), parent=nudged.id)
+    for one in (first, nudged, again):
+        store.save(one)
+    with pytest.raises(DatasetError, match="1 in which one went on from the other"):
+        compare_annotators(store, "Ann", "Bo")
+    for one in (a_revision(store.study("s1"), a_spine()), a_revision(store.study("s1"), a_spine(), "Bo")):
+        store.save(one)
+    compared = compare_annotators(store, "Bo", "Ann")
+    assert (compared.studies, compared.dependent) == (("s1",), ("s0",))
+    assert "left out, one made from the other: 1" in run("diff", a_dataset, "Ann", "Bo", "--output", tmp_path / "diff")
+
+
+def test_a_new_data_set_is_closed_to_all_but_its_owner(a_dataset: Path) -> None:
+    assert a_dataset.stat().st_mode & 0o077 == 0
 
 
 # Anonymizing

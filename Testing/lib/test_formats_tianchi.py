@@ -61,7 +61,7 @@ def positions(annotated: TianchiSlice) -> dict[str, tuple[float, float]]:
 def test_the_published_layout_is_read_with_its_identifiers(tmp_path: Path) -> None:
     annotated = read_one(tmp_path, all_points())
     assert positions(annotated) == TRUTH
-    assert annotated.mends == ()
+    assert annotated.repairs == ()
     assert (annotated.study, annotated.landmarks.series_uid, annotated.instance_uid) == ("1.2", "1.2.3", "1.2.3.4")
     assert (annotated.annotator, annotated.landmarks.slice_index) == ("54", 6)
     assert {item.status for item in annotated.landmarks} == {"confirmed"}
@@ -85,8 +85,8 @@ def test_two_swapped_neighbours_are_swapped_back_and_their_grades_stay_with_the_
     annotated = read_one(tmp_path, points)
     assert positions(annotated) == TRUTH
     assert annotated.grades == {name: ("v1",) if "-" in name else ("v2",) for name in LUMBAR11}
-    assert any(f"became {upper}" in mend for mend in annotated.mends)
-    assert any(f"became {lower}" in mend for mend in annotated.mends)
+    assert any(f"became {upper}" in mend for mend in annotated.repairs)
+    assert any(f"became {lower}" in mend for mend in annotated.repairs)
 
 
 @given(order=st.permutations(LUMBAR11))
@@ -104,7 +104,7 @@ def test_one_stray_point_costs_the_others_nothing(tmp_path: Path) -> None:
     annotated = read_one(tmp_path, all_points(L5_S1=point("L5-S1", coord=[300, 10])))
     assert positions(annotated) == {name: TRUTH[name] for name in LUMBAR11[:-1]}
     assert annotated.landmarks["L5-S1"].status == "not_visible"
-    assert "L5-S1 at (300.0, 10.0) is out of order" in annotated.mends[0]
+    assert "L5-S1 at (300.0, 10.0) is out of order" in annotated.repairs[0]
 
 
 @pytest.mark.parametrize(
@@ -113,13 +113,13 @@ def test_one_stray_point_costs_the_others_nothing(tmp_path: Path) -> None:
 def test_a_top_point_without_its_right_name_becomes_t12_l1(tmp_path: Path, tag: dict[str, str]) -> None:
     annotated = read_one(tmp_path, all_points(T12_L1=point("T12-L1", tag)))
     assert positions(annotated) == TRUTH
-    assert any("became T12-L1" in mend for mend in annotated.mends)
+    assert any("became T12-L1" in mend for mend in annotated.repairs)
 
 
 def test_a_missing_point_stays_missing_and_t12_itself_is_not_taken_for_it(tmp_path: Path) -> None:
     annotated = read_one(tmp_path, all_points()[1:])
     assert annotated.landmarks["T12-L1"].status == "not_visible"
-    assert annotated.mends == ("T12-L1 is missing and was masked",)
+    assert annotated.repairs == ("T12-L1 is missing and was masked",)
     without_l3 = read_one(tmp_path, [item for item in all_points() if item["tag"]["identification"] != "L3"])
     assert positions(without_l3) == {name: xy for name, xy in TRUTH.items() if name != "L3"}
 
@@ -129,20 +129,20 @@ def test_points_of_other_levels_are_left_out_even_where_a_name_is_missing(tmp_pa
     stranger = point("T12-L1", {"identification": name, "disc": "v1"})
     annotated = read_one(tmp_path, all_points(T12_L1=stranger))
     assert positions(annotated) == {name: TRUTH[name] for name in LUMBAR11[1:]}
-    assert f"'{name}' at (200.0, 50.0) is the name of no landmark" in annotated.mends[0]
+    assert f"'{name}' at (200.0, 50.0) is the name of no landmark" in annotated.repairs[0]
 
 
 def test_a_point_written_twice_is_one_point(tmp_path: Path) -> None:
     annotated = read_one(tmp_path, [*all_points(), point("L3")])
     assert positions(annotated) == TRUTH
-    assert annotated.mends == ("L3 came twice at (205.0, 150.0); one was left out",)
+    assert annotated.repairs == ("L3 came twice at (205.0, 150.0); one was left out",)
 
 
 def test_two_points_of_one_name_get_their_names_by_place(tmp_path: Path) -> None:
     mistaken = point("L4", {"identification": "L3", "vertebra": "v2"})
     annotated = read_one(tmp_path, all_points(L4=mistaken))
     assert positions(annotated) == TRUTH  # above and below L3-L4, which kept its name, one name is left over each
-    assert len(annotated.mends) == 4
+    assert len(annotated.repairs) == 4
 
 
 def test_both_tags_empty_texts_and_two_grades_are_told(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_both_tags_empty_texts_and_two_grades_are_told(tmp_path: Path) -> None:
     annotated = read_one(tmp_path, points)
     assert positions(annotated) == TRUTH
     assert (annotated.grades["L2"], annotated.grades["L2-L3"], annotated.grades["L3"]) == (("v2",), ("v3", "v5"), ())
-    assert annotated.mends == (
+    assert annotated.repairs == (
         "L2 has a disc's grade (''), which is not of its kind; it was left out",
         "L2-L3 has a vertebra's grade (''), which is not of its kind; it was left out",
         "L2-L3 has the grades 'v3,v5'; they were kept as 2",
@@ -187,5 +187,5 @@ def test_the_mended_real_rows_agree_with_the_curated_landmarks(real_rows: list[T
 
 
 def test_the_known_defects_of_the_real_rows_are_mended_and_no_other_name_is(real_rows: list[TianchiSlice]) -> None:
-    renamed = {annotated.study for annotated in real_rows if any("became" in mend for mend in annotated.mends)}
+    renamed = {annotated.study for annotated in real_rows if any("became" in mend for mend in annotated.repairs)}
     assert renamed == {"109", "123", "143", "161", "187"}

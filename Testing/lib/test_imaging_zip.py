@@ -3,9 +3,13 @@
 import bz2
 import gzip
 import lzma
+import os
 import shutil
 import stat
+import subprocess
+import sys
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -94,6 +98,56 @@ def test_the_temporary_folder_goes_away_whatever_happens(a_zip):
     with pytest.raises(ZeroDivisionError), unzip.unpacked(path) as folder:
         raise ZeroDivisionError
     assert not Path(folder).exists()
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from SpineLandmarksLib.imaging import unzip
+with unzip.unpacked(Path(sys.argv[1])) as folder:
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_the_folder_of_a_process_that_was_killed_goes_when_the_next_is_made(a_zip, tmp_path, monkeypatch):
+    path = a_zip([("a", b"x")])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(unzip, "NEW_S", -1.0)
+    command = [sys.executable, "-c", HOLD, str(path)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as holder:
+        assert holder.stdout is not None
+        held = Path(holder.stdout.readline().strip())
+        with unzip.unpacked(path):
+            assert held.is_dir()  # it is in use
+        holder.kill()
+    assert held.is_dir()
+    with unzip.unpacked(path):
+        assert not held.parent.exists()
+    assert not list(tmp_path.glob("spine-landmarks-*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_command_that_is_told_to_end_takes_its_folders_away(a_zip, tmp_path):
+    code = (
+        "import sys; from SpineLandmarksLib.cli import main\n"
+        f"options = type('Options', (), dict(run=lambda options: exec({HOLD!r}) or 0))\n"
+        "sys.exit(main.run(options))"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", code, str(a_zip([("a", b"x")]))]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        held = Path(holder.stdout.readline().strip())
+        assert held.is_dir()
+        holder.terminate()
+        assert "interrupted" in holder.communicate()[1]
+    assert holder.returncode == 130
+    assert not held.parent.exists()
 
 
 def test_an_encrypted_member_is_refused(a_zip):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -12,8 +13,6 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("SpineLandmarksLib", "SpineLandmarks/SpineLandmarksModule", "research")
 #: Names that modules of the library and of Slicer may share, and why.
 SAME_IDEA = {
-    "JobResult": "what came of a localization, in Slicer and in the browser",
-    "LocalizationJob": "a localization that was asked for, in Slicer and in the browser",
     "run": "what a command or a test does that is started by its name",
     "SliceChoice": "which slice, as the panel asks for it and as the library answers",
 }
@@ -52,3 +51,13 @@ def test_the_slicer_module_shares_only_the_names_of_what_is_the_same() -> None:
 @pytest.mark.parametrize("room", ROOMS)
 def test_nothing_is_named_in_the_dialect_of_old(room: str) -> None:
     assert sorted(DIALECT & set(defined(room))) == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_limits_are_called_min_and_max(room: str) -> None:
+    files = [file for file in (ROOT / room).rglob("*.py") if "tests" not in file.parts]
+    found = [
+        word for file in files for word in re.findall(r"\b(?:MOST|LEAST|FEWEST)_[A-Z_]+\b", file.read_text("utf-8"))
+    ]
+    assert files
+    assert found == []

@@ -32,7 +32,7 @@ from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import folder
 from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.worker.process import kill_tree
+from SpineLandmarksLib.worker.client import kill_tree
 
 OPTIONS = RetrainOptions("Ann", steps=2)
 

@@ -26,6 +26,7 @@ from SpineLandmarksLib.store.database import assignments
 from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.folder import init_dataset, open_dataset
 from SpineLandmarksLib.store.store import Store
+from SpineLandmarksLib.web import ordering
 from SpineLandmarksLib.web.actions import Actions
 from SpineLandmarksLib.web.controller import Notification, ReviewController
 from SpineLandmarksLib.web.learning import Learning
@@ -73,10 +74,12 @@ class FakeScene:
 class At:
     """An annotator at work, and what they were notified of."""
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(self, store: Store, name: str, localizes: bool = False) -> None:
         self.worker, self.notified = FakeWorker(), list[Notification]()
         self.settled: list[str] = []
-        self.controller = ReviewController(store, LocalizationService(lambda: self.worker), on_notify=self._notify)  # type: ignore[arg-type, return-value]
+        self.controller = ReviewController(
+            store, LocalizationService(lambda: self.worker), on_notify=self._notify, localizes=localizes
+        )  # type: ignore[arg-type, return-value]
         self.questions: list[tuple[str, Callable[[], None]]] = []
         self.actions = Actions(self.controller, FakeScene(), lambda text, then: self.questions.append((text, then)))
         self.controller.begin(name)
@@ -234,6 +237,16 @@ def test_the_order_of_gain_is_that_of_the_queue(store: Store) -> None:
     assert sorted(ask_for_order(store.folder, None, "current").result(60)) == ["study1", "study2", "study3"]
 
 
+def test_no_list_of_processes_shows_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(ordering, "_run", lambda command, secret: seen.append((command, secret)))
+    ask_for_order(Path("d"), "postgresql://ann:s3cret@host/spines", "current").result(10)
+    ((command, secret),) = seen
+    assert "s3cret" not in " ".join(command)
+    assert "postgresql://ann@host/spines" in " ".join(command)
+    assert secret == {"PGPASSWORD": "s3cret"}
+
+
 def test_skipping_goes_through_all_studies_before_the_first_comes_again(
     sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]
 ) -> None:
@@ -314,6 +327,45 @@ def test_localizing_anew_asks_before_it_replaces_corrections(
     assert "corrections" in question
     then()
     assert len(at.worker.asked) == asked + 1
+
+
+def test_what_is_corrected_while_the_model_runs_stays(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]
+) -> None:
+    at = sit_down()
+    at.localize(found(at))
+    at.actions.do("localize")
+    at.move("L3")
+    mine = at.controller.session["L3"]  # type: ignore[index]
+    other = [replace(mark, position_ras_mm=(1.0, 2.0, 3.0)) for mark in found(at)]
+    at.worker.answer(event="done", result=as_json(replace(found(at), landmarks=tuple(other))))
+    at.settle()
+    assert at.controller.session is not None
+    assert at.controller.session["L3"] == mine
+    assert at.controller.session["L4"].position_ras_mm == (1.0, 2.0, 3.0)
+
+
+def test_a_new_study_is_localized_when_it_opens_and_no_other(store: Store, found: Callable[[At], LandmarkSet]) -> None:
+    at = At(store, "Ann", localizes=True)
+    first = at.key
+    assert len(at.worker.asked) == 1
+    at.actions.do("skip")  # nobody waits for it
+    at.poll_until(lambda: at.key != first and at.worker.cancelled)
+    at.worker.answer(event="cancelled")
+    at.poll_until(lambda: len(at.worker.asked) == 2)
+    at.worker.answer(event="done", result=as_json(found(at)))
+    at.poll_until(lambda: view_state(at.controller, at.actions)["looked_at"])
+    at.settle()
+    key = at.key
+    at.controller.open(first)
+    at.poll_until(lambda: len(at.worker.asked) == 3)
+    at.worker.answer(event="done", result=as_json(found(at)))
+    at.settle()
+    at.controller.open(key)
+    at.poll_until(lambda: at.key == key)
+    at.settle()
+    assert len(at.worker.asked) == 3
+    at.controller.close()
 
 
 def test_a_result_for_a_study_that_is_no_longer_open_changes_nothing(

@@ -22,8 +22,8 @@ from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.phantom.files import write_nifti
 from SpineLandmarksLib.phantom.phantom import make_phantom
 from SpineLandmarksLib.predict import Localizer, predict
-from SpineLandmarksLib.worker import process
-from SpineLandmarksLib.worker.client import WorkerClient
+from SpineLandmarksLib.worker import client as client_module
+from SpineLandmarksLib.worker.client import WorkerClient, environment
 from SpineLandmarksLib.worker.protocol import FINAL, MAX_LINE
 
 PATIENCE_S = 60.0
@@ -229,17 +229,17 @@ def test_on_windows_a_process_is_killed_with_its_children_and_no_window_and_only
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[tuple[list[str], dict[str, Any]]] = []
-    monkeypatch.setattr(process.sys, "platform", "win32")
-    monkeypatch.setattr(process.subprocess, "CREATE_NO_WINDOW", 0x08000000, raising=False)
-    monkeypatch.setattr(process.subprocess, "run", lambda command, **how: asked.append((command, how)))
+    monkeypatch.setattr(client_module.sys, "platform", "win32")
+    monkeypatch.setattr(client_module.subprocess, "CREATE_NO_WINDOW", 0x08000000, raising=False)
+    monkeypatch.setattr(client_module.subprocess, "run", lambda command, **how: asked.append((command, how)))
     living = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    process.kill_tree(living)
+    client_module.kill_tree(living)
     ((command, how),) = asked
     assert command == ["taskkill", "/F", "/T", "/PID", str(living.pid)]
     assert how["creationflags"] == 0x08000000
     living.kill()
     living.wait()
-    process.kill_tree(living)
+    client_module.kill_tree(living)
     assert len(asked) == 1
 
 
@@ -263,7 +263,7 @@ def test_a_worker_that_crashes_leaves_its_last_words(client) -> None:
     worker = client([sys.executable, "-c", code])
     lost = until(worker, worker.submit("x"), "lost")[-1]
     assert "status 3" in lost["error"]
-    assert (len(lost["stderr"]), lost["stderr"][-1]) == (process.LAST_LINES, "out of luck")
+    assert (len(lost["stderr"]), lost["stderr"][-1]) == (client_module.LAST_LINES, "out of luck")
 
 
 def test_a_worker_of_another_protocol_is_refused(client) -> None:
@@ -283,7 +283,7 @@ def test_a_command_that_is_not_there_is_an_error_that_names_it(client) -> None:
 def test_a_worker_that_hangs_holds_up_nobody_and_is_killed_with_its_children(
     client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "GRACE_S", 0.2)
+    monkeypatch.setattr(client_module, "GRACE_S", 0.2)
     code = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -321,7 +321,7 @@ def wait_until_gone(pid: int) -> None:
 def raw(serving: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A worker without a client, killed when a test takes too long."""
     with subprocess.Popen(
-        serving, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=process.environment()
+        serving, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
     ) as worker:
         guard = threading.Timer(PATIENCE_S, worker.kill)
         guard.start()
@@ -387,7 +387,7 @@ print(holder.pid, flush=True)
 time.sleep(600)
 """
     parent = subprocess.Popen(
-        [sys.executable, "-c", parent_code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=process.environment()
+        [sys.executable, "-c", parent_code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
     )
     with parent:
         assert parent.stdout is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -151,3 +152,11 @@ def test_the_catalog_entry_has_the_fields_of_its_schema_and_the_category_of_the_
 
 def test_the_module_file_stays_a_thin_layer() -> None:
     assert len((ROOT / "SpineLandmarks" / "SpineLandmarks.py").read_text().splitlines()) <= 200
+
+
+def test_the_library_knows_nothing_of_slicer() -> None:
+    """Only the browser's views, which run in a process of their own, are made of its parts."""
+    wrong = re.compile(r"^\s*(?:import|from) (?:qt|ctk|vtk|slicer|trame_slicer|vtkmodules)\b", re.MULTILINE)
+    files = [file for file in (ROOT / "SpineLandmarksLib").rglob("*.py") if "web" not in file.parts]
+    assert len(files) > 50
+    assert [file.name for file in files if wrong.search(file.read_text(encoding="utf-8"))] == []

@@ -15,8 +15,9 @@ from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.formats.csv_table import read_csv, write_csv
 from SpineLandmarksLib.formats.slicer_markups import read_markups, write_markups
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
+from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.retraining.process import Retraining, RetrainStatus
-from standins.bench import Module
+from standins.bench import Module, add_volume
 
 RAS, LPS, MARKUPS, MEASUREMENTS = range(4)
 
@@ -366,3 +367,78 @@ def test_a_data_set_on_a_drive_that_does_not_answer_does_not_hold_the_window(
     module.wait_until(lambda: module.ui.retrainButton.text == "Go on retraining")
     assert module.ui.messageLabel.text == ""  # nobody asked
     button.close()
+
+
+# From another series
+
+
+class Database:
+    """slicer.dicomDatabase: the frame of reference of each image."""
+
+    frames: dict[str, str] = {}  # noqa: RUF012
+
+    def instanceValue(self, uid: str, tag: str) -> str:
+        assert tag == "0020,0052"
+        return self.frames.get(uid, "")
+
+
+@pytest.fixture
+def another_series(a_case: Module, slicer: Any, a_phantom: Phantom, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Of the same patient, cut by two columns and under a transform of its own that the scanner did not know."""
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
+    monkeypatch.setattr(Database, "frames", {"1": "one", "2": "one", "3": "another"})
+    matrix = a_phantom.ras_from_ijk.copy()
+    matrix[:3, 3] += matrix[:3, 0] * 2
+    volume = add_volume(slicer, a_phantom.voxels[:, :, 2:], matrix, "T1")
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    moved = np.eye(4)
+    moved[:3, 3] = 0, 0, 4
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(moved))
+    volume.SetAndObserveTransformNodeID(transform.GetID())
+    return volume
+
+
+@pytest.mark.parametrize(
+    ("uids", "answer", "taken"),
+    [(("1", "2"), "", True), (("1", "3"), "", False), (("", ""), "Yes", True), (("1", ""), "No", False)],
+    ids=["same frame", "other frame", "unknown, yes", "unknown, no"],
+)
+def test_points_are_taken_over_from_a_series_in_the_same_frame_where_they_lie_in_the_patient(
+    a_case: Module, another_series: Any, a_volume: Any, uids: tuple[str, str], answer: str, taken: bool
+) -> None:
+    from PySide6.QtWidgets import QMessageBox
+
+    for volume, uid in zip((a_volume, another_series), uids, strict=True):
+        volume.SetAttribute("DICOM.instanceUIDs", uid)
+    a_case.select("L3")
+    a_case.ui.confirmButton.click()
+    first = a_case.study.node
+    a_case.ui.volumeSelector.setCurrentNode(another_series)
+    a_case.dialogs.answers = [getattr(QMessageBox, answer)] if answer else []
+    a_case.ui.takeOverButton.click()
+    assert bool(a_case.rows()) == taken
+    if not taken:
+        said = "No other series" if uids[1] == "3" else "Nothing says that phantom lies in the same frame"
+        assert said in a_case.dialogs.shown[0]
+        return
+    assert a_case.row("L3")[1] == "confirmed"
+    assert a_case.study.node is not first
+    for row in range(1, 11):
+        there, here = (list(node.GetNthControlPointPositionWorld(row)) for node in (first, a_case.study.node))
+        np.testing.assert_allclose(here, there, atol=1e-3)
+
+
+def test_points_that_are_taken_over_onto_work_are_one_step_that_undo_takes_back(
+    a_case: Module, another_series: Any, a_volume: Any, a_prediction: LandmarkSet
+) -> None:
+    for volume, uid in ((a_volume, "1"), (another_series, "2")):
+        volume.SetAttribute("DICOM.instanceUIDs", uid)
+    a_case.ui.volumeSelector.setCurrentNode(another_series)
+    a_case.ui.takeOverButton.click()
+    a_case.select("L4")
+    a_case.ui.notVisibleButton.click()
+    a_case.ui.takeOverButton.click()
+    assert a_case.row("L4")[1] == "predicted"
+    a_case.ui.undoButton.click()
+    assert a_case.row("L4")[1] == "not visible"
+    assert a_case.dialogs.shown == []

@@ -14,7 +14,7 @@ import pytest
 
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksLib.phantom.phantom import Phantom
-from SpineLandmarksLib.worker import process
+from SpineLandmarksLib.worker import client as client_module
 from SpineLandmarksLib.worker.client import WorkerClient
 from standins.bench import Module, delete_in_data
 
@@ -36,10 +36,10 @@ for line in sys.stdin:
 @pytest.fixture
 def a_busy_module(module: Module, a_volume: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Module:
     """The module in the middle of a localization, by a real process that neither ends nor heeds a cancellation."""
-    from SpineLandmarksModule import runner
+    from SpineLandmarksLib.worker import localization
 
-    monkeypatch.setattr(runner, "PATIENCE_S", 0.3)
-    monkeypatch.setattr(process, "GRACE_S", 0.3)
+    monkeypatch.setattr(localization, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(client_module, "GRACE_S", 0.3)
     script = tmp_path / "endless.py"
     script.write_text(ENDLESS)
     module.panel.logic.runner.restart()
@@ -51,7 +51,7 @@ def a_busy_module(module: Module, a_volume: Any, tmp_path: Path, monkeypatch: py
 
 
 def worker_of(module: Module) -> int:
-    client = module.panel.logic.runner._client
+    client = module.panel.logic.runner.service.client
     assert client is not None
     assert client.pid is not None
     return int(client.pid)
@@ -212,7 +212,8 @@ def test_a_deleted_list_leaves_no_marks_behind_and_comes_back_whole(a_case: Modu
     place = corrected(a_case)
     deleted(a_case, slicer, a_case.study.node, answer=answer)
     assert "Put them back with all corrections?" in a_case.dialogs.shown[0]
-    whole = ["Landmarks phantom", "Landmarks phantom confirmed", "Landmarks phantom curve"]
+    marks = ("confirmed", "curve", "selected")
+    whole = ["Landmarks phantom", *(f"Landmarks phantom {mark}" for mark in marks)]
     assert sorted(lists(slicer)) == (whole if answer == "Yes" else [])
     if answer == "Yes":
         assert a_case.session["L3"].position_ras_mm == pytest.approx(tuple(place))
@@ -271,7 +272,7 @@ def test_a_scene_that_is_loaded_while_another_module_is_shown_waits_for_this_one
 def test_the_keys_work_after_a_reload_and_the_model_is_loaded(a_case: Module) -> None:
     a_case.widget.onReload()
     assert a_case.panel.review_panel._keys
-    assert a_case.panel.logic.runner._client is not None
+    assert a_case.panel.logic.runner.service.client is not None
 
 
 def test_a_panel_that_was_reloaded_has_let_go_of_the_parameters(a_case: Module) -> None:

@@ -101,6 +101,19 @@ def volume_deleted(work: Work) -> None:
     assert work.case.rows() == []
 
 
+def volume_deleted_and_loaded_again(work: Work) -> None:
+    voxels, matrix = work.slicer.util.arrayFromVolume(work.volume).copy(), work.world_from_voxel(work.volume)
+    delete_in_data(work.slicer, work.volume)
+    work.case.process_events()
+    other = matrix.copy()
+    other[2, 3] += 7
+    for name, where, is_it in (("another", matrix, False), ("phantom", other, False), ("phantom", matrix, True)):
+        work.case.ui.volumeSelector.setCurrentNode(add_volume(work.slicer, voxels, where, name))
+        assert bool(work.case.rows()) == is_it
+    work.is_as_before()
+    assert work.case.study.node is work.node
+
+
 def both_deleted(work: Work) -> None:
     work.answer("Yes")
     delete_in_data(work.slicer, work.volume, work.node)
@@ -136,17 +149,23 @@ def nodes_renamed(work: Work) -> None:
 
 
 def copied(work: Work) -> None:
-    """Of the list, as the module Data clones: the copy is one like any other and keeps what it was."""
-    scene = work.slicer.mrmlScene
-    clone = scene.CreateNodeByClass("vtkMRMLMarkupsFiducialNode")
-    clone.UnRegister(None)
-    clone.Copy(work.node)
-    scene.AddNode(clone)
-    clone.SetName("Landmarks phantom Copy")
+    """Of list and volume, by *Clone* of the module Data: the copy is a list like any other and keeps what it was."""
+    hierarchy = work.slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(work.slicer.mrmlScene)
+    clones = []
+    for node in (work.node, work.volume):
+        item = hierarchy.GetItemByDataNode(node)
+        new = work.slicer.vtkSlicerSubjectHierarchyModuleLogic.CloneSubjectHierarchyItem(hierarchy, item)
+        clones.append(hierarchy.GetItemDataNode(new))
+    clone, other_volume = clones
+    assert clone.GetNthControlPointLabel(L3) == "L3"
     work.node.SetNthControlPointPosition(L3, *np.add(list(work.node.GetNthControlPointPosition(L3)), (0, 2, 0)))
     np.testing.assert_allclose(work.voxel_of(clone), work.voxel, atol=1e-3)
     clone.SetNthControlPointPosition(0, 1.0, 2.0, 3.0)
     work.case.ui.undoButton.click()
+    work.case.ui.volumeSelector.setCurrentNode(other_volume)
+    assert work.case.rows() == []
+    work.case.ui.volumeSelector.setCurrentNode(work.volume)
+    assert work.case.study.node is work.node
     work.is_as_before(steps=2)
 
 
@@ -171,22 +190,38 @@ def list_hardened(work: Work) -> None:
     work.is_as_before("lie where it lies")
 
 
-def list_hardened_out_of_a_grid(work: Work) -> None:
-    """A non-linear transform, which no matrix describes."""
+def under_grid(work: Work) -> Any:
+    """The volume in a non-linear transform, which no matrix describes: a shift that grows towards the head."""
     import vtk
     from vtk.util.numpy_support import vtk_to_numpy
 
     grid, displaced = work.slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode"), vtk.vtkImageData()
-    displaced.SetDimensions(2, 2, 2)
+    displaced.SetDimensions(2, 2, 3)
     displaced.SetOrigin(-500, -500, -500)
-    displaced.SetSpacing(1000, 1000, 1000)
+    displaced.SetSpacing(1000, 1000, 500)
     displaced.AllocateScalars(vtk.VTK_DOUBLE, 3)
-    vtk_to_numpy(displaced.GetPointData().GetScalars())[:] = [3.0, 4.0, 5.0]
+    shifts = [[3.0, 4.0, 5.0], [3.0, 9.0, 7.0], [0.0, 4.0, 30.0]]
+    vtk_to_numpy(displaced.GetPointData().GetScalars())[:] = np.repeat(shifts, 4, axis=0)
     transform = work.slicer.vtkOrientedGridTransform()
     transform.SetDisplacementGridData(displaced)
     grid.SetAndObserveTransformToParent(transform)
     work.volume.SetAndObserveTransformNodeID(grid.GetID())
-    before = work.case.session.current
+    return grid
+
+
+def volume_hardened_out_of_a_grid(work: Work) -> None:
+    under_grid(work)
+    where = [list(work.node.GetNthControlPointPositionWorld(row)) for row in (1, L3, 10)]
+    work.volume.HardenTransform()
+    for row, before in zip((1, L3, 10), where, strict=True):
+        np.testing.assert_allclose(list(work.node.GetNthControlPointPositionWorld(row)), before, atol=1e-2)
+    assert work.case.row("L3")[1] == "corrected"
+    assert len(work.case.session.events) == work.steps
+    assert work.case.dialogs.shown == []
+
+
+def list_hardened_out_of_a_grid(work: Work) -> None:
+    grid, before = under_grid(work), work.case.session.current
     work.node.HardenTransform()
     work.case.process_events()
     assert work.case.session.current == before
@@ -247,8 +282,8 @@ def scene_merged(work: Work) -> None:
         assert work.case.study.volume is volume
         assert work.case.row("L3")[1] == "corrected"
         shown = [each for each in work.slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode") if is_seen(each)]
-        assert {each.GetName() for each in shown} == {"Landmarks phantom", "Landmarks phantom confirmed"}
-        assert len(shown) == 2
+        names = sorted(each.GetName() for each in shown if each.GetNumberOfControlPoints())
+        assert names == ["Landmarks phantom", "Landmarks phantom confirmed"]
     assert len(nodes) == 2
     work.case.ui.volumeSelector.setCurrentNode(work.volume)
     work.is_as_before()
@@ -273,6 +308,15 @@ def undone_in_slicer(work: Work) -> None:
     assert work.case.dialogs.shown == []
 
 
+def list_removed_and_back(work: Work) -> None:
+    """By Slicer's undo and redo, which take nodes out of the scene and put them back."""
+    scene = work.slicer.mrmlScene
+    scene.RemoveNode(work.node)
+    scene.AddNode(work.node)
+    work.is_as_before()
+    assert work.case.study.node is work.node
+
+
 def place_mode(work: Work) -> None:
     """The toolbar's button, with the landmarks selected in the module Markups: see test_slice_view.py for the click."""
     work.slicer.modules.markups.logic().SetActiveList(work.node)
@@ -291,6 +335,21 @@ def second_volume(work: Work) -> None:
     work.case.ui.volumeSelector.setCurrentNode(work.volume)
     assert is_seen(work.node)
     work.is_as_before()
+
+
+def scene_loaded_behind_another_module(work: Work) -> None:
+    """And then a point is moved there: it is still seen, and a correction."""
+    assert work.slicer.mrmlScene.WriteToMRB(str(work.folder / "a.mrb"))
+    work.case.exit()
+    assert work.slicer.mrmlScene.ReadFromMRB(str(work.folder / "a.mrb"), False)
+    row = LUMBAR11.index("L4")
+    work.node.SetNthControlPointPosition(row, *np.add(list(work.node.GetNthControlPointPosition(row)), (0, 2, 0)))
+    assert is_seen(work.node)
+    work.case.enter()
+    work.case.ui.volumeSelector.setCurrentNode(work.volume)
+    assert work.case.row("L4")[1] == "corrected"
+    work.case.ui.undoButton.click()
+    work.is_as_before(steps=2)
 
 
 def left_and_entered(work: Work) -> None:
@@ -317,20 +376,25 @@ def scene_closed(work: Work) -> None:
 #: The first column of the table in docs/slicer.md, and what shows that its second one is so.
 EVENTS: dict[str, tuple[Callable[[Work], None], ...]] = {
     "the list is deleted": (list_deleted,),
-    "the volume is deleted": (volume_deleted,),
+    "the volume is deleted": (volume_deleted, volume_deleted_and_loaded_again),
     "both are deleted, or the patient": (both_deleted,),
     "a point is deleted": (point_deleted,),
     "a point is renamed": (point_renamed,),
     "list or volume is renamed": (nodes_renamed,),
-    "the list is copied": (copied,),
+    "list or volume is copied": (copied,),
     "the list is hidden": (hidden,),
-    "the volume's transform is hardened, or its origin changed": (volume_hardened, both_hardened, volume_moved),
+    "the volume's transform is hardened, or its origin changed": (
+        volume_hardened,
+        both_hardened,
+        volume_moved,
+        volume_hardened_out_of_a_grid,
+    ),
     "the volume is cropped in place": (volume_cropped,),
     "the list is transformed or hardened by itself": (list_transformed, list_hardened, list_hardened_out_of_a_grid),
     "the transform is deleted": (transform_deleted,),
-    "a scene is merged into this one": (scene_merged,),
+    "a scene is merged into this one": (scene_merged, scene_loaded_behind_another_module),
     "the scene is closed, and loaded again": (scene_closed,),
-    "Slicer's own undo": (undone_in_slicer,),
+    "Slicer's own undo": (undone_in_slicer, list_removed_and_back),
     "place mode from the toolbar": (place_mode,),
     "a second volume is selected": (second_volume,),
     "the module is left and entered": (left_and_entered,),

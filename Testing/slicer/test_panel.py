@@ -242,9 +242,9 @@ def test_cancel_asks_the_worker_to_end_and_changes_nothing(a_case: Module) -> No
 def test_a_worker_that_does_not_heed_cancel_is_ended(
     module: Module, a_volume: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from SpineLandmarksModule import runner
+    from SpineLandmarksLib.worker import localization
 
-    monkeypatch.setattr(runner, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(localization, "PATIENCE_S", 0.05)
     module.ui.volumeSelector.setCurrentNode(a_volume)
     module.ui.localizeButton.click()
     module.wait_until(lambda: module.panel.logic.runner.job.id)
@@ -517,6 +517,19 @@ def test_names_move_one_level_up_and_down_and_points_stay(a_case: Module) -> Non
     a_case.ui.undoButton.click()
     a_case.ui.levelDownButton.click()
     assert a_case.row("L1")[3:] == l2
+
+
+def test_the_probabilities_of_the_numberings_stand_by_their_buttons_until_somebody_corrects(
+    a_case: Module, a_prediction: LandmarkSet
+) -> None:
+    assert a_case.ui.numberingLabel.isHidden()
+    a_case.localize(replace(a_prediction, numberings=((0, 0.87), (-1, 0.12), (1, 0.01))))
+    assert not a_case.ui.numberingLabel.isHidden()
+    assert "as they are: 87 %; one level up: 1 %; one level down: 12 %" in a_case.ui.numberingLabel.text
+    drag(a_case.study, "L3", 0, 4, 0)
+    assert a_case.ui.numberingLabel.isHidden()
+    a_case.ui.undoButton.click()
+    assert not a_case.ui.numberingLabel.isHidden()
 
 
 def test_confirmed_points_are_shifted_only_after_a_question(a_case: Module) -> None:

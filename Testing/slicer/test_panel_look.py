@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,3 +97,31 @@ def test_the_colours_of_confidence_are_drawn(module: Module, a_volume: Any, a_pr
         return picture.getpixel((corner.x() - 4, corner.y() + 4))
 
     assert [drawn(name) for name in ("L1", "L2", "L3")] == [(158, 216, 166), (246, 221, 140), (242, 163, 154)]
+
+
+#: Its own process: Qt reads the scaling when it starts.
+SCALED = """
+import sys; sys.path[:0] = {paths!r}
+from pathlib import Path
+from standins import install; install()
+from standins.application import ScriptedModule
+from standins.bench import Module
+module = Module(ScriptedModule(Path({root!r}, "SpineLandmarks", "SpineLandmarks.py")))
+panel = module.module.widgetRepresentation()
+picture = module.picture(1, 1600)
+print(panel.width, picture.width)
+"""
+
+
+@pytest.mark.parametrize("scaling", ["1.5", "2"])
+def test_the_panel_is_as_narrow_on_screens_of_high_resolution(slicer: Any, scaling: str) -> None:
+    root = Path(__file__).resolve().parents[2]
+    code = SCALED.format(paths=[str(root / "Testing" / "slicer"), str(root)], root=str(root))
+    environment = {**os.environ, "QT_SCALE_FACTOR": scaling}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert answer.returncode == 0, answer.stderr
+    width, pixels = (int(number) for number in answer.stdout.split())
+    assert width <= WIDEST[9]
+    assert pixels == pytest.approx(width * float(scaling), abs=2)

@@ -149,7 +149,7 @@ def test_a_worker_that_is_told_to_end_while_nothing_else_is_done_ends(a_real_mod
     a_real_module.exit()
     a_real_module.enter()
     run_until(lambda: not panel.timer.active, slots)
-    process = runner._client._processes[-1]._process
+    process = runner.service.client._processes[-1]._process
     panel.install_runtime(lambda question: True)  # nothing is missing; the worker is to start anew
     run_until(lambda: not panel.timer.active, slots)
     assert process.returncode is not None

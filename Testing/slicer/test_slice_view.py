@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from SpineLandmarksLib.annotation.scene_points import SELECTED
 from SpineLandmarksLib.landmarks import LUMBAR11
 from standins.bench import Module
 from standins.slice_view import SliceView
@@ -40,6 +41,19 @@ def test_a_drag_with_the_mouse_moves_the_point_and_is_one_correction(a_case: Mod
     a_case.ui.undoButton.click()
     np.testing.assert_allclose(pixel_of(a_case, a_view, "L3"), start, atol=0.51)
     assert a_case.row("L3")[1] == "predicted"
+
+
+def test_the_point_that_is_grabbed_is_selected_and_the_selected_one_has_a_cross(
+    a_case: Module, a_view: SliceView
+) -> None:
+    cross = a_case.study.decorations.part(SELECTED)
+    a_view.drag(np.round(pixel_of(a_case, a_view, "L4")), 10, 0)
+    assert a_case.panel.review_panel.selected == "L4"
+    assert "fourth lumbar body" in a_case.ui.landmarkLabel.text
+    assert [cross.GetNthControlPointLabel(row) for row in range(cross.GetNumberOfControlPoints())] == ["L4"]
+    a_case.select("L2")
+    a_case.ui.curveBox.click()
+    assert cross.GetNthControlPointLabel(0) == "L2"
 
 
 def test_a_drag_beside_every_point_changes_nothing(a_case: Module, a_view: SliceView) -> None:

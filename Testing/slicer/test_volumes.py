@@ -154,3 +154,15 @@ def test_the_files_of_a_volume_are_those_it_was_loaded_from(slicer: Any, a_phant
     assert files_of(volume) == [a_phantom_study]
     assert source_of(volume) == str(a_phantom_study)
     assert files_of(add_volume(slicer, np.ones((3, 4, 5)), np.eye(4), "made here")) == []
+
+
+def test_a_volume_under_a_non_linear_transform_is_shown_without_an_error_in_slicer_s_log(
+    slicer: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from SpineLandmarksModule import views
+
+    volume = bent(slicer)
+    capfd.readouterr()
+    for _ in range(2):  # the second time it is there already
+        views.show_volume(volume, turn=True)
+    assert "ERR" not in "".join(capfd.readouterr())

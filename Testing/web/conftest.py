@@ -23,7 +23,7 @@ from PIL import Image
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
 from SpineLandmarksLib.phantom.files import write_nifti
-from SpineLandmarksLib.phantom.phantom import make_phantom
+from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
 from SpineLandmarksLib.store.add import Adding, add_source
 from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.folder import init_dataset
@@ -115,20 +115,24 @@ def the_demo(start_reviewer: Callable[..., Reviewer]) -> Reviewer:
 
 @pytest.fixture(scope="session")
 def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Makes a data set of single slices and of volumes, each with the landmarks that a model found there."""
+    """Makes a data set of single slices and of volumes, each with the landmarks that a model found there.
 
-    def make(slices: Sequence[str] = (), volumes: Sequence[str] = (), **told: Any) -> Path:
+    new: those that no model has seen. told: what else the model says.
+    """
+
+    def make(slices: Sequence[str] = (), volumes: Sequence[str] = (), new: Sequence[str] = (), **told: Any) -> Path:
         folder = tmp_path_factory.mktemp("data") / "dataset"
         with init_dataset(folder) as store:
             for seed, key in enumerate((*slices, *volumes), start=11):
-                add_phantom(store, key, seed, key in volumes, **told)
+                phantom = add_phantom(store, key, seed, key in volumes)
+                if key not in new:
+                    find(store, key, phantom, **told)
         return folder
 
     return make
 
 
-def add_phantom(store: Store, key: str, seed: int, is_volume: bool, **told: Any) -> None:
-    """One study whose model has found everything. told: what else its result says."""
+def add_phantom(store: Store, key: str, seed: int, is_volume: bool) -> Phantom:
     phantom = make_phantom(seed, matrix=(200, 160), pixel_mm=1.5, slices=5)
     if is_volume:
         path, how = write_nifti(phantom, store.folder / f"{key}.nii"), Adding()
@@ -136,6 +140,11 @@ def add_phantom(store: Store, key: str, seed: int, is_volume: bool, **told: Any)
         path, how = store.folder / f"{key}.png", Adding(1.5)
         Image.fromarray((phantom.voxels[2] / phantom.voxels.max() * 255).astype(np.uint8)).save(path)
     add_source(store, Source(path, key, key), [], how)
+    return phantom
+
+
+def find(store: Store, key: str, phantom: Phantom, **told: Any) -> None:
+    """What a model says that has found everything."""
     study = store.study(key)
     marks = [
         Landmark(mark.name, "predicted", pixel_xy=mark.pixel_xy, confidence=0.95, needs_review=False)

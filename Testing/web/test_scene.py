@@ -195,7 +195,10 @@ def test_a_missing_landmark_is_placed_with_a_click(
     session.mark_not_visible("L2")
     a_scene.start_placing("L2")
     assert a_scene.mode == "place"
+    node, row = a_scene.points.node, a_scene.points.row("L2")
+    assert not node.GetNthControlPointVisibility(row)  # it would lie in a corner of the image
     mouse.do("MouseMove", *where)
+    assert node.GetNthControlPointVisibility(row)
     mouse.do("LeftButtonPress", *where)
     mouse.do("LeftButtonRelease", *where)
     assert session["L2"].status == "corrected"

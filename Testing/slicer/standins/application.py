@@ -201,6 +201,17 @@ def _select(name: str) -> None:
     slicer.app.selected_module = name
 
 
+@vtk.calldata_type(vtk.VTK_OBJECT)
+def _list_in_data(scene: Any, event: int, node: Any) -> None:
+    """What the plug-ins of the subject hierarchy do with each new node that editors list."""
+    is_listed = any(node.IsA(kind) for kind in ("vtkMRMLDisplayableNode", "vtkMRMLTableNode")) and not (
+        node.GetHideFromEditors() or scene.IsImporting()
+    )
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    if is_listed and not hierarchy.GetItemByDataNode(node):
+        hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+
 def new_scene() -> Any:
     """A scene as the application starts with it."""
     scene = slicer.mrmlScene = slicer.vtkMRMLScene()
@@ -222,5 +233,6 @@ def new_scene() -> Any:
     grey.SetSaveWithScene(False)
     scene.AddNode(grey)
     slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    scene.AddObserver(scene.NodeAddedEvent, _list_in_data)
     slicer.app.layout.fill(slicer.app.logic)
     return scene

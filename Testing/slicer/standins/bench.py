@@ -27,7 +27,6 @@ def delete_in_data(slicer: Any, *nodes: Any) -> None:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     for node in nodes:
         item = node if isinstance(node, int) else hierarchy.GetItemByDataNode(node)
-        item = item or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)  # as its plugins do for each new node
         assert hierarchy.RemoveItem(item, True, True)
 
 

@@ -1,0 +1,37 @@
+// Sends each known key that is pressed outside a text field, as "Ctrl+Shift+X". The page is mounted anew with
+// each change of its layout, and runs this again: the listener of the last time goes.
+window.removeEventListener('keydown', window.spineLandmarksKeys, true);
+window.spineLandmarksKeys = function (event) {
+  const place = event.target && event.target.tagName;
+  if (document.querySelector('.question') && ['Enter', 'Escape'].includes(event.key)) {
+    if (event.key === 'Enter' && event.target.closest('.no')) return;
+    event.preventDefault();
+    event.stopPropagation();
+    window.trame.trigger('answer', [event.key === 'Enter']);
+    return;
+  }
+  if (place === 'TEXTAREA' && event.key === 'Escape') event.target.blur();
+  if (place === 'INPUT' || place === 'TEXTAREA' || event.altKey || !window.trame) return;
+  if (/^(Arrow|Page)/.test(event.key) && event.target.closest('[role=slider]')) return;
+  const letter = event.key.length === 1 && event.key.toLowerCase() !== event.key.toUpperCase();
+  let name = letter ? event.key.toUpperCase() : event.key;
+  if (event.shiftKey && (letter || event.key.startsWith('Arrow'))) name = 'Shift+' + name;
+  if (event.ctrlKey || event.metaKey) name = 'Ctrl+' + name;
+  if (name === 'Ctrl+Shift+Z') name = 'Ctrl+Y';
+  if (KNOWN.includes(name)) {
+    if (name !== 'Escape') {  // which closes dialogs too
+      event.preventDefault();
+      event.stopPropagation();
+    }
+    window.trame.trigger('key', [name]);
+  }
+};
+window.addEventListener('keydown', window.spineLandmarksKeys, true);
+
+// Comes back once the server answers again.
+window.spineLandmarksBack = window.spineLandmarksBack || setInterval(function () {
+  if (!document.querySelector('.lost')) return;
+  fetch('/index.html', {cache: 'no-store'}).then(function (answer) {
+    if (answer.ok) window.location.reload();
+  }, function () {});
+}, 1000);
