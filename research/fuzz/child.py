@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from research.fuzz.targets import STORES, TARGETS, Target, no_stores_left
+from research.fuzz.targets import STORES, TARGETS, Target, nothing_left_open
 from SpineLandmarksLib.errors import SpineLandmarksError
 
 SLOW_S = 10.0
@@ -35,7 +35,7 @@ def main(name: str, seed: int, first: int, end: int, room: Path) -> None:
     beside = target.beside()
     for other, content in beside.items():
         (box / other).write_bytes(content)
-    with no_stores_left(), (room / "said").open("w+b") as said:
+    with nothing_left_open(), (room / "said").open("w+b") as said:
         answers = os.fdopen(os.dup(1), "w")
         sys.stderr = os.fdopen(os.dup(2), "w")  # for faults of our own
         os.dup2(said.fileno(), 1)

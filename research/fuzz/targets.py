@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import shutil
+import subprocess
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -267,6 +270,46 @@ def _request(path: Path) -> object:
     return [encode(message) for message in said]
 
 
+class _Server:
+    """The worker as the process that it is; it must still answer after any lines, or end as it was asked to."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pings = 0
+
+    def answer(self, path: Path) -> list[Any]:
+        if self.process is None or self.process.poll() is not None:
+            self.close()
+            command = [sys.executable, "-m", "SpineLandmarksLib", "serve"]
+            here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+            self.process = subprocess.Popen(command, stdin=-1, stdout=-1, cwd=path.parent / "..", env=here)
+        process, said = self.process, []
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.pings += 1
+        ping = {"do": "ping", "id": f"ping {self.pings}"}
+        process.stdin.write(path.read_bytes() + b"\n" + encode(ping))
+        process.stdin.flush()
+        for line in process.stdout:
+            said.append(json.loads(line))
+            if said[-1].get("event") == "pong" and said[-1]["id"] == ping["id"]:
+                break
+        else:
+            assert process.wait() == 0, f"the worker ended with {process.returncode}: {said[-3:]}"
+        faults = [message for message in said if message.get("kind") == "fault"]
+        assert not faults, faults
+        return said
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
+
+
+SERVER = _Server()
+
+
 # Images
 
 
@@ -369,6 +412,7 @@ TARGETS: dict[str, Target] = {
     "recipe": Target(recipe_files, (mutated, _yaml, _yaml), lambda path: load_recipe(str(path))),
     "bundle": Target(bundle_files, (mutated, mutated_json, mutated_json), _bundle),
     "request": Target(request_files, (mutated, mutated_json), _request),
+    "worker": Target(request_files, (mutated, mutated_json), SERVER.answer),
     "dicom": Target(dicom_files, (mutated, mutated_dicom, mutated_dicom), read_study),
     "zip": Target(zip_files, (mutated, _in_zip), read_study),
     "volume": Target(volume_files, (mutated, mutated, _in_gzip), read_study),
@@ -377,8 +421,9 @@ TARGETS: dict[str, Target] = {
 
 
 @contextmanager
-def no_stores_left() -> Iterator[None]:
+def nothing_left_open() -> Iterator[None]:
     try:
         yield
     finally:
         STORES.close()
+        SERVER.close()
