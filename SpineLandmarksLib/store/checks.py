@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 from sqlalchemy import Connection, select, text
 
-from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, course_of, points_of
+from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, course_of, fits_both_ways, points_of
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.annotation.revision_files import recovery_files
 from SpineLandmarksLib.errors import FormatError, SpineLandmarksError
@@ -139,6 +139,18 @@ def misread(study: StudyRecord, revision: Revision, earlier: Sequence[Revision])
     return (
         f"{study.key} ({revision.author}): the points do not lie where this spine does; {' and '.join(how)} they "
         "would. Import their file again, with --frame or --unit"
+    )
+
+
+def ambiguity(study: StudyRecord, revision: Revision, earlier: Sequence[Revision]) -> str | None:
+    """That nothing tells whether the points of a file are of the frame that it says; None where something does."""
+    points = points_of(revision.landmarks)
+    if not revision.comment.startswith(FROM_FILE) or study.matrix is None:
+        return None
+    both = fits_both_ways(points, Expected(study.contains, course_of(earlier)))
+    return (
+        "with R and A reversed the points would lie in the image as well, and nothing tells which is right" * both
+        or None
     )
 
 
