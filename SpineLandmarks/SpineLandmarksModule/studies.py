@@ -70,18 +70,17 @@ class Studies:
         study = self.of(volume)
         if study is None:
             landmarks = import_or_ask(path, LUMBAR11, frame_of(volume), None, None, may)
-        else:
-            session = study.session
-            landmarks = import_or_ask(path, session.names, frame_of(volume), session.original, session.current, may)
+            if landmarks is not None:
+                self._renew(volume, landmarks)
+            return landmarks is not None
+        session, before = study.session, study.session.current
+        landmarks = import_or_ask(path, session.names, frame_of(volume), session.original, before, may)
         if landmarks is None:
             return False
-        if study is None:
-            self._renew(volume, landmarks)
-            return True
-        confirmed = any(mark.status == "confirmed" for mark in study.session.current)
-        if confirmed and not may(_REPLACES):
+        replaces = any(mark.status == "confirmed" and landmarks[mark.name] != mark for mark in before)
+        if replaces and not may(_REPLACES):
             return False
-        study.session.import_points(landmarks, including_confirmed=confirmed)
+        session.import_points(landmarks, including_confirmed=True)
         return True
 
     def drop(self, study: StudyPoints) -> None:

@@ -156,8 +156,7 @@ def ambiguity(study: StudyRecord, revision: Revision, earlier: Sequence[Revision
 
 def misreadings(store: Store, revisions: Sequence[Revision]) -> list[str]:
     """What `misread` says of each."""
-    studies = {study.key: study for study in store.studies()}
-    found = [misread(studies[one.study], one, before(store.history(one.study), one)) for one in revisions]
+    found = [misread(store.study(one.study), one, before(store.history(one.study), one)) for one in revisions]
     return [text for text in found if text is not None]
 
 
