@@ -102,7 +102,7 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
         ):
             html.Span("{{ notification.text }}")
             v.VIcon("mdi-close", size="small", click=(handlers["dismiss"], "[notification.number]"))
-        with html.Div(v_if=("done_count || retrain_text",), classes="retrain"):
+        with html.Div(v_if=("can_retrain && (done_count || retrain_text)",), classes="retrain"):
             v.VBtn(
                 "{{ retrain_label }}",
                 size="small",
