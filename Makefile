@@ -1,6 +1,7 @@
 # make demo   find the eleven landmarks on a generated MRI; results in demo-output/
 # make test   lint, types, import rules and tests
 # make review look at generated studies in the browser and correct their landmarks
+# make fuzz   damaged and odd files for every reader: anything but a result or one line is a finding (FUZZ=100000 inputs)
 # make bench  time, memory and size on this machine beside other pipelines and runtimes, into docs/performance.md
 #
 # The environments are made on first use: .venv for users, .venv-dev for tests and training, .venv-web for the browser
@@ -13,7 +14,9 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.10 pyth
 	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$python && break; done)
 SHIPPED := $(shell find SpineLandmarksLib Resources/Models -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: demo review test bench clean
+.PHONY: demo review test fuzz bench clean
+
+FUZZ ?= 100000
 
 demo: .venv/.complete
 	.venv/bin/spine-landmarks demo --output demo-output
@@ -31,6 +34,9 @@ test: .venv-dev/.complete .venv-web/.complete
 	.venv-dev/bin/lint-imports
 	.venv-dev/bin/python -m pytest -q
 	.venv-web/bin/python -m pytest -q Testing/web
+
+fuzz: .venv-dev/.complete
+	.venv-dev/bin/python -m research.fuzz --count $(FUZZ) --jobs 2 --keep build/fuzz
 
 clean:
 	rm -rf .venv .venv-dev .venv-web .venv-bench build/lib build/bdist.* demo-output

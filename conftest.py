@@ -20,8 +20,7 @@ from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.chain import ChainPrior
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.landmarks import LUMBAR11
-from SpineLandmarksLib.phantom.dataset import write_phantom_dataset
-from SpineLandmarksLib.phantom.files import write_nifti
+from SpineLandmarksLib.phantom.files import write_nifti, write_phantom_dataset
 from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.transforms import Preparation, prepare_slice

@@ -1,5 +1,12 @@
 """The error tree. Every message states the rule, what came, and what exists."""
 
+import re
+
+#: What would break a line, or write to the terminal past it.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+#: Characters of the longest message: a file may hold a name of any length.
+_LONGEST = 2000
+
 
 class SpineLandmarksError(Exception):
     """Base of every error that a user can cause or mend; the command prints it on one line and exits 2.
@@ -11,6 +18,10 @@ class SpineLandmarksError(Exception):
     ...     print(error)
     Expected an existing file or folder; nowhere does not exist
     """
+
+    def __str__(self) -> str:
+        text = _CONTROL.sub(" ", super().__str__())
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 500]} ... {text[-495:]}"
 
 
 class InputError(SpineLandmarksError):

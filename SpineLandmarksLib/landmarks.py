@@ -16,6 +16,9 @@ STATUSES: tuple[str, ...] = get_args(Status)
 #: Statuses that say "there is no point here".
 ABSENT: tuple[str, ...] = ("not_visible", "out_of_view")
 
+#: Statuses that a model gives; every other one is a person's word.
+UNREVIEWED: tuple[Status, ...] = ("predicted", "out_of_view")
+
 Point = tuple[float, float, float]
 PixelXY = tuple[float, float]
 
@@ -76,6 +79,8 @@ class LandmarkSet:
         warnings: what somebody should look at.
         needs_review: a landmark does, or the study as a whole: six or four bodies, an image unlike those known.
         notes: which series was read and which were passed over.
+        numberings: (shift in levels, probability) of all names as they are (0), one level toward the head (+1) and one
+            toward the feet (-1), the likeliest first; empty where nothing has judged.
 
     Raises:
         LandmarkError: a name comes twice; from `[name]`, there is no such landmark.
@@ -95,9 +100,19 @@ class LandmarkSet:
     warnings: tuple[str, ...] = ()
     needs_review: bool | None = None
     notes: tuple[str, ...] = ()
+    numberings: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         require_unique([landmark.name for landmark in self.landmarks])
+
+    def asks_for_review(self, landmark: Landmark) -> bool | None:
+        """Whether somebody should look at one of them: itself is doubtful, or the study, and nobody has decided on it.
+
+        None where nothing has judged.
+        """
+        if landmark.status in UNREVIEWED and self.needs_review:
+            return True
+        return landmark.needs_review
 
     @property
     def names(self) -> tuple[str, ...]:

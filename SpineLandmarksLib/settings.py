@@ -63,7 +63,7 @@ def _number(value: Any, where: str) -> float:
     """YAML reads 1e-3, without a dot, as text: text that is a number counts as one."""
     try:
         number = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not isfinite(number):
         raise RecipeError(f"{where}: expected a number; got {value!r}")

@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from SpineLandmarksLib.annotation.import_file import import_landmarks
+import slicer
+from slicer.i18n import tr
+
+from SpineLandmarksLib.annotation.import_file import import_or_ask
 from SpineLandmarksLib.annotation.revision import study_key_of
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.shared import complete_set
 from SpineLandmarksLib.formats.slicer_markups import described_landmark
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
-from SpineLandmarksModule.points import StudyPoints, detach_session, find_node, restored_session
+from SpineLandmarksModule.points import StudyPoints, detach_session, find_node, restored_session, studied_nodes
 from SpineLandmarksModule.volumes import frame_of, require_usable, series_uid_of, source_of
 
 
@@ -60,18 +63,24 @@ class Studies:
         study.session.merge_relocalized(found, including_reviewed=not is_again)
         return study
 
-    def import_file(self, volume: Any, path: Path, may_replace_confirmed: Callable[[], bool]) -> bool:
-        """Put the landmarks of a file on a volume; whether it was done. Raises as `import_landmarks` and
-        `require_usable` do.
+    def import_file(self, volume: Any, path: Path, may: Callable[[str], bool]) -> bool:
+        """Put the landmarks of a file on a volume; whether it was done. Raises as `import_or_ask` and
+        `require_usable` do. may: asks a person with a text.
         """
         require_usable(volume)
         study = self.of(volume)
-        landmarks = import_landmarks(path, study.session.names if study else LUMBAR11, frame_of(volume))
+        if study is None:
+            landmarks = import_or_ask(path, LUMBAR11, frame_of(volume), None, None, may)
+        else:
+            session = study.session
+            landmarks = import_or_ask(path, session.names, frame_of(volume), session.original, session.current, may)
+        if landmarks is None:
+            return False
         if study is None:
             self._renew(volume, landmarks)
             return True
         confirmed = any(mark.status == "confirmed" for mark in study.session.current)
-        if confirmed and not may_replace_confirmed():
+        if confirmed and not may(tr("Some landmarks are confirmed. Replace them too? Undo takes it back")):
             return False
         study.session.import_points(landmarks, including_confirmed=confirmed)
         return True
@@ -85,9 +94,15 @@ class Studies:
         for study in self:
             self.drop(study)
 
+    def show_only(self, study: StudyPoints | None) -> None:
+        """Hide the points of all others, open or not: those of one patient lie on another's image."""
+        for node in studied_nodes(slicer.mrmlScene):
+            display = node.GetDisplayNode()
+            if display:
+                display.SetVisibility(study is not None and node is study.node)
+
     def put_back(self, study: StudyPoints) -> None:
         """Make a node that was deleted anew, with all corrections."""
-        self.drop(study)
         self._add(study.session, study.volume)
 
     def _renew(self, volume: Any, landmarks: LandmarkSet) -> StudyPoints:
@@ -111,15 +126,19 @@ class Studies:
         try:
             landmarks = _read_points(node)
             self._on_refused(
-                f"The history saved with {node.GetName()} is damaged ({error}). The points and statuses were taken as "
-                "they are; undo goes back no further than here"
+                tr(
+                    "The history saved with {name} is damaged ({error}). The points and statuses were taken as "
+                    "they are; undo goes back no further than here"
+                ).format(name=node.GetName(), error=error)
             )
             return Session(study_key_of(volume.GetName()), landmarks, self._author, frame_of(volume))
         except SpineLandmarksError:
             detach_session(node)
             self._on_refused(
-                f"{node.GetName()} was changed so much that it cannot be gone on with ({error}). It stays in the scene "
-                "as a list of its own; press Localize to begin anew"
+                tr(
+                    "{name} was changed so much that it cannot be gone on with ({error}). It stays in the scene "
+                    "as a list of its own; press Localize to begin anew"
+                ).format(name=node.GetName(), error=error)
             )
             return None
 

@@ -2,59 +2,165 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, doubt, known_positions, misplaced
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.csv_table import read_csv
-from SpineLandmarksLib.formats.fcsv import read_fcsv
-from SpineLandmarksLib.formats.json_result import read_json
-from SpineLandmarksLib.formats.slicer_markups import read_markups
-from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet, Point
+from SpineLandmarksLib.formats import AS_STATED, UNITS, Reading, read_landmarks
+from SpineLandmarksLib.formats.shared import System, filled
+from SpineLandmarksLib.landmarks import LUMBAR11, UNREVIEWED, Landmark, LandmarkSet
 
-#: By ending; of two that fit, the first.
-READERS = {".mrk.json": read_markups, ".json": read_json, ".csv": read_csv, ".fcsv": read_fcsv}
+#: Nearer than this, in mm or pixels, two points are one that was rounded.
+SAME_PLACE = 0.1
+
+
+class MisreadError(FormatError):
+    """The positions of a file do not fit the image as they are stated. reading: that fits; None where none does."""
+
+    def __init__(self, text: str, reading: Reading | None = None) -> None:
+        super().__init__(text)
+        self.reading = reading
 
 
 def import_landmarks(
-    path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11, frame: ImageFrame | None = None
+    path: str | os.PathLike[str],
+    schema: Sequence[str] = LUMBAR11,
+    frame: ImageFrame | None = None,
+    reading: Reading = AS_STATED,
+    known: LandmarkSet | None = None,
+    before: LandmarkSet | None = None,
 ) -> LandmarkSet:
-    """Read a file by its ending, in the order of `schema`; names that it lacks are `not_visible`. RAS mm.
+    """Read a file by its ending, in the order of `schema`, over what was there before. RAS mm.
 
-    With a frame, points outside the volume become `out_of_view`, unless they are most: then the file is another's.
-    Raises FormatError: an unknown ending, a file that breaks its format, unknown names, pixels without millimetres,
-    most points outside the volume.
+    With a frame, points outside the volume become `out_of_view`, unless they are most. known: what is known of this
+    spine, such as the model's points, to see by whether the file means what it says.
+    Raises FormatError: an unknown ending, a file that breaks its format, unknown names, pixels without millimetres;
+    MisreadError: positions that do not fit.
     """
     name = os.fspath(path)
-    reader = next((read for ending, read in READERS.items() if name.lower().endswith(ending)), None)
-    if reader is None:
-        raise FormatError(f"{name}: expected a file that ends in {', '.join(READERS)}; got another")
-    landmarks = reader(path, schema)
+    landmarks = read_landmarks(path, schema, reading)
     _require_millimetres(landmarks, name)
     if frame is None:
-        return landmarks
-    _require_inside(landmarks, frame, name)
-    return replace(landmarks, landmarks=tuple(_seen_in(frame, landmark) for landmark in landmarks))
+        return merged(landmarks, before, schema)
+    course = known_positions(known) if known is not None else None
+    require_plausible(landmarks, Expected(frame.contains, course), name, reading, schema)
+    seen = replace(landmarks, landmarks=tuple(_seen_in(frame, landmark) for landmark in landmarks))
+    return merged(seen, before, schema)
+
+
+def import_or_ask(
+    path: str | os.PathLike[str],
+    schema: Sequence[str],
+    frame: ImageFrame | None,
+    known: LandmarkSet | None,
+    before: LandmarkSet | None,
+    may_take: Callable[[str], bool],
+) -> LandmarkSet | None:
+    """`import_landmarks`; where another reading fits, `may_take` is asked with a text, and None is its no."""
+    try:
+        return import_landmarks(path, schema, frame, AS_STATED, known, before)
+    except MisreadError as error:
+        if error.reading is None:
+            raise
+        take = may_take(f"{error}.\n\nTake them so?")
+        return import_landmarks(path, schema, frame, error.reading, known, before) if take else None
+
+
+def merged(said: LandmarkSet, before: LandmarkSet | None, schema: Sequence[str] = LUMBAR11) -> LandmarkSet:
+    """What a file says over what was there before; with nothing before, names that it lacks become `not_visible`.
+
+    What the file does not speak of stays. A point that it calls predicted, or says nothing of, and that lies where it
+    lay, stays too; elsewhere a person has put it, and it is corrected. Only a file that names another model is taken
+    at its word, for what no person has decided.
+    """
+    if before is None:
+        return filled(said, schema)
+    by_model = said.bundle is not None and said.bundle != before.bundle
+    new, old = ({mark.name: mark for mark in landmarks} for landmarks in (said, before))
+    marks = tuple(_over(new.get(name), old[name], by_model) for name in schema)
+    undecided = any(mark.status in UNREVIEWED for mark in marks)
+    return replace(
+        before,
+        landmarks=marks,
+        input=said.input,
+        bundle=said.bundle or before.bundle,
+        needs_review=before.needs_review if undecided else False,
+    )
+
+
+def _over(new: Landmark | None, old: Landmark, by_model: bool) -> Landmark:
+    if new is None:
+        return old
+    if new.status not in UNREVIEWED:
+        return new
+    if by_model:
+        return new if old.status in UNREVIEWED else old
+    if _at_one_place(new, old):
+        return old
+    return (
+        new if new.is_absent else Landmark(new.name, "corrected", new.position_ras_mm, new.pixel_xy, needs_review=False)
+    )
+
+
+def _at_one_place(new: Landmark, old: Landmark) -> bool:
+    """Within what rounding in a spreadsheet moves a point by, in mm or else in pixels."""
+    for one, two in ((new.position_ras_mm, old.position_ras_mm), (new.pixel_xy, old.pixel_xy)):
+        if one is not None and two is not None:
+            return math.dist(one, two) < SAME_PLACE
+    return new.is_absent and old.is_absent
+
+
+def require_plausible(
+    landmarks: LandmarkSet,
+    expected: Expected,
+    path: str | os.PathLike[str],
+    reading: Reading = AS_STATED,
+    schema: Sequence[str] = LUMBAR11,
+) -> None:
+    """Raise MisreadError where the positions that were read from `path` cannot lie there, or where another frame or
+    unit fits far better and nobody has asked for this one.
+    """
+    points, name = known_positions(landmarks), os.fspath(path)
+    if not points:
+        return
+    reason = doubt(points, expected)
+    if reason is None and reading.frame is not None:
+        return
+    unit = UNITS[reading.unit]
+    better = better_reading(points, expected, [one / unit for one in UNITS.values() if one != unit])
+    if better is None:
+        if reason is not None:
+            raise MisreadError(f"{name}: expected {reason}. Is it the file of this study?")
+        return
+    stated = reading.frame or _stated_frame(name, schema)
+    asked: System = ("LPS" if stated == "RAS" else "RAS") if better.mirrored else stated
+    fits = Reading(asked, next(one for one, mm in UNITS.items() if abs(mm - unit * better.factor) < 1e-9 * mm))
+    options = " ".join(_options(fits, Reading(stated, reading.unit)))
+    raise MisreadError(
+        f"{name}: expected {reason or misplaced(points, expected)}. Read as {asked} in "
+        f"{fits.unit} they fit, which the file does not say: look which is right, and take them with {options}",
+        fits,
+    )
+
+
+def _stated_frame(name: str, schema: Sequence[str]) -> System:
+    as_ras = read_landmarks(name, schema, Reading("RAS"))
+    return "RAS" if as_ras == read_landmarks(name, schema) else "LPS"
+
+
+def _options(fits: Reading, stated: Reading) -> list[str]:
+    frame = [f"--frame {str(fits.frame).lower()}"] if fits.frame != stated.frame else []
+    return frame + ([f"--unit {fits.unit}"] if fits.unit != stated.unit else [])
 
 
 def _require_millimetres(landmarks: LandmarkSet, name: str) -> None:
     if all(landmark.position_ras_mm is None for landmark in landmarks):
         only = "pixels only" if any(landmark.pixel_xy is not None for landmark in landmarks) else "no point at all"
         raise FormatError(f"{name}: expected points in patient millimetres; got {only}")
-
-
-def _require_inside(landmarks: LandmarkSet, frame: ImageFrame, name: str) -> None:
-    points = [landmark.position_ras_mm for landmark in landmarks if landmark.position_ras_mm is not None]
-    outside = sum(not frame.contains(point) for point in points)
-    if 2 * outside <= len(points):
-        return
-    flipped: list[Point] = [(-r, -a, s) for r, a, s in points]
-    hint = "Is it the file of this study?"
-    if 2 * sum(map(frame.contains, flipped)) > len(points):
-        hint = "With R and A reversed most would lie inside: the file seems to mix up RAS and LPS"
-    raise FormatError(f"{name}: expected points inside the volume; {outside} of {len(points)} lie outside. {hint}")
 
 
 def _seen_in(frame: ImageFrame, landmark: Landmark) -> Landmark:

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from SpineLandmarksLib.landmarks import Landmark, Status
-
-#: What a model says; everything else was said by a person.
-UNREVIEWED: tuple[Status, ...] = ("predicted", "out_of_view")
+from SpineLandmarksLib.landmarks import UNREVIEWED, Landmark
 
 
 def to_review(landmarks: Mapping[str, Landmark]) -> list[str]:

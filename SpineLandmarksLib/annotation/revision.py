@@ -18,16 +18,19 @@ from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import Any
 
-from SpineLandmarksLib.annotation.review_order import UNREVIEWED
 from SpineLandmarksLib.errors import FormatError, LandmarkError
 from SpineLandmarksLib.formats.json_result import as_json, from_fields
 from SpineLandmarksLib.formats.shared import rounded
 from SpineLandmarksLib.formats.strict_json import Fields
-from SpineLandmarksLib.landmarks import LandmarkSet
+from SpineLandmarksLib.landmarks import UNREVIEWED, LandmarkSet
 
 VERSION = 1
 #: What a study may be called: the name of a folder on every system, and no path.
 _STUDY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+#: Fields of a result that came after the first revisions were saved: without content they must not change their ids.
+_LATER = ("notes", "numberings")
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,7 @@ class Revision:
             "seconds_spent": rounded(self.seconds_spent, 3),
             "comment": self.comment,
             "image": asdict(self.image),
-            # a field that came after the first revisions were saved: without content it must not change their ids
-            "result": {key: value for key, value in as_json(self.landmarks).items() if key != "notes" or value},
+            "result": {key: value for key, value in as_json(self.landmarks).items() if key not in _LATER or value},
         }
 
     @staticmethod

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from SpineLandmarksLib.annotation.correction import Change, Correction, Journal, What
 from SpineLandmarksLib.annotation.frame import ImageFrame
-from SpineLandmarksLib.annotation.review_order import UNREVIEWED, next_to_review, to_review
+from SpineLandmarksLib.annotation.review_order import next_to_review, to_review
 from SpineLandmarksLib.annotation.revision import ImageReference, Revision, require_study_key, utc_now
 from SpineLandmarksLib.errors import LandmarkError
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point
+from SpineLandmarksLib.landmarks import UNREVIEWED, Landmark, LandmarkSet, Point
 
 #: A pause longer than this between two operations is no work on the study, and nothing of it is counted.
 LONGEST_PAUSE_S = 120.0
@@ -83,6 +83,7 @@ class Session:
             landmarks=self._landmarks,
             bundle=self._journal.model or self.original.bundle,
             needs_review=self.original.needs_review if self.to_review() else False,
+            numberings=self.original.numberings if self._landmarks == self.original.landmarks else (),
         )
 
     def __getitem__(self, name: str) -> Landmark:
@@ -306,6 +307,23 @@ class Session:
             raise LandmarkError(f"Expected a revision of this session; got {revision.id} of {revision.study}")
         self.saved_events = self._offered.pop(revision.id)
         self.parent = revision.id
+
+
+def moved_session(session: Session, frame: ImageFrame | None, moved: Callable[[Point], Point]) -> Session:
+    """The same work on an image that was moved: every position of the history goes along. Nobody listens to it yet."""
+
+    def put(mark: Landmark) -> Landmark:
+        return mark if mark.position_ras_mm is None else replace(mark, position_ras_mm=moved(mark.position_ras_mm))
+
+    def put_all(event: Correction) -> Correction:
+        changes = (Change(put(change.before), put(change.after), put(change.original)) for change in event.changes)
+        return replace(event, changes=tuple(changes))
+
+    original = replace(session.original, landmarks=tuple(put(mark) for mark in session.original))
+    events = [put_all(event) for event in session.events]
+    return Session(
+        session.study, original, session.author, frame, session._clock, events, session.parent, session.saved_events
+    )
 
 
 def names_per_level(names: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ from SpineLandmarksLib.errors import SpineLandmarksError, StoreError
 
 if TYPE_CHECKING:
     from SpineLandmarksLib.annotation.revision import Revision
+    from SpineLandmarksLib.formats import Reading
     from SpineLandmarksLib.store.store import Store
 
 
@@ -60,6 +61,7 @@ def _add_making(verbs: Parsers[argparse.ArgumentParser]) -> None:
         help="Tianchi JSON; CSV, markups or results named as their study; a folder of these",
     )
     p.add_argument("--author", default="imported", metavar="NAME", help="of annotations that do not name theirs")
+    _add_reading(p)
     p.add_argument("--patient", metavar="REGEX", help="whose first group finds the patient in the path of an image")
     p.add_argument("--spacing", type=spacing, metavar="MM", help="mm per pixel of pictures; X,Y if they differ")
     p.add_argument("--slice", type=slice_index, default=None, metavar="auto|INDEX")
@@ -99,15 +101,24 @@ def _add_files(verbs: Parsers[argparse.ArgumentParser]) -> None:
     p = _verb(verbs, "import", _import, "take in an export, revisions, or landmark files named as their study")
     p.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     p.add_argument("--author", default="imported", metavar="NAME", help="of landmark files")
+    _add_reading(p)
     p = _verb(verbs, "anonymize", _anonymize, "copy DICOM without the patient, geometry and pixels kept", dataset=False)
     p.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument(
-        "--key",
-        type=Path,
-        metavar="FILE",
-        help="secret for the new names, to give the same ones again; made when missing",
+        "--key", type=Path, metavar="FILE", help="secret that gives the same new names again; made if missing"
     )
+
+
+def _add_reading(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--frame", choices=("ras", "lps"), help="of positions in landmark files, whatever they say")
+    p.add_argument("--unit", choices=("mm", "cm", "m"), default="mm", help="of these positions (default mm)")
+
+
+def _reading(options: argparse.Namespace) -> Reading:
+    from SpineLandmarksLib.formats import Reading
+
+    return Reading(options.frame and options.frame.upper(), options.unit)
 
 
 def _add_queue(verbs: Parsers[argparse.ArgumentParser]) -> None:
@@ -155,7 +166,7 @@ def _add(options: argparse.Namespace) -> int:
 
     with _opened(options) as store:
         sources = find_sources(options.inputs, read_folder(options.dataset).id, options.patient)
-        annotations = [one for path in options.annotations for one in read_annotations(path)]
+        annotations = [one for path in options.annotations for one in read_annotations(path, _reading(options))]
         matched, problems = match(annotations, sources)
         if any(one.instance_uid for one in annotations):  # what they name is a slice, and the rest was not looked at
             sources = [source for source in sources if source.key in matched]
@@ -244,6 +255,7 @@ def _split(options: argparse.Namespace) -> int:
 
 def _sign_off(options: argparse.Namespace) -> int:
     """All that are named, or all that can be; those that cannot be are told."""
+    from SpineLandmarksLib.store.checks import misreadings
     from SpineLandmarksLib.store.export import refresh_training_file
 
     with _opened(options) as store:
@@ -253,10 +265,16 @@ def _sign_off(options: argparse.Namespace) -> int:
         for key in chosen:
             try:
                 head = store.head(store.study(key).key)
-                if head is None or (not options.studies and head.undecided):
+                if head is None or (not options.studies and head.is_prediction):
                     continue
-                store.sign_off(head.id, options.by)
-                done += 1
+                if not options.studies and head.undecided:
+                    print(f"  {key}: waits for a word on {', '.join(head.undecided)}")
+                    continue
+                doubts = misreadings(store, [head])
+                problems += doubts
+                if options.studies or not doubts:  # who names a study has looked at it
+                    store.sign_off(head.id, options.by)
+                    done += 1
             except StoreError as error:
                 problems.append(str(error))
         refresh_training_file(store)
@@ -273,6 +291,7 @@ def _choose(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.store.checks import misreadings
     from SpineLandmarksLib.store.export import export, write_training_file
 
     with _opened(options) as store:
@@ -280,6 +299,7 @@ def _export(options: argparse.Namespace) -> int:
         if options.unsigned:
             every = [store.heads(study.key) for study in store.studies()]
             revisions = [ends[0] for ends in every if len(ends) == 1 and not ends[0].undecided]
+        _complain(misreadings(store, revisions))
         if options.output is None:
             print(f"Written: {write_training_file(store, revisions)}, {len(revisions)} studies")
         else:
@@ -299,7 +319,7 @@ def _import(options: argparse.Namespace) -> int:
         problems = []
         for path in options.paths:
             try:
-                for line in import_files(store, path, options.author):
+                for line in import_files(store, path, options.author, _reading(options)):
                     print(line)
             except SpineLandmarksError as error:
                 problems.append(str(error))
@@ -312,7 +332,7 @@ def _anonymize(options: argparse.Namespace) -> int:
 
     done = anonymize(options.inputs, options.output, read_key(options.key))
     status = _complain([f"left out {text}" for text in done.left_out])
-    for text in done.doubts:
+    for text in done.warnings:
         print(f"  warning: {text}")
     print(f"{len(done.written)} images written to {options.output}, {len(done.left_out)} files left out")
     return status

@@ -1,8 +1,11 @@
 """Landmarks as a table: one row a landmark, RAS mm, comma-separated UTF-8 that spreadsheets open.
 
-Columns: label, r_mm, a_mm, s_mm, pixel_x, pixel_y, slice, spacing_x_mm, spacing_y_mm, confidence, radius95_mm, status.
+Columns: label, r_mm, a_mm, s_mm, pixel_x, pixel_y, slice, spacing_x_mm, spacing_y_mm, confidence, radius95_mm, status,
+needs_review, warnings; the last two, which tell that a result may be wrong, are written and not read.
 On request positions are in LPS, which the header says: l_mm, p_mm, s_mm; both are read.
-An empty cell is an unknown value. A table saved by a spreadsheet with semicolons and decimal commas is read as well.
+An empty cell is an unknown value. A table saved by a spreadsheet with semicolons or tabs and decimal commas is read as
+well, and the one that 3D Slicer exports: label, then r, a, s or l, p, s, then defined, selected, visible, locked,
+description.
 """
 
 from __future__ import annotations
@@ -11,10 +14,10 @@ import csv
 import io
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
@@ -23,11 +26,15 @@ from SpineLandmarksLib.formats.shared import (
     MM_DIGITS,
     PIXEL_DIGITS,
     SPACING_DIGITS,
+    System,
     checked_landmark,
-    complete_set,
+    filled,
+    ras_point,
     rounded,
+    stated_set,
 )
-from SpineLandmarksLib.geometry import lps_from_ras, ras_from_lps
+from SpineLandmarksLib.formats.slicer_markups import stated_landmark
+from SpineLandmarksLib.geometry import lps_from_ras
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 
 COLUMNS = (
@@ -43,9 +50,13 @@ COLUMNS = (
     "confidence",
     "radius95_mm",
     "status",
+    "needs_review",
+    "warnings",
 )
-System = Literal["RAS", "LPS"]
+_READ = COLUMNS[: COLUMNS.index("needs_review")]
 _AXES: dict[System, tuple[str, str, str]] = {"RAS": ("r_mm", "a_mm", "s_mm"), "LPS": ("l_mm", "p_mm", "s_mm")}
+#: The first line by which a spreadsheet is told what stands between the cells.
+_SEP = re.compile(r"sep=([;,\t|])", re.IGNORECASE)
 _FORMULA_STARTS = ("=", "+", "-", "@")
 
 
@@ -65,7 +76,7 @@ def write_csv(landmarks: LandmarkSet, path: str | os.PathLike[str], system: Syst
     >>> with TemporaryDirectory() as folder:
     ...     write_csv(LandmarkSet((Landmark("L3", position_ras_mm=(1.5, -20.0, 310.0)),)), f"{folder}/case.csv")
     ...     print(Path(f"{folder}/case.csv").read_text().splitlines()[1])
-    L3,1.500,-20.000,310.000,,,,,,,,predicted
+    L3,1.500,-20.000,310.000,,,,,,,,predicted,,
     """
     write_text_atomically(path, _table(landmarks, system, ","))
 
@@ -101,6 +112,8 @@ def _cells(landmark: Landmark, source: LandmarkSet, system: System) -> list[str]
         *_numbers([landmark.confidence], CONFIDENCE_DIGITS),
         *_numbers([landmark.radius95_mm], MM_DIGITS),
         landmark.status,
+        {None: "", True: "true", False: "false"}[source.asks_for_review(landmark)],
+        _without_formula(" ".join("; ".join(source.warnings).split())),
     ]
 
 
@@ -121,6 +134,11 @@ class _Row:
 
     def text(self, column: str) -> str:
         return self.cells.get(column, "").strip()
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it says anything of its landmark."""
+        return any(map(self.text, ("status", "pixel_x", "pixel_y", *_AXES["RAS"], *_AXES["LPS"])))
 
     def number(self, column: str) -> float | None:
         text = self.text(column)
@@ -161,9 +179,18 @@ def read_csv(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) -> 
     ...     read_csv(f"{folder}/case.csv")["L3"].position_ras_mm
     (1.5, -20.0, 310.0)
     """
-    rows = _read_rows(path)
-    return complete_set(
-        [_read_landmark(row) for row in rows],
+    return filled(parse_csv(path, schema), schema)
+
+
+def parse_csv(
+    path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11, frame: System | None = None
+) -> LandmarkSet:
+    """What a table says; a row with neither point nor status says nothing. frame: of its positions, whatever its
+    header says. Raises as `read_csv`.
+    """
+    rows = [row for row in _read_rows(path) if row.speaks]
+    return stated_set(
+        [mark for mark in (_read_landmark(row, frame) for row in rows) if mark is not None],
         schema,
         path,
         input=os.fspath(path),
@@ -172,14 +199,15 @@ def read_csv(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) -> 
     )
 
 
-def _read_landmark(row: _Row) -> Landmark:
+def _read_landmark(row: _Row, frame: System | None) -> Landmark | None:
     label = row.text("label")
     if label.startswith("'") and label[1:].startswith(_FORMULA_STARTS):
         label = label[1:]
-    in_lps = "l_mm" in row.cells
-    position, pixel = row.point(*_AXES["LPS" if in_lps else "RAS"]), row.point("pixel_x", "pixel_y")
-    if in_lps and position is not None:
-        position = tuple(ras_from_lps(position).tolist())
+    stated: System = "LPS" if "l_mm" in row.cells else "RAS"
+    position, pixel = ras_point(row.point(*_AXES[stated]), frame or stated), row.point("pixel_x", "pixel_y")
+    if "defined" in row.cells and "status" not in row.cells:  # Slicer's own; what is not defined has a position too
+        is_set = row.text("defined").lower() not in ("0", "false")
+        return stated_landmark(row.where, label, row.text("description"), position if is_set else None)
     return checked_landmark(
         row.where,
         label,
@@ -215,35 +243,48 @@ def _same_in_all(values: Sequence[object], rows: Sequence[_Row], what: str) -> o
 
 
 def _read_rows(path: str | os.PathLike[str]) -> list[_Row]:
+    name, text = os.fspath(path), _text_of(path)
+    first, _, rest = text.partition("\n")
+    said = _SEP.fullmatch(first.strip("\r "))
+    lines, start = (rest, 3) if said else (text, 2)
+    delimiter = said[1] if said else next((one for one in ";\t" if one in first), ",")
+    try:
+        table = list(csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise FormatError(f"{name}: expected a comma-separated table; {error}") from error
+    header = [_column(cell) for cell in table[0]] if table else []
+    _check_header(header, name)
+    return [
+        _row(header, cells, f"{name}, row {number}", delimiter != ",")
+        for number, cells in enumerate(table[1:], start=start)
+        if any(cell.strip() for cell in cells)
+    ]
+
+
+def _column(cell: str) -> str:
+    """The name of a column as we write it."""
+    name = cell.strip().lower()
+    return f"{name}_mm" if name in ("r", "a", "s", "l", "p") else name
+
+
+def _text_of(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path)
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise FormatError(f"Could not read {name}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise FormatError(f"{name}: expected a table in UTF-8; {error}") from error
-    semicolons = ";" in text.partition("\n")[0]
-    try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=";" if semicolons else ",", strict=True))
-    except csv.Error as error:
-        raise FormatError(f"{name}: expected a comma-separated table; {error}") from error
-    header = [cell.strip().lower() for cell in lines[0]] if lines else []
-    _check_header(header, name)
-    return [
-        _row(header, cells, f"{name}, row {number}", semicolons)
-        for number, cells in enumerate(lines[1:], start=2)
-        if any(cell.strip() for cell in cells)
-    ]
 
 
 def _check_header(header: Sequence[str], name: str) -> None:
     found = ", ".join(header)[:200] or "nothing"
     if {"r_mm", "a_mm"} & set(header) and {"l_mm", "p_mm"} & set(header):
         raise FormatError(f"{name}: expected positions in RAS or in LPS; got columns of both: {found}")
-    twice = [column for column in (*COLUMNS, *_AXES["LPS"]) if header.count(column) > 1]
+    twice = [column for column in (*_READ, *_AXES["LPS"]) if header.count(column) > 1]
     has_points = any(set(axes) <= set(header) for axes in (*_AXES.values(), ("pixel_x", "pixel_y")))
     if twice or "label" not in header or not has_points:
-        raise FormatError(f"{name}: expected the columns {', '.join(COLUMNS)}, each once; got {found}")
+        raise FormatError(f"{name}: expected the columns {', '.join(_READ)}, each once; got {found}")
 
 
 def _row(header: Sequence[str], cells: Sequence[str], where: str, decimal_comma: bool) -> _Row:

@@ -17,17 +17,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.shared import complete_set
-from SpineLandmarksLib.formats.slicer_markups import described_landmark
-from SpineLandmarksLib.geometry import ras_from_lps
-from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksLib.formats.shared import System, filled, ras_point, stated_set
+from SpineLandmarksLib.formats.slicer_markups import SYSTEMS, stated_landmark
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet, Point
 
-_SYSTEMS = {"RAS": "RAS", "LPS": "LPS", "0": "RAS", "1": "LPS"}
 _SET = "2"
 
 
 def read_fcsv(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) -> LandmarkSet:
-    """Read a point list into the order of `schema`; names that are missing are `not_visible`.
+    """Read a point list into the order of `schema`; names that are missing are `not_visible`."""
+    return filled(parse_fcsv(path, schema), schema)
+
+
+def parse_fcsv(
+    path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11, frame: System | None = None
+) -> LandmarkSet:
+    """What a point list says. frame: of its positions, whatever its header says.
 
     A point without our description was put there by a person and is `corrected`.
     Raises FormatError: no coordinate system or columns in the header, unknown or duplicate labels, bad positions.
@@ -41,14 +46,14 @@ def read_fcsv(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) ->
         raise FormatError(f"{name}: expected a point list in UTF-8; {error}") from error
     system, columns = _read_header(lines, name)
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
-    landmarks = [_read_line(line, columns, system, f"{name}, line {number}") for number, line in numbered]
-    return complete_set(landmarks, schema, path, input=name)
+    landmarks = [_read_line(line, columns, frame or system, f"{name}, line {number}") for number, line in numbered]
+    return stated_set([mark for mark in landmarks if mark is not None], schema, path, input=name)
 
 
-def _read_header(lines: Sequence[str], name: str) -> tuple[str, list[str]]:
+def _read_header(lines: Sequence[str], name: str) -> tuple[System, list[str]]:
     pairs = [line.lstrip("# ").partition("=") for line in lines if line.startswith("#")]
     header = {key.strip(): value.strip() for key, _, value in pairs}
-    system = _SYSTEMS.get(header.get("CoordinateSystem", ""))
+    system = SYSTEMS.get(header.get("CoordinateSystem", ""))
     if system is None:
         raise FormatError(
             f"{name}: expected a line '# CoordinateSystem = ' with RAS, LPS, 0 or 1; "
@@ -60,7 +65,7 @@ def _read_header(lines: Sequence[str], name: str) -> tuple[str, list[str]]:
     return system, columns
 
 
-def _read_line(line: str, columns: Sequence[str], system: str, where: str) -> Landmark:
+def _read_line(line: str, columns: Sequence[str], system: System, where: str) -> Landmark | None:
     try:
         cells = next(csv.reader([line], strict=True))
     except csv.Error as error:
@@ -70,14 +75,14 @@ def _read_line(line: str, columns: Sequence[str], system: str, where: str) -> La
     row = dict(zip(columns, cells, strict=False))
     is_set = len(cells) == len(columns) or cells[len(columns)].strip() == _SET
     position = _position_ras(row, system, where) if is_set else None
-    return described_landmark(where, row["label"], row.get("desc", ""), position)
+    return stated_landmark(where, row["label"], row.get("desc", ""), position)
 
 
-def _position_ras(row: dict[str, str], system: str, where: str) -> tuple[float, ...]:
+def _position_ras(row: dict[str, str], system: System, where: str) -> Point | None:
     try:
         position = tuple(float(row[axis]) for axis in "xyz")
     except ValueError:
         position = (math.nan,)
     if not all(map(math.isfinite, position)):
         raise FormatError(f"{where}: expected finite numbers in x, y, z; got {row['x']!r}, {row['y']!r}, {row['z']!r}")
-    return position if system == "RAS" else tuple(ras_from_lps(position).tolist())
+    return ras_point(position, system)

@@ -3,8 +3,9 @@
 {"input", "series_uid", "slice_index", "spacing_mm": [x, y], "bundle", "runtime_s", "warnings": [...],
  "landmarks": [{"name", "status", "position_ras_mm": [x, y, z], "pixel_xy": [x, y], "confidence", "radius95_mm",
                 "needs_review"}],
- "needs_review", "notes": [...]}
+ "needs_review", "notes": [...], "numberings": [{"shift": 0, "probability"}, {"shift": -1, ...}, ...]}
 
+A shift of +1 moves all names one level toward the head, -1 toward the feet; the likeliest comes first.
 Unknown values are null. Positions are RAS mm; pixels are native pixels of the chosen slice. New fields may be added at
 the end of an object; a reader ignores those it does not know.
 """
@@ -23,10 +24,13 @@ from SpineLandmarksLib.formats.shared import (
     MM_DIGITS,
     PIXEL_DIGITS,
     SPACING_DIGITS,
+    System,
     checked_landmark,
-    complete_set,
+    filled,
+    ras_point,
     rounded_list,
     rounded_or_none,
+    stated_set,
 )
 from SpineLandmarksLib.formats.strict_json import Fields, load_json, short_repr
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
@@ -66,6 +70,10 @@ def as_json(landmarks: LandmarkSet) -> dict[str, Any]:
         "landmarks": [landmark_as_json(landmark) for landmark in landmarks],
         "needs_review": landmarks.needs_review,
         "notes": list(landmarks.notes),
+        "numberings": [
+            {"shift": shift, "probability": rounded_or_none(probability, CONFIDENCE_DIGITS)}
+            for shift, probability in landmarks.numberings
+        ],
     }
 
 
@@ -101,16 +109,23 @@ def read_json(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) ->
     >>> found["L3"].pixel_xy, found["L4"].status
     ((10.0, 20.0), 'not_visible')
     """
-    return from_fields(Fields.of(load_json(path), os.fspath(path)), schema)
+    return filled(parse_json_result(path, schema), schema)
 
 
-def from_fields(fields: Fields, schema: Sequence[str] | None = None) -> LandmarkSet:
+def parse_json_result(
+    path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11, frame: System | None = None
+) -> LandmarkSet:
+    """What a result says. frame: of its positions, which should be RAS. Raises as `read_json`."""
+    return from_fields(Fields.of(load_json(path), os.fspath(path)), schema, frame or "RAS")
+
+
+def from_fields(fields: Fields, schema: Sequence[str] | None = None, frame: System = "RAS") -> LandmarkSet:
     """The contract's object inside another file; without a schema its landmarks are all.
 
     Raises FormatError.
     """
-    landmarks = [read_landmark(item) for item in fields.objects("landmarks")]
-    return complete_set(
+    landmarks = [read_landmark(item, frame) for item in fields.objects("landmarks")]
+    return stated_set(
         landmarks,
         [landmark.name for landmark in landmarks] if schema is None else schema,
         fields.where,
@@ -123,15 +138,16 @@ def from_fields(fields: Fields, schema: Sequence[str] | None = None) -> Landmark
         warnings=_read_texts(fields, "warnings"),
         needs_review=fields.flag("needs_review") if fields.has("needs_review") else None,
         notes=_read_texts(fields, "notes"),
+        numberings=_read_numberings(fields),
     )
 
 
-def read_landmark(item: Fields) -> Landmark:
+def read_landmark(item: Fields, frame: System = "RAS") -> Landmark:
     return checked_landmark(
         item.where,
         item.text("name"),
         status=item.text("status"),
-        position_ras_mm=item.numbers("position_ras_mm", 3) if item.has("position_ras_mm") else None,
+        position_ras_mm=ras_point(item.numbers("position_ras_mm", 3), frame) if item.has("position_ras_mm") else None,
         pixel_xy=item.numbers("pixel_xy", 2) if item.has("pixel_xy") else None,
         confidence=item.number("confidence") if item.has("confidence") else None,
         radius95_mm=item.number("radius95_mm") if item.has("radius95_mm") else None,
@@ -146,6 +162,12 @@ def _read_spacing(fields: Fields) -> tuple[float, ...] | None:
     if min(spacing) <= 0:
         raise FormatError(f"{fields.where}: expected a positive spacing in 'spacing_mm'; got {short_repr(spacing)}")
     return spacing
+
+
+def _read_numberings(fields: Fields) -> tuple[tuple[int, float], ...]:
+    if not fields.has("numberings"):
+        return ()
+    return tuple((item.whole_number("shift"), item.number("probability")) for item in fields.objects("numberings"))
 
 
 def _read_texts(fields: Fields, name: str) -> tuple[str, ...]:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from SpineLandmarksLib.errors import FormatError, LandmarkError
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, require_known
+from SpineLandmarksLib.geometry import ras_from_lps
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
 
 MM_DIGITS = 3
 PIXEL_DIGITS = 3
 CONFIDENCE_DIGITS = 4
 SPACING_DIGITS = 6  # a factor: an error in it grows over 500 pixels
+
+System = Literal["RAS", "LPS"]
+#: What people and programs put between two levels.
+_DASH = re.compile(r"\s*[-/\u2010-\u2015\u2212]\s*")
 
 
 def rounded(value: float, digits: int) -> float:
@@ -35,20 +42,53 @@ def rounded_or_none(value: float | None, digits: int) -> float | None:
     return None if value is None else rounded(value, digits)
 
 
-def complete_set(
+def stated_set(
     landmarks: Sequence[Landmark], schema: Sequence[str], path: str | os.PathLike[str], **provenance: Any
 ) -> LandmarkSet:
-    """The landmarks in the order of `schema`; a name that the file lacks becomes `not_visible`, so it is masked.
+    """The landmarks that a file speaks of, in the order of `schema`, by the names that it has there.
 
     `provenance` are fields of LandmarkSet. Raises FormatError for unknown and duplicate names.
     """
+    landmarks = [replace(landmark, name=name_in(schema, landmark.name)) for landmark in landmarks]
     try:
         require_known([landmark.name for landmark in landmarks], schema)
     except LandmarkError as error:
         raise FormatError(f"{os.fspath(path)}: {error}") from error
-    by_name = {landmark.name: landmark for landmark in landmarks}
-    ordered = tuple(by_name.get(name, Landmark(name, "not_visible")) for name in schema)
-    return LandmarkSet(ordered, **provenance)
+    ordered = sorted(landmarks, key=lambda landmark: schema.index(landmark.name))
+    return LandmarkSet(tuple(ordered), **provenance)
+
+
+def name_in(schema: Sequence[str], label: str) -> str:
+    """The name of `schema` that a label means, whatever its case and kind of dash; the label where there is none.
+
+    >>> name_in(["L1", "L1-L2"], "l1/L2"), name_in(["L1", "L1-L2"], "L1 \u2013 L2"), name_in(["L1"], "F-1")
+    ('L1-L2', 'L1-L2', 'F-1')
+    """
+    if label in schema:
+        return label
+    plain = _DASH.sub("-", label.strip()).upper()
+    return next((name for name in schema if name.upper() == plain), label)
+
+
+def filled(landmarks: LandmarkSet, schema: Sequence[str]) -> LandmarkSet:
+    """One landmark for each name of `schema`; one that is lacking becomes `not_visible`, so it is masked."""
+    known = {landmark.name: landmark for landmark in landmarks}
+    return replace(landmarks, landmarks=tuple(known.get(name, Landmark(name, "not_visible")) for name in schema))
+
+
+def complete_set(
+    landmarks: Sequence[Landmark], schema: Sequence[str], path: str | os.PathLike[str], **provenance: Any
+) -> LandmarkSet:
+    """`stated_set`, `filled`."""
+    return filled(stated_set(landmarks, schema, path, **provenance), schema)
+
+
+def ras_point(position: tuple[float, ...] | None, system: System) -> Point | None:
+    """A position in RAS mm from one in `system`."""
+    if position is None:
+        return None
+    r, a, s = position if system == "RAS" else ras_from_lps(position).tolist()
+    return r, a, s
 
 
 def checked_landmark(where: str, name: str, **fields: Any) -> Landmark:

@@ -1,8 +1,11 @@
 """3D Slicer markups (.mrk.json, schema v1.0.3): one point list whose control points carry the landmark names.
 
 Slicer writes LPS by default and so do we; both LPS and RAS are read. An absent landmark keeps its row with
-`positionStatus` "missing": the order of the rows is the order of the landmarks, and their number is fixed. A file holds
-no pixels: what is read back has patient positions only. A confirmed point is locked.
+`positionStatus` "undefined": the order of the rows is the order of the landmarks, and their number is fixed. A file
+holds no pixels: what is read back has patient positions only. A confirmed point is locked.
+
+Of what Slicer reads beyond its schema: "0" and 0 for RAS, "1" and 1 for LPS, points without a position, and the status
+"missing".
 """
 
 from __future__ import annotations
@@ -20,19 +23,26 @@ from SpineLandmarksLib.formats.shared import (
     CONFIDENCE_DIGITS,
     MM_DIGITS,
     PIXEL_DIGITS,
+    System,
     checked_landmark,
-    complete_set,
+    filled,
+    ras_point,
     rounded,
+    stated_set,
 )
 from SpineLandmarksLib.formats.strict_json import Fields, load_json, short_repr
-from SpineLandmarksLib.geometry import lps_from_ras, ras_from_lps
-from SpineLandmarksLib.landmarks import ABSENT, LUMBAR11, STATUSES, Landmark, LandmarkSet
+from SpineLandmarksLib.geometry import lps_from_ras
+from SpineLandmarksLib.landmarks import ABSENT, LUMBAR11, STATUSES, Landmark, LandmarkSet, Point
 
 SCHEMA_URL = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
     "markups-schema-v1.0.3.json#"
 )
 POSITION_DIGITS = 6  # as fine as Slicer compares; a file that goes to and fro does not drift
+#: How a file names its frame; numbers are those of Slicer's own enumeration.
+SYSTEMS: dict[str, System] = {"RAS": "RAS", "LPS": "LPS", "0": "RAS", "1": "LPS"}
+#: A point that is still at the mouse has a position as well.
+_PLACED = ("defined", "preview")
 UNITS = ("mm", ["mm", "UCUM", "millimeter"])
 #: Small balls in mm, not in percent of the window, so that a zoomed view shows the anatomy beside them.
 DISPLAY = {
@@ -52,6 +62,7 @@ DISPLAY = {
     "sliceProjectionOpacity": 0.4,
 }
 _LPS_AXES = [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0]
+_PIXEL, _REVIEW = "pixel ", "; needs review"
 _DESCRIPTION = re.compile(
     rf"(?P<status>{'|'.join(STATUSES)})(; confidence (?P<confidence>[\d.e-]+))?(; radius95 (?P<radius>[\d.e-]+) mm)?"
 )
@@ -90,7 +101,8 @@ def write_markups(landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
         "fixedNumberOfControlPoints": True,
         "labelFormat": "%N-%d",
         "lastUsedControlPointNumber": len(landmarks),
-        "controlPoints": [_control_point(index, item) for index, item in enumerate(landmarks, start=1)],
+        "description": "; ".join(landmarks.warnings),
+        "controlPoints": [_control_point(index, item, landmarks) for index, item in enumerate(landmarks, start=1)],
         "measurements": [],
         "display": DISPLAY,
     }
@@ -98,17 +110,17 @@ def write_markups(landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
     write_text_atomically(path, text + "\n")
 
 
-def _control_point(index: int, landmark: Landmark) -> dict[str, Any]:
+def _control_point(index: int, landmark: Landmark, source: LandmarkSet) -> dict[str, Any]:
     point: dict[str, Any] = {
         "id": str(index),
         "label": landmark.name,
-        "description": describe(landmark),
+        "description": control_point_text(landmark) + _REVIEW * bool(source.asks_for_review(landmark)),
         "associatedNodeID": "",
         "orientation": _LPS_AXES,
         "selected": True,
         "locked": landmark.status == "confirmed",
         "visibility": True,
-        "positionStatus": "missing" if landmark.is_absent else "undefined",
+        "positionStatus": "undefined",
     }
     if landmark.position_ras_mm is not None:
         position_lps = lps_from_ras(landmark.position_ras_mm)
@@ -117,7 +129,7 @@ def _control_point(index: int, landmark: Landmark) -> dict[str, Any]:
     return point
 
 
-def describe(landmark: Landmark) -> str:
+def control_point_text(landmark: Landmark) -> str:
     parts: list[str] = [landmark.status]
     if landmark.confidence is not None:
         parts.append(f"confidence {rounded(landmark.confidence, CONFIDENCE_DIGITS)}")
@@ -125,7 +137,7 @@ def describe(landmark: Landmark) -> str:
         parts.append(f"radius95 {rounded(landmark.radius95_mm, MM_DIGITS)} mm")
     if landmark.position_ras_mm is None and landmark.pixel_xy is not None:
         x, y = (rounded(value, PIXEL_DIGITS) for value in landmark.pixel_xy)
-        parts.append(f"pixel ({x}, {y}), no millimetres known")
+        parts.append(f"{_PIXEL}({x}, {y}), no millimetres known")
     return "; ".join(parts)
 
 
@@ -149,29 +161,45 @@ def read_markups(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11)
     ...     read_markups(f"{folder}/case.mrk.json")["L3"].position_ras_mm
     (1.5, -20.0, 310.0)
     """
+    return filled(parse_markups(path, schema), schema)
+
+
+def parse_markups(
+    path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11, frame: System | None = None
+) -> LandmarkSet:
+    """What a point list says. frame: of its positions, whatever it says itself. Raises as `read_markups`."""
     file = Fields.of(load_json(path), os.fspath(path))
     markups = [markup for markup in file.objects("markups") if markup.text("type") == "Fiducial"]
     if len(markups) != 1:
         raise FormatError(f"{file.where}: expected one markup of type Fiducial; got {len(markups)}")
     system = _coordinate_system(markups[0])
-    points = [_read_point(item, system) for item in markups[0].objects("controlPoints")]
-    return complete_set(points, schema, path, input=os.fspath(path))
+    points = [_read_point(item, frame or system) for item in markups[0].objects("controlPoints")]
+    return stated_set([point for point in points if point is not None], schema, path, input=os.fspath(path))
 
 
-def _coordinate_system(markup: Fields) -> str:
-    system = markup.values.get("coordinateSystem", "LPS")
-    if system not in ("LPS", "RAS"):
-        raise FormatError(f"{markup.where}: expected LPS or RAS in 'coordinateSystem'; got {short_repr(system)}")
+def _coordinate_system(markup: Fields) -> System:
+    stated = markup.values.get("coordinateSystem", "LPS")
+    system = SYSTEMS.get(str(stated)) if type(stated) in (str, int) else None
+    if system is None:
+        raise FormatError(f"{markup.where}: expected LPS or RAS in 'coordinateSystem'; got {short_repr(stated)}")
     units = markup.values.get("coordinateUnits", "mm")
     if units not in UNITS:
         raise FormatError(f"{markup.where}: expected mm in 'coordinateUnits'; got {short_repr(units)}")
-    return str(system)
+    return system
 
 
-def _read_point(item: Fields, system: str) -> Landmark:
-    defined = item.values.get("positionStatus", "defined") == "defined"
-    position = _position_ras(item, system) if defined else None
-    return described_landmark(item.where, item.text("label"), str(item.values.get("description", "")), position)
+def _read_point(item: Fields, system: System) -> Landmark | None:
+    defined = item.has("position") and item.values.get("positionStatus", "defined") in _PLACED
+    position = ras_point(item.numbers("position", 3), system) if defined else None
+    return stated_landmark(item.where, item.text("label"), str(item.values.get("description", "")), position)
+
+
+def stated_landmark(where: str, label: str, description: str, position_ras_mm: Point | None) -> Landmark | None:
+    """The landmark of a control point; None for one that nobody has placed, or that has no place in millimetres."""
+    is_ours = _DESCRIPTION.match(description) is not None
+    if position_ras_mm is None and (not is_ours or _PIXEL in description):
+        return None
+    return described_landmark(where, label, description, position_ras_mm)
 
 
 def described_landmark(where: str, label: str, description: str, position_ras_mm: tuple[float, ...] | None) -> Landmark:
@@ -190,11 +218,6 @@ def described_landmark(where: str, label: str, description: str, position_ras_mm
         confidence=_number(said.get("confidence")),
         radius95_mm=_number(said.get("radius")),
     )
-
-
-def _position_ras(item: Fields, system: str) -> tuple[float, ...]:
-    position = item.numbers("position", 3)
-    return position if system == "RAS" else tuple(ras_from_lps(position).tolist())
 
 
 def _number(text: str | None) -> float | None:

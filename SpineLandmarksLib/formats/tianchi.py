@@ -7,15 +7,16 @@ with "vertebra" instead of "disc" for a vertebra; coordinates are native pixels 
 
 From the head down the landmarks have one order, so the row coordinate decides over a wrong name. A point whose name is
 empty, double or out of order (two neighbours swapped) loses it and takes the name left over at its place, if the
-points there are as many as the names. What this cannot decide is masked, never guessed.
+points there are as many as the names. What this cannot decide is masked, never guessed. A slice may be stored feet up
+or on its side: what is mended is said anew of the points where they come to lie when it is turned upright (`turned`).
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.strict_json import Fields, load_objects, short_repr
@@ -36,6 +37,12 @@ class TianchiSlice:
     annotator: str | None = None
     grades: dict[str, tuple[str, ...]] = field(default_factory=dict)
     mends: tuple[str, ...] = ()
+    points: tuple[_Point, ...] = field(default=(), repr=False, compare=False)
+
+    def turned(self, turn: Callable[[PixelXY], PixelXY]) -> TianchiSlice:
+        """The same on the slice shown upright. turn: pixels shown upright from pixels as they are stored."""
+        points = [replace(point, xy=turn(point.xy)) for point in self.points]
+        return _mended(replace(self, points=tuple(points)))
 
 
 @dataclass(eq=False)  # two points of the same name and place are still two
@@ -67,20 +74,23 @@ def _read_annotations(image: Fields, study: str, source: str) -> list[TianchiSli
     result = []
     for annotation in image.objects("annotation"):
         data = Fields.of(annotation.values.get("data"), f"{annotation.where}, data")
-        mends: list[str] = []
-        points = [_read_point(item) for item in data.objects("point")]
-        grades = _mend(points, mends)
-        result.append(
-            TianchiSlice(
-                study=study,
-                landmarks=_landmark_set(points, source, _text(image, "seriesUid")),
-                instance_uid=_text(image, "instanceUid"),
-                annotator=_text(annotation, "annotator"),
-                grades=grades,
-                mends=tuple(mends),
-            )
+        stored = TianchiSlice(
+            study=study,
+            landmarks=LandmarkSet((), input=source, series_uid=_text(image, "seriesUid")),
+            instance_uid=_text(image, "instanceUid"),
+            annotator=_text(annotation, "annotator"),
+            points=tuple(_read_point(item) for item in data.objects("point")),
         )
+        result.append(_mended(stored))
     return result
+
+
+def _mended(stored: TianchiSlice) -> TianchiSlice:
+    """With the landmarks, grades and mends that its points stand for."""
+    mends: list[str] = []
+    points = [replace(point) for point in stored.points]
+    grades = _mend(points, mends)
+    return replace(stored, landmarks=_landmark_set(points, stored.landmarks), grades=grades, mends=tuple(mends))
 
 
 def _text(fields: Fields, key: str) -> str | None:
@@ -98,7 +108,7 @@ def _read_point(item: Fields) -> _Point:
     return _Point((x, y), texts.get("identification") or None, texts, z_index)
 
 
-def _landmark_set(points: Sequence[_Point], source: str, series_uid: str | None) -> LandmarkSet:
+def _landmark_set(points: Sequence[_Point], source: LandmarkSet) -> LandmarkSet:
     known = {point.name: point.xy for point in points if point.name is not None}
     landmarks = tuple(
         Landmark(name, "confirmed", pixel_xy=known[name]) if name in known else Landmark(name, "not_visible")
@@ -106,7 +116,7 @@ def _landmark_set(points: Sequence[_Point], source: str, series_uid: str | None)
     )
     slices = [point.z_index for point in points if point.z_index is not None]
     most_named = max(set(slices), key=slices.count) if slices else None
-    return LandmarkSet(landmarks, input=source, series_uid=series_uid, slice_index=most_named)
+    return replace(source, landmarks=landmarks, slice_index=most_named)
 
 
 def _mend(points: list[_Point], mends: list[str]) -> dict[str, tuple[str, ...]]:

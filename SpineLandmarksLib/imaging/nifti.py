@@ -6,6 +6,7 @@ head and foot would be guessed), so it is refused. The sform counts before the q
 
 from __future__ import annotations
 
+import glob
 import gzip
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -52,6 +53,18 @@ def read_mgh(path: Path) -> Volume:
     return Volume(voxels, image.affine)
 
 
+def header_of_pair(path: Path) -> Path | None:
+    """The .hdr beside the .img of a pair; None for another file."""
+    if not path.name.lower().endswith((".img", ".img.gz")):
+        return None
+    return next(iter(sorted(path.parent.glob(f"{_stem(path)}.[hH][dD][rR]*"))), None)
+
+
+def _stem(path: Path) -> str:
+    """The name without its ending, as a pattern that means itself."""
+    return glob.escape(path.name[: -len(".img.gz")] if path.name.lower().endswith(".gz") else path.stem)
+
+
 def _header(path: Path) -> Any:
     """The header as written: nibabel's own check would quietly mend a zero or negative pixdim."""
     import nibabel
@@ -92,7 +105,9 @@ def _load(path: Path, header: Any) -> Any:
     import nibabel
 
     if header["magic"].item().startswith(b"ni"):
-        return nibabel.load(path)  # the pair's voxels lie in the .img beside it
+        if not any(path.parent.glob(f"{_stem(path)}.[iI][mM][gG]*")):
+            raise InputError(f"Expected the voxels of {path.name} in an .img beside it; there is none")
+        return nibabel.load(path)
     voxels = int(np.prod(header.get_data_shape(), dtype=float)) * header.get_data_dtype().itemsize
     kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
     return kind.from_bytes(_all_bytes(path, int(header["vox_offset"]) + voxels))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.import_file import require_plausible
+from SpineLandmarksLib.annotation.plausibility import Expected
 from SpineLandmarksLib.annotation.revision import ImageReference, Revision, study_key_of, utc_now
 from SpineLandmarksLib.annotation.revision_files import image_reference
 from SpineLandmarksLib.errors import InputError, StoreError
 from SpineLandmarksLib.formats.atomic import sha256_of, write_atomically
 from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
+from SpineLandmarksLib.formats.shared import filled
 from SpineLandmarksLib.geometry import Matrix, ijk_from_slice
 from SpineLandmarksLib.imaging.dicom_study import read_dicom_file
+from SpineLandmarksLib.imaging.discover import PICTURES, files_below
 from SpineLandmarksLib.imaging.picture import read_picture
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
@@ -27,7 +31,6 @@ from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import StudyRecord, complete, write_slice
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 Spacing = float | tuple[float, float]
 
 
@@ -64,7 +67,8 @@ def add_source(store: Store, source: Source, annotated: Sequence[Annotated], how
     row = source.annotation
     given = row.spacing_mm if row is not None and row.spacing_mm is not None else how.spacing_mm
     stack = read_study(source.path, given)
-    found = [_from_annotation(one, source.path, stack) for one in annotated]
+    annotated = [_upright(one, source, stack) for one in annotated]
+    found = [_from_annotation(one, stack) for one in annotated]
     if row is not None:
         found.append(_from_row(source, stack))
     if not found and how.localizer is not None:
@@ -93,13 +97,31 @@ def adopt_landmarks(store: Store, author: str) -> int:
     return len(rows)
 
 
-def _from_annotation(one: Annotated, path: Path, stack: SagittalStack) -> LandmarkSet:
-    """Landmarks in upright pixels and, where the image has them, in millimetres."""
-    if not one.in_file:
-        return complete(one.landmarks, stack.ras_from_ijk)
-    turn = _stack_from_file(path, stack)
-    moved = [replace(mark, pixel_xy=_moved(mark, turn)) if mark.pixel_xy else mark for mark in one.landmarks]
-    return complete(replace(one.landmarks, landmarks=tuple(moved)), stack.ras_from_ijk, 0)
+def _upright(one: Annotated, source: Source, stack: SagittalStack) -> Annotated:
+    """An annotation in upright pixels; what counts in the pixels of a file is turned with it before it is mended."""
+    if one.tianchi is None:
+        return one
+    turn = _stack_from_file(source.files.get(one.instance_uid or "", source.path), stack)
+
+    def place(xy: tuple[float, float]) -> tuple[float, float, float]:
+        i, j, k = (turn @ ijk_from_slice(0) @ (*xy, 1.0))[:3]
+        return float(i), float(j), float(k)
+
+    turned = one.tianchi.turned(lambda xy: place(xy)[:2])
+    on = replace(turned.landmarks, slice_index=round(place((0.0, 0.0))[2]))
+    return replace(one, landmarks=on, comment="; ".join(turned.mends))
+
+
+def _from_annotation(one: Annotated, stack: SagittalStack) -> LandmarkSet:
+    """Landmarks in upright pixels and, where the image has them, in millimetres.
+
+    Raises MisreadError for positions that the image cannot hold.
+    """
+    frame = ImageFrame.of(stack)
+    if frame is not None:
+        require_plausible(one.landmarks, Expected(frame.contains), one.path, one.reading)
+    placed = complete(one.landmarks, stack.ras_from_ijk, slices=len(stack), where=str(one.path))
+    return filled(placed, LUMBAR11)
 
 
 def _from_row(source: Source, stack: SagittalStack) -> LandmarkSet:
@@ -113,14 +135,9 @@ def _from_row(source: Source, stack: SagittalStack) -> LandmarkSet:
     return complete(LandmarkSet(tuple(marks)), stack.ras_from_ijk, 0)
 
 
-def _moved(mark: Landmark, turn: Matrix) -> tuple[float, float]:
-    i, j = (turn @ ijk_from_slice(0) @ (*(mark.pixel_xy or ()), 1.0))[:2]
-    return float(i), float(j)
-
-
 def _stack_from_file(path: Path, stack: SagittalStack) -> Matrix:
     """Upright pixels from the pixels of the file, which annotation tools show as they are stored."""
-    if path.suffix.lower() in _PICTURES or stack.ras_from_ijk is None:
+    if path.suffix.lower() in PICTURES or stack.ras_from_ijk is None:
         return np.eye(4)
     ras_from_file = read_dicom_file(path).ras_from_ijk
     assert ras_from_file is not None
@@ -137,7 +154,7 @@ def _slice(found: Sequence[LandmarkSet], stack: SagittalStack, asked: int | None
 
 
 def _study(store: Store, source: Source, stack: SagittalStack, index: int, how: Adding) -> StudyRecord:
-    is_picture = source.path.suffix.lower() in _PICTURES
+    is_picture = source.path.suffix.lower() in PICTURES
     if how.in_place:
         image = source.path.resolve().relative_to(store.folder.resolve()).as_posix()
     else:
@@ -159,6 +176,7 @@ def _study(store: Store, source: Source, stack: SagittalStack, index: int, how: 
         source_sha256=original.sha256,
         series_uid=stack.series_uid,
         slice_index=index,
+        slices=len(stack),
         spacing_mm=stack.pixel_spacing_mm,
         spacing_is_estimated=row is not None and row.spacing_is_estimated,
         ras_from_ijk=None if matrix is None else tuple(map(tuple, matrix)),
@@ -180,8 +198,7 @@ def _write_picture(source: Path, target: Path) -> None:
 
 
 def _reference(path: Path, folder: Path) -> ImageReference:
-    files = [path] if path.is_file() else [Path(at) / name for at, _, names in os.walk(path) for name in sorted(names)]
-    reference = image_reference(files, folder)
+    reference = image_reference(files_below(path), folder)
     return reference if path.is_file() else replace(reference, path=_relative(path, folder))
 
 

@@ -8,60 +8,57 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.csv_table import read_csv
-from SpineLandmarksLib.formats.fcsv import read_fcsv
-from SpineLandmarksLib.formats.json_result import read_json
-from SpineLandmarksLib.formats.slicer_markups import read_markups
+from SpineLandmarksLib.formats import AS_STATED, READERS, Reading, ending_of, read_landmarks
 from SpineLandmarksLib.formats.strict_json import load_json
-from SpineLandmarksLib.formats.tianchi import read_tianchi
+from SpineLandmarksLib.formats.tianchi import TianchiSlice, read_tianchi
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.store.find import Source
 
-ENDINGS = {".mrk.json": read_markups, ".csv": read_csv, ".fcsv": read_fcsv, ".json": read_json}
+#: How the comment of a revision begins that was made of a landmark file.
+FROM_FILE = "from "
 
 
 @dataclass(frozen=True)
 class Annotated:
     """The landmarks of one study. study: the name that its file gives it. author: who annotated, "" when not said.
 
-    instance_uid: of the DICOM file that the pixels count in. in_file: the pixels are those of the file as it is, not of
-    the slice shown upright. comment: what was mended on reading.
+    instance_uid: of the DICOM file that the pixels count in. tianchi: where the pixels are those of the file as it is,
+    not of the slice shown upright. comment: what was mended on reading. reading: of a landmark file, which may speak
+    of some landmarks only.
     """
 
     study: str
     landmarks: LandmarkSet
+    path: Path
     author: str = ""
     instance_uid: str | None = None
-    in_file: bool = False
+    tianchi: TianchiSlice | None = None
     comment: str = ""
+    reading: Reading = AS_STATED
 
 
-def read_annotations(path: Path) -> list[Annotated]:
+def read_annotations(path: Path, reading: Reading = AS_STATED) -> list[Annotated]:
     """Tianchi's JSON as published or its raw rows, a CSV, markups or result file named as its study, or a folder of
     such files. Raises FormatError.
     """
     if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if file.name.endswith(tuple(ENDINGS))]
+        files = [file for file in sorted(path.iterdir()) if ending_of(file.name)]
         if not files:
-            raise FormatError(f"{path}: expected files that end in {', '.join(ENDINGS)}; found none")
-        return [annotated for file in files for annotated in read_annotations(file)]
-    if path.name.endswith(".json") and not path.name.endswith(".mrk.json") and isinstance(load_json(path), list):
-        return [
-            Annotated(
-                one.study,
-                one.landmarks,
-                f"tianchi-{one.annotator}" if one.annotator else "tianchi",
-                one.instance_uid,
-                True,
-                "; ".join(one.mends),
-            )
-            for one in read_tianchi(path)
-        ]
-    ending = next((ending for ending in ENDINGS if path.name.endswith(ending)), None)
-    if ending is None:
-        raise FormatError(f"{path}: expected a file that ends in {', '.join(ENDINGS)}; got another")
-    landmarks = ENDINGS[ending](path)
-    return [Annotated(path.name.removesuffix(ending), landmarks, comment=f"from {path.name}")]
+            raise FormatError(f"{path}: expected files that end in {', '.join(READERS)}; found none")
+        return [annotated for file in files for annotated in read_annotations(file, reading)]
+    ending = ending_of(path.name) or ""
+    if ending.lower() == ".json" and isinstance(load_json(path), list):
+        return [_annotated(one, path) for one in read_tianchi(path)]
+    landmarks = read_landmarks(path, reading=reading)
+    if not len(landmarks):
+        raise FormatError(f"{path}: expected at least one landmark; it says nothing of any")
+    study = path.name.removesuffix(ending)
+    return [Annotated(study, landmarks, path, comment=FROM_FILE + path.name, reading=reading)]
+
+
+def _annotated(one: TianchiSlice, path: Path) -> Annotated:
+    author = f"tianchi-{one.annotator}" if one.annotator else "tianchi"
+    return Annotated(one.study, one.landmarks, path, author, one.instance_uid, one, "; ".join(one.mends))
 
 
 def match(annotations: Iterable[Annotated], sources: Sequence[Source]) -> tuple[dict[str, list[Annotated]], list[str]]:

@@ -12,21 +12,22 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 from sqlalchemy import Connection, func, select, text
 
+from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, course_of, known_positions
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.annotation.revision_files import recovery_files
-from SpineLandmarksLib.errors import FormatError, SpineLandmarksError
-from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
-from SpineLandmarksLib.imaging.volume import reading
+from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.imaging.discover import read_tags
 from SpineLandmarksLib.landmarks import LandmarkSet, PixelXY
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
+from SpineLandmarksLib.store.annotations import FROM_FILE
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import StudyRecord, image_problems, is_inside, pixel_of
 
@@ -35,17 +36,11 @@ STEP_MM = (7.0, 35.0)
 #: Two names on one place, in pixels.
 SAME_PLACE_PX = 1.0
 #: Attributes that name a person. DICOM PS3.15 table E.1-1 has hundreds more, which `dataset anonymize` takes out.
-PERSONAL = (
-    "PatientName",
-    "PatientBirthDate",
-    "OtherPatientNames",
-    "OtherPatientIDs",
-    "PatientAddress",
-    "PatientTelephoneNumbers",
-    "ReferringPhysicianName",
-    "PerformingPhysicianName",
-    "OperatorsName",
-    "InstitutionName",
+PERSONAL = tuple(
+    """
+    PatientName PatientBirthDate OtherPatientNames OtherPatientIDs PatientAddress PatientTelephoneNumbers
+    ReferringPhysicianName PerformingPhysicianName OperatorsName InstitutionName
+    """.split()
 )
 #: What anonymizers leave behind.
 _NOBODY = ("", "ANONYMIZED", "ANONYMOUS", "ANON", "NONE", "UNKNOWN", "00010101")
@@ -64,8 +59,9 @@ def check_dataset(store: Store) -> list[Finding]:
     found = [*check_store(store), *check_files(store)]
     heads = store.all_heads()
     for study in store.studies():
+        history = store.history(study.key)
         for head in heads.get(study.key, []):
-            found += check_landmarks(study, head)
+            found += check_landmarks(study, head, before(history, head))
         if study.source:
             found += [Finding(f"{study.key}: {text}") for text in names_in_headers(store.folder / study.source)]
     return found
@@ -116,11 +112,45 @@ def _bad_revisions(connection: Connection) -> list[str]:
     return problems
 
 
-def check_landmarks(study: StudyRecord, revision: Revision) -> list[Finding]:
-    """What is odd in one revision. A landmark that nobody has seen is told, and no error."""
+def before(history: Sequence[Revision], revision: Revision) -> list[Revision]:
+    """The revisions that came before one."""
+    return list(takewhile(lambda one: one.id != revision.id, history))
+
+
+def misread(study: StudyRecord, revision: Revision, earlier: Sequence[Revision]) -> str | None:
+    """That the points seem to have been read in the wrong frame or unit; None when they do not. earlier: revisions.
+
+    Without these, only what came from a file is doubted: who places points on the picture sees what he does.
+    """
+    points, course = known_positions(revision.landmarks), course_of(earlier)
+    is_from_file = revision.comment.startswith(FROM_FILE)
+    if revision.is_prediction or study.matrix is None or not points or not (course or is_from_file):
+        return None
+    other = better_reading(points, Expected(study.contains, course), (10.0, 1000.0))
+    if other is None:
+        return None
+    how = ["with R and A reversed"] * other.mirrored + [f"{other.factor:g} times as large"] * (other.factor != 1)
+    return (
+        f"{study.key} ({revision.author}): the points do not lie where this spine does; {' and '.join(how)} they "
+        "would. Import their file again, with --frame or --unit"
+    )
+
+
+def misreadings(store: Store, revisions: Sequence[Revision]) -> list[str]:
+    """What `misread` says of each."""
+    studies = {study.key: study for study in store.studies()}
+    found = [misread(studies[one.study], one, before(store.history(one.study), one)) for one in revisions]
+    return [text for text in found if text is not None]
+
+
+def check_landmarks(study: StudyRecord, revision: Revision, earlier: Sequence[Revision] = ()) -> list[Finding]:
+    """What is odd in one revision, and beside earlier ones. A landmark that nobody has seen is told, and no error."""
     here = f"{study.key} ({revision.author})"
     absent = [mark.name for mark in revision.landmarks if mark.is_absent]
     found = [Finding(f"{here}: {text}") for text in implausible(study, revision.landmarks)]
+    wrong_frame = misread(study, revision, earlier)
+    if wrong_frame:
+        found.insert(0, Finding(wrong_frame))
     if absent and not revision.undecided:
         found.append(Finding(f"{here}: without a point: {', '.join(absent)}", False))
     if revision.comment and "became" in revision.comment:
@@ -191,21 +221,11 @@ def names_in_headers(source: Path, most: int = 3) -> list[str]:
     return problems[:most]
 
 
-def _filled(file: Path) -> Sequence[str]:
-    import pydicom
-
-    try:
-        with reading(file, "a DICOM file"):
-            with file.open("rb") as opened:
-                if not looks_like_dicom(opened.read(132)):
-                    return ()
-            tags = ["PatientIdentityRemoved", *PERSONAL]
-            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(tags))
-            if dataset.get("PatientIdentityRemoved") == "YES":
-                return ()
-            return [tag for tag in PERSONAL if str(dataset.get(tag) or "").strip().upper() not in _NOBODY]
-    except SpineLandmarksError:
-        return ()
+def _filled(file: Path) -> list[str]:
+    tags = read_tags(file, ["PatientIdentityRemoved", *PERSONAL]) or {}
+    if tags.get("PatientIdentityRemoved") == "YES":
+        return []
+    return [tag for tag in PERSONAL if tags.get(tag, "").strip().upper() not in _NOBODY]
 
 
 def _one_file_a_folder(source: Path) -> Iterator[Path]:

@@ -6,21 +6,28 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from SpineLandmarksLib.annotation.import_file import merged, require_plausible
+from SpineLandmarksLib.annotation.plausibility import Expected, Points, course_of
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.revision_files import REVISIONS, read_training_set
 from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.formats import AS_STATED, Reading
 from SpineLandmarksLib.formats.strict_json import load_json
+from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.store.add import Adding, add_source
-from SpineLandmarksLib.store.annotations import read_annotations
+from SpineLandmarksLib.store.annotations import Annotated, read_annotations
+from SpineLandmarksLib.store.checks import before, check_landmarks
 from SpineLandmarksLib.store.export import RECORDS, import_record
 from SpineLandmarksLib.store.find import find_sources
 from SpineLandmarksLib.store.folder import read_folder
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.store.study_record import complete
+from SpineLandmarksLib.store.study_record import StudyRecord, complete
 
 
-def import_files(store: Store, path: Path, author: str) -> Iterator[str]:
+def import_files(store: Store, path: Path, author: str, reading: Reading = AS_STATED) -> Iterator[str]:
     """Take in one path and tell each thing done in a line. Raises FormatError and StoreError.
+
+    reading: how the positions of landmark files are to be read; those that do not fit their study are refused.
 
     A folder of `dataset export`, one of its records, the revisions that 3D Slicer saved (also of studies that are not
     in the data set yet), a revision that was set aside, or landmarks as CSV, markups or results, alone or in a folder.
@@ -35,14 +42,14 @@ def import_files(store: Store, path: Path, author: str) -> Iterator[str]:
         return
     if not path.exists():
         raise FormatError(f"Expected an existing file or folder; there is no {path}")
-    content = load_json(path) if path.is_file() and path.name.endswith(".json") else None
+    content = load_json(path) if path.is_file() and path.name.lower().endswith(".json") else None
     if isinstance(content, dict) and "revisions" in content:
         yield _record(store, path)
     elif isinstance(content, dict) and "result" in content:
         saved = store.save(Revision.from_json(content, str(path)))
         yield f"{path.name}: {'was there' if saved.repeated else 'saved'}"
     else:
-        yield from _landmark_files(store, path, author)
+        yield from _landmark_files(store, path, author, reading)
 
 
 def _record(store: Store, file: Path) -> str:
@@ -63,20 +70,42 @@ def _saved_beside(store: Store, folder: Path) -> str:
     return f"{folder.name}: {added} revisions taken in"
 
 
-def _landmark_files(store: Store, path: Path, author: str) -> Iterator[str]:
-    """Each file becomes a revision on top of what its study has."""
-    for one in read_annotations(path):
-        study = store.study(one.study)
-        heads = store.heads(study.key)
-        told = replace(complete(one.landmarks, study.matrix), input=study.image, series_uid=study.series_uid)
-        revision = Revision(
-            study.key,
-            one.author or author,
-            utc_now(),
-            told,
-            study.reference,
-            heads[-1].id if heads else None,
-            comment=one.comment,
-        )
+def _landmark_files(store: Store, path: Path, author: str, reading: Reading) -> Iterator[str]:
+    """Each file becomes a revision on top of what its study has; none does when one of them cannot."""
+    revisions = [_revision(store, one, author) for one in read_annotations(path, reading)]
+    for revision in revisions:
         saved = store.save(revision)
-        yield "; ".join((f"{study.key}: saved as {saved.id}", *saved.notes))
+        yield "; ".join((f"{revision.study}: saved as {saved.id}", *saved.notes))
+        study = store.study(revision.study)
+        odd = check_landmarks(study, revision, before(store.history(study.key), revision))
+        yield from (f"  look at it: {finding.text}" for finding in odd if finding.is_error)
+
+
+def _revision(store: Store, one: Annotated, author: str) -> Revision:
+    study = store.study(one.study)
+    heads = store.heads(study.key)
+    said = _placed(one, study, course_of(store.history(study.key)))
+    told = merged(said, heads[-1].landmarks if heads else None)
+    stated = one.landmarks.slice_index is not None or study.matrix is None
+    index = said.slice_index if stated else study.nearest_slice(told)
+    return Revision(
+        study.key,
+        one.author or author,
+        utc_now(),
+        replace(told, input=study.image, series_uid=study.series_uid, slice_index=index),
+        study.reference,
+        heads[-1].id if heads else None,
+        comment=one.comment,
+    )
+
+
+def _placed(one: Annotated, study: StudyRecord, course: Points) -> LandmarkSet:
+    """What a file says, in pixels and millimetres of the study. Raises FormatError where it cannot mean it."""
+    if one.tianchi and study.ras_from_ijk is not None:
+        raise FormatError(
+            f"{one.path}: expected annotations of a picture; {study.key} is none, and these count in the pixels of its "
+            "file. Add the study with them: spine-landmarks dataset add --annotations"
+        )
+    if study.matrix is not None:
+        require_plausible(one.landmarks, Expected(study.contains, course), one.path, one.reading)
+    return complete(one.landmarks, study.matrix, 0 if one.tianchi else None, study.known_slices, str(one.path))

@@ -20,7 +20,7 @@ from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.revision_files import spool
 from SpineLandmarksLib.errors import StoreError
 from SpineLandmarksLib.store import database as t
-from SpineLandmarksLib.store.database import explained, lock_all, now
+from SpineLandmarksLib.store.database import lock_all, now, translate_errors
 from SpineLandmarksLib.store.study_record import StudyRecord
 
 #: Revisions that are read at once; a database takes so many values in a question.
@@ -67,13 +67,13 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One that may write."""
-        with explained(self.where), self.engine.begin() as connection:
+        with translate_errors(self.where), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """One that only reads; no writer waits for it."""
-        with explained(self.where), self.engine.execution_options(reads=True).begin() as connection:
+        with translate_errors(self.where), self.engine.execution_options(reads=True).begin() as connection:
             yield connection
 
     # Studies

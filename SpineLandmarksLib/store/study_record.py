@@ -16,7 +16,10 @@ from SpineLandmarksLib.formats.strict_json import Fields
 from SpineLandmarksLib.geometry import Matrix, apply, ras_from_slice, spacing_mm
 from SpineLandmarksLib.imaging.picture import frame_of_picture
 from SpineLandmarksLib.imaging.study import read_study
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY, Point
+
+#: Pixels and millimetres of one point may be so far apart, in pixels: both were rounded.
+SAME_PIXEL = 0.25
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class StudyRecord:
 
     patient: images of one patient never part between training and test. source: what was added, relative where it lies
     inside, else absolute; empty where the picture is all there is. source_sha256: of a source that is one file.
-    slice_index: of the picture in the source.
+    slice_index: of the picture in the source; slices: how many that has, None in a record that does not say.
     spacing_mm: (between columns, between rows), None when unknown. ras_from_ijk: of the upright stack (4 rows of 4),
     None when unknown; a picture's frame is our own. size_wh: pixels.
     """
@@ -39,6 +42,7 @@ class StudyRecord:
     source_sha256: str | None = None
     series_uid: str | None = None
     slice_index: int = 0
+    slices: int | None = None
     spacing_mm: tuple[float, float] | None = None
     spacing_is_estimated: bool = False
     ras_from_ijk: tuple[tuple[float, ...], ...] | None = None
@@ -59,6 +63,27 @@ class StudyRecord:
         if self.ras_from_ijk is None:
             return frame_of_picture(self.spacing_mm)
         return np.array(self.ras_from_ijk, dtype=np.float64)
+
+    @property
+    def known_slices(self) -> int | None:
+        """How many slices the image has; of a picture one, whatever the record says."""
+        return self.slices if self.source else 1
+
+    def contains(self, position_ras_mm: Point) -> bool:
+        """Whether a position lies in the image, as far as the record knows its slices; one alone has no thickness."""
+        i, j, k = apply(self._ijk_from_ras, position_ras_mm)
+        slices = self.known_slices
+        return is_inside((i, j), self.size_wh) and (slices in (None, 1) or bool(-0.5 <= k <= slices - 0.5))
+
+    def nearest_slice(self, landmarks: LandmarkSet) -> int:
+        """The slice that is nearest to most of the points."""
+        index = nearest_slice(landmarks, self._ijk_from_ras)
+        return index if self.known_slices is None else min(max(index, 0), self.known_slices - 1)
+
+    @property
+    def _ijk_from_ras(self) -> Matrix:
+        assert self.matrix is not None
+        return np.linalg.inv(self.matrix).astype(np.float64)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -141,21 +166,51 @@ def pixel_of(landmark: Landmark, study: StudyRecord) -> PixelXY | None:
     return float(i), float(j)
 
 
-def complete(landmarks: LandmarkSet, ras_from_ijk: Matrix | None, index: int | None = None) -> LandmarkSet:
+def complete(
+    landmarks: LandmarkSet,
+    ras_from_ijk: Matrix | None,
+    index: int | None = None,
+    slices: int | None = None,
+    where: str = "",
+) -> LandmarkSet:
     """The same with pixels from millimetres or millimetres from pixels, whichever is missing, and with its slice.
 
     index: the slice that pixels count on, when the landmarks do not say; else the one nearest to most of the points.
+    slices: of the image, None when unknown. Raises FormatError, which begins with `where`: pixels that could lie on any
+    of several slices, or that are not those of the millimetres beside them; no such slice.
     """
     index = landmarks.slice_index if index is None else index
+    if index is None and slices != 1 and any(mark.pixel_xy and not mark.position_ras_mm for mark in landmarks):
+        raise FormatError(f"{where}: expected the slice that the pixels count on, in a column 'slice'; got none")
+    if index is not None and slices is not None and not 0 <= index < slices:
+        raise FormatError(f"{where}: expected a slice in 0..{slices - 1}; got {index}")
     if ras_from_ijk is None:
         return replace(landmarks, slice_index=index or 0)
     ijk_from_ras: Matrix = np.linalg.inv(ras_from_ijk).astype(np.float64)
-    if index is None:
-        known = [mark.position_ras_mm for mark in landmarks if mark.position_ras_mm is not None]
-        index = int(np.rint(np.median([apply(ijk_from_ras, point)[2] for point in known]))) if known else 0
+    for mark in landmarks:
+        _require_one_place(mark, ijk_from_ras, where)
+    index = nearest_slice(landmarks, ijk_from_ras) if index is None else index
     spacing = landmarks.spacing_mm or spacing_mm(ras_from_ijk)[:2]
     marks = tuple(_with_both(mark, ras_from_ijk, ijk_from_ras, index) for mark in landmarks)
     return replace(landmarks, slice_index=index, spacing_mm=spacing, landmarks=marks)
+
+
+def nearest_slice(landmarks: LandmarkSet, ijk_from_ras: Matrix) -> int:
+    """The slice that is nearest to most of the points; 0 without any."""
+    known = [mark.position_ras_mm for mark in landmarks if mark.position_ras_mm is not None]
+    return int(np.rint(np.median([apply(ijk_from_ras, point)[2] for point in known]))) if known else 0
+
+
+def _require_one_place(mark: Landmark, ijk_from_ras: Matrix, where: str) -> None:
+    if mark.position_ras_mm is None or mark.pixel_xy is None:
+        return
+    i, j, _ = apply(ijk_from_ras, mark.position_ras_mm)
+    if np.hypot(i - mark.pixel_xy[0], j - mark.pixel_xy[1]) > SAME_PIXEL:
+        x, y = mark.pixel_xy
+        raise FormatError(
+            f"{where}, row of {mark.name}: expected pixels and millimetres of one place; the pixels are ({x:.1f}, "
+            f"{y:.1f}), the millimetres lie at ({i:.1f}, {j:.1f}). Correct one of them, or leave it empty"
+        )
 
 
 def _with_both(mark: Landmark, ras_from_ijk: Matrix, ijk_from_ras: Matrix, index: int) -> Landmark:

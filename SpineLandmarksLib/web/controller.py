@@ -14,19 +14,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from SpineLandmarksLib.annotation.review_order import UNREVIEWED
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import still_true
 from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError
-from SpineLandmarksLib.landmarks import LandmarkSet
+from SpineLandmarksLib.landmarks import UNREVIEWED, LandmarkSet
 from SpineLandmarksLib.store.checks import implausible
 from SpineLandmarksLib.store.export import refresh_training_file
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.web.localization import JobResult, LocalizationService
 from SpineLandmarksLib.web.open_study import OpenStudy, StudyLoader
 from SpineLandmarksLib.web.saver import Saver
 from SpineLandmarksLib.web.studies import Listing, listing
+from SpineLandmarksLib.worker.localization import JobResult, LocalizationJob, LocalizationService
 
 #: Between two looks at what others have done.
 REFRESH_S = 4.0
@@ -152,7 +151,7 @@ class ReviewController:
             self._to_localize = ""
             with self._told():
                 self._start(is_again=False)
-        elif job.opened is not self.opened:  # nobody waits for it any more
+        elif job.subject is not self.opened:  # nobody waits for it any more
             self.localization.cancel()
 
     @contextlib.contextmanager
@@ -271,10 +270,15 @@ class ReviewController:
                 "there. The points can be corrected by hand"
             )
         self._at_start = session.current
-        self.localization.start(opened, session.given() if is_again else None)
+        spacing_mm, given = None if opened.study.source else opened.study.spacing_mm, session.given()
+        job = LocalizationJob(opened, is_again)
+        self.localization.start(job, opened.path, spacing_mm=spacing_mm, given=given if is_again else None)
 
     def _take_end(self, end: JobResult) -> None:
-        opened = end.job.opened
+        opened: OpenStudy = end.job.subject
+        if end.landmarks is not None:
+            found = replace(end.landmarks, input=opened.study.image, series_uid=opened.study.series_uid)
+            end = replace(end, landmarks=found)
         if end.landmarks is None and (end.error or self.opened is opened):
             self._notify(end.error or "Cancelled; nothing was changed", "error" if end.error else "info")
         elif end.landmarks is None:  # nobody waits for it any more

@@ -26,11 +26,11 @@ from SpineLandmarksLib.web.access import Access
 from SpineLandmarksLib.web.actions import Actions
 from SpineLandmarksLib.web.controller import Notification, ReviewController
 from SpineLandmarksLib.web.learning import Learning
-from SpineLandmarksLib.web.localization import LocalizationService
 from SpineLandmarksLib.web.open_study import OpenStudy
 from SpineLandmarksLib.web.scene import Scene
 from SpineLandmarksLib.web.uploads import ingest_upload
 from SpineLandmarksLib.web.view_state import view_state
+from SpineLandmarksLib.worker.localization import LocalizationService
 
 #: Between two looks at what is done elsewhere.
 POLL_S = 0.05

@@ -22,6 +22,7 @@ from SpineLandmarksLib.formats.csv_table import write_csv
 from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
 from SpineLandmarksLib.formats.slicer_markups import write_markups
 from SpineLandmarksLib.imaging.anonymize import anonymize, sequence_words
+from SpineLandmarksLib.imaging.discover import find_studies
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.phantom.files import write_dicom_series
@@ -197,6 +198,14 @@ def test_dicom_studies_get_names_that_say_nothing_of_the_patient(
     assert again.key != study.key
 
 
+def test_a_tree_has_the_same_studies_for_a_data_set_as_for_a_prediction(a_phantom: Phantom, tmp_path: Path) -> None:
+    series = write_dicom_series(a_phantom, tmp_path / "patient" / "t2")
+    for file in (series / "preview.png", tmp_path / "other" / "one.png", tmp_path / "other" / "one.overlay.png"):
+        a_slice(file)
+    found = {source.path for source in find_sources([tmp_path], "secret")}
+    assert found == set(find_studies(tmp_path, with_pictures=True)) == {series, tmp_path / "other" / "one.png"}
+
+
 def test_two_dicom_studies_in_one_folder_are_refused(a_phantom: Phantom, tmp_path: Path) -> None:
     for number in (1, 2):
         folder = write_dicom_series(a_phantom, tmp_path / "both" / str(number)).resolve()
@@ -223,33 +232,58 @@ def test_a_prediction_is_saved_where_nobody_annotated(
 # Tianchi
 
 
-def mirrored(file: Path, target: Path) -> Dataset:
-    """The DICOM file with its columns stored from back to front, and a header that says so."""
+def store_otherwise(file: Path, target: Path, mirrored: bool, feet_up: bool, transposed: bool) -> Dataset:
+    """The DICOM file with its pixels stored in another order, and a header that says so."""
     dataset = pydicom.dcmread(file)
-    along = np.array(dataset.ImageOrientationPatient[:3], dtype=float)
-    step = along * (dataset.Columns - 1) * float(dataset.PixelSpacing[1])
-    last = np.array(dataset.ImagePositionPatient, dtype=float) + step
-    dataset.ImagePositionPatient = [float(f"{value:.9g}") for value in last]
-    dataset.ImageOrientationPatient = [*(float(f"{v:.9g}") for v in -along), *dataset.ImageOrientationPatient[3:]]
-    dataset.PixelData = dataset.pixel_array[:, ::-1].tobytes()
+    along = [np.array(dataset.ImageOrientationPatient[part], dtype=float) for part in (slice(3), slice(3, None))]
+    first = np.array(dataset.ImagePositionPatient, dtype=float)
+    pixels = dataset.pixel_array
+    for axis, (is_turned, count) in enumerate(((mirrored, dataset.Columns), (feet_up, dataset.Rows))):
+        if is_turned:
+            first += along[axis] * (count - 1) * float(dataset.PixelSpacing[1 - axis])
+            along[axis] = -along[axis]
+            pixels = np.flip(pixels, 1 - axis)
+    if transposed:
+        along, pixels = along[::-1], pixels.T
+    dataset.ImagePositionPatient = [float(f"{value:.9g}") for value in first]
+    dataset.ImageOrientationPatient = [float(f"{value:.9g}") for value in np.concatenate(along)]
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.PixelData = np.ascontiguousarray(pixels).tobytes()
     dataset.save_as(target)
     return dataset
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("feet_up", [False, True])
+@pytest.mark.parametrize("mirrored", [False, True])
 def test_published_annotations_find_their_dicom_slice_and_turn_with_it(
-    a_phantom: Phantom, truth_xy: np.ndarray, a_dataset: Path, run: Run, tmp_path: Path, opened: Callable[[], Store]
+    mirrored: bool,
+    feet_up: bool,
+    transposed: bool,
+    a_phantom: Phantom,
+    truth_xy: np.ndarray,
+    a_dataset: Path,
+    run: Run,
+    tmp_path: Path,
+    opened: Callable[[], Store],
 ) -> None:
     series = write_dicom_series(a_phantom, tmp_path / "series")
     (tmp_path / "tree").mkdir()
-    stored = mirrored(sorted(series.glob("*"))[2], tmp_path / "tree" / "image7.dcm")
+    file, target = sorted(series.glob("*"))[2], tmp_path / "tree" / "image7.dcm"
+    stored = store_otherwise(file, target, mirrored, feet_up, transposed)
+    rows, columns = a_phantom.voxels.shape[1:]
+    in_file = np.where([mirrored, feet_up], (columns - 1, rows - 1) - truth_xy, truth_xy)
+    in_file = in_file[:, ::-1] if transposed else in_file
+    names = list(LUMBAR11)
+    names[7:9] = "L4-L5", "L4"  # two neighbours swapped, which their rows tell
     shutil.copy(sorted(series.glob("*"))[3], tmp_path / "tree" / "image8.dcm")  # of the same study, not annotated
     points = [
         {
-            "coord": [stored.Columns - 1 - float(x), float(y)],
+            "coord": [float(x), float(y)],
             "zIndex": 7,
             "tag": {"identification": name, "disc" if "-" in name else "vertebra": "v1"},
         }
-        for name, (x, y) in zip(LUMBAR11, truth_xy, strict=True)
+        for name, (x, y) in zip(names, in_file, strict=True)
     ]
     annotation = [{"annotator": 54, "data": {"point": points}}]
     image = {"seriesUid": "1", "instanceUid": stored.SOPInstanceUID, "annotation": annotation}
@@ -260,6 +294,7 @@ def test_published_annotations_find_their_dicom_slice_and_turn_with_it(
     head = opened().head(study.key)
     found = np.array([head.landmarks[name].pixel_xy for name in LUMBAR11])
     assert found == pytest.approx(truth_xy, abs=1e-2)
+    assert head.comment.count("became") == 2
     dark = read_study(tmp_path / "tree" / "image7.dcm").voxels[0]
     assert np.corrcoef(read_study(a_dataset / study.image).voxels[0].ravel(), dark.ravel())[0, 1] > 0.99999
 

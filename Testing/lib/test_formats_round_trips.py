@@ -63,6 +63,7 @@ def a_result() -> LandmarkSet:
         runtime_s=0.412345,
         warnings=("A warning, with a comma",),
         notes=("Chosen series: T2",),
+        numberings=((0, 0.8), (-1, 0.17), (1, 0.03)),
     )
 
 
@@ -144,6 +145,7 @@ def test_the_json_contract_is_kept_to_the_letter(a_result: LandmarkSet, tmp_path
         "landmarks",
         "needs_review",
         "notes",
+        "numberings",
     ]
     assert content["landmarks"][0] == {
         "name": "T12-L1",
@@ -181,11 +183,40 @@ def test_the_csv_says_its_frame_in_its_columns(a_result: LandmarkSet, tmp_path: 
     write_csv(a_result, tmp_path / "a.csv")
     text = (tmp_path / "a.csv").read_bytes().decode("utf-8")
     assert text.splitlines()[0] == (
-        "label,r_mm,a_mm,s_mm,pixel_x,pixel_y,slice,spacing_x_mm,spacing_y_mm,confidence,radius95_mm,status"
+        "label,r_mm,a_mm,s_mm,pixel_x,pixel_y,slice,spacing_x_mm,spacing_y_mm,confidence,radius95_mm,status,"
+        "needs_review,warnings"
     )
-    assert text.splitlines()[1] == "T12-L1,,,,,,3,0.500000,0.800000,,,out_of_view"
-    assert text.splitlines()[2] == ("L1,25.600,19.200,-2.000,20.000,40.000,3,0.500000,0.800000,0.9700,3.100,predicted")
+    warning = '"A warning, with a comma"'
+    assert text.splitlines()[1] == f"T12-L1,,,,,,3,0.500000,0.800000,,,out_of_view,,{warning}"
+    assert text.splitlines()[2] == (
+        f"L1,25.600,19.200,-2.000,20.000,40.000,3,0.500000,0.800000,0.9700,3.100,predicted,,{warning}"
+    )
     assert "\r" not in text
+
+
+def test_every_output_says_that_a_result_may_be_wrong(a_result: LandmarkSet, tmp_path: Path) -> None:
+    """One landmark of itself, or all that nobody has decided on, where the study as a whole is doubtful."""
+    one = tuple(replace(mark, needs_review=mark.name in ("L2", "L5")) for mark in a_result)
+    undecided = {name for name in LUMBAR11 if name != "L5"}
+    for whole, flagged in ((False, {"L2", "L5"}), (True, {*undecided, "L5"})):
+        result = replace(a_result, landmarks=one, needs_review=whole, warnings=("=odd", "six bodies"))
+        write_csv(result, tmp_path / "a.csv")
+        rows = list(csv.DictReader((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()))
+        assert {row["label"] for row in rows if row["needs_review"] == "true"} == flagged
+        assert {row["warnings"] for row in rows} == {"'=odd; six bodies"}
+        write_markups(result, tmp_path / "a.mrk.json")
+        markup = json.loads((tmp_path / "a.mrk.json").read_text(encoding="utf-8"))["markups"][0]
+        points = markup["controlPoints"]
+        assert {point["label"] for point in points if point["description"].endswith("; needs review")} == flagged
+        assert markup["description"] == "=odd; six bodies"
+        assert read_csv(tmp_path / "a.csv")["L2"].confidence == read_markups(tmp_path / "a.mrk.json")["L2"].confidence
+
+
+def test_a_table_of_a_version_without_flags_is_read(a_result: LandmarkSet, tmp_path: Path) -> None:
+    write_csv(a_result, tmp_path / "a.csv")
+    rows = list(csv.reader((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()))
+    (tmp_path / "b.csv").write_text("\n".join(",".join(row[:12]) for row in rows), encoding="utf-8")
+    assert read_csv(tmp_path / "b.csv").landmarks == read_csv(tmp_path / "a.csv").landmarks
 
 
 def test_markups_are_written_in_lps(a_result: LandmarkSet, tmp_path: Path) -> None:
@@ -195,7 +226,7 @@ def test_markups_are_written_in_lps(a_result: LandmarkSet, tmp_path: Path) -> No
     assert markup["fixedNumberOfControlPoints"] is True
     assert [point["label"] for point in markup["controlPoints"]] == list(LUMBAR11)
     assert markup["controlPoints"][1]["position"] == [-25.6, -19.2, -2.0]
-    assert markup["controlPoints"][0]["positionStatus"] == "missing"
+    assert markup["controlPoints"][0]["positionStatus"] == "undefined"
     assert "position" not in markup["controlPoints"][0]
     assert [point["locked"] for point in markup["controlPoints"]] == [name == "L5" for name in LUMBAR11]
 
@@ -231,7 +262,7 @@ def test_missing_names_are_masked_and_the_order_is_the_schema_s(kind: str, tmp_p
 
 
 @pytest.mark.parametrize("kind", list(FORMATS))
-@pytest.mark.parametrize("name", ["L6", "l1", "", "=1+1", "-L1"])
+@pytest.mark.parametrize("name", ["L6", "l7", "", "=1+1", "-L1"])
 def test_unknown_names_are_refused_with_the_known_ones(kind: str, name: str, tmp_path: Path) -> None:
     FORMATS[kind](LandmarkSet((Landmark(name, position_ras_mm=(1.0, 2.0, 3.0)),)), tmp_path / "a")
     with pytest.raises(FormatError, match=r"Expected names of T12-L1, .*; got '") as caught:
@@ -331,7 +362,7 @@ CSV_DEFECTS = [
     ("L1,25.600", "L1,twenty", r"row 3: expected a number or nothing in 'r_mm'; got 'twenty'"),
     ("L1,25.600", "L1,nan", r"row 3: expected a number .* got 'nan'"),
     ("L1,25.600", "L1,", r"row 3: expected all or none of r_mm, a_mm, s_mm"),
-    ("L1,25.600", "L1,1,25.600", r"row 3: expected 12 cells as in the first row; got 13"),
+    ("L1,25.600", "L1,1,25.600", r"row 3: expected 14 cells as in the first row; got 15"),
     ("L1,25.600", "L2,25.600", r"L2 more than once"),
     ("L1,25.600", "L7,25.600", r"got 'L7'"),
     ("predicted", "sure", r"row 3: .*got 'sure'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.slicer_markups import read_markups, write_markups
 from SpineLandmarksLib.geometry import ras_from_slice
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
@@ -80,7 +82,7 @@ def test_slicer_shows_our_points_where_they_are_with_their_names(
     for n, landmark in enumerate(a_result):
         status = node.GetNthControlPointPositionStatus(n)
         if landmark.position_ras_mm is None:
-            assert status == node.PositionMissing
+            assert status == node.PositionUndefined
         else:
             assert status == node.PositionDefined
             world = list(node.GetNthControlPointPositionWorld(n))
@@ -159,3 +161,90 @@ def test_a_point_moved_in_slicer_comes_back_moved(markups_logic: Any, a_result: 
     node.SetNthControlPointPositionWorld(5, -7.25, 8.5, 9.75)
     save(markups_logic, node, tmp_path / "b.mrk.json", "LPS")
     assert read_markups(tmp_path / "b.mrk.json")[LUMBAR11[5]].position_ras_mm == pytest.approx((-7.25, 8.5, 9.75))
+
+
+# The published schema, Modules/Loadable/Markups/Resources/Schema/markups-schema-v1.0.0.json to v1.0.3.json of Slicer
+
+
+def numbers(count: int, low: float = -np.inf, high: float = np.inf) -> Any:
+    return lambda value: len(value) == count and all(isinstance(v, (int, float)) and low <= v <= high for v in value)
+
+
+def one_of(*allowed: str) -> Any:
+    return lambda value: value in allowed
+
+
+def of_kind(*kinds: type) -> Any:
+    return lambda value: type(value) in kinds
+
+
+TEXT, FLAG, NUMBER = of_kind(str), of_kind(bool), of_kind(int, float)
+POINT_RULES = {
+    **dict.fromkeys(("id", "label", "description", "associatedNodeID"), TEXT),
+    **dict.fromkeys(("selected", "locked", "visibility"), FLAG),
+    "position": numbers(3),
+    "orientation": numbers(9),
+    "positionStatus": one_of("undefined", "preview", "defined"),
+}
+MARKUP_RULES = {
+    **dict.fromkeys(("name", "labelFormat", "description"), TEXT),  # the last is ours; more properties are allowed
+    **dict.fromkeys(("locked", "fixedNumberOfControlPoints"), FLAG),
+    "type": one_of("Fiducial", "Line", "Angle", "Curve", "ClosedCurve", "Plane", "ROI"),
+    "coordinateSystem": one_of("LPS", "RAS"),
+    "coordinateUnits": one_of("mm", "um"),
+    "lastUsedControlPointNumber": of_kind(int),
+    "controlPoints": of_kind(list),
+    "measurements": of_kind(list),
+    "display": of_kind(dict),
+}
+DISPLAY_RULES = {
+    **dict.fromkeys(("color", "selectedColor", "activeColor"), numbers(3, 0, 1)),
+    **dict.fromkeys(("visibility", "propertiesLabelVisibility", "pointLabelsVisibility", "useGlyphScale"), FLAG),
+    **dict.fromkeys(("sliceProjection", "sliceProjectionUseFiducialColor"), FLAG),
+    **dict.fromkeys(("opacity", "textScale", "glyphSize", "sliceProjectionOpacity"), NUMBER),
+    "glyphType": one_of("Sphere3D"),
+}
+
+
+def test_what_we_write_keeps_the_rules_of_the_published_schema(a_result: LandmarkSet, tmp_path: Path) -> None:
+    pixels = Landmark("L5-S1", pixel_xy=(3.0, 4.0))
+    write_markups(LandmarkSet((*a_result.landmarks[:-1], pixels)), tmp_path / "a.mrk.json")
+    content = json.loads((tmp_path / "a.mrk.json").read_text(encoding="utf-8"))
+    assert content["@schema"].endswith("/markups-schema-v1.0.3.json#")
+    (markup,) = content["markups"]
+    assert [point["positionStatus"] for point in markup["controlPoints"]].count("undefined") == 3
+    parts = [(markup, MARKUP_RULES), (markup["display"], DISPLAY_RULES)]
+    for part, rules in parts + [(point, POINT_RULES) for point in markup["controlPoints"]]:
+        assert [key for key, value in part.items() if not rules[key](value)] == []
+
+
+@pytest.mark.parametrize(("system", "sign"), [("RAS", 1), ("0", 1), (0, 1), ("LPS", -1), ("1", -1), (1, -1)], ids=repr)
+def test_every_way_in_which_slicer_names_the_frame_is_read(system: object, sign: int, tmp_path: Path) -> None:
+    points = [{"label": "L3", "position": [1, 2, 3]}]
+    (tmp_path / "a.mrk.json").write_text(
+        json.dumps({"markups": [{"type": "Fiducial", "coordinateSystem": system, "controlPoints": points}]})
+    )
+    assert read_markups(tmp_path / "a.mrk.json")["L3"].position_ras_mm == (sign, 2 * sign, 3)
+
+
+@pytest.mark.parametrize("system", [True, 2, 0.0, None, "IJK", ["RAS"]])
+def test_another_frame_is_refused(system: object, tmp_path: Path) -> None:
+    (tmp_path / "a.mrk.json").write_text(
+        json.dumps({"markups": [{"type": "Fiducial", "coordinateSystem": system, "controlPoints": []}]})
+    )
+    with pytest.raises(FormatError, match="expected LPS or RAS in 'coordinateSystem'"):
+        read_markups(tmp_path / "a.mrk.json")
+
+
+def test_a_point_at_the_mouse_is_read_and_one_without_position_is_not_placed(tmp_path: Path) -> None:
+    points = [
+        {"label": "L1", "position": [-1, -2, 3], "positionStatus": "preview"},
+        {"label": "L2"},
+        {"label": "L3", "position": None},
+        {"label": "L4", "position": [0, 0, 0], "positionStatus": "undefined"},
+        {"label": "L5", "position": "", "positionStatus": "missing"},
+    ]
+    (tmp_path / "a.mrk.json").write_text(json.dumps({"markups": [{"type": "Fiducial", "controlPoints": points}]}))
+    found = read_markups(tmp_path / "a.mrk.json")
+    assert (found["L1"].status, found["L1"].position_ras_mm) == ("corrected", (1, 2, 3))
+    assert {found[name].status for name in ("L2", "L3", "L4", "L5")} == {"not_visible"}

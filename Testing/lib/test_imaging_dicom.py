@@ -37,7 +37,7 @@ from pydicom.uid import (
 
 from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksError
 from SpineLandmarksLib.geometry import apply
-from SpineLandmarksLib.imaging import dicom_study
+from SpineLandmarksLib.imaging import dicom_header, dicom_study
 from SpineLandmarksLib.imaging.study import read_study
 
 DATA = Path(os.environ.get("SPINE_LANDMARKS_DATA", Path(__file__).parents[3] / "shared" / "data")) / "dicom"
@@ -297,6 +297,14 @@ def test_an_element_that_breaks_its_rules_costs_no_file(a_study, tag, vr, value)
     assert stack.warnings == ()
 
 
+def test_more_frames_than_any_scan_has_are_refused_before_one_is_looked_at(a_study, monkeypatch):
+    monkeypatch.setattr(dicom_header, "_frame", lambda *_: pytest.fail("no frame is needed"))
+    datasets = a_series()[:1]
+    datasets[0].NumberOfFrames = 65535
+    with pytest.raises(InputError, match="Expected 1 to 8192 frames; got 65535"):
+        read_study(a_study(datasets))
+
+
 @pytest.mark.parametrize("preamble", [b"II*\0", b"PK\x03\x04", b"\xff\xd8\xff", b"\x1f\x8b", b"\x5c\x01\0\0"])
 def test_dicom_is_dicom_whatever_its_preamble(tmp_path, preamble):
     ds = a_slice()
@@ -333,11 +341,10 @@ def test_a_long_reading_is_counted_on_a_terminal_alone(a_study, monkeypatch, is_
     stderr.isatty = lambda: is_terminal
     monkeypatch.setattr("sys.stderr", stderr)
     monkeypatch.setattr(dicom_study, "_SILENT_S", silent_s)
-    monkeypatch.setattr(dicom_study, "_EVERY_S", -1.0)
     read_study(a_study(a_series()))
     if is_terminal and silent_s < 0:
-        assert "5 of 6 files read" in stderr.getvalue()
-        assert stderr.getvalue().endswith("\r\x1b[K")
+        assert "/6 [" in stderr.getvalue()
+        assert stderr.getvalue().endswith("\r"), "it is taken away"
     else:
         assert stderr.getvalue() == ""
 

@@ -249,6 +249,49 @@ def test_a_metaimage_with_a_bad_header_is_refused(an_itk_image, tmp_path, line, 
         read_study(path)
 
 
+#: The first six end the process within ITK: more axes or values than its buffers hold. The others are of their kind.
+DEADLY = [
+    ("a.mha", "NDims = ", "8192"),
+    ("a.mha", "NDims = ", "1e5"),
+    ("a.mha", "NDims = ", "3\nNDims = 65536"),
+    ("a.mha", "NDims = ", "3\n NDims : 65536"),
+    ("a.nrrd", "space directions: ", "(1.23456789012345678,2,3) " + "(0.48401288870322468,-0.612237137788209 " * 50),
+    ("a.nrrd", "space directions: ", "(1.23456789012345678,2,3) (" + "0.61223713778820943," * 200 + "1)"),
+    ("a.mha", "TransformMatrix = ", "1 " * 400),
+    ("a.nrrd", "dimension: ", "30"),
+    ("a.nrrd", "space directions: ", "(1,0,0) " * 60),
+    ("a.nrrd", "space origin: ", "(0,0,0" + ",0" * 300 + ")"),
+    ("a.nrrd", "sizes: ", "44 " * 300),
+]
+
+
+@pytest.mark.parametrize(("name", "field", "value"), DEADLY)
+def test_a_header_that_would_end_the_process_within_itk_is_refused(an_itk_image, tmp_path, name, field, value):
+    path = tmp_path / name
+    sitk.WriteImage(an_itk_image, str(path))
+    start, rest = path.read_bytes().split(field.encode(), 1)
+    path.write_bytes(start + field.encode() + value.encode() + rest[rest.index(b"\n") :])
+    with pytest.raises(InputError, match="Expected a whole header"):
+        read_study(path)
+
+
+def test_a_header_without_end_is_refused(an_itk_image, tmp_path):
+    sitk.WriteImage(an_itk_image, str(tmp_path / "a.nrrd"))
+    start, rest = (tmp_path / "a.nrrd").read_bytes().split(b"\n\n", 1)
+    (tmp_path / "a.nrrd").write_bytes(start + b"\n# x" * 2**15 + b"\nsizes: 1 1 1\n\n" + rest)
+    with pytest.raises(InputError, match="a header of at most 65536 bytes"):
+        read_study(tmp_path / "a.nrrd")
+
+
+def test_a_damaged_picture_writes_nothing_to_stdout(tmp_path, capfd):
+    Image.fromarray(a_picture()).save(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\x00" + bytes(18) + content[3:])
+    with pytest.raises(InputError, match=r"a\.jpg is damaged or not one"):
+        read_study(tmp_path / "a.jpg")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_an_nrrd_without_space_is_refused(an_itk_image, tmp_path):
     path = tmp_path / "a.nrrd"
     sitk.WriteImage(an_itk_image, str(path))
@@ -445,6 +488,37 @@ def test_what_is_not_an_image_is_refused_in_one_line(tmp_path, content, name):
         read_study(tmp_path / name)
     assert "\n" not in str(caught.value)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [("a.hdr", "a.img"), ("A [1].HDR", "A [1].IMG"), ("a.hdr.gz", "a.img.gz")])
+def test_a_nifti_pair_is_read_by_either_of_its_names(names, tmp_path):
+    nib.save(nib.Nifti1Pair(some_voxels(), orthogonal(AFFINE)), tmp_path / "pair.hdr")
+    for name in names:
+        content = (tmp_path / f"pair.{'hdr' if 'hdr' in name.lower() else 'img'}").read_bytes()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    for name in names:
+        assert_same_places(read_study(tmp_path / name), some_voxels(), orthogonal(AFFINE))
+
+
+def test_half_of_a_pair_is_told_which_half_is_not_there(tmp_path, an_itk_image):
+    nib.save(nib.Nifti1Pair(some_voxels(), orthogonal(AFFINE)), tmp_path / "a.hdr")
+    (tmp_path / "a.hdr").rename(tmp_path / "only.hdr")
+    halves = {"a.img": "header of a.img in an .hdr beside it", "only.hdr": "voxels of only.hdr in an .img beside it"}
+    for name, voxels in (("c.mhd", "c.raw"), ("d.nhdr", "d.raw")):
+        sitk.WriteImage(an_itk_image, str(tmp_path / name))
+        (tmp_path / voxels).unlink()
+        halves[name] = f"voxels of {name} in {voxels}, beside it"
+    for name, message in halves.items():
+        with pytest.raises(InputError, match=f"Expected the {message}; there is no"):
+            read_study(tmp_path / name)
+
+
+def test_a_folder_of_links_is_not_called_empty(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "T2").symlink_to(tmp_path / "real")
+    with pytest.raises(InputError, match=r"linked holds links to folders alone, which are not followed \(T2\)"):
+        read_study(tmp_path / "linked")
 
 
 def test_missing_empty_and_unreadable_inputs_are_told_apart(tmp_path, an_oblique_nifti, monkeypatch):

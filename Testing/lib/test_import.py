@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
-from SpineLandmarksLib.annotation.import_file import import_landmarks
+from SpineLandmarksLib.annotation.import_file import MisreadError, import_landmarks
+from SpineLandmarksLib.arguments import FORMAT_NAMES
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats import FORMATS
+from SpineLandmarksLib.formats import FORMATS, READERS, ending_of, read_landmarks
 from SpineLandmarksLib.formats.csv_table import as_text, read_csv, write_csv
 from SpineLandmarksLib.formats.fcsv import read_fcsv
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
@@ -120,8 +121,9 @@ def test_points_that_fit_when_flipped_are_refused_as_a_mix_up_of_frames(a_set: L
     write_csv(a_set, tmp_path / "t.csv", "LPS")
     text = (tmp_path / "t.csv").read_text().replace("l_mm,p_mm", "r_mm,a_mm")
     (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(FormatError, match=r"10 of 10 lie outside\. With R and A reversed .* mix up RAS and LPS"):
+    with pytest.raises(MisreadError, match=r"10 of 10 lie outside\. Read as LPS .* --frame lps") as refused:
         import_landmarks(tmp_path / "t.csv", LUMBAR11, FRAME)
+    assert import_landmarks(tmp_path / "t.csv", LUMBAR11, FRAME, refused.value.reading).landmarks == a_set.landmarks
 
 
 def test_the_few_points_beyond_the_volume_are_out_of_view(a_set: LandmarkSet, tmp_path: Path) -> None:
@@ -221,3 +223,61 @@ def test_an_fcsv_that_slicer_itself_wrote_reads_back(mrml: Any, tmp_path: Path, 
     assert found["L3"] == Landmark("L3", "corrected", (40.0, 2.5, -3.0))
     assert [found[name].status for name in ("L1-L2", "L2", "L4")] == ["not_visible"] * 3
     scene.Clear(True)
+
+
+@pytest.mark.parametrize("is_lps", [True, False])
+def test_the_table_that_slicer_itself_exports_is_read(mrml: Any, tmp_path: Path, is_lps: bool) -> None:
+    scene = mrml.vtkMRMLScene()
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    for number, name in enumerate(("L1", "L1-L2", "L2", "L3"), start=1):
+        node.AddControlPoint([10.0 * number, 2.5, -3.0], name)
+    node.SetNthControlPointDescription(0, "predicted; confidence 0.93; radius95 2.5 mm, or so")
+    node.UnsetNthControlPointPosition(1)
+    node.SetNthControlPointPositionMissing(2)
+    node.SetNthControlPointDescription(2, "predicted; confidence 0.5")
+    assert mrml.vtkSlicerMarkupsLogic.ExportControlPointsToCSV(node, str(tmp_path / "a.csv"), is_lps)
+    found = read_landmarks(tmp_path / "a.csv")
+    assert found["L1"] == Landmark("L1", "predicted", (10.0, 2.5, -3.0), None, 0.93, 2.5)
+    assert found["L3"] == Landmark("L3", "corrected", (40.0, 2.5, -3.0))
+    assert found["L2"].status == "not_visible"  # a person has taken it away
+    assert found.names == ("L1", "L2", "L3")  # L1-L2 was never placed
+    scene.Clear(True)
+
+
+# What people and spreadsheets make of a table
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "label,l,p,s\nL1,-1.5,-2,3\nL1-L2,-4,-5,6\n",
+        "label,R,A,S\nl1,1.5,2,3\nL1/L2,4,5,6\n",
+        "sep=;\nlabel;r_mm;a_mm;s_mm\nL1;1,5;2;3\nL1\u2013L2;4;5;6\n",
+        "sep=,\r\nlabel,r_mm,a_mm,s_mm\r\nL1,1.5,2,3\r\nL1 - L2,4,5,6\r\n",
+        "\ufeffSEP=\t\nLabel\tr_mm\ta_mm\ts_mm\nL1\t1,5\t2\t3\nl1-l2\t4\t5\t6\n",
+        "label;r_mm;a_mm;s_mm;status\n L1 ;1,5;2;3;predicted\nL1\u2212L2;4;5,0;6;predicted\n",
+    ],
+)
+@pytest.mark.parametrize("ending", [".csv", ".CSV", ".Csv"])
+def test_what_is_clear_is_read(text: str, ending: str, tmp_path: Path) -> None:
+    (tmp_path / f"t{ending}").write_text(text, encoding="utf-8", newline="")
+    found = read_landmarks(tmp_path / f"t{ending}")
+    assert {mark.name: mark.position_ras_mm for mark in found} == {"L1": (1.5, 2.0, 3.0), "L1-L2": (4.0, 5.0, 6.0)}
+
+
+def test_rows_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("sep=;\nlabel;r_mm;a_mm;s_mm\nL1;1;2;\n")
+    with pytest.raises(FormatError, match=r"t\.csv, row 3:"):
+        read_csv(tmp_path / "t.csv")
+
+
+def test_one_landmark_spelled_in_two_ways_is_there_twice(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("label,r_mm,a_mm,s_mm\nL1/L2,1,2,3\nl1-l2,1,2,3\n")
+    with pytest.raises(FormatError, match="L1-L2 more than once"):
+        read_csv(tmp_path / "t.csv")
+
+
+def test_all_lists_of_endings_are_those_of_the_readers() -> None:
+    assert {f".{name}" for name in FORMATS} <= set(READERS)
+    assert set(FORMATS) == set(FORMAT_NAMES)
+    assert all(ending_of(f"x{ending.upper()}") == ending.upper() for ending in READERS)

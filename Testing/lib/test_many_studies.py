@@ -25,8 +25,8 @@ from SpineLandmarksLib.store.folder import init_dataset
 from SpineLandmarksLib.store.store import PART, Store
 from SpineLandmarksLib.store.study_record import StudyRecord
 from SpineLandmarksLib.web.controller import ReviewController
-from SpineLandmarksLib.web.localization import LocalizationService
 from SpineLandmarksLib.web.studies import listing
+from SpineLandmarksLib.worker.localization import LocalizationService
 
 FEW, MANY = 10, PART + 40
 MARKS = tuple(

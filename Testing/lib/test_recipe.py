@@ -139,6 +139,7 @@ def test_an_unknown_setting_is_told_with_its_place_and_the_known_ones():
         {"inner": {"pair": [1, 2, 3]}},
         {"inner": {"share": float("inf")}},
         {"inner": {"share": None}},
+        {"inner": {"share": 10**400}},
     ],
 )
 def test_a_setting_of_the_wrong_kind_is_refused(values):

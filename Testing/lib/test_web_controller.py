@@ -30,10 +30,10 @@ from SpineLandmarksLib.web import ordering
 from SpineLandmarksLib.web.actions import Actions
 from SpineLandmarksLib.web.controller import Notification, ReviewController
 from SpineLandmarksLib.web.learning import Learning
-from SpineLandmarksLib.web.localization import LocalizationService
 from SpineLandmarksLib.web.ordering import ask_for_order
 from SpineLandmarksLib.web.uploads import Incoming, ingest_upload
 from SpineLandmarksLib.web.view_state import view_state
+from SpineLandmarksLib.worker.localization import LocalizationService
 
 
 class FakeWorker:

@@ -179,7 +179,7 @@ def test_the_landmark_that_is_worked_on_has_a_cross_which_goes_with_it(a_scene: 
     from SpineLandmarksLib.annotation.scene_points import SELECTED
 
     a_scene.mark("L4")
-    cross = a_scene.points.node.GetNodeReference(SELECTED)
+    cross = a_scene.points.decorations.part(SELECTED)
     assert list(cross.GetNthControlPointPosition(0)) == pytest.approx(session["L4"].position_ras_mm)
     r, a, s = session["L4"].position_ras_mm or (0, 0, 0)
     session.move("L4", (r, a, s + 3))
