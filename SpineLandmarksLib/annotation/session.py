@@ -23,7 +23,7 @@ from SpineLandmarksLib.annotation.revision import ImageReference, Revision, requ
 from SpineLandmarksLib.errors import LandmarkError
 from SpineLandmarksLib.landmarks import UNREVIEWED, Landmark, LandmarkSet, Point
 
-#: A pause longer than this between two operations is not work on the study; this much of it is counted.
+#: A pause longer than this between two operations is no work on the study, and nothing of it is counted.
 LONGEST_PAUSE_S = 120.0
 
 Listener = Callable[[Correction], None]
@@ -229,7 +229,8 @@ class Session:
     def _record(self, what: What, changes: tuple[Change, ...], note: str) -> Correction:
         self.require_unsealed()
         now = self._clock()
-        seconds = min(max((now - self._last).total_seconds(), 0.0), LONGEST_PAUSE_S)
+        pause = (now - self._last).total_seconds()
+        seconds = pause if 0 <= pause <= LONGEST_PAUSE_S else 0.0
         event = Correction(self.author, now, what, changes, seconds, note)
         self._journal.accept(event)
         self._last = now

@@ -81,7 +81,7 @@ def review(options: argparse.Namespace) -> int:
                 options.port,
                 certificate,
                 options.max_upload * 2**20,
-                lambda port: _tell(access.address(port), options.no_browser),
+                lambda port: _tell(access.addresses(port), options.no_browser),
             )
         finally:
             store.close()
@@ -99,9 +99,12 @@ def _folder(options: argparse.Namespace) -> Iterator[Path]:
         yield demo.folder
 
 
-def _tell(address: str, only: bool) -> None:
+def _tell(addresses: list[str], only: bool) -> None:
+    address, *others = addresses
+    elsewhere = "".join(f"\nFrom other computers: {other}" for other in others)
     print(
-        f"Open {address}\nThe key in it is good until this program ends (Ctrl-C). Every correction is saved at once.",
+        f"Open {address}{elsewhere}\nThe key in it is good until this program ends (Ctrl-C). Every correction is saved "
+        "at once.",
         flush=True,
     )
     has_screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))

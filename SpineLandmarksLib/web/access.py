@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,9 +55,13 @@ class Access:
         """Its name. Cookies of one computer are shared by all ports, so the port is part of it."""
         return f"spine-landmarks-{port}"
 
-    def address(self, port: int) -> str:
-        """What to open."""
-        host = "localhost" if self.host in ("0.0.0.0", "::") else self.host
+    def addresses(self, port: int) -> list[str]:
+        """What to open: here, and from other computers where those are let in under a name that this one knows."""
+        if self.host not in ("0.0.0.0", "::"):
+            return [self._address(self.host, port)]
+        return [self._address(host, port) for host in ("localhost", socket.gethostname())]
+
+    def _address(self, host: str, port: int) -> str:
         return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{port}/?{PARAMETER}={self.key}"
 
     def decide(

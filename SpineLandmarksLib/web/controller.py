@@ -233,7 +233,9 @@ class ReviewController:
         """What has to be known of the open study, as long as it is true."""
         if self.opened is None or self.session is None:
             return ()
-        return (*self.opened.notes, *still_true(self._said, self.session.to_review()))
+        given = [row.words for row in self.listing.rows if row.key == self.session.study and row.state == "given"]
+        others = [f"This study is {words} now. What you change is kept beside theirs" for words in given]
+        return (*others, *self.opened.notes, *still_true(self._said, self.session.to_review()))
 
     @property
     def is_decided(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 from SpineLandmarksLib.retraining.process import Retraining, RetrainStatus
@@ -24,6 +25,7 @@ class Learning:
         self, retraining: Retraining, localization: LocalizationService, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._retraining, self._localization, self._clock = retraining, localization, clock
+        self._can_retrain = all(find_spec(name) for name in ("torch", "safetensors"))
         self._next_look = 0.0
         self.progress = RetrainStatus("none", "")
 
@@ -51,5 +53,6 @@ class Learning:
             "retrain_label": self._retraining.label,
             "retrain_text": "" if self.progress.state == "none" else self.progress.text,
             "retrain_share": round(100 * self.progress.share),
+            "can_retrain": self._can_retrain,
             "retrain_runs": self.progress.state == "running",
         }

@@ -88,7 +88,7 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
         ):
             html.Span("{{ notification.text }}")
             v.VIcon("mdi-close", size="small", click=(handlers["dismiss"], "[notification.number]"))
-        with html.Div(v_if=("done_count || retrain_text",), classes="retrain"):
+        with html.Div(v_if=("can_retrain && (done_count || retrain_text)",), classes="retrain"):
             tip = "Train the model on what is signed off; used only if it is no worse"
             _button(handlers, "retrain", "{{ retrain_label }}", prepend_icon="mdi-school-outline", title=tip)
             v.VProgressLinear(model_value=("retrain_share",), v_if=("retrain_runs",), color="#8ab4f8", height=4)

@@ -25,7 +25,7 @@ def test_each_start_has_a_key_of_its_own_that_is_not_printed_by_accident(access:
 
 
 def test_the_address_lets_in_and_then_the_cookie_does(access: Access) -> None:
-    assert access.address(8080) == f"http://127.0.0.1:8080/?secret={access.key}"
+    assert access.addresses(8080) == [f"http://127.0.0.1:8080/?secret={access.key}"]
     assert access.decide(HERE, {"secret": access.key}, {}).is_new
     decision = access.decide(HERE, {}, {"spine-landmarks-8080": access.key})
     assert (decision.reason, decision.is_new) == ("", False)
@@ -99,3 +99,10 @@ def test_a_proxy_that_adds_tls_may_ask_and_nobody_else() -> None:
     headers = {"Host": "reviewer.example", "Origin": "https://reviewer.example"}
     assert not behind.decide(headers, {"secret": behind.key}, {}).reason
     assert behind.decide({**headers, "Origin": "https://evil.example"}, {"secret": behind.key}, {}).reason
+
+
+def test_who_lets_others_in_is_told_an_address_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "reading-room")
+    here, there = Access("0.0.0.0", is_tls=True).addresses(8443)
+    assert here.startswith("https://localhost:8443/?secret=")
+    assert there.startswith("https://reading-room:8443/?secret=")

@@ -247,6 +247,21 @@ def test_no_list_of_processes_shows_the_password(monkeypatch: pytest.MonkeyPatch
     assert secret == {"PGPASSWORD": "s3cret"}
 
 
+def test_a_study_that_was_given_to_somebody_else_says_so(sit_down: Callable[..., At], store: Store) -> None:
+    at = sit_down("Eve")
+    store.assign(at.key, "Fay")
+    at.controller.refresh()
+    at.settle()
+    assert at.controller.warnings[0].startswith("This study is with Fay now")
+
+
+def test_retraining_is_offered_where_it_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found in (True, None):
+        monkeypatch.setattr("SpineLandmarksLib.web.learning.find_spec", lambda name, found=found: found)
+        learning = Learning(FakeRetraining(), LocalizationService(lambda: None))  # type: ignore[arg-type, return-value]
+        assert learning.view_state()["can_retrain"] is bool(found)
+
+
 def test_skipping_goes_through_all_studies_before_the_first_comes_again(
     sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]
 ) -> None:
