@@ -173,10 +173,21 @@ class Localizer:
         agrees = np.array([_same_levels(best, other) for other in readings])
         choice = choose_slice(tried, scores, evidence, agrees) if agrees.any() else _no_spine(tried, scores)
         reading = readings[tried.index(choice.index)]
-        lateral = np.full(len(reading.xy), float(choice.index))
-        if len(tried) > 1:  # an asked-for slice is kept to
-            curve = lateral_curve(stack, reading.xy)
-            lateral = lateral if curve is None else curve
+        lateral = lateral_curve(stack, reading.xy) if len(tried) > 1 else None  # an asked-for slice is kept to
+        found = self._described(stack, reading, choice, lateral, given, given_xy)
+        return replace(found, runtime_s=time.perf_counter() - started)
+
+    def _described(
+        self,
+        stack: SagittalStack,
+        reading: SliceReading,
+        choice: SliceChoice,
+        lateral: Array | None,
+        given: Mapping[str, Point | None],
+        given_xy: Array,
+    ) -> LandmarkSet:
+        """What is said of the chosen slice. lateral: (L,) slice coordinates, None for all on that slice."""
+        lateral = np.full(len(reading.xy), float(choice.index)) if lateral is None else lateral
         beside_mm = (lateral - choice.index) * (stack.slice_spacing_mm or 0.0)
         found = [self._landmark(stack, reading, row, lateral[row], beside_mm[row]) for row in range(len(lateral))]
         landmarks = tuple(_as_given(mark, given_xy[row], given) for row, mark in enumerate(found))
@@ -185,6 +196,7 @@ class Localizer:
         doubtful = stack.needs_review or bool(unusual) or any(mark.needs_review for mark in landmarks)
         sure = float(self.bundle.calibration.chain_confidence(reading.confidence_features))
         numberings = () if given else reading.numbering.alternatives(min(sure, MAX_CONFIDENCE))
+        renamed = _numbering_warnings(numberings) if doubtful else ()
         return LandmarkSet(
             landmarks=landmarks,
             input=stack.source,
@@ -192,14 +204,7 @@ class Localizer:
             slice_index=choice.index,
             spacing_mm=stack.pixel_spacing_mm,
             bundle=self.bundle.label,
-            runtime_s=time.perf_counter() - started,
-            warnings=(
-                *stack.warnings,
-                *unusual,
-                *_review_warnings(landmarks),
-                *(_numbering_warnings(numberings) if doubtful else ()),
-                *choice.warnings,
-            ),
+            warnings=(*stack.warnings, *unusual, *_review_warnings(landmarks), *renamed, *choice.warnings),
             needs_review=doubtful,
             notes=stack.notes,
             numberings=numberings,

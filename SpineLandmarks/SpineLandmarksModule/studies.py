@@ -111,10 +111,10 @@ class Studies:
         if study is None:
             self._renew(volume, landmarks)
             return True
-        confirmed = any(mark.status == "confirmed" for mark in study.session.current)
-        if confirmed and not may(tr("Some landmarks are confirmed. Replace them too? Undo takes it back")):
+        replaces = any(mark.status == "confirmed" and landmarks[mark.name] != mark for mark in study.session.current)
+        if replaces and not may(tr("Some landmarks are confirmed. Replace them too? Undo takes it back")):
             return False
-        study.session.import_points(landmarks, including_confirmed=confirmed)
+        study.session.import_points(landmarks, including_confirmed=True)
         return True
 
     def drop(self, study: StudyPoints) -> None:

@@ -22,7 +22,7 @@ from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, Point
 #: Between neighbours, a body and a disc, in mm; see `store.checks` for what is measured.
 STEP_MM = (5.0, 50.0)
 #: A reading is preferred to another whose points lie this much farther beside the known course, and this far, in mm.
-TIMES, BESIDE_MM = 3.0, 4.0
+TIMES, BESIDE_MM = 3.0, 2.5
 #: How far a spine bows backward before one doubts it, as the mean over its length.
 BACKWARD = 0.01
 
@@ -106,11 +106,18 @@ def misplaced(points: Points, expected: Expected) -> str:
     return "a spine that bows forward; this one bows backward"
 
 
+def fits_both_ways(points: Points, expected: Expected) -> bool:
+    """Whether nothing tells these points from their mirror image, which lies elsewhere."""
+    mirrored = Other(True, 1.0).of(points)
+    apart = np.mean([2 * np.hypot(r, a) for r, a, _ in points.values()]) if points else 0.0
+    told = bool(expected.course) or bow(points) < -BACKWARD
+    return not told and bool(apart > 2 * BESIDE_MM) and doubt(mirrored, expected) is None
+
+
 def _is_better(new: Points, old: Points, expected: Expected) -> bool:
-    if expected.course:
-        far, near = beside(old, expected.course), beside(new, expected.course)
-        return far > BESIDE_MM and far > TIMES * near
-    return bow(old) > BACKWARD and bow(new) < -BACKWARD
+    far, near = (_misfit(points, expected) for points in (old, new))
+    is_turned = bow(old) > BACKWARD and bow(new) < -BACKWARD
+    return (is_turned and near < far) or bool(expected.course and far > BESIDE_MM and far > TIMES * near)
 
 
 def _misfit(points: Points, expected: Expected) -> float:
@@ -118,11 +125,11 @@ def _misfit(points: Points, expected: Expected) -> float:
 
 
 def beside(points: Points, course: Points) -> float:
-    """How far the points lie beside a course at their own height, in the median, mm."""
+    """How far the points lie beside a course at their own height, in the mean, mm."""
     known = np.array(sorted(course.values(), key=lambda point: point[2]))
     found = np.array(list(points.values()))
     r, a = (np.interp(found[:, 2], known[:, 2], known[:, axis]) for axis in (0, 1))
-    return float(np.median(np.hypot(found[:, 0] - r, found[:, 1] - a)))
+    return float(np.mean(np.hypot(found[:, 0] - r, found[:, 1] - a)))
 
 
 def bow(points: Points) -> float:

@@ -180,7 +180,8 @@ class Session:
         self._require_same_names(new)
         if not including_confirmed:
             self._require_unconfirmed(self.names)
-        return self._change("import", [self._with_pixel(landmark) for landmark in new], Path(new.input).name)
+        moved = [landmark for landmark in new if landmark != self[landmark.name]]
+        return self._change("import", map(self._with_pixel, moved), Path(new.input).name)
 
     def set_comment(self, text: str) -> Correction | None:
         """A remark on the study, recorded like the rest but no step of undo."""

@@ -214,6 +214,7 @@ def _decoded(dataset: Any, frame: Frame) -> NDArray[Any]:
     syntax = dataset.file_meta.TransferSyntaxUID
     plugin = plugins.get(syntax, "pylibjpeg" if syntax.is_encapsulated else "")
     try:
+        _require_size(dataset, frame)
         stored: NDArray[Any] = pixel_array(dataset, index=frame.index, decoding_plugin=plugin)
     except Exception as error:  # whatever the decoders raise
         if not syntax.is_encapsulated:
@@ -223,6 +224,24 @@ def _decoded(dataset: Any, frame: Frame) -> NDArray[Any]:
             f"{one_line(error, 120)}. If they are whole, unpack them with dcmdjpeg (DCMTK) or gdcmconv --raw (GDCM)"
         ) from error
     return stored
+
+
+def _require_size(dataset: Any, frame: Frame) -> None:
+    """Raise ValueError where a JPEG or JPEG-LS stream states another size: a decoder may work on that for long."""
+    from pydicom.encaps import get_frame
+
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return
+    stream = get_frame(dataset.PixelData, frame.index, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
+    at = 2
+    while stream[:2] == b"\xff\xd8" and at + 9 <= len(stream) and stream[at] == 0xFF:
+        marker, length = stream[at + 1], int.from_bytes(stream[at + 2 : at + 4], "big")
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            rows, columns = (int.from_bytes(stream[at + place : at + place + 2], "big") for place in (5, 7))
+            if (rows, columns) != (frame.rows, frame.columns):
+                raise ValueError(f"the stream states {rows} x {columns} pixels")
+            return
+        at += 2 + max(length, 2)
 
 
 def _pixels(dataset: Any, frame: Frame) -> NDArray[np.float32]:

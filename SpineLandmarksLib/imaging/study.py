@@ -5,7 +5,8 @@
 | folder, DICOM file, DICOMDIR, zip of DICOM files | pydicom               | being a folder; DICM mark; zip mark    |
 | NIfTI-1/-2 (.nii, .nii.gz, .hdr/.img), MGH/MGZ   | nibabel               | header size and magic; name for MGH    |
 | PNG, JPEG, TIFF, BMP                             | Pillow                | first bytes                            |
-| NRRD, MHA, MHD, other oriented formats of ITK    | SimpleITK             | ITK itself                             |
+| NRRD, MHA, MHD                                   | this library          | first bytes; name for MHA              |
+| other oriented formats of ITK (MINC, HDF5)       | SimpleITK             | ITK itself                             |
 
 Content decides before the name does, and DICOM before all others. Any of them may be packed with gzip.
 """
@@ -26,6 +27,7 @@ from SpineLandmarksLib.geometry import Matrix, apply, spacing_mm
 from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
 from SpineLandmarksLib.imaging.dicom_study import read_dicom_file, read_dicom_folder
 from SpineLandmarksLib.imaging.discover import PICTURES
+from SpineLandmarksLib.imaging.header_image import is_header_image, read_header_image
 from SpineLandmarksLib.imaging.itk_image import read_itk
 from SpineLandmarksLib.imaging.nifti import header_of_pair, read_mgh, read_nifti
 from SpineLandmarksLib.imaging.orient import axes_of, cosines, upright
@@ -224,7 +226,7 @@ def _read_file(path: Path, start: bytes, spacing_xy_mm: tuple[float, float] | No
     for kind, (at, mark) in _ARCHIVES.items():
         if start[at:].startswith(mark):
             raise InputError(f"Expected an image, or a zip of DICOM files; got {kind}, {path.name}. Unpack it first")
-    return read_itk(path)
+    return read_header_image(path) if is_header_image(path, start) else read_itk(path)
 
 
 def _first_bytes(path: Path) -> tuple[bytes, bool]:

@@ -19,7 +19,13 @@ from statistics import median
 import numpy as np
 from sqlalchemy import Connection, func, select, text
 
-from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, course_of, known_positions
+from SpineLandmarksLib.annotation.plausibility import (
+    Expected,
+    better_reading,
+    course_of,
+    fits_both_ways,
+    known_positions,
+)
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.annotation.revision_files import recovery_files
 from SpineLandmarksLib.errors import FormatError
@@ -136,10 +142,21 @@ def misread(study: StudyRecord, revision: Revision, earlier: Sequence[Revision])
     )
 
 
+def ambiguity(study: StudyRecord, revision: Revision, earlier: Sequence[Revision]) -> str | None:
+    """That nothing tells whether the points of a file are of the frame that it says; None where something does."""
+    points = known_positions(revision.landmarks)
+    if not revision.comment.startswith(FROM_FILE) or study.matrix is None:
+        return None
+    both = fits_both_ways(points, Expected(study.contains, course_of(earlier)))
+    return (
+        "with R and A reversed the points would lie in the image as well, and nothing tells which is right" * both
+        or None
+    )
+
+
 def misreadings(store: Store, revisions: Sequence[Revision]) -> list[str]:
     """What `misread` says of each."""
-    studies = {study.key: study for study in store.studies()}
-    found = [misread(studies[one.study], one, before(store.history(one.study), one)) for one in revisions]
+    found = [misread(store.study(one.study), one, before(store.history(one.study), one)) for one in revisions]
     return [text for text in found if text is not None]
 
 

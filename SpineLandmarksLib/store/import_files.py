@@ -16,7 +16,7 @@ from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.store.add import Adding, add_source
 from SpineLandmarksLib.store.annotations import Annotated, read_annotations
-from SpineLandmarksLib.store.checks import before, check_landmarks
+from SpineLandmarksLib.store.checks import ambiguity, before, check_landmarks
 from SpineLandmarksLib.store.export import RECORDS, import_record
 from SpineLandmarksLib.store.find import find_sources
 from SpineLandmarksLib.store.folder import read_folder
@@ -77,8 +77,10 @@ def _landmark_files(store: Store, path: Path, author: str, reading: Reading) -> 
         saved = store.save(revision)
         yield "; ".join((f"{revision.study}: saved as {saved.id}", *saved.notes))
         study = store.study(revision.study)
-        odd = check_landmarks(study, revision, before(store.history(study.key), revision))
-        yield from (f"  look at it: {finding.text}" for finding in odd if finding.is_error)
+        earlier = before(store.history(study.key), revision)
+        odd = [finding.text for finding in check_landmarks(study, revision, earlier) if finding.is_error]
+        odd += filter(None, [ambiguity(study, revision, earlier)])
+        yield from (f"  look at it: {text}" for text in odd)
 
 
 def _revision(store: Store, one: Annotated, author: str) -> Revision:

@@ -788,6 +788,18 @@ def test_a_jpeg_stream_that_contradicts_its_data_set_is_refused(a_study, tmp_pat
         read_study(a_study([ds]))
 
 
+def test_a_stream_that_states_another_size_is_not_worked_on(a_study, monkeypatch):
+    """A JPEG-LS stream of 40 x 48 pixels that called itself 65,000 pixels wide took 15 s."""
+    ds = a_slice(0)
+    ds.compress(pydicom.uid.JPEGLSLossless)
+    (stream,) = pydicom.encaps.generate_frames(ds.PixelData, number_of_frames=1)
+    at = stream.index(b"\xff\xf7") + 7
+    ds.PixelData = encapsulate([stream[:at] + b"\xfd\xe8" + stream[at + 2 :]])
+    monkeypatch.setattr("jpeg_ls.CharLS.decode_buffer", lambda *_: pytest.fail("it is not to be decoded"))
+    with pytest.raises(InputError, match=rf"the stream states {ROWS} x 65000 pixels"):
+        read_study(a_study([ds]))
+
+
 def test_pixels_that_no_decoder_here_unpacks_are_told_with_what_does(a_study):
     ds = encoded(a_slice(), JPEGBaseline8Bit)
     ds.file_meta.TransferSyntaxUID = JPEGExtended12Bit

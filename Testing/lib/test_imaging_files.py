@@ -1,10 +1,12 @@
 """NIfTI, MGH, NRRD, MetaImage and pictures in; every bad one refused in one line."""
 
+import bz2
 import gzip
 import io
 import json
 import os
 import struct
+import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -219,6 +221,104 @@ def test_an_itk_format_keeps_every_voxel_in_its_place(an_itk_image, tmp_path, na
     stack = read_study(tmp_path / name)
     assert stack.voxels.shape == (5, 36, 44)
     assert_same_places(stack, some_voxels(), orthogonal(AFFINE))
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"])
+@pytest.mark.parametrize("name", ["a.nrrd", "a.mha"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_nrrd_and_metaimage_are_read_as_itk_writes_and_reads_them(an_itk_image, tmp_path, name, kind, packed):
+    values = (some_voxels().transpose(2, 1, 0) % 100).astype(kind)
+    image = sitk.GetImageFromArray(values)
+    image.CopyInformation(an_itk_image)
+    sitk.WriteImage(image, str(tmp_path / name), packed)
+    assert_same_places(read_study(tmp_path / name), values.transpose(2, 1, 0), orthogonal(AFFINE))
+
+
+#: Of the axes i, j, k in LPS mm.
+NRRD = """NRRD0005
+# {comment}
+type: {type}
+dimension: {dimension}
+space: {space}
+sizes: {sizes}
+space directions: {directions}
+kinds: domain
+endian: {endian}
+encoding: {encoding}
+space origin: (1,2,3)
+key:=a value: with = signs
+{last}
+"""
+
+
+def an_nrrd(path, data, **fields):
+    plain = {"comment": "x", "type": "short", "dimension": 3, "space": "LPS", "endian": "big", "encoding": "raw"}
+    plain |= {"sizes": "5 44 36", "directions": "(4,0,0) (0,0,-0.8) (0,0.7,0)", "last": ""}
+    path.write_bytes(NRRD.format(**{**plain, **fields}).replace("kinds: domain\n", "").encode() + data)
+    return path
+
+
+def test_every_packing_and_split_of_an_nrrd_gives_the_same_voxels(tmp_path):
+    values = np.arange(36 * 44 * 5, dtype=">i2").reshape(36, 44, 5)  # k, j, i of the file
+    raw, text = values.tobytes(), " ".join(map(str, values.ravel())).encode()
+    for number in range(36):
+        (tmp_path / f"s{number:02d}.raw").write_bytes(raw[number * 440 :][:440])
+    (tmp_path / "all.raw").write_bytes(b"some other header" + raw)
+    names = "\n".join(f"s{number:02d}.raw" for number in range(36))
+    paths = [
+        an_nrrd(tmp_path / "raw.nrrd", raw),
+        an_nrrd(tmp_path / "gzip.nrrd", gzip.compress(raw), encoding="gzip"),
+        an_nrrd(tmp_path / "bzip2.nrrd", bz2.compress(raw), encoding="bz2"),
+        an_nrrd(tmp_path / "text.nrrd", text, encoding="ASCII"),
+        an_nrrd(tmp_path / "little.nrrd", values.astype("<i2").tobytes(), endian="little"),
+        an_nrrd(tmp_path / "ras.nrrd", raw, space="RAS", directions="(-4,0,0) (0,0,-0.8) (0,-0.7,0)"),
+        an_nrrd(
+            tmp_path / "four.nrrd", raw, dimension=4, sizes="1 5 44 36", directions="none (4,0,0) (0,0,-0.8) (0,0.7,0)"
+        ),
+        an_nrrd(tmp_path / "beside.nhdr", b"", last="byte skip: -1\ndata file: all.raw"),
+        an_nrrd(tmp_path / "skip.nhdr", b"", last="byte skip: 17\ndatafile: all.raw"),
+        an_nrrd(tmp_path / "list.nhdr", names.encode(), last="data file: LIST"),
+        an_nrrd(tmp_path / "pattern.nhdr", b"", last="data file: s%02d.raw 0 35 1"),
+    ]
+    expected = read_study(paths[0])
+    assert expected.voxels.shape == (5, 44, 36)
+    assert expected.pixel_spacing_mm == pytest.approx((0.7, 0.8))
+    for path in paths[1:]:
+        found = read_study(path)
+        assert np.array_equal(found.voxels, expected.voxels), path.name
+        assert path.name == "ras.nrrd" or found.ras_from_ijk == pytest.approx(expected.ras_from_ijk)
+
+
+def test_every_split_of_a_metaimage_gives_the_same_voxels(an_itk_image, tmp_path):
+    sitk.WriteImage(an_itk_image, str(tmp_path / "a.mhd"))
+    raw = (tmp_path / "a.raw").read_bytes()
+    for number in range(5):
+        (tmp_path / f"s{number}.raw").write_bytes(raw[number * len(raw) // 5 :][: len(raw) // 5])
+    (tmp_path / "headed.raw").write_bytes(b"some header" + raw)
+    (tmp_path / "packed.raw").write_bytes(zlib.compress(raw))
+    text = (tmp_path / "a.mhd").read_text()
+    for changed in (
+        text.replace("a.raw", "LIST\n" + "\n".join(f"s{number}.raw" for number in range(5))),
+        text.replace("a.raw", "s%d.raw 0 4 1"),
+        text.replace("a.raw", "headed.raw").replace("NDims", "HeaderSize = -1\nNDims"),
+        text.replace("a.raw", "headed.raw").replace("NDims", "HeaderSize = 11\nNDims"),
+        text.replace("a.raw", "packed.raw").replace("CompressedData = False", "CompressedData = True"),
+    ):
+        (tmp_path / "b.mhd").write_text(changed)
+        assert_same_places(read_study(tmp_path / "b.mhd"), some_voxels(), orthogonal(AFFINE))
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.mha"])
+def test_damage_of_packed_voxels_is_refused_and_not_shown_as_noise(an_itk_image, tmp_path, name):
+    """ITK hands out what it has unpacked until then."""
+    sitk.WriteImage(an_itk_image, str(tmp_path / name), True)
+    content = bytearray((tmp_path / name).read_bytes())
+    for place in (-1, -3000):
+        damaged = content.copy()
+        damaged[place] ^= 0x55
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(InputError, match="damaged"):
+            read_study(tmp_path / name)
 
 
 def test_an_mgz_keeps_every_voxel_in_its_place(tmp_path):

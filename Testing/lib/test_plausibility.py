@@ -21,7 +21,9 @@ from SpineLandmarksLib.formats import Reading
 from SpineLandmarksLib.formats.csv_table import write_csv
 from SpineLandmarksLib.formats.json_result import write_json
 from SpineLandmarksLib.formats.slicer_markups import write_markups
+from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.store.checks import check_dataset
 from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.store.store import Store
@@ -228,6 +230,17 @@ def test_dataset_import_refuses_what_it_cannot_mean_and_takes_it_with_the_frame(
     assert positions(a_store.head("case").landmarks) == pytest.approx(positions(right), abs=1e-3)
 
 
+def test_points_that_fit_either_way_are_taken_with_a_word(
+    a_phantom, a_store: Store, run: Callable[..., str], tmp_path: Path
+) -> None:
+    right = truth(a_phantom, a_store)
+    beside = [mark for mark in right if np.hypot(*mark.position_ras_mm[:2]) > 10][:2]
+    write_markups(LandmarkSet(tuple(beside)), tmp_path / "case.mrk.json")  # two points have no bow
+    assert "nothing tells which is right" in run("import", a_store.folder, tmp_path / "case.mrk.json")
+    write_markups(right, tmp_path / "case.mrk.json")
+    assert "look at it" not in run("import", a_store.folder, tmp_path / "case.mrk.json")
+
+
 def test_mirrored_points_that_a_store_holds_are_found_and_told(
     a_phantom, a_store: Store, run: Callable[..., str]
 ) -> None:
@@ -255,3 +268,28 @@ def test_annotations_of_a_study_that_is_added_are_looked_at_too(
     command = ("add", tmp_path / "new", tmp_path / "other.nii.gz", "--annotations", tmp_path / "other.mrk.json")
     assert "--frame ras" in run(*command, status=1)
     assert "11 landmarks by imported" in run(*command, "--frame", "ras")
+
+
+def test_real_spines_are_taken_as_they_are_and_refused_when_mirrored(
+    real_data: Path, the_shipped_localizer: Localizer, tmp_path: Path
+) -> None:
+    """Also about the isocentre, where one of them mirrored lies within 4 mm of its own course."""
+    import nibabel
+
+    for file in sorted((real_data / "volumes").glob("*.json"))[2:4]:
+        image = nibabel.load(file.with_suffix(".nii.gz"))
+        shift = -(image.affine @ (*np.array(image.shape) / 2, 1))[:3]
+        affine = image.affine.copy()
+        affine[:3, 3] += shift
+        nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), affine), tmp_path / "a.nii")
+        stack = read_study(tmp_path / "a.nii")
+        found = the_shipped_localizer.localize(stack)
+        centres = json.loads(file.read_text())["body_centres_ras_mm"]
+        marks = tuple(Landmark(name, "corrected", tuple(np.add(at, shift).tolist())) for name, at in centres.items())
+        for known in (None, found):
+            write_csv(LandmarkSet(marks), tmp_path / "a.csv")
+            taken = import_landmarks(tmp_path / "a.csv", LUMBAR11, ImageFrame.of(stack), known=known)
+            assert taken["L3"].position_ras_mm == pytest.approx(marks[2].position_ras_mm, abs=1e-3)
+            write_csv(scaled(LandmarkSet(marks), -1, -1, 1), tmp_path / "a.csv")
+            with pytest.raises(MisreadError, match=r"--frame lps$"):
+                import_landmarks(tmp_path / "a.csv", LUMBAR11, ImageFrame.of(stack), known=known)

@@ -136,6 +136,9 @@ def test_an_import_over_corrections_is_one_step_that_undo_takes_back_and_confirm
     from PySide6.QtWidgets import QMessageBox
 
     write_csv(a_prediction, tmp_path / "a.csv")
+    old = "{:.3f}".format(a_prediction["L4"].position_ras_mm[2])
+    moved = f"{a_prediction['L4'].position_ras_mm[2] + 2:.3f}"
+    (tmp_path / "a.csv").write_text((tmp_path / "a.csv").read_text().replace(old, moved))
     a_case.select("L3")
     a_case.ui.notVisibleButton.click()
     a_case.select("L4")
@@ -147,9 +150,24 @@ def test_an_import_over_corrections_is_one_step_that_undo_takes_back_and_confirm
     assert a_case.session.current == before
     a_case.ui.importButton.click()
     assert a_case.session["L3"].status == "corrected"  # it has a place again, which a person gave it
-    assert a_case.session["L2"].status == "predicted"
+    assert (a_case.session["L4"].status, a_case.session["L2"].status) == ("corrected", "predicted")
     a_case.ui.undoButton.click()
     assert a_case.session.current == before
+
+
+def test_an_import_that_leaves_confirmed_landmarks_alone_asks_nothing(
+    a_case: Module, a_prediction: LandmarkSet, tmp_path: Path
+) -> None:
+    r, a, s = a_prediction["L3"].position_ras_mm
+    (tmp_path / "a.csv").write_text(f"label,r_mm,a_mm,s_mm\nL3,{r},{a},{s - 3}\n")
+    a_case.select("L4")
+    a_case.ui.confirmButton.click()
+    before = a_case.session.current
+    a_case.dialogs.files = [str(tmp_path / "a.csv")]
+    a_case.ui.importButton.click()
+    assert a_case.dialogs.shown == []
+    assert a_case.session["L3"].status == "corrected"
+    assert [mark for mark in a_case.session.current if mark.name != "L3"] == [m for m in before if m.name != "L3"]
 
 
 def test_names_that_do_not_fit_are_told(a_case: Module, tmp_path: Path) -> None:

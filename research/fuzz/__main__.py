@@ -15,8 +15,8 @@ from pathlib import Path
 
 from research.fuzz.targets import TARGETS
 
-#: A child that has not answered for so long hangs; loading the libraries counts too.
-HANG_S = 30.0
+#: A child that has not answered for so long hangs; loading the libraries may take this much longer.
+HANG_S, START_S = 30.0, 120.0
 #: Inputs that one process reads before another takes over.
 SHARE = 2000
 
@@ -50,7 +50,7 @@ def _one_child(name: str, seed: int, first: int, end: int, tally: Tally, keep: P
     with tempfile.TemporaryDirectory(prefix="fuzz-") as room:
         command = [sys.executable, "-m", "research.fuzz.child", name, str(seed), str(first), str(end), room]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        alive = [time.monotonic()]
+        alive = [time.monotonic() + START_S]
         watch = threading.Thread(target=_watch, args=(child, alive), daemon=True)
         watch.start()
         current: int | None = None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import shutil
+import subprocess
+import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -132,13 +135,13 @@ def _tianchi(path: Path) -> object:
     return [one.turned(lambda xy: (xy[1], 40 - xy[0])) for one in read_tianchi(path)]
 
 
-def _picture(kind: str = "PNG", dtype: Any = np.uint8) -> bytes:
+def _picture(kind: str = "PNG", dtype: Any = np.uint8, **how: Any) -> bytes:
     from PIL import Image
 
     image = phantom().voxels[2]
     scaled = (image / image.max() * np.iinfo(dtype).max).astype(dtype)
     written = BytesIO()
-    Image.fromarray(scaled).save(written, kind)
+    Image.fromarray(scaled).save(written, kind, **how)
     return written.getvalue()
 
 
@@ -267,6 +270,46 @@ def _request(path: Path) -> object:
     return [encode(message) for message in said]
 
 
+class _Server:
+    """The worker as the process that it is; it must still answer after any lines, or end as it was asked to."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pings = 0
+
+    def answer(self, path: Path) -> list[Any]:
+        if self.process is None or self.process.poll() is not None:
+            self.close()
+            command = [sys.executable, "-m", "SpineLandmarksLib", "serve"]
+            here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+            self.process = subprocess.Popen(command, stdin=-1, stdout=-1, cwd=path.parent / "..", env=here)
+        process, said = self.process, []
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.pings += 1
+        ping = {"do": "ping", "id": f"ping {self.pings}"}
+        process.stdin.write(path.read_bytes() + b"\n" + encode(ping))
+        process.stdin.flush()
+        for line in process.stdout:
+            said.append(json.loads(line))
+            if said[-1].get("event") == "pong" and said[-1]["id"] == ping["id"]:
+                break
+        else:
+            assert process.wait() == 0, f"the worker ended with {process.returncode}: {said[-3:]}"
+        faults = [message for message in said if message.get("kind") == "fault"]
+        assert not faults, faults
+        return said
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
+
+
+SERVER = _Server()
+
+
 # Images
 
 
@@ -275,17 +318,54 @@ def dicom_files() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         files = sorted(write_dicom_series(phantom(), folder).glob("*"))
         whole = {f"{n}.dcm": file.read_bytes() for n, file in enumerate(files[:2])}
-        return {**whole, "rle.dcm": _packed(files[2])}
+        packed = {f"{kind}.dcm": _packed(files[2], kind) for kind in _SYNTAXES}
+        return {**whole, **packed, "enhanced.dcm": _enhanced(files)}
 
 
-def _packed(file: Path) -> bytes:
+_SYNTAXES = {"rle": "RLELossless", "j2k": "JPEG2000Lossless", "jls": "JPEGLSLossless", "jpg": "JPEGBaseline8Bit"}
+
+
+def _packed(file: Path, kind: str) -> bytes:
+    """The file in another transfer syntax."""
     import pydicom
 
-    dataset = pydicom.dcmread(file)
-    dataset.compress(pydicom.uid.RLELossless)
+    dataset, syntax = pydicom.dcmread(file), getattr(pydicom.uid, _SYNTAXES[kind])
+    if kind == "jpg":  # pydicom has no encoder for it
+        dataset.BitsAllocated = dataset.BitsStored = 8
+        dataset.HighBit, dataset.Rows, dataset.Columns = 7, *phantom().voxels.shape[1:]
+        dataset.PixelData = pydicom.encaps.encapsulate([_picture("JPEG")])
+        dataset["PixelData"].VR = "OB"
+        dataset.file_meta.TransferSyntaxUID = syntax
+    else:
+        dataset.compress(syntax)
+    return _saved(dataset)
+
+
+def _saved(dataset: Any) -> bytes:
     written = BytesIO()
     dataset.save_as(written)
     return written.getvalue()
+
+
+def _enhanced(files: Sequence[Path]) -> bytes:
+    """All slices as the frames of one Enhanced MR Image."""
+    import pydicom
+    from pydicom.dataset import Dataset
+
+    slices = [pydicom.dcmread(file) for file in files]
+    whole, groups = slices[0], []
+    for one in slices:
+        group, position, plane, measures = Dataset(), Dataset(), Dataset(), Dataset()
+        position.ImagePositionPatient = one.ImagePositionPatient
+        plane.ImageOrientationPatient = one.ImageOrientationPatient
+        measures.PixelSpacing, measures.SliceThickness = one.PixelSpacing, one.SliceThickness
+        group.PlanePositionSequence, group.PlaneOrientationSequence = [position], [plane]
+        group.PixelMeasuresSequence = [measures]
+        groups.append(group)
+    whole.PerFrameFunctionalGroupsSequence, whole.NumberOfFrames = groups, len(slices)
+    whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = pydicom.uid.EnhancedMRImageStorage
+    whole.PixelData = b"".join(one.PixelData for one in slices)
+    return _saved(whole)
 
 
 @cache
@@ -346,7 +426,9 @@ def _in_gzip(data: bytes, rng: Rng) -> bytes:
 def picture_files() -> dict[str, bytes]:
     kinds = {"a.png": ("PNG", np.uint8), "b.png": ("PNG", np.uint16), "a.jpg": ("JPEG", np.uint8)}
     kinds |= {"a.tif": ("TIFF", np.uint8), "b.tif": ("TIFF", np.uint16), "a.bmp": ("BMP", np.uint8)}
-    return {name: _picture(*how) for name, how in kinds.items()}
+    packed = ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
+    tiffs = {f"{name}.tif": _picture("TIFF", compression=name) for name in packed}
+    return {**{name: _picture(*how) for name, how in kinds.items()}, **tiffs}
 
 
 def _read_picture(path: Path) -> object:
@@ -369,6 +451,7 @@ TARGETS: dict[str, Target] = {
     "recipe": Target(recipe_files, (mutated, _yaml, _yaml), lambda path: load_recipe(str(path))),
     "bundle": Target(bundle_files, (mutated, mutated_json, mutated_json), _bundle),
     "request": Target(request_files, (mutated, mutated_json), _request),
+    "worker": Target(request_files, (mutated, mutated_json), SERVER.answer),
     "dicom": Target(dicom_files, (mutated, mutated_dicom, mutated_dicom), read_study),
     "zip": Target(zip_files, (mutated, _in_zip), read_study),
     "volume": Target(volume_files, (mutated, mutated, _in_gzip), read_study),
@@ -377,8 +460,9 @@ TARGETS: dict[str, Target] = {
 
 
 @contextmanager
-def no_stores_left() -> Iterator[None]:
+def nothing_left_open() -> Iterator[None]:
     try:
         yield
     finally:
         STORES.close()
+        SERVER.close()
