@@ -7,6 +7,7 @@ done in a process of Slicer's Python.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -69,7 +70,7 @@ class NextCase:
     def __init__(self, button: Any, take: Callable[[Case], None], say: Callable[[str], None]) -> None:
         self._button, self._take, self._say = button, take, say
         self._thread = ThreadPoolExecutor(1, "SpineLandmarks cases")
-        self._asked: tuple[str, Future[dict[str, Any]]] | None = None
+        self._asked: tuple[str, Path, Future[dict[str, Any]]] | None = None
         self._timer = qt.QTimer()
         self._timer.setInterval(20)
         self._timer.connect("timeout()", self.look)
@@ -77,20 +78,22 @@ class NextCase:
     def close(self) -> None:
         self._timer.stop()
         self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._asked is not None:
+            shutil.rmtree(self._asked[1], ignore_errors=True)
 
     def ask(self, dataset: str, reader: str, after: str | None) -> None:
         """Fetch what follows `after`, or what waits first. Raises BackendError."""
         folder = new_folder(Path(slicer.app.temporaryPath))
         command = [python(), "-m", "SpineLandmarksLib.web.next_study", dataset, reader, str(folder)]
-        self._asked = (dataset, self._thread.submit(_answer, command + ([after] if after else [])))
+        self._asked = (dataset, folder, self._thread.submit(_answer, command + ([after] if after else [])))
         self._button.enabled = False
         self._say(tr("Looking for the next case of {dataset}").format(dataset=dataset))
         self._timer.start()
 
     def look(self) -> None:
-        if self._asked is None or not wait([self._asked[1]], YIELD_S).done:
+        if self._asked is None or not wait([self._asked[2]], YIELD_S).done:
             return
-        (dataset, answer), self._asked = self._asked, None
+        (dataset, folder, answer), self._asked = self._asked, None
         self._timer.stop()
         self._button.enabled = True
         with explained():
@@ -99,6 +102,7 @@ class NextCase:
                 self._say(tr("No case of {dataset} waits for you.").format(dataset=dataset))
             else:
                 self._take(_case(dataset, found))
+        shutil.rmtree(folder, ignore_errors=True)  # voxels of a patient
 
 
 def _answer(command: list[str]) -> dict[str, Any]:
@@ -113,12 +117,9 @@ def _answer(command: list[str]) -> dict[str, Any]:
 
 
 def _case(dataset: str, found: dict[str, Any]) -> Case:
-    voxels = Path(found["voxels"])
-    volume = slicer.util.addVolumeFromArray(np.load(voxels), name=found["key"])
+    volume = slicer.util.addVolumeFromArray(np.load(found["voxels"]), name=found["key"])
     volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.array(found["ras_from_ijk"])))
     volume.SetAttribute(ORIGIN, json.dumps(asdict(Origin(dataset, found["key"], found["image"]))))
-    voxels.unlink()
-    voxels.parent.rmdir()
     landmarks = from_fields(Fields.of(found["landmarks"], found["key"])) if found["landmarks"] else None
     progress = tr("{key}: {done} cases are done, {left} wait for you.").format(
         key=found["key"], done=found["done"], left=found["to_do"]

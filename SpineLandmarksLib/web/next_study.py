@@ -49,7 +49,7 @@ def _described(opened: OpenStudy, folder: Path) -> dict[str, Any]:
     }
 
 
-def main(dataset: str, annotator: str, folder: str, after: str | None = None) -> int:
+def print_next_study(dataset: str, annotator: str, folder: str, after: str | None = None) -> int:
     try:
         with open_dataset(Path(dataset)) as store:
             print(json.dumps(next_study(store, annotator, Path(folder), after)))
@@ -60,4 +60,4 @@ def main(dataset: str, annotator: str, folder: str, after: str | None = None) ->
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(print_next_study(*sys.argv[1:]))

@@ -74,6 +74,7 @@ def test_cases_come_in_the_queue_of_the_browser_and_what_is_saved_is_its_next_re
         assert module.session.is_saved
     assert seen == order
     assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 1  # what is saved was put away
+    assert list(Path(slicer.app.temporaryPath).rglob("*.npy")) == []
     with open_dataset(a_dataset) as store:
         for key in seen:
             head = store.head(key)
