@@ -25,7 +25,7 @@ from SpineLandmarksLib.errors import BackendError
 from SpineLandmarksLib.formats.json_result import from_fields
 from SpineLandmarksLib.formats.strict_json import Fields
 from SpineLandmarksLib.landmarks import LandmarkSet
-from SpineLandmarksLib.worker.process import environment, own_group
+from SpineLandmarksLib.worker.client import environment, own_group
 from SpineLandmarksModule.dialogs import explained
 from SpineLandmarksModule.runner import new_folder, python
 

@@ -99,6 +99,8 @@ class Reviewer:
         self.server.trigger("key")(self._key)
         self.server.trigger("begin")(self._begin)
         self.server.trigger("answer")(self._answer)
+        self.server.trigger("open")(self._open_key)
+        self.server.trigger("select")(self._select)
         self.server.trigger("csv")(self._csv)
         self.state.change("slice_index")(self._on_slice)
         self.state.change("grey_window")(self._on_window)
