@@ -19,6 +19,7 @@ from SpineLandmarksLib.formats.csv_table import as_text, write_csv
 from SpineLandmarksLib.formats.slicer_markups import write_markups
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.retraining.process import Retraining, RetrainStatus
+from SpineLandmarksModule.cases import origin_of
 from SpineLandmarksModule.dialogs import ask, explained
 from SpineLandmarksModule.points import StudyPoints
 from SpineLandmarksModule.runner import python
@@ -130,14 +131,17 @@ class FilesPanel:
                     self._say(tr("Taken from {name}.").format(name=Path(chosen).name))
 
     def save(self) -> None:
-        """First read the image's files for their hash, in a thread; then write."""
+        """First read the image's files for their hash, in a thread; then write. A case says where it is from."""
         study = self.study
         if not study or self._hash:
             return
-        title, start = tr("Data-set folder"), self._folder("dataset")
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title, start)
+        self._set_comment()
+        origin = origin_of(study.volume)
+        if origin:
+            self._write(study, origin.dataset, origin.reference)
+            return
+        folder = self.choose_dataset()
         if folder:
-            self._set_comment()
             files, series = files_of(study.volume), series_uid_of(study.volume)
             self._hash = (study, folder, self._thread.submit(image_reference, files, folder, series))
             self.ui.saveButton.enabled = False
@@ -150,7 +154,16 @@ class FilesPanel:
         self._timer.stop()
         self.ui.saveButton.enabled = self.study is not None
         with explained():
-            revision = study.session.revision(hashed.result())
+            self._write(study, folder, hashed.result())
+
+    def choose_dataset(self) -> str:
+        """A folder; empty when none is chosen."""
+        title, start = tr("Data-set folder"), self._folder("dataset")
+        return str(qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title, start) or "")
+
+    def _write(self, study: StudyPoints, folder: str, image: ImageReference) -> None:
+        with explained():
+            revision = study.session.revision(image)
             saved = save_to_training_set(revision, folder)
             study.session.mark_saved(revision)
             study.keep()

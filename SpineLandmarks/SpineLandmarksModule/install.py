@@ -25,6 +25,7 @@ from SpineLandmarksLib.errors import BackendError
 #: Import name and requirement of each package, by runtime. A test holds them to pyproject.toml.
 NEEDS = {
     "light": {"onnxruntime": "onnxruntime>=1.17"},
+    "cases": {"sqlalchemy": "sqlalchemy>=2.0"},
     "torch": {"torch": "torch>=2.4", "monai": "monai>=1.4", "safetensors": "safetensors>=0.4"},
 }
 PINNED = ("numpy", "scipy", "SimpleITK", "requests", "torch", "pillow", "pydicom")

@@ -15,6 +15,7 @@ from slicer.i18n import tr
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.worker.localization import JobResult
 from SpineLandmarksModule import install, views, volumes
+from SpineLandmarksModule.cases import Case, NextCase, origin_of
 from SpineLandmarksModule.dialogs import ask, explained, notify
 from SpineLandmarksModule.files_panel import FilesPanel
 from SpineLandmarksModule.parameters import Processor, SliceChoice
@@ -47,6 +48,8 @@ class Panel:
         ui.installButton.connect("clicked()", self.install)
         ui.readerEdit.connect("textChanged(QString)", self.set_reader)
         ui.takeOverButton.connect("clicked()", self.take_over)
+        ui.nextCaseButton.connect("clicked()", self.next_case)
+        self.cases = NextCase(ui.nextCaseButton, self.take_case, lambda text: setattr(ui.messageLabel, "text", text))
         ui.pointsBox.connect("toggled(bool)", lambda on: self.show_points())
         self.set_reader(ui.readerEdit.text)
         self.timer = qt.QTimer()
@@ -74,6 +77,7 @@ class Panel:
         self.exit()
         self.bind(None)
         self.files_panel.close()
+        self.cases.close()
         self.logic.close()
 
     # Scene and parameters
@@ -273,6 +277,29 @@ class Panel:
             is_known = volumes.frame_of_reference_of(volume) and volumes.frame_of_reference_of(source.volume)
             if is_known or ask(question.format(name=source.volume.GetName())):
                 self.logic.studies.take_over(volume, source, ask)
+
+    def next_case(self) -> None:
+        """Of the data set that was used last, or of one that is chosen; what is saved of this one is put away."""
+        with explained():
+            reader, origin = self.ui.readerEdit.text.strip(), origin_of(self.parameters.volume)
+            if not reader:
+                raise InputError(tr("Enter your name as the reader first: cases are given to people"))
+            dataset = origin.dataset if origin else self.files_panel.choose_dataset()
+            if dataset and (not install.missing("cases") or install.install("cases", ask)):
+                self.cases.ask(dataset, reader, origin and origin.key)
+
+    def take_case(self, case: Case) -> None:
+        """Show it in place of the one before, which stays in the scene while something of it is not saved."""
+        study, volume = self.review_panel.study, self.parameters.volume
+        if case.landmarks:
+            self.logic.studies.begin(case.volume, case.landmarks, case.parent)
+        self.parameters.volume = case.volume
+        if origin_of(volume) and (study is None or study.session.is_saved):
+            if study:
+                self.logic.studies.drop(study)
+                slicer.mrmlScene.RemoveNode(study.node)
+            slicer.mrmlScene.RemoveNode(volume)
+        self.ui.messageLabel.text = case.words
 
     def set_reader(self, name: str) -> None:
         self.logic.studies.set_author(name.strip())

@@ -137,6 +137,10 @@ class Studies:
         """Go on with a study that was dropped; a node that was deleted is made anew, with all corrections."""
         self._add(study.session, study.volume, study.node if study.node.GetScene() is not None else None)
 
+    def begin(self, volume: Any, landmarks: LandmarkSet, parent: str | None) -> StudyPoints:
+        """Go on with the landmarks of a revision, on a volume that bears the key of its study as its name."""
+        return self._add(Session(volume.GetName(), landmarks, self._author, frame_of(volume), parent=parent), volume)
+
     def _renew(self, volume: Any, landmarks: LandmarkSet) -> StudyPoints:
         """A study that begins with these landmarks, on the node of the one before if there is one."""
         before = self.of(volume)

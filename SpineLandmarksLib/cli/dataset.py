@@ -52,25 +52,15 @@ def _add_making(verbs: Parsers[argparse.ArgumentParser]) -> None:
     p.add_argument("--author", default="imported", metavar="NAME", help="who annotated and signed what is there")
     p = _verb(verbs, "add", _add, "add studies: DICOM, NIfTI and picture trees, or another data set")
     p.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder")
-    p.add_argument(
-        "--annotations",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="Tianchi JSON; CSV, markups or results named as their study; a folder of these",
-    )
+    what = "Tianchi JSON; CSV, markups or results named as their study; a folder of these"
+    p.add_argument("--annotations", action="append", default=[], type=Path, metavar="FILE", help=what)
     p.add_argument("--author", default="imported", metavar="NAME", help="of annotations that do not name theirs")
     _add_reading(p)
     p.add_argument("--patient", metavar="REGEX", help="whose first group finds the patient in the path of an image")
     p.add_argument("--spacing", type=spacing, metavar="MM", help="mm per pixel of pictures; X,Y if they differ")
     p.add_argument("--slice", type=slice_index, default=None, metavar="auto|INDEX")
-    p.add_argument(
-        "--bundle",
-        default="current",
-        metavar="NAME_OR_DIR",
-        help="predicts what is not annotated: current, a bundle, or none (default current)",
-    )
+    what = "predicts what is not annotated: current, a bundle, or none (default current)"
+    p.add_argument("--bundle", default="current", metavar="NAME_OR_DIR", help=what)
 
 
 def _add_looking(verbs: Parsers[argparse.ArgumentParser]) -> None:

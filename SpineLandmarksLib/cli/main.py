@@ -99,13 +99,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("predict", help="localize the landmarks of studies and write them to files")
-    p.add_argument(
-        "inputs",
-        nargs="+",
-        metavar="INPUT",
-        type=Path,
-        help="DICOM folder, zip or file, NIfTI, NRRD, MHA/MHD, or a PNG/JPEG/TIFF slice",
-    )
+    what = "DICOM folder, zip or file, NIfTI, NRRD, MHA/MHD, or a PNG/JPEG/TIFF slice"
+    p.add_argument("inputs", nargs="+", metavar="INPUT", type=Path, help=what)
     p.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     p.add_argument("--spacing", type=spacing, metavar="MM", help="mm per pixel of a picture; X,Y if they differ")
     p.add_argument("--slice", type=slice_index, default=None, metavar="auto|INDEX", help="slice to use (default auto)")

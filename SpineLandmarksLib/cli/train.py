@@ -56,14 +56,8 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     p = commands.add_parser("train", help="train a recipe on a data set and build a bundle")
     p.add_argument("--recipe", default="default", metavar="NAME_OR_FILE")
     p.add_argument("--data", required=True, type=Path, metavar="DATASET")
-    p.add_argument(
-        "--extra",
-        action="append",
-        default=[],
-        type=extra,
-        metavar="DATASET[=SHARE]",
-        help="more data to learn from, never held out, and its share of all draws",
-    )
+    more = "more data to learn from, never held out, and its share of all draws"
+    p.add_argument("--extra", action="append", default=[], type=extra, metavar="DATASET[=SHARE]", help=more)
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument("--name", default="bundle", help="name of the bundle, which is written to DIR/NAME")
     p.add_argument("--steps", type=positive, metavar="N", help="instead of the recipe's")

@@ -52,9 +52,8 @@ def write_phantom_dataset(
         path = images / f"phantom{seed}_{number:05d}.png"
         with write_atomically(path) as file:
             Image.fromarray(grey).save(file, format="PNG")
-        known = from_both_ends(points_xy, bodies)
-        size = (grey.shape[1], grey.shape[0])
-        rows.append(Annotation(path, f"phantom{seed}_{number}", known, (pixel_mm, pixel_mm), False, size))
+        known, group = from_both_ends(points_xy, bodies), f"phantom{seed}_{number}"
+        rows.append(Annotation(path, group, known, (pixel_mm, pixel_mm), False, grey.shape[::-1]))
         if progress:
             progress(number + 1, count)
     write_landmarks_json(rows, folder)

@@ -325,9 +325,11 @@ class ReviewController:
         try:
             then(future.result())
             self._notify("", about=about)
-        except SpineLandmarksError as error:
+        except Exception as error:  # whatever it was: the next study can be taken
             self._is_taking = False
-            self._notify(str(error), "error", about)
+            is_ours = isinstance(error, SpineLandmarksError)
+            told = str(error) if is_ours else f"This is a fault of the program; please report it: {error!r}"
+            self._notify(told, "error", about)
             if then == self._read:  # it is passed over from now on, and kept for nobody
                 self._unreadable.add(self._reading)
                 self._threads.submit(self.store.release, self._reading)

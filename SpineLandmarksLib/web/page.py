@@ -21,13 +21,13 @@ LANDMARK_BUTTONS = (
     ("confirm", ("confirm_words",), "mdi-check", "Confirm the selected landmark, or take it back (C)"),
     ("confirm_all", "Confirm all", "mdi-check-all", "Confirm all that have a point (Shift+C)"),
     ("not_visible", "Not visible", "mdi-eye-off-outline", "The selected landmark cannot be seen (X)"),
-    ("place", "Place", "mdi-crosshairs-gps", "Click where each missing landmark is, one after the other (P)"),
     ("rest_not_visible", "Rest not visible", "mdi-eye-off", "All that are out of view cannot be seen (Shift+X)"),
+    ("place", "Place", "mdi-crosshairs-gps", "Click where each missing landmark is, one after the other (P)"),
+    ("next", "Next doubtful", "mdi-help-circle-outline", "Go to the most doubtful one (N)"),
     ("shift_up", "Names up", "mdi-arrow-up-bold", "All names one level towards the head (Shift+U)"),
     ("shift_down", "Names down", "mdi-arrow-down-bold", "All names one level towards the feet (Shift+D)"),
     ("undo", "Undo", "mdi-undo", "Take the last step back (Ctrl+Z)"),
     ("redo", "Redo", "mdi-redo", "Do it again (Ctrl+Y)"),
-    ("next", "Next doubtful", "mdi-help-circle-outline", "Go to the most doubtful one (N)"),
     ("relocalize", "Relocalize the rest", "mdi-auto-fix", "Find the others around what is corrected (Shift+L)"),
 )
 VIEW_BUTTONS = (
@@ -113,6 +113,8 @@ def _studies(handlers: Mapping[str, Callable[..., Any]]) -> None:
             ".includes(find.trim().toLowerCase()))",
             key="study.key",
             click=(handlers["open"], "[study.key]"),
+            raw_attrs=['tabindex="0"', 'role="button"'],
+            keydown="$event.key === 'Enter' && trigger('open', [study.key])",
             classes=("['study', study.state, study.current ? 'current' : '']",),
             title=("study.key + ': ' + study.words",),
         ):
@@ -264,6 +266,8 @@ def _table(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 v_for="row in rows",
                 key="row.name",
                 click=(handlers["select"], "[row.name]"),
+                raw_attrs=['tabindex="0"'],
+                keydown="$event.key === 'Enter' && trigger('select', [row.name])",
                 classes=("[row.status, row.selected ? 'selected' : '', row.stressed ? 'stressed' : '']",),
             ),
         ):
@@ -326,6 +330,9 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
                         html.Kbd(key)
                     html.Td(words)
         with v.VCardText(classes="quiet"):
-            html.Span("In the views: drag a point; wheel: slices; right button: zoom; Shift and left button: move")
+            html.Span(
+                "In the views: drag a point; wheel: slices, or larger and smaller where there is one; right button: "
+                "zoom; Shift and left button: move"
+            )
         with v.VCardActions():
             v.VBtn("Close", click="help = false")

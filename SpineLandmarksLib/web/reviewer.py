@@ -70,36 +70,15 @@ class Reviewer:
         self.scene = Scene(self.server, self._touch, self._refused, self._touch, self._choose)
         self.actions = Actions(self.controller, self.scene, self._ask)
         self.learning = Learning(Retraining(store.folder, database), localization)
-        self.state.update(
-            {
-                "is_demo": is_demo,
-                "comment": "",
-                "name_field": "",
-                "help": False,
-                "upload_text": "",
-                "find": "",
-                "slice_index": 0,
-                "grey_window": [0, 1],
-            }
-        )
+        self.state.update({"is_demo": is_demo, "help": False, "slice_index": 0, "grey_window": [0, 1]})
+        self.state.update(dict.fromkeys(("comment", "name_field", "upload_text", "find"), ""))
         self._push()
-        page.build(
-            self.server,
-            self.scene.layout,
-            {
-                "do": self.do,
-                "select": self._select,
-                "open": self._open_key,
-                "begin": self._begin,
-                "comment": self._comment,
-                "answer": self._answer,
-                "dismiss": self._dismiss,
-            },
-        )
-        self.server.trigger("key")(self._key)
-        self.server.trigger("begin")(self._begin)
-        self.server.trigger("answer")(self._answer)
-        self.server.trigger("csv")(self._csv)
+        both: dict[str, Callable[..., Any]] = {"begin": self._begin, "answer": self._answer}
+        both |= {"open": self._open_key, "select": self._select}
+        own: dict[str, Callable[..., Any]] = {"do": self.do, "comment": self._comment, "dismiss": self._dismiss}
+        page.build(self.server, self.scene.layout, both | own)
+        for name, handler in {**both, "key": self._key, "csv": self._csv}.items():
+            self.server.trigger(name)(handler)
         self.state.change("slice_index")(self._on_slice)
         self.state.change("grey_window")(self._on_window)
         self.server.add_protocol_to_configure(lambda root: root.registerLinkProtocol(_Leaving(self._left)))

@@ -37,6 +37,8 @@ PERCENTILES = (1.0, 99.5)
 MARKUP_STYLE = {**DISPLAY, "textScale": 2.8, "sliceProjectionOpacity": 0.6, "activeColor": [1.0, 0.3, 1.0]}
 #: As far from a point a press still means it, in pixels; and so far the mouse moves when it drags.
 HIT_PX, DRAG_PX = 9.0, 4.0
+#: Factor of magnification of one notch of the wheel.
+WHEEL = 1.1
 
 #: Grey of points that lie on another slice.
 PROJECTED = (0.75, 0.75, 0.75)
@@ -89,6 +91,8 @@ class Scene:
             view.modified.connect(lambda _view: self._on_view())
             view.interactor().AddObserver("WindowResizeEvent", lambda *_: self._on_resize())
             view.interactor().AddObserver("MouseMoveEvent", lambda *_: self._show_preview(), 1.0)
+            for event, factor in (("MouseWheelForwardEvent", WHEEL), ("MouseWheelBackwardEvent", 1 / WHEEL)):
+                view.interactor().AddObserver(event, partial(self._on_wheel, factor), 1.0)
             # before Slicer's own, which begin a drag
             view.interactor().AddObserver("LeftButtonPressEvent", partial(self._press, view), 1.0)
             view.interactor().AddObserver("LeftButtonReleaseEvent", partial(self._release, view), 1.0)
@@ -291,6 +295,11 @@ class Scene:
         if self._hidden is not None and self.points is not None:
             self.points.node.SetNthControlPointVisibility(self._hidden, True)
         self._hidden = None
+
+    def _on_wheel(self, factor: float, *_: Any) -> None:
+        """Slicer goes through the slices; where there is one, the wheel magnifies it."""
+        if self._opened is not None and len(self._opened.stack) == 1:
+            self.zoom(factor)
 
     def end_drags(self) -> None:
         """Let go of what is held: the browser that held it has gone. The point stays where it was last."""

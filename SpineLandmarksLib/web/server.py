@@ -20,8 +20,9 @@ PAGES = ("/", "/index.html")
 DARK = """
 <title>Spine landmarks</title>
 <style>
-html, body { background: #101214; color: #bdc1c6; font: 14px sans-serif; }
-.lost { position: fixed; inset: 0; display: grid; place-content: center; background: #101214; line-height: 1.6; }
+html, body { background: #101214; color: #bdc1c6; }
+.lost { position: fixed; inset: 0; display: grid; place-content: center; background: #101214;
+  font: 14px/1.6 sans-serif; }
 .lost p { max-width: 34em; margin: 0.5em; }
 </style>
 """

@@ -247,6 +247,21 @@ def test_no_list_of_processes_shows_the_password(monkeypatch: pytest.MonkeyPatch
     assert secret == {"PGPASSWORD": "s3cret"}
 
 
+def test_a_fault_of_the_program_does_not_keep_the_next_study_away(
+    sit_down: Callable[..., At], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = sit_down()
+    before = at.key
+    monkeypatch.setattr(store, "take", lambda *_: 1 / 0)
+    at.actions.do("skip")
+    at.settle()
+    assert "ZeroDivisionError" in at.notified[-1].text
+    monkeypatch.undo()
+    at.actions.do("skip")
+    at.settle()
+    assert at.key != before
+
+
 def test_a_study_that_was_given_to_somebody_else_says_so(sit_down: Callable[..., At], store: Store) -> None:
     at = sit_down("Eve")
     store.assign(at.key, "Fay")

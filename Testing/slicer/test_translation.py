@@ -16,6 +16,7 @@ from standins.bench import Module
 MODULE = Path(__file__).resolve().parents[2] / "SpineLandmarks"
 #: Names of threads and of a program.
 NOT_SHOWN = {
+    "SpineLandmarks cases",
     "SpineLandmarks files",
     "SpineLandmarks retraining",
     "SpineLandmarks voxels",

@@ -232,6 +232,17 @@ def test_slices_window_and_zoom_are_what_they_were_set_to(a_scene: Any, session:
     assert a_scene.slice_index != 5
 
 
+def test_the_wheel_magnifies_a_single_slice(a_scene: Any, opened: OpenStudy) -> None:
+    from dataclasses import replace
+
+    alone = replace(opened, stack=replace(opened.stack, voxels=opened.stack.voxels[:1]))
+    a_scene.show(alone.session("A. Reader"), alone)
+    a_scene.fit()
+    before = a_scene._scales()[0]
+    Mouse(a_scene).do("MouseWheelForward", 200, 200)
+    assert a_scene._scales()[0] == pytest.approx(before / 1.1)
+
+
 def test_a_window_of_another_size_shows_the_whole_image_still(a_scene: Any, session: Session) -> None:
     a_scene.fit()
     before = a_scene._scales()[0]

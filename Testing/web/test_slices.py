@@ -169,6 +169,15 @@ def test_arrow_keys_on_the_slice_slider_move_slices_and_no_landmark(page: Any) -
     assert row(page, "L3").inner_text() == before
 
 
+def test_tab_and_enter_reach_studies_and_landmarks(page: Any) -> None:
+    page.locator(".study", has_text="slice2").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".bar .title")).to_have_text("slice2")
+    row(page, "L5").focus()
+    page.keyboard.press("Enter")
+    expect(selected(page)).to_have_text("L5")
+
+
 def test_escape_leaves_the_comment_and_ctrl_shift_z_does_it_again(page: Any) -> None:
     show(page, "slice3")
     page.locator(".comment textarea").first.fill("Bright disc")

@@ -1,0 +1,63 @@
+"""The next study of a data set for somebody who corrects in another program, assigned, as that program can read it.
+
+    python -m SpineLandmarksLib.web.next_study DATASET ANNOTATOR FOLDER [AFTER]
+
+prints one line of JSON: {"key", "done", "to_do", "voxels", "ras_from_ijk", "landmarks", "parent", "image", "notes"}.
+Queue, order and states are those of the browser: what was begun first, then the rest; AFTER a study, what follows it.
+`voxels` is a file in FOLDER: (K, H, W) of the upright stack, numpy's .npy. The landmarks are those of revision `parent`
+in the result contract; both are null where nothing is known yet. `image` is what a revision must say of the image.
+Where nothing waits, key is null.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.formats.json_result import as_json
+from SpineLandmarksLib.store.folder import open_dataset
+from SpineLandmarksLib.store.store import Store
+from SpineLandmarksLib.web.open_study import OpenStudy, open_study
+from SpineLandmarksLib.web.studies import listing
+
+
+def next_study(store: Store, annotator: str, folder: Path, after: str | None = None) -> dict[str, Any]:
+    """Assign it and say what it is. Raises as `open_study`."""
+    listed = listing(store, annotator)
+    to_do = listed.to_do(after)
+    key = store.take(to_do, annotator)
+    found = {"key": key, "done": listed.done, "to_do": len(to_do)}
+    return found if key is None else found | _described(open_study(store, key, annotator), folder)
+
+
+def _described(opened: OpenStudy, folder: Path) -> dict[str, Any]:
+    voxels = folder / f"{opened.study.key}.npy"
+    np.save(voxels, opened.stack.voxels)
+    return {
+        "voxels": str(voxels),
+        "ras_from_ijk": opened.frame.ras_from_ijk.tolist(),
+        "landmarks": as_json(opened.landmarks) if opened.landmarks else None,
+        "parent": opened.parent,
+        "image": asdict(opened.study.reference),
+        "notes": list(opened.notes),
+    }
+
+
+def print_next_study(dataset: str, annotator: str, folder: str, after: str | None = None) -> int:
+    try:
+        with open_dataset(Path(dataset)) as store:
+            print(json.dumps(next_study(store, annotator, Path(folder), after)))
+    except (SpineLandmarksError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(print_next_study(*sys.argv[1:]))
