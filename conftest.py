@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,8 +20,7 @@ from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.chain import ChainPrior
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.landmarks import LUMBAR11
-from SpineLandmarksLib.phantom.dataset import write_phantom_dataset
-from SpineLandmarksLib.phantom.files import write_nifti
+from SpineLandmarksLib.phantom.files import write_nifti, write_phantom_dataset
 from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.transforms import Preparation, prepare_slice
@@ -160,3 +162,46 @@ def a_small_bundle(a_phantom_dataset: Path, tmp_path_factory: pytest.TempPathFac
             value.data *= 20
     annotations = load_annotations([a_phantom_dataset], LUMBAR11)
     return build_bundle(tmp_path_factory.mktemp("bundles") / "small", detector, recipe, LUMBAR11, annotations)
+
+
+#: Is imported by every Python that has it on its path, before anything else.
+WATCH = """
+import os, sys
+
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+        with open(os.environ["WATCHED"], "a") as file:
+            print(event, arguments, file=file)
+
+sys.addaudithook(watch)
+"""
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Callable[..., tuple[set[str], str]]:
+    """Runs Python with a home of its own; returns the files written there, and the sockets and names it asked for.
+
+    Python reports those itself; what native code queues for sending, it writes into the home or the temporary folder.
+    """
+    home, hook, told = tmp_path / "home", tmp_path / "hook", tmp_path / "told"
+    home.mkdir()
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(WATCH)
+    told.touch()
+    switches = ("XDG_", "ORT_", "RAY_", "DO_NOT_TRACK", "MPLCONFIGDIR", "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(switches)}
+    mine = {
+        "HOME": home,
+        "TMPDIR": home / "tmp",
+        "PYTHONPATH": f"{hook}{os.pathsep}{ROOT}",
+        "PYTHONDONTWRITEBYTECODE": 1,
+        "WATCHED": told,
+    }
+    (home / "tmp").mkdir()
+
+    def run(*arguments: object) -> tuple[set[str], str]:
+        environment = {**kept, **{name: str(value) for name, value in mine.items()}}
+        subprocess.run([sys.executable, *map(str, arguments)], env=environment, check=True, cwd=home)
+        return {str(file.relative_to(home)) for file in home.rglob("*") if file.is_file()}, told.read_text()
+
+    return run

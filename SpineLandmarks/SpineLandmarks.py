@@ -9,6 +9,7 @@ from pathlib import Path
 
 import qt
 import slicer
+from slicer.i18n import tr, translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -23,6 +24,7 @@ ROOT = HERE if (HERE / "SpineLandmarksLib").is_dir() else HERE.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 RESOURCES = ROOT / "Resources"
+PAGE = "https://github.com/SpineLandmarks/SlicerSpineLandmarks/blob/main"
 OURS = ("SpineLandmarksModule", "SpineLandmarksLib")
 
 
@@ -31,16 +33,44 @@ class SpineLandmarks(ScriptedLoadableModule):
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
-        parent.title = "Spine Landmarks"
-        parent.categories = ["Spine"]
+        parent.title = tr("Spine Landmarks")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Spine")]
         parent.dependencies = ["Markups"]
         parent.contributors = ["SpineLandmarks developers"]
-        parent.helpText = (
+        parent.helpText = tr(
             "Eleven named landmarks (discs and vertebral bodies from T12-L1 to L5-S1) on a sagittal lumbar MRI, with "
-            "how sure each is. Select a volume, press Localize, correct what is wrong. Research only."
-        )
-        parent.acknowledgementText = "Apache-2.0. What the models learned from and its terms: see their cards (About)."
+            "how sure each is. Select a volume, press Localize, correct what is wrong. Research only. "
+            'See the <a href="{page}/docs/slicer.md">documentation</a> and '
+            '<a href="{page}/docs/landmarks.md">what each landmark is</a>.'
+        ).format(page=PAGE)
+        parent.acknowledgementText = tr(
+            'Apache-2.0; <a href="{page}">sources and how to cite</a>. What the models learned from and its terms: see '
+            "their cards (About)."
+        ).format(page=PAGE)
         parent.icon = qt.QIcon(str(RESOURCES / "Icons" / "SpineLandmarks.png"))
+        slicer.app.connect("startupCompleted()", register_sample_data)
+
+
+def register_sample_data():
+    """A case for the first steps, which is generated: nothing is fetched."""
+    import SampleData
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="Spine Landmarks",
+        sampleName="SpineLandmarksPhantom",
+        uris=f"{PAGE}/docs/training.md",  # what a phantom is; Slicer wants an address
+        fileNames="SpineLandmarksPhantom.nrrd",
+        nodeNames="SpineLandmarksPhantom",
+        customDownloader=lambda source: load_phantom(),
+        thumbnailFileName=str(RESOURCES / "Icons" / "SpineLandmarksPhantom.png"),
+    )
+
+
+def load_phantom():
+    """Generate the sagittal lumbar MRI of a phantom and show it; the node."""
+    from SpineLandmarksModule.sample import load
+
+    return load("SpineLandmarksPhantom")
 
 
 class SpineLandmarksWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -58,12 +88,17 @@ class SpineLandmarksWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui_root = slicer.util.loadUI(str(RESOURCES / "UI" / "SpineLandmarks.ui"))
         self.layout.addWidget(self.ui_root)
         self.ui_root.setMRMLScene(slicer.mrmlScene)
-        self.panel = Panel(slicer.util.childWidgetVariables(self.ui_root), self.makeLogic)
+        self.panel = Panel(slicer.util.childWidgetVariables(self.ui_root), self.makeLogic, self.is_entered)
         scene, panel = slicer.mrmlScene, self.panel
         self.addObserver(scene, scene.StartCloseEvent, panel.on_scene_starts_to_close)
         self.addObserver(scene, scene.EndCloseEvent, panel.on_scene_changed)
         self.addObserver(scene, scene.EndImportEvent, panel.on_scene_changed)
         self.addObserver(scene, scene.NodeRemovedEvent, panel.on_node_removed)
+        if self.is_entered():  # reloaded while it is shown: Slicer does not say so again
+            self.enter()
+
+    def is_entered(self):
+        return self.parent.isEntered
 
     def makeLogic(self, *callbacks):
         self.logic = SpineLandmarksLogic(*callbacks)
@@ -116,10 +151,11 @@ class SpineLandmarksLogic(ScriptedLoadableModuleLogic):
 
         is_again: only what no person has spoken of. slices: `slice_index` or `slices`, as for the worker.
         """
-        from SpineLandmarksModule.volumes import Snapshot, require_usable
+        from SpineLandmarksModule.volumes import Snapshot, geometry_of, require_usable
 
         require_usable(volume)
         given = {"given": self.studies.of(volume).session.given()} if is_again else {}
+        self._geometry = geometry_of(volume)
         self.runner.use(model)
         self.runner.start(volume.GetID(), Snapshot(volume), {**slices, **given}, is_again)
 
@@ -129,9 +165,16 @@ class SpineLandmarksLogic(ScriptedLoadableModuleLogic):
         self.studies.clear()
 
     def _take(self, job, end):
+        from SpineLandmarksModule.runner import JobResult
+        from SpineLandmarksModule.volumes import geometry_of
+
         volume = slicer.mrmlScene.GetNodeByID(job.study)
         if end.landmarks is not None and volume is not None:
-            self.studies.take(volume, end.landmarks, job.is_again)
+            if geometry_of(volume) == self._geometry:
+                self.studies.take(volume, end.landmarks, job.is_again)
+            else:
+                text = tr("{name} was moved while it was localized. Press Localize again")
+                end = JobResult(error=text.format(name=volume.GetName()))
         self._on_end(job, end)
 
 

@@ -9,7 +9,13 @@ The public names are imported when they are first used, so that `import SpineLan
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+
+# Nothing leaves the computer. ONNX Runtime reads its switch when it is imported, Ray when it is started; processes that
+# are started from here inherit both.
+for _switch, _value in (("ORT_DISABLE_TELEMETRY", "1"), ("RAY_USAGE_STATS_ENABLED", "0")):
+    os.environ.setdefault(_switch, _value)
 
 if TYPE_CHECKING:
     from SpineLandmarksLib.bundle import load_bundle

@@ -57,28 +57,12 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def minutes(text: str) -> float:
-    """Parse "2" or "0.5"."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected minutes such as 2 or 0.5; got {text!r}")
-    return value
-
-
 def formats(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     unknown = [name for name in names if name not in FORMAT_NAMES]
     if unknown or not names:
         raise argparse.ArgumentTypeError(f"expected formats of {', '.join(FORMAT_NAMES)}; got {text!r}")
     return names
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Parse "light,torch"."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def add_model(p: argparse.ArgumentParser) -> None:

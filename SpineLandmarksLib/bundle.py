@@ -21,10 +21,25 @@ from typing import Any
 from SpineLandmarksLib.chain import ChainPrior
 from SpineLandmarksLib.errors import BundleError, InputError, SpineLandmarksError
 from SpineLandmarksLib.formats.atomic import sha256_of, write_atomically
-from SpineLandmarksLib.resources import models_folder
 from SpineLandmarksLib.settings import from_dict, to_dict
 from SpineLandmarksLib.transforms import Preparation
 from SpineLandmarksLib.uncertainty import Calibration
+
+LIBRARY = Path(__file__).resolve().parent
+
+
+def models_folder() -> Path:
+    """The folder of the shipped model bundles, one folder each.
+
+    Raises BundleError when the installation has none.
+    """
+    # Inside first: beside an installed library lie other people's packages.
+    places = [LIBRARY / "Resources" / "Models", LIBRARY.parent / "Resources" / "Models"]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise BundleError(f"Expected the shipped models in {' or '.join(map(str, places))}; got neither. Install again")
+
 
 DEFAULT = "lumbar11"
 METADATA, DETECTOR = Path("configs/metadata.json"), Path("configs/detector.json")
@@ -150,17 +165,17 @@ def write_settings(
         "chain_prior": prior.to_dict(),
         "calibration": calibration.to_dict(),
     }
-    write_json(folder / DETECTOR, values)
+    write_bundle_json(folder / DETECTOR, values)
 
 
 def write_checksums(folder: Path, metadata: dict[str, Any]) -> None:
     """Write `configs/metadata.json` with the hashes of the files as they are now."""
-    write_json(
+    write_bundle_json(
         folder / METADATA, {**metadata, "sha256": {file.as_posix(): sha256_of(folder / file) for file in HASHED}}
     )
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
+def write_bundle_json(path: Path, values: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(path) as file:
         file.write((json.dumps(values, indent=2) + "\n").encode())

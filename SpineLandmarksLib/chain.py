@@ -244,8 +244,7 @@ def _best_path(unary: Array, pairwise: Array) -> tuple[NDArray[np.intp], float]:
 def _through(unary: Array, pairwise: Array, reduce: object) -> Array:
     """Best (or summed) score of all whole chains through each state."""
     back = _pass(unary[::-1], pairwise[::-1].swapaxes(1, 2), reduce)[::-1]
-    through: Array = _pass(unary, pairwise, reduce) + back - unary
-    return through
+    return np.asarray(_pass(unary, pairwise, reduce) + back - unary)
 
 
 def _pass(unary: Array, pairwise: Array, reduce: object) -> Array:

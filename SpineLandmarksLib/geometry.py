@@ -30,8 +30,7 @@ def ras_from_lps(points_lps_mm: ArrayLike) -> NDArray[np.float64]:
     values: NDArray[np.float64] = np.asarray(points_lps_mm, dtype=np.float64)
     if values.shape == (4, 4):
         return RAS_FROM_LPS @ values
-    flipped: NDArray[np.float64] = values * np.array([-1.0, -1.0, 1.0])
-    return flipped
+    return np.asarray(values * np.array([-1.0, -1.0, 1.0]))
 
 
 lps_from_ras = ras_from_lps

@@ -79,6 +79,8 @@ class LandmarkSet:
         warnings: what somebody should look at.
         needs_review: a landmark does, or the study as a whole: six or four bodies, an image unlike those known.
         notes: which series was read and which were passed over.
+        numberings: (shift in levels, probability) of all names as they are (0), one level toward the head (+1) and one
+            toward the feet (-1), the likeliest first; empty where nothing has judged.
 
     Raises:
         LandmarkError: a name comes twice; from `[name]`, there is no such landmark.
@@ -98,6 +100,7 @@ class LandmarkSet:
     warnings: tuple[str, ...] = ()
     needs_review: bool | None = None
     notes: tuple[str, ...] = ()
+    numberings: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         require_unique([landmark.name for landmark in self.landmarks])

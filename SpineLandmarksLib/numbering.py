@@ -38,17 +38,29 @@ NEAR_MM = 7.0
 
 @dataclass(frozen=True)
 class Numbering:
-    """Nats by which the chosen names beat the next numbering, by which a body more or less would explain better, and
-    by which the lowest landmark excludes a disc below it."""
+    """Nats by which the chosen names beat the next numbering, by which a body more or less would explain better, by
+    which the lowest landmark excludes a disc below it, and by which a landmark in the mean rather lies one level higher
+    than one level lower."""
 
     margin: float
     six: float
     four: float
     caudal_evidence_nats: float
+    higher: float = 0.0
 
     @property
     def anomaly(self) -> float:
         return max(self.six, self.four)
+
+    def alternatives(self, probability: float) -> tuple[tuple[int, float], ...]:
+        """(shift in levels, its probability), the likeliest first, of names that are right with `probability`.
+
+        A shift is one of `Session.shift_chain`: +1 all names one level toward the head, -1 toward the feet. What is
+        not on the chosen numbering is divided between the two by their evidence.
+        """
+        higher = (1 - probability) / (1 + float(np.exp(-np.clip(self.higher, -50, 50))))
+        every = ((0, probability), (+1, higher), (-1, 1 - probability - higher))
+        return tuple(sorted(every, key=lambda one: -one[1]))
 
 
 def number(
@@ -63,8 +75,9 @@ def number(
     kept, up, down = (_evidence(places[rows + shift], xy_mm, log_mass, extent_mm) for shift in (0, -LEVEL, LEVEL))
     vote = prior.vote
     margin = float(vote @ kept - max(vote @ up, vote @ down))
+    higher = float(vote @ (up - down) / vote.sum())
     caudal = _caudal_evidence_nats(places_mm[-1], xy_mm[-1], log_mass[-1], scale)
-    return Numbering(margin, _max_gain(up - kept), _max_gain(down - kept), caudal)
+    return Numbering(margin, _max_gain(up - kept), _max_gain(down - kept), caudal, higher)
 
 
 def extended(places_mm: Array, step_mm: Array) -> Array:

@@ -6,7 +6,7 @@ The steps:
     found  = localizer.read_slices(...)          prepare -> network -> chain, each slice on its own: a comb of slices,
                                                  and then the one in the middle of what they show
     index  = choose_slice(...)                   imaging/midsagittal.py
-    points = lateral position, RAS, doubt        geometry.py, uncertainty.py -> LandmarkSet
+    points = lateral position, RAS, doubt        imaging/symmetry.py, geometry.py, uncertainty.py -> LandmarkSet
 """
 
 from __future__ import annotations
@@ -26,24 +26,18 @@ from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
 from SpineLandmarksLib.chain import FREE_SCALES, Chain, fix_given, solve_chain
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.geometry import Matrix, apply
-from SpineLandmarksLib.imaging.midsagittal import (
-    SliceChoice,
-    centre_of,
-    choose_slice,
-    lateral_positions,
-    most_evidence,
-    slices_to_try,
-)
-from SpineLandmarksLib.imaging.stack import SagittalStack
+from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose_slice, most_evidence, slices_to_try
+from SpineLandmarksLib.imaging.stack import TURNS, SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
+from SpineLandmarksLib.imaging.symmetry import lateral_curve
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
 from SpineLandmarksLib.numbering import Numbering, number
 from SpineLandmarksLib.transforms import prepare_slice, valid_extent, working_spacing
-from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, SACRUM_MM, Calibration
+from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, MAX_CONFIDENCE, SACRUM_MM, Calibration
 
 Array = NDArray[np.float64]
 #: Called with the share that is done and what is being done.
-Progress = Callable[[float, str], None]
+StageCallback = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -71,6 +65,18 @@ class SliceReading:
 
 #: A series goes before those that rank after it unless their confidence is higher by more than this.
 ABOUT_AS_SURE = 0.9
+
+
+#: A picture without a patient frame whose chain scores below this is tried turned, and read so where that gains as
+#: much. Upright pictures of `tianchi150` score -7 or more, turned ones -14 or less (nats).
+TURNED_NATS, TURNED_GAIN = -9.0, 5.0
+#: Another numbering is told of a doubtful picture from this probability on.
+OTHER_NUMBERING = 0.1
+#: A landmark beside the chosen slice is taken to be sure to this share of the distance.
+SIDE_SHARE = 0.3
+#: A spine that leaves the chosen slice by more than `BESIDE_MM` and comes this near to the outermost slice may lie
+#: beyond it: nothing there tells its middle.
+BESIDE_MM, RIM_MM = 8.0, 16.0
 
 
 class Localizer:
@@ -114,7 +120,7 @@ class Localizer:
         *,
         slices: Sequence[int] | None = None,
         given: Mapping[str, Point | None] | None = None,
-        progress: Progress | None = None,
+        progress: StageCallback | None = None,
     ) -> LandmarkSet:
         """The landmarks of a stack.
 
@@ -148,13 +154,16 @@ class Localizer:
         tried: list[int],
         is_free: bool,
         given: Mapping[str, Point | None],
-        progress: Progress | None,
+        progress: StageCallback | None,
     ) -> LandmarkSet:
         """The landmarks by the slices `tried`, and by the one in the middle of what they show if the choice is free."""
         started = time.perf_counter()
         given_xy = self._given_xy(stack, given)
         readings = self.read_slices(stack.voxels[tried], stack.pixel_spacing_mm, given_xy, progress)
         scores, best, evidence = _compared(stack, tried, readings)
+        turned = None if given else self._read_turned(stack, float(scores.max()))
+        if turned is not None:
+            return turned
         middle = round(centre_of(tried, evidence)) if not np.isnan(evidence).all() else tried[0]
         if is_free and middle not in tried:
             place = bisect(tried, middle)
@@ -164,10 +173,18 @@ class Localizer:
         agrees = np.array([_same_levels(best, other) for other in readings])
         choice = choose_slice(tried, scores, evidence, agrees) if agrees.any() else _no_spine(tried, scores)
         reading = readings[tried.index(choice.index)]
-        lateral = lateral_positions(choice.index, tried, evidence, stack.slice_spacing_mm)
-        found = [self._landmark(stack, reading, row, lateral[row]) for row in range(len(lateral))]
+        lateral = np.full(len(reading.xy), float(choice.index))
+        if len(tried) > 1:  # an asked-for slice is kept to
+            curve = lateral_curve(stack, reading.xy)
+            lateral = lateral if curve is None else curve
+        beside_mm = (lateral - choice.index) * (stack.slice_spacing_mm or 0.0)
+        found = [self._landmark(stack, reading, row, lateral[row], beside_mm[row]) for row in range(len(lateral))]
         landmarks = tuple(_as_given(mark, given_xy[row], given) for row, mark in enumerate(found))
-        unusual = image_warnings(reading, self.bundle.calibration)
+        leaves = _leaves_the_stack(stack, found, lateral, beside_mm)
+        unusual = (*image_warnings(reading, self.bundle.calibration), *leaves)
+        doubtful = stack.needs_review or bool(unusual) or any(mark.needs_review for mark in landmarks)
+        sure = float(self.bundle.calibration.chain_confidence(reading.confidence_features))
+        numberings = () if given else reading.numbering.alternatives(min(sure, MAX_CONFIDENCE))
         return LandmarkSet(
             landmarks=landmarks,
             input=stack.source,
@@ -176,9 +193,36 @@ class Localizer:
             spacing_mm=stack.pixel_spacing_mm,
             bundle=self.bundle.label,
             runtime_s=time.perf_counter() - started,
-            warnings=(*stack.warnings, *unusual, *_doubts(landmarks), *choice.warnings),
-            needs_review=stack.needs_review or bool(unusual) or any(mark.needs_review for mark in landmarks),
+            warnings=(
+                *stack.warnings,
+                *unusual,
+                *_review_warnings(landmarks),
+                *(_numbering_warnings(numberings) if doubtful else ()),
+                *choice.warnings,
+            ),
+            needs_review=doubtful,
             notes=stack.notes,
+            numberings=numberings,
+        )
+
+    def _read_turned(self, stack: SagittalStack, score: float) -> LandmarkSet | None:
+        """The landmarks of a picture that fits only when it is turned, on the picture as it lies; None for others."""
+        has_frame = stack.ras_from_ijk is not None and stack.has_patient_frame
+        if has_frame or len(stack) > 1 or score > TURNED_NATS:
+            return None
+        ways = [(turn.words, *stack.turned_in_plane(turn)) for turn in TURNS]
+        scores = [self.read_slices(view.voxels, view.pixel_spacing_mm)[0].chain.score for _, view, _ in ways]
+        if max(scores) < max(TURNED_NATS, score + TURNED_GAIN):
+            return None
+        words, view, stack_from_view = ways[int(np.argmax(scores))]
+        found = self._localize(view, [0], False, {}, None)
+        said = f"The picture lies {words}: it was turned to be read. The points are on the picture as it lies"
+        return replace(
+            found,
+            landmarks=tuple(_on_picture(mark, stack_from_view) for mark in found),
+            spacing_mm=stack.pixel_spacing_mm,
+            warnings=(said, *found.warnings),
+            needs_review=True,
         )
 
     def most_lumbar(self, stack: SagittalStack) -> SagittalStack:
@@ -197,7 +241,7 @@ class Localizer:
         slices: NDArray[np.float32],
         spacing_mm: tuple[float, float] | None,
         given_xy: Array | None = None,
-        progress: Progress | None = None,
+        progress: StageCallback | None = None,
     ) -> list[SliceReading]:
         """Each native slice of (N, H, W), N at least 1, which share their pixel spacing (x, y), on its own.
 
@@ -265,7 +309,9 @@ class Localizer:
         ijk = {name: stack.to_ijk(np.array(position)) for name, position in known.items()}
         return np.array([ijk[name][:2] if name in ijk else (np.nan, np.nan) for name in self.bundle.landmarks])
 
-    def _landmark(self, stack: SagittalStack, reading: SliceReading, row: int, lateral: float) -> Landmark:
+    def _landmark(
+        self, stack: SagittalStack, reading: SliceReading, row: int, lateral: float, beside_mm: float
+    ) -> Landmark:
         name, calibration = self.bundle.landmarks[row], self.bundle.calibration
         confidence = float(calibration.confidence(reading.chain.probability, reading.confidence_features)[row])
         needs_review = confidence < calibration.review_below
@@ -275,7 +321,7 @@ class Localizer:
         if stack.ras_from_ijk is None:
             return Landmark(name, "predicted", None, (x, y), confidence, needs_review=needs_review)
         r, a, s = (float(v) for v in stack.to_ras(lateral, np.array([x, y])))
-        radius = float(calibration.radius95_mm(reading.variance_mm2)[row])
+        radius = float(np.hypot(calibration.radius95_mm(reading.variance_mm2)[row], SIDE_SHARE * beside_mm))
         return Landmark(name, "predicted", (r, a, s), (x, y), confidence, radius, needs_review)
 
 
@@ -331,6 +377,13 @@ def _slices_of(stack: SagittalStack, slice_index: int | None, slices: Sequence[i
     if not asked or asked[0] < 0 or asked[-1] >= len(stack):
         raise InputError(f"Expected a slice in 0..{len(stack) - 1} of {stack.source}; got {', '.join(map(str, asked))}")
     return asked
+
+
+def _on_picture(mark: Landmark, stack_from_view: Matrix) -> Landmark:
+    if mark.pixel_xy is None:
+        return mark
+    x, y, _ = (float(v) for v in apply(stack_from_view, np.array([*mark.pixel_xy, 0.0])))
+    return replace(mark, pixel_xy=(x, y))
 
 
 def _as_given(mark: Landmark, xy: Array, given: Mapping[str, Point | None]) -> Landmark:
@@ -399,7 +452,28 @@ def image_warnings(reading: SliceReading, calibration: Calibration) -> tuple[str
     return tuple(said)
 
 
-def _doubts(landmarks: Sequence[Landmark]) -> tuple[str, ...]:
+def _leaves_the_stack(
+    stack: SagittalStack, landmarks: Sequence[Landmark], lateral: Array, beside_mm: Array
+) -> tuple[str, ...]:
+    """A warning that names the landmarks whose middle may lie beyond the outermost slices."""
+    to_rim_mm = np.minimum(lateral, len(stack) - 1 - lateral) * (stack.slice_spacing_mm or 0.0)
+    beyond = (np.abs(beside_mm) > BESIDE_MM) & (to_rim_mm < RIM_MM)
+    names = [mark.name for mark, out in zip(landmarks, beyond, strict=True) if out and not mark.is_absent]
+    if not names:
+        return ()
+    return (f"The spine curves toward the outermost slices: the middle of {', '.join(names)} may lie beyond them",)
+
+
+def _numbering_warnings(numberings: Sequence[tuple[int, float]]) -> tuple[str, ...]:
+    """The likeliest other numbering in words, where it is worth a look."""
+    shift, probability = max(((s, p) for s, p in numberings if s), key=lambda one: one[1], default=(0, 0.0))
+    if probability < OTHER_NUMBERING:
+        return ()
+    way = "higher" if shift > 0 else "lower"
+    return (f"All names may be one level {way} ({100 * probability:.0f} %): transitional junction?",)
+
+
+def _review_warnings(landmarks: Sequence[Landmark]) -> tuple[str, ...]:
     doubtful = [mark.name for mark in landmarks if mark.needs_review]
     absent = [mark.name for mark in landmarks if mark.is_absent]
     said = [f"Levels are doubtful: {', '.join(doubtful)}. Check them before use"] if doubtful else []

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import slicer
+from slicer.i18n import tr
 
 from SpineLandmarksLib.errors import SpineLandmarksError
 
@@ -31,12 +32,15 @@ def explained() -> Iterator[None]:
     except SpineLandmarksError as error:
         notify(str(error))
     except OSError as error:
-        notify(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}. Nothing was changed")
+        reason = ": ".join(str(part) for part in (error.strerror or error, error.filename) if part)
+        notify(tr("{reason}. Nothing was changed").format(reason=reason))
     except Exception as error:
         logging.exception("SpineLandmarks")
         slicer.util.errorDisplay(
-            f"A fault of SpineLandmarks, not yours: {type(error).__name__}: {error}\n\nYour corrections are in the "
-            "scene; save it. Please report the fault with the details below",
+            tr(
+                "A fault of SpineLandmarks, not yours: {kind}: {error}\n\nYour corrections are in the scene; "
+                "save it. Please report the fault with the details below"
+            ).format(kind=type(error).__name__, error=error),
             windowTitle=TITLE,
             detailedText=traceback.format_exc(),
         )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr
 
 from SpineLandmarksLib.annotation.measurements import COLUMNS, measure, write_measurements
 from SpineLandmarksLib.annotation.revision import ImageReference
@@ -19,12 +18,18 @@ from SpineLandmarksLib.formats import READERS
 from SpineLandmarksLib.formats.csv_table import as_text, write_csv
 from SpineLandmarksLib.formats.slicer_markups import write_markups
 from SpineLandmarksLib.landmarks import LandmarkSet
-from SpineLandmarksLib.retraining.process import Retraining
-from SpineLandmarksModule.dialogs import explained
+from SpineLandmarksLib.retraining.process import Retraining, RetrainStatus
+from SpineLandmarksModule.dialogs import ask, explained
 from SpineLandmarksModule.points import StudyPoints
+from SpineLandmarksModule.runner import python
+from SpineLandmarksModule.table_node import write_table
 from SpineLandmarksModule.volumes import files_of, series_uid_of
 
 SETTING = "SpineLandmarks/"
+#: What the button says of a retraining that is not done.
+UNFINISHED = {"stopped": tr("Go on retraining"), "failed": tr("Go on retraining")}
+#: At each tick the thread of ours is waited for this long: it stands still while Slicer's event loop is idle.
+YIELD_S = 0.02
 
 
 def _measurements_as_text(landmarks: LandmarkSet) -> str:
@@ -33,14 +38,18 @@ def _measurements_as_text(landmarks: LandmarkSet) -> str:
 
 #: What can be exported: ending, how it is written, and how it is copied.
 FORMATS: dict[str, tuple[str, Callable[[LandmarkSet, Path], None], Callable[[LandmarkSet], str]]] = {
-    "Landmarks, CSV in RAS": (".csv", lambda marks, path: write_csv(marks, path, "RAS"), as_text),
-    "Landmarks, CSV in LPS": (
+    tr("Landmarks, CSV in RAS"): (".csv", lambda marks, path: write_csv(marks, path, "RAS"), as_text),
+    tr("Landmarks, CSV in LPS"): (
         ".csv",
         lambda marks, path: write_csv(marks, path, "LPS"),
         lambda marks: as_text(marks, "LPS"),
     ),
-    "Landmarks, Slicer markups": (".mrk.json", write_markups, as_text),
-    "Measurements, CSV": (".csv", lambda marks, path: write_measurements(measure(marks), path), _measurements_as_text),
+    tr("Landmarks, Slicer markups"): (".mrk.json", write_markups, as_text),
+    tr("Measurements, CSV"): (
+        ".csv",
+        lambda marks, path: write_measurements(measure(marks), path),
+        _measurements_as_text,
+    ),
 }
 
 
@@ -53,7 +62,7 @@ class FilesPanel:
         self._thread = ThreadPoolExecutor(1, "SpineLandmarks files")
         self._hash: tuple[StudyPoints, str, Future[ImageReference]] | None = None
         self._timer = qt.QTimer()
-        self._timer.setInterval(50)
+        self._timer.setInterval(20)
         self._timer.connect("timeout()", self._save_when_hashed)
         ui.formatSelector.addItems(list(FORMATS))
         ui.readerEdit.text = qt.QSettings().value(SETTING + "reader") or ""
@@ -61,6 +70,7 @@ class FilesPanel:
         ui.commentEdit.connect("editingFinished()", self._set_comment)
         ui.exportButton.connect("clicked()", self.export)
         ui.copyButton.connect("clicked()", self.copy)
+        ui.tableButton.connect("clicked()", self.to_table)
         ui.importButton.connect("clicked()", self.import_file)
         ui.saveButton.connect("clicked()", self.save)
         self._retrain = RetrainButton(ui, self._folder("dataset"))
@@ -69,7 +79,7 @@ class FilesPanel:
     def open(self, study: StudyPoints | None) -> None:
         self.study = study
         self.ui.commentEdit.text = study.session.comment if study else ""
-        for widget in ("exportButton", "copyButton", "saveButton", "commentEdit"):
+        for widget in ("exportButton", "copyButton", "tableButton", "saveButton", "commentEdit"):
             getattr(self.ui, widget).enabled = study is not None
 
     def close(self) -> None:
@@ -83,37 +93,48 @@ class FilesPanel:
         name = self.ui.formatSelector.currentText
         ending, write, _ = FORMATS[name]
         start = str(Path(self._folder("export")) / f"{self.study.session.study}{ending}")
-        title, kinds = f"Export: {name}", f"{name} (*{ending})"
+        title, kinds = tr("Export: {name}").format(name=name), f"{name} (*{ending})"
         chosen = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, start, kinds)
         if not chosen:
             return
         path = Path(chosen if chosen.lower().endswith(ending) else chosen + ending)
+        question = tr("{name} is there already. Replace it?").format(name=path.name)
+        if str(path) != chosen and path.exists() and not ask(question):
+            return
         with explained():
             write(self.study.session.current, path)
             self._remember("export", path.parent)
-            self._say(f"Written: {path}")
+            self._say(tr("Written: {path}").format(path=path))
 
     def copy(self) -> None:
         if self.study:
             name = self.ui.formatSelector.currentText
             slicer.app.clipboard().setText(FORMATS[name][2](self.study.session.current))
-            self._say("Copied; paste it into a spreadsheet.")
+            self._say(tr("Copied; paste it into a spreadsheet."))
+
+    def to_table(self) -> None:
+        if self.study:
+            name = self.ui.formatSelector.currentText
+            node = write_table(self.study, name, FORMATS[name][2](self.study.session.current))
+            self._say(tr("The table {name} is in the scene.").format(name=node.GetName()))
 
     def import_file(self) -> None:
         endings = " ".join(f"*{ending} *{ending.upper()}" for ending in READERS)
-        title, start = "Import landmarks", self._folder("export")
-        chosen = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), title, start, f"Landmarks ({endings})")
+        title, start = tr("Import landmarks"), self._folder("export")
+        chosen = qt.QFileDialog.getOpenFileName(
+            slicer.util.mainWindow(), title, start, tr("Landmarks ({endings})").format(endings=endings)
+        )
         if chosen:
             with explained():
                 if self._import_onto(Path(chosen)):
-                    self._say(f"Taken from {Path(chosen).name}.")
+                    self._say(tr("Taken from {name}.").format(name=Path(chosen).name))
 
     def save(self) -> None:
         """First read the image's files for their hash, in a thread; then write."""
         study = self.study
         if not study or self._hash:
             return
-        title, start = "Data-set folder", self._folder("dataset")
+        title, start = tr("Data-set folder"), self._folder("dataset")
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title, start)
         if folder:
             self._set_comment()
@@ -123,7 +144,7 @@ class FilesPanel:
             self._timer.start()
 
     def _save_when_hashed(self) -> None:
-        if not self._hash or not self._hash[2].done():
+        if not self._hash or not wait([self._hash[2]], YIELD_S).done:
             return
         (study, folder, hashed), self._hash = self._hash, None
         self._timer.stop()
@@ -134,8 +155,9 @@ class FilesPanel:
             study.session.mark_saved(revision)
             study.keep()
             self._remember("dataset", Path(folder))
-            beside = f" Beside it are {len(saved.beside)} by others, from the same start." if saved.beside else ""
-            self._say(f"Saved: {saved.path}.{beside}")
+            said = tr("Saved: {path}.").format(path=saved.path)
+            beside = tr("Beside it are {count} by others, from the same start.").format(count=len(saved.beside))
+            self._say(f"{said} {beside}" if saved.beside else said)
 
     def _say(self, text: str) -> None:
         self.ui.messageLabel.text = text
@@ -157,49 +179,63 @@ class FilesPanel:
 class RetrainButton:
     """Starts the retraining of a data set, shows how far it is, and stops it. It goes on when Slicer is closed.
 
-    folder: the data set that was used last, whose retraining may still run.
+    folder: the data set that was used last, whose retraining may still run. It may lie on a drive that does not answer,
+    so it is looked at in a thread.
     """
 
     def __init__(self, ui: Any, folder: str) -> None:
         self.ui = ui
         self.retraining = self._of(folder)
+        self._thread = ThreadPoolExecutor(1, "SpineLandmarks retraining")
+        self._looked: Future[RetrainStatus] | None = None
+        self._found = RetrainStatus("none", "")
         self._timer = qt.QTimer()
-        self._timer.setInterval(1000)
+        self._timer.setInterval(250)
         self._timer.connect("timeout()", self.look)
+        self._timer.start()
         ui.retrainButton.connect("clicked()", self.press)
-        if self.retraining.progress().state == "running":
-            self.look()
-            self._timer.start()
 
     def close(self) -> None:
         self._timer.stop()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def press(self) -> None:
         with explained():
-            if self.retraining.progress().state == "running":
+            if self._found.state == "running":
                 self.retraining.stop()
                 return
             start = str(self.retraining.dataset)
-            folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Data set to retrain on", start)
+            folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), tr("Data set to retrain on"), start)
             if folder:
                 self.retraining = self._of(folder)
                 self.retraining.start(self.ui.readerEdit.text.strip() or "3D Slicer")
                 qt.QSettings().setValue(f"{SETTING}dataset", folder)
-                self.look()
+                self._show(RetrainStatus("running", "Starting"))
+                self._looked = None
                 self._timer.start()
 
     def look(self) -> None:
+        """Ask how far it is, or show the answer."""
+        if self._looked is None:
+            self._looked = self._thread.submit(self.retraining.progress)
+        wait([self._looked], YIELD_S)
+        if self._looked.done():
+            found, self._looked = self._looked.result(), None
+            self._show(found)
+
+    def _show(self, found: RetrainStatus) -> None:
         """What the button and, at the end, the message say."""
-        progress = self.retraining.progress()
-        running = progress.state == "running"
-        share = f" retraining ({100 * progress.share:.0f} %)" if running else ""
-        self.ui.retrainButton.text = self.retraining.label + share
-        self.ui.retrainButton.toolTip = progress.text
+        before, self._found = self._found, found
+        running = found.state == "running"
+        percent = f"{100 * found.share:.0f}"
+        stop = tr("Stop retraining ({percent} %)").format(percent=percent)
+        self.ui.retrainButton.text = stop if running else UNFINISHED.get(found.state, tr("Retrain"))
+        self.ui.retrainButton.toolTip = found.text
         if not running:
             self._timer.stop()
-            self.ui.messageLabel.text = progress.text
+            if before.state == "running":
+                self.ui.messageLabel.text = found.text
 
     @staticmethod
     def _of(folder: str) -> Retraining:
-        python = shutil.which("PythonSlicer") or sys.executable
-        return Retraining(Path(folder), command=(python, "-m", "SpineLandmarksLib"))
+        return Retraining(Path(folder), command=(python(), "-m", "SpineLandmarksLib"))

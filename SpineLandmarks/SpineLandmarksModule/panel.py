@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import qt
 import slicer
 import vtk
+from slicer.i18n import tr
 
 from SpineLandmarksModule import install, views, volumes
 from SpineLandmarksModule.dialogs import ask, explained, notify
@@ -20,14 +22,16 @@ from SpineLandmarksModule.runner import JobResult, LocalizationJob, WorkerOption
 from SpineLandmarksModule.study_panel import StudyPanel
 
 #: How often news of the worker is asked for while it works.
-POLL_MS = 50
+POLL_MS = 20
+#: Slicer's event loop keeps Python's lock even while it is idle: our threads run while we sleep, and only then, s.
+YIELD_S = 0.002
 
 
 class Panel:
-    """ui: the widgets by name. make_logic: SpineLandmarksLogic."""
+    """ui: the widgets by name. make_logic: SpineLandmarksLogic. is_entered: whether the module is shown."""
 
-    def __init__(self, ui: Any, make_logic: Callable[..., Any]) -> None:
-        self.ui = ui
+    def __init__(self, ui: Any, make_logic: Callable[..., Any], is_entered: Callable[[], bool]) -> None:
+        self.ui, self.is_entered = ui, is_entered
         self.parameters: Any = None
         self._binding: tuple[int, int] | None = None
         self._volume_id: str | None = None
@@ -39,6 +43,7 @@ class Panel:
         ui.cancelButton.connect("clicked()", self.cancel)
         ui.installButton.connect("clicked()", self.install)
         ui.readerEdit.connect("textChanged(QString)", self.set_reader)
+        ui.pointsBox.connect("toggled(bool)", lambda on: self.show_points())
         self.set_reader(ui.readerEdit.text)
         self.timer = qt.QTimer()
         self.timer.setInterval(POLL_MS)
@@ -48,10 +53,13 @@ class Panel:
     def enter(self) -> None:
         """The module is shown: its keys work, and the model is loaded before it is needed."""
         self.bind(self.logic.getParameterNode())
+        if self.parameters.volume is None:
+            self.parameters.volume = volumes.likely(slicer.mrmlScene)
         self.review_panel.install_keys()
         if not install.missing(self.model().backend):
             self.logic.runner.use(self.model())
             self.logic.runner.warm()
+            self.timer.start()
 
     def exit(self) -> None:
         self.review_panel.remove_keys()
@@ -94,23 +102,41 @@ class Panel:
         self.study_panel.show_slice_choice(self.parameters.sliceChoice is SliceChoice.RANGE)
         if (volume and volume.GetID()) != self._volume_id:
             self._volume_id = volume and volume.GetID()
-            self.show_volume(volume)
-        study = self.review_panel.study
-        if study:
-            study.decorations.show_curve(self.parameters.showCurve, study.session.current)
+            self.show_volume(volume, turn=caller is not None)
+        self.show_looks()
 
-    def show_volume(self, volume: Any) -> None:
-        """Another volume: show it, and the work that was done on it."""
+    def show_volume(self, volume: Any, turn: bool) -> None:
+        """Another volume: show it, and the work that was done on it. turn: also views that show it already."""
         self.study_panel.show_range(volumes.lateral_count(volume))
         if volume and volume.GetImageData():
             self.ui.messageLabel.text = ""
-            views.show_volume(volume)
+            views.show_volume(volume, turn)
         with explained():
             self.open(self.logic.studies.of(volume))
 
     def open(self, study: StudyPoints | None) -> None:
         self.review_panel.open(study)
         self.files_panel.open(study)
+        if study:
+            study.on_display = lambda seen: self.note_visibility(study, seen)
+        self.show_points()
+        self.show_looks()
+
+    def show_points(self) -> None:
+        """Of all studies only the points of the selected one, if any are wanted."""
+        if self._volume_id:
+            self.logic.studies.show_only(self.review_panel.study if self.ui.pointsBox.checked else None)
+
+    def note_visibility(self, study: StudyPoints, seen: bool) -> None:
+        """The eye in Data or Markups was clicked."""
+        if study is self.review_panel.study:
+            self.ui.pointsBox.checked = seen
+
+    def show_looks(self) -> None:
+        study = self.review_panel.study
+        if study and self.parameters:
+            study.look(self.parameters.pointSize, self.parameters.textSize)
+            study.decorations.show_curve(self.parameters.showCurve, study.session.current)
 
     def refresh(self) -> None:
         """A session has changed."""
@@ -126,30 +152,46 @@ class Panel:
         self.open(None)
 
     def on_scene_changed(self, caller: Any, event: Any) -> None:
-        """A scene was closed, or one was loaded: widgets that waited for its nodes are bound anew."""
+        """A scene was closed, or one was loaded: widgets that waited for its nodes are bound anew.
+
+        While another module is shown nothing is made or changed; `enter` does it then.
+        """
         self.bind(None)
-        self.bind(self.logic.getParameterNode())
+        if self.is_entered():
+            self.bind(self.logic.getParameterNode())
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def on_node_removed(self, caller: Any, event: Any, node: Any) -> None:
-        """Without its volume a study is watched no longer. Points that were deleted by hand can be put back."""
+        """What a study loses is looked at once all that goes with it is gone, as a patient with all his studies."""
         if slicer.mrmlScene.IsClosing():
             return
         if self.logic.runner.job and self.logic.runner.job.study == node.GetID():
             self.logic.runner.cancel()
         for study in self.logic.studies:
-            if node is study.volume:
-                self.logic.studies.drop(study)
-                self.open(None)
-                self.ui.messageLabel.text = f"{node.GetName()} was deleted. Its landmarks are still in the scene."
-            elif node is study.node:
-                qt.QTimer.singleShot(0, lambda study=study: self.on_points_removed(study))
+            if node in (study.volume, study.node):
+                study.close()
+                qt.QTimer.singleShot(0, lambda study=study: self.on_part_removed(study))
 
-    def on_points_removed(self, study: StudyPoints) -> None:
-        if ask(f"The landmarks of {study.volume.GetName()} were deleted. Put them back with all corrections?"):
-            self.logic.studies.put_back(study)
-        else:
-            self.logic.studies.drop(study)
+    def on_part_removed(self, study: StudyPoints) -> None:
+        """Points that were deleted by hand can be put back. Without its volume, a list is one like any other."""
+        if study not in self.logic.studies:
+            return
+        name, worked = study.volume.GetName(), bool(study.session.events)
+        has_volume, has_points = (node.GetScene() is not None for node in (study.volume, study.node))
+        self.logic.studies.drop(study)
+        if has_volume:
+            with_work = tr("The landmarks of {name} were deleted. Put them back with all corrections?")
+            question = with_work if worked else tr("The landmarks of {name} were deleted. Put them back?")
+            if ask(question.format(name=name)):
+                self.logic.studies.put_back(study)
+        elif has_points:
+            self.ui.messageLabel.text = tr("{name} was deleted. Its landmarks are still in the scene.").format(
+                name=name
+            )
+        elif worked and ask(
+            tr("{name} was deleted with the landmarks that you worked on. Keep those in the scene?").format(name=name)
+        ):
+            study.keep_without_volume()
         self.refresh()
 
     # Work
@@ -168,8 +210,10 @@ class Panel:
     def localize(self) -> None:
         study = self.review_panel.study
         if not (study and study.session.events) or ask(
-            "This study has corrections. Localize all landmarks anew? Undo takes it back. To keep what is corrected "
-            "or confirmed and find only the others, use Relocalize the rest"
+            tr(
+                "This study has corrections. Localize all landmarks anew? Undo takes it back. To keep what "
+                "is corrected or confirmed and find only the others, use Relocalize"
+            )
         ):
             self.start(is_again=False)
 
@@ -185,25 +229,23 @@ class Panel:
 
     def has_runtime(self) -> bool:
         """Whether all that the model needs is there, after an offer to install it. Raises BackendError."""
-        needed = install.missing(self.model().backend)
-        if needed and ask(f"{', '.join(needed)} is missing. Install it now? It is fetched from the internet once"):
-            self.install_runtime()
-            return True
-        return not needed
+        return not install.missing(self.model().backend) or self.install_runtime(ask)
 
     def install(self) -> None:
         with explained():
-            self.install_runtime()
+            self.install_runtime(lambda question: True)
 
-    def install_runtime(self) -> None:
+    def install_runtime(self, may_install: Callable[[str], bool]) -> bool:
+        """Whether all is there then; False when a question was answered with no."""
         try:
-            install.install(self.model().backend)
-            self.logic.runner.restart()
+            return install.install(self.model().backend, may_install)
         finally:
+            self.logic.runner.restart()
+            self.timer.start()
             self.on_parameters()
 
     def cancel(self) -> None:
-        self.ui.progressBar.format = "ending"
+        self.ui.progressBar.format = tr("ending")
         self.logic.runner.cancel()
 
     def import_onto(self, path: Path) -> bool:
@@ -213,23 +255,28 @@ class Panel:
         self.logic.studies.set_author(name.strip())
 
     def poll(self) -> None:
+        time.sleep(YIELD_S)
         with explained():
             self.logic.runner.poll()
         job = self.logic.runner.job
         if job:
             self.ui.elapsedLabel.text = f"{job.elapsed_s:.1f} s"
+        time.sleep(YIELD_S)  # what was just asked for is on its way
+        if not self.logic.runner.is_busy:
+            self.timer.stop()
 
     def on_progress(self, share: float, stage: str) -> None:
         self.study_panel.show_progress(share, stage)
 
     def on_end(self, job: LocalizationJob, end: JobResult) -> None:
-        self.timer.stop()
         self.study_panel.show_progress(None)
         if end.landmarks is not None:
             doubts = " ".join(f"{warning}." for warning in end.landmarks.warnings)
-            self.ui.messageLabel.text = f"Done in {job.elapsed_s:.1f} s. {doubts}"
+            self.ui.messageLabel.text = tr("Done in {seconds:.1f} s. {doubts}").format(
+                seconds=job.elapsed_s, doubts=doubts
+            )
         elif end.error:
             self.ui.messageLabel.text = end.error
             notify(end.error)
         else:
-            self.ui.messageLabel.text = "Cancelled; nothing was changed."
+            self.ui.messageLabel.text = tr("Cancelled; nothing was changed.")

@@ -4,28 +4,31 @@
 from enum import Enum
 
 from slicer import vtkMRMLScalarVolumeNode
+from slicer.i18n import tr
 from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+from SpineLandmarksLib.formats.slicer_markups import DISPLAY
 
 
 class SliceChoice(Enum):
     """Which slice the landmarks are put on."""
 
-    AUTOMATIC = "automatic"
-    CURRENT = "the one in the sagittal view"
-    RANGE = "one of a range"
+    AUTOMATIC = 0
+    CURRENT = 1
+    RANGE = 2
 
     def label(self) -> str:
-        return self.value
+        return (tr("automatic"), tr("the one in the sagittal view"), tr("one of a range"))[self.value]
 
 
 class Processor(Enum):
     """What the model runs on."""
 
-    CPU = "the processor (CPU)"
-    CUDA = "an NVIDIA graphics card (CUDA)"
+    CPU = 0
+    CUDA = 1
 
     def label(self) -> str:
-        return self.value
+        return (tr("the processor (CPU)"), tr("an NVIDIA graphics card (CUDA)"))[self.value]
 
 
 @parameterNodeWrapper
@@ -34,3 +37,5 @@ class SpineLandmarksParameterNode:
     sliceChoice: SliceChoice = SliceChoice.AUTOMATIC
     processor: Processor = Processor.CPU
     showCurve: bool = False
+    pointSize: float = DISPLAY["glyphSize"]
+    textSize: float = DISPLAY["textScale"]

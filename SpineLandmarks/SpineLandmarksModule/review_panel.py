@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr
 
+from SpineLandmarksLib.annotation.wording import definition
 from SpineLandmarksLib.landmarks import ABSENT
 from SpineLandmarksModule import tables, views
 from SpineLandmarksModule.dialogs import ask, explained
+from SpineLandmarksModule.placing import Placing
 from SpineLandmarksModule.points import StudyPoints
 
+HERE = Path(__file__).resolve()
+#: A close-up of each landmark. Installed, the resources lie beside the module; in the source tree one folder up.
+PICTURES = next(folder / "Resources" / "Landmarks" for folder in HERE.parents if (folder / "Resources").is_dir())
 #: Keys, the button that each presses, and what it does.
 SHORTCUTS = (
-    ("N", "nextButton", "next doubtful"),
-    ("C", "confirmButton", "confirm or take back"),
-    ("Shift+C", "confirmAllButton", "confirm all"),
-    ("P", "placeButton", "place"),
-    ("X", "notVisibleButton", "not visible"),
-    ("Shift+L", "relocalizeButton", "relocalize the rest"),
-    ("Shift+U", "levelUpButton", "names one level up"),
-    ("Shift+D", "levelDownButton", "names one level down"),
-    ("Ctrl+Z", "undoButton", "undo"),
-    ("Ctrl+Y", "redoButton", "redo"),
+    ("N", "nextButton", tr("next doubtful")),
+    ("C", "confirmButton", tr("confirm or take back")),
+    ("Shift+C", "confirmAllButton", tr("confirm all")),
+    ("P", "placeButton", tr("place")),
+    ("Shift+P", "placeRestButton", tr("place the rest")),
+    ("X", "notVisibleButton", tr("not visible")),
+    ("Shift+L", "relocalizeButton", tr("relocalize the rest")),
+    ("Shift+U", "levelUpButton", tr("level up")),
+    ("Shift+D", "levelDownButton", tr("level down")),
+    ("Ctrl+Z", "undoButton", tr("undo")),
+    ("Ctrl+Y", "redoButton", tr("redo")),
 )
 
 
@@ -35,14 +43,19 @@ class ReviewPanel:
         self.ui = ui
         self.study: StudyPoints | None = None
         self._keys: list[Any] = []
-        tables.prepare(ui.landmarkTable, stretched=1)
+        self.placing = Placing(self._ask_for)
+        tables.prepare(ui.landmarkTable, stretched=6)
         tables.prepare(ui.measurementTable, stretched=0)
-        ui.shortcutsLabel.text = "Keys: " + ", ".join(f"<b>{key}</b> {what}" for key, _, what in SHORTCUTS)
+        listed = [*((key, what) for key, _, what in SHORTCUTS), ("Esc", tr("end placing"))]
+        ui.shortcutsLabel.text = tr("Keys: {keys}").format(
+            keys=", ".join(f"<b>{key}</b> {what}" for key, what in listed)
+        )
         for button, handler in {
             "nextButton": self.next_doubtful,
             "confirmButton": self.confirm,
             "confirmAllButton": lambda: self._do(lambda session: session.confirm_all()),
             "placeButton": self.place,
+            "placeRestButton": self.place_rest,
             "notVisibleButton": lambda: self._do_selected(lambda session, name: session.mark_not_visible(name)),
             "relocalizeButton": relocalize,
             "levelUpButton": lambda: self.shift(+1),
@@ -53,10 +66,12 @@ class ReviewPanel:
             getattr(ui, button).connect("clicked()", handler)
         ui.landmarkTable.connect("cellClicked(int,int)", lambda row, column: self.jump(row))
         ui.landmarkTable.connect("itemSelectionChanged()", self.refresh_buttons)
+        ui.landmarkTable.connect("itemSelectionChanged()", self._show_landmark)
         ui.measurementTable.connect("itemSelectionChanged()", self._define)
         self.open(None)
 
     def open(self, study: StudyPoints | None) -> None:
+        self.placing.stop()
         self.study = study
         self.refresh()
 
@@ -71,6 +86,7 @@ class ReviewPanel:
         tables.fill_landmarks(self.ui.landmarkTable, session, session.frame if session else None)
         tables.fill_measurements(self.ui.measurementTable, session)
         self.refresh_buttons()
+        self.placing.look()
 
     def refresh_buttons(self) -> None:
         """Only what can be done is offered."""
@@ -78,12 +94,13 @@ class ReviewPanel:
         marks = list(session.current) if session else []
         chosen = session[self.selected] if session and self.selected else None
         has_point = chosen is not None and chosen.status not in ABSENT
-        ui.confirmButton.text = "Take back" if chosen and chosen.status == "confirmed" else "Confirm"
+        ui.confirmButton.text = tr("Take back") if chosen and chosen.status == "confirmed" else tr("Confirm")
         for button, can in {
             ui.nextButton: bool(session and session.to_review()),
             ui.confirmButton: has_point,
             ui.confirmAllButton: any(mark.status in ("predicted", "corrected") for mark in marks),
             ui.placeButton: chosen is not None and not has_point,
+            ui.placeRestButton: bool(self._unplaced()),
             ui.notVisibleButton: chosen is not None and chosen.status not in ("not_visible", "confirmed"),
             ui.relocalizeButton: bool(session and session.given() and session.to_review()),
             ui.levelUpButton: any(mark.status not in ABSENT for mark in marks),
@@ -118,31 +135,54 @@ class ReviewPanel:
         )
 
     def place(self) -> None:
-        name = self.selected
-        if self.study and name and self.study.session[name].is_absent:
-            self.ui.messageLabel.text = f"Click in a slice view where {name} is; Esc ends placing."
-            views.start_placing(self.study.node, self.study.row(name))
+        if self.study and self.selected and self.study.session[self.selected].is_absent:
+            self.placing.start(self.study, [self.selected])
+
+    def place_rest(self) -> None:
+        """From head to foot, whatever has no point and was not called not visible."""
+        if self.study and self._unplaced():
+            self.placing.start(self.study, self._unplaced())
+
+    def _unplaced(self) -> list[str]:
+        return [mark.name for mark in self.study.session.current if mark.status == "out_of_view"] if self.study else []
+
+    def _ask_for(self, name: str | None) -> None:
+        """Say what the next click in a view sets."""
+        said = (
+            tr("Click in a slice view where {name} is; Esc or a right click ends placing.").format(name=name)
+            if name
+            else ""
+        )
+        self.ui.messageLabel.text = said
+        if name and self.study:
+            self.ui.landmarkTable.setCurrentCell(self.study.row(name), 0)
 
     def shift(self, levels: int) -> None:
         marks = self.study.session.current if self.study else ()
         confirmed = [mark.name for mark in marks if mark.status == "confirmed"]
-        if confirmed and not ask(
-            f"{', '.join(confirmed)} {'is' if len(confirmed) == 1 else 'are'} confirmed. Move all names one level "
-            f"{'up' if levels > 0 else 'down'} nevertheless? Undo takes it back"
-        ):
+        question = (
+            tr("Confirmed: {names}. Move all names one level up nevertheless? Undo takes it back")
+            if levels > 0
+            else tr("Confirmed: {names}. Move all names one level down nevertheless? Undo takes it back")
+        )
+        if confirmed and not ask(question.format(names=", ".join(confirmed))):
             return
         self._do(lambda session: session.shift_chain(levels, including_confirmed=bool(confirmed)))
 
     def install_keys(self) -> None:
         """While the module is shown, keys do what the buttons do, if those are enabled."""
         self.remove_keys()
-        for key, name, _ in SHORTCUTS:
+        for key, press in [
+            *((key, getattr(self.ui, name).click) for key, name, _ in SHORTCUTS),
+            ("Esc", self.placing.stop),
+        ]:
             shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow())
             for signal in ("activated()", "activatedAmbiguously()"):
-                shortcut.connect(signal, getattr(self.ui, name).click)
+                shortcut.connect(signal, press)
             self._keys.append(shortcut)
 
     def remove_keys(self) -> None:
+        self.placing.stop()
         for shortcut in self._keys:
             shortcut.setParent(None)
             shortcut.deleteLater()
@@ -157,6 +197,15 @@ class ReviewPanel:
         with explained():
             if self.study and self.selected:
                 operation(self.study.session, self.selected)
+
+    def _show_landmark(self) -> None:
+        """What the selected landmark is, in words and as a picture."""
+        what, where = definition(self.selected or "")
+        if what:
+            self.ui.landmarkLabel.text = f"<b>{self.selected}</b>: {what}.<br><small>{where}.</small>"
+            picture = qt.QPixmap(str(PICTURES / f"{self.selected}.png"))
+            picture.setDevicePixelRatio(2.0)
+            self.ui.landmarkPicture.setPixmap(picture)
 
     def _define(self) -> None:
         item = self.ui.measurementTable.item(self.ui.measurementTable.currentRow(), 0)

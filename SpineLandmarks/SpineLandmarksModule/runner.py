@@ -16,7 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from SpineLandmarksLib.errors import SpineLandmarksError
+import slicer
+from slicer.i18n import tr
+
+from SpineLandmarksLib.errors import BackendError, SpineLandmarksError
 from SpineLandmarksLib.formats.json_result import from_fields
 from SpineLandmarksLib.formats.strict_json import Fields
 from SpineLandmarksLib.landmarks import LandmarkSet
@@ -25,6 +28,10 @@ from SpineLandmarksLib.worker.protocol import FINAL
 
 #: A worker that does not heed a cancellation for this long is ended.
 PATIENCE_S = 3.0
+#: What the folders of voxels are called, and for how long one may lie untouched.
+PREFIX, LEFT_BEHIND_S = "SpineLandmarks-", 24 * 3600.0
+#: A worker that was told to end is gone after this long.
+ENDING_S = 3.0
 
 
 class Voxels(Protocol):
@@ -44,9 +51,18 @@ class WorkerOptions:
     device: str = "cpu"
 
     def command(self) -> tuple[str, ...]:
-        python = shutil.which("PythonSlicer") or sys.executable
         settings = ("--bundle", self.bundle, "--backend", self.backend, "--device", self.device)
-        return (python, "-m", "SpineLandmarksLib", "serve", *settings)
+        return (python(), "-m", "SpineLandmarksLib", "serve", *settings)
+
+
+def python() -> str:
+    """What runs Python outside of Slicer's window. Raises BackendError."""
+    found = shutil.which("PythonSlicer")
+    if found is None and not Path(sys.executable).name.lower().startswith("python"):  # Slicer itself
+        raise BackendError(
+            tr("Expected PythonSlicer beside Slicer; it is not on the PATH. Start Slicer by its launcher")
+        )
+    return found or sys.executable
 
 
 @dataclass
@@ -89,8 +105,15 @@ class Runner:
         self._client: WorkerClient | None = None
         self._model = WorkerOptions()
         self._writer = ThreadPoolExecutor(1, "SpineLandmarks voxels")
-        self._folder = Path(tempfile.mkdtemp(prefix="SpineLandmarks-"))
+        self._folder = new_folder(Path(slicer.app.temporaryPath))
+        self._ended = -ENDING_S
         self.job: LocalizationJob | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether `poll` must be called: something is being done, a model is being loaded, or a worker is ending."""
+        is_ending = time.monotonic() - self._ended < ENDING_S
+        return self.job is not None or bool(self._client and self._client.open_jobs) or is_ending
 
     def use(self, model: WorkerOptions) -> None:
         """What later jobs run with; a worker that runs with something else ends."""
@@ -114,7 +137,7 @@ class Runner:
         assert self.job is None
         path = self._folder / f"{voxels.name}.mha"
         self.job = LocalizationJob(study, is_again, asked, path, self._writer.submit(voxels.write, path))
-        self._on_progress(0.0, "copying the voxels")
+        self._on_progress(0.0, tr("copying the voxels"))
 
     def cancel(self) -> None:
         if self.job and self.job.cancelled_at is None:
@@ -150,8 +173,10 @@ class Runner:
             self._client = self._client or self.make_client(self._model)
             job.id = self._client.submit(job.path, **job.asked)
         except OSError as error:
-            reason = f"{error.strerror or error}. Free some space on the disk of {self._folder} and try again"
-            self._finish(job, JobResult(error=f"Could not hand the volume over: {reason}"))
+            reason = tr("{reason}. Free some space on the disk of {folder} and try again").format(
+                reason=error.strerror or error, folder=self._folder
+            )
+            self._finish(job, JobResult(error=tr("Could not hand the volume over: {reason}").format(reason=reason)))
         except SpineLandmarksError as error:
             self._finish(job, JobResult(error=str(error), kind="backend"))
 
@@ -177,9 +202,19 @@ class Runner:
     def _end_worker(self) -> None:
         if self._client:
             self._client.close()
+            self._ended = time.monotonic()
         self._client = None
         if self.job and self.job.id:
             self._finish(self.job, JobResult())
+
+
+def new_folder(parent: Path) -> Path:
+    """For voxels of patients, where Slicer keeps what is temporary. What a crash left there goes."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for old in parent.glob(f"{PREFIX}*"):
+        if time.time() - old.stat().st_mtime > LEFT_BEHIND_S:
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
 
 
 def _told(message: Mapping[str, Any]) -> str:

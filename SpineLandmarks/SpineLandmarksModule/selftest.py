@@ -15,6 +15,7 @@ from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
 from SpineLandmarksModule import install
 from SpineLandmarksModule.points import StudyPoints
 from SpineLandmarksModule.runner import WorkerOptions
+from SpineLandmarksModule.sample import add
 
 #: Every point of the phantom is found this close to its exact place.
 LEVEL_MM = 8.0
@@ -48,12 +49,6 @@ def make_logic() -> Any:
     import SpineLandmarks  # Slicer's module of this name, which has imported this file
 
     return SpineLandmarks.SpineLandmarksLogic()
-
-
-def add(phantom: Phantom, name: str = "phantom") -> Any:
-    volume = slicer.util.addVolumeFromArray(phantom.voxels, name=name)
-    volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.asarray(phantom.ras_from_ijk)))
-    return volume
 
 
 def refuses_what_is_no_volume(logic: Any) -> None:

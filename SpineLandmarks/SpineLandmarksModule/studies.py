@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import slicer
+from slicer.i18n import tr
+
 from SpineLandmarksLib.annotation.import_file import import_or_ask
 from SpineLandmarksLib.annotation.revision import study_key_of
 from SpineLandmarksLib.annotation.session import Session
@@ -14,10 +17,8 @@ from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.shared import complete_set
 from SpineLandmarksLib.formats.slicer_markups import described_landmark
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
-from SpineLandmarksModule.points import StudyPoints, detach_session, find_node, restored_session
+from SpineLandmarksModule.points import StudyPoints, detach_session, find_node, restored_session, studied_nodes
 from SpineLandmarksModule.volumes import frame_of, require_usable, series_uid_of, source_of
-
-_REPLACES = "Some landmarks are confirmed. Replace them too? Undo takes it back"
 
 
 class Studies:
@@ -78,7 +79,7 @@ class Studies:
         if landmarks is None:
             return False
         replaces = any(mark.status == "confirmed" and landmarks[mark.name] != mark for mark in before)
-        if replaces and not may(_REPLACES):
+        if replaces and not may(tr("Some landmarks are confirmed. Replace them too? Undo takes it back")):
             return False
         session.import_points(landmarks, including_confirmed=True)
         return True
@@ -92,9 +93,15 @@ class Studies:
         for study in self:
             self.drop(study)
 
+    def show_only(self, study: StudyPoints | None) -> None:
+        """Hide the points of all others, open or not: those of one patient lie on another's image."""
+        for node in studied_nodes(slicer.mrmlScene):
+            display = node.GetDisplayNode()
+            if display:
+                display.SetVisibility(study is not None and node is study.node)
+
     def put_back(self, study: StudyPoints) -> None:
         """Make a node that was deleted anew, with all corrections."""
-        self.drop(study)
         self._add(study.session, study.volume)
 
     def _renew(self, volume: Any, landmarks: LandmarkSet) -> StudyPoints:
@@ -118,15 +125,19 @@ class Studies:
         try:
             landmarks = _read_points(node)
             self._on_refused(
-                f"The history saved with {node.GetName()} is damaged ({error}). The points and statuses were taken as "
-                "they are; undo goes back no further than here"
+                tr(
+                    "The history saved with {name} is damaged ({error}). The points and statuses were taken as "
+                    "they are; undo goes back no further than here"
+                ).format(name=node.GetName(), error=error)
             )
             return Session(study_key_of(volume.GetName()), landmarks, self._author, frame_of(volume))
         except SpineLandmarksError:
             detach_session(node)
             self._on_refused(
-                f"{node.GetName()} was changed so much that it cannot be gone on with ({error}). It stays in the scene "
-                "as a list of its own; press Localize to begin anew"
+                tr(
+                    "{name} was changed so much that it cannot be gone on with ({error}). It stays in the scene "
+                    "as a list of its own; press Localize to begin anew"
+                ).format(name=node.GetName(), error=error)
             )
             return None
 

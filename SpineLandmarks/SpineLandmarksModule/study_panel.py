@@ -7,15 +7,13 @@ from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr
 
 from SpineLandmarksLib.bundle import DEFAULT, find_bundle, shipped_bundles
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksModule import install
 from SpineLandmarksModule.dialogs import explained
 from SpineLandmarksModule.runner import WorkerOptions
-
-#: The last entry of the models: one that was trained elsewhere, such as DATASET/models/NAME.
-OTHER = "from a folder ..."
 
 
 class StudyPanel:
@@ -27,26 +25,22 @@ class StudyPanel:
             ui.modelSelector.addItems(shipped_bundles())
         except SpineLandmarksError as error:  # told again, with a dialog, when the button is pressed
             ui.messageLabel.text = str(error)
-        ui.modelSelector.addItem(OTHER)
         ui.modelSelector.setCurrentText(DEFAULT)
         ui.modelSelector.connect("currentIndexChanged(int)", lambda index: self.show_card())
-        ui.modelSelector.connect("activated(int)", self.choose_folder)
+        ui.modelFolderButton.connect("clicked()", self.choose_folder)
         ui.modelCardButton.connect("toggled(bool)", lambda on: self.show_card())
         ui.loadDicomButton.connect("clicked()", lambda: slicer.util.selectModule("DICOM"))
         self.show_card()
         self.show_progress(None)
 
-    def choose_folder(self, index: int) -> None:
-        """When the last entry was chosen: another bundle's folder, which becomes an entry of its own."""
+    def choose_folder(self) -> None:
+        """A bundle that was trained elsewhere, such as DATASET/models/NAME, becomes an entry of its own."""
         models = self.ui.modelSelector
-        if models.itemText(index) != OTHER:
-            return
-        chosen = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Folder of a trained model", "")
-        models.setCurrentText(DEFAULT)
+        chosen = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), tr("Folder of a trained model"), "")
         with explained():
             if chosen:
-                models.insertItem(index, str(find_bundle(chosen)))
-                models.setCurrentIndex(index)
+                models.addItem(str(find_bundle(chosen)))
+                models.setCurrentIndex(models.count - 1)
 
     def model(self, on_gpu: bool) -> WorkerOptions:
         bundle = self.ui.modelSelector.currentText or DEFAULT
@@ -59,7 +53,7 @@ class StudyPanel:
         try:
             text = Path(find_bundle(self.ui.modelSelector.currentText), "docs", "README.md").read_text("utf-8")
         except (OSError, SpineLandmarksError):
-            text = "This model has no card."
+            text = tr("This model has no card.")
         card.setMarkdown(text)
 
     def show_processor(self, on_gpu: bool) -> None:
@@ -67,9 +61,11 @@ class StudyPanel:
         needed = install.missing("torch" if on_gpu else "light")
         self.ui.installButton.setVisible(bool(needed))
         if needed:
-            self.ui.processorLabel.text = f"Missing: {', '.join(needed)}. Install fetches it from the internet once."
+            self.ui.processorLabel.text = tr("Missing: {names}. Install fetches it from the internet once.").format(
+                names=", ".join(needed)
+            )
         else:
-            self.ui.processorLabel.text = "Needs an NVIDIA card and its driver." if on_gpu else ""
+            self.ui.processorLabel.text = tr("Needs an NVIDIA card and its driver.") if on_gpu else ""
         self.ui.processorLabel.setVisible(bool(self.ui.processorLabel.text))
 
     def show_range(self, count: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import qt
+from slicer.i18n import tr
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.measurements import measure
@@ -35,18 +36,18 @@ def fill_landmarks(table: Any, session: Session | None, frame: ImageFrame | None
 def _colour(item: Any, landmark: Landmark) -> None:
     if landmark.confidence is None:
         item.setBackground(qt.QBrush())
-        item.setToolTip("No model has judged this")
+        item.setToolTip(tr("No model has judged this"))
         return
     item.setBackground(qt.QBrush(qt.QColor(colour(landmark.confidence))))
     item.setForeground(qt.QBrush(qt.QColor("black")))
-    item.setToolTip(f"Probability that the level is right: {landmark.confidence:.2f}")
+    item.setToolTip(tr("Probability that the level is right: {confidence:.2f}").format(confidence=landmark.confidence))
 
 
 def _stress(item: Any, needs_review: bool) -> None:
     font = item.font()
     font.setBold(needs_review)
     item.setFont(font)
-    item.setToolTip("Needs a person's eye" if needs_review else "")
+    item.setToolTip(tr("Needs a person's eye") if needs_review else "")
 
 
 def fill_measurements(table: Any, session: Session | None) -> None:
@@ -57,7 +58,9 @@ def fill_measurements(table: Any, session: Session | None) -> None:
     for row, each in enumerate(known):
         for column, text in enumerate((each.name, f"{each.value:.1f}", each.unit)):
             _set(table, row, column, text)
-            table.item(row, column).setToolTip(f"{each.definition}\nSource: {each.source}")
+            table.item(row, column).setToolTip(
+                tr("{definition}\nSource: {source}").format(definition=each.definition, source=each.source)
+            )
 
 
 def _set(table: Any, row: int, column: int, text: str) -> None:

@@ -5,12 +5,14 @@ Positions are those of the volume itself, before any transform that it is under:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.revision import study_key_of
@@ -48,36 +50,72 @@ def size_ijk(volume: Any) -> tuple[int, int, int]:
     return i, j, k
 
 
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Where the voxels of a volume lie. ras_from_ijk: (4, 4)."""
+
+    ras_from_ijk: np.ndarray
+    size: tuple[int, int, int]
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, Geometry) and self.size == other.size
+        return same and np.allclose(self.ras_from_ijk, other.ras_from_ijk, rtol=0, atol=1e-6)
+
+
+def geometry_of(volume: Any) -> Geometry | None:
+    """None for a volume without voxels."""
+    return Geometry(ras_from_ijk(volume), size_ijk(volume)) if volume.GetImageData() else None
+
+
 def require_usable(volume: Any) -> None:
     """Raise InputError or GeometryError, with the next step to take, unless landmarks can be placed on it."""
     if volume is None:
-        raise InputError(f"No volume is selected. {_next_step_without_one()}")
+        raise InputError(tr("No volume is selected. {next_step}").format(next_step=_next_step_without_one()))
     name = volume.GetName()
     if volume.GetImageData() is None or volume.GetImageData().GetNumberOfPoints() == 0:
-        raise InputError(f"{name} has no voxels. Load the study again")
+        raise InputError(tr("{name} has no voxels. Load the study again").format(name=name))
     if volume.GetImageData().GetNumberOfScalarComponents() != 1:
         raise InputError(
-            f"{name} is a colour image. Landmarks need one grey value per voxel: convert it with the module "
-            "Vector to Scalar Volume and select the result"
+            tr(
+                "{name} is a colour image. Landmarks need one grey value per voxel: convert it with the "
+                "module Vector to Scalar Volume and select the result"
+            ).format(name=name)
         )
     if slicer.vtkMRMLLabelMapVolumeNode.SafeDownCast(volume):
-        raise InputError(f"{name} is a label map, not an MRI. Select the MRI that it was drawn on")
+        raise InputError(tr("{name} is a label map, not an MRI. Select the MRI that it was drawn on").format(name=name))
     if not is_linear(volume):
         raise GeometryError(
-            f"{name} is under a non-linear transform, which no matrix describes. Harden it in the module Transforms, "
-            "or take the volume out of the transform"
+            tr(
+                "{name} is under a non-linear transform, which no matrix describes. Harden it in the module "
+                "Transforms, or take the volume out of the transform"
+            ).format(name=name)
         )
     _require_sagittal(volume)
+
+
+def likely(scene: Any) -> Any:
+    """The volume that a reader most likely means: the active one, else the first that can be used; None without."""
+    active = scene.GetNodeByID(slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID() or "")
+    found = [active, *slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)]
+    return next((volume for volume in found if _is_usable(volume)), None)
+
+
+def _is_usable(volume: Any) -> bool:
+    try:
+        require_usable(volume)
+    except (InputError, GeometryError):
+        return False
+    return True
 
 
 def _next_step_without_one() -> str:
     colours = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLVectorVolumeNode")]
     if colours:
-        return (
-            f"Colour images ({', '.join(colours)}) are not listed, because landmarks need one grey value per voxel: "
+        return tr(
+            "Colour images ({names}) are not listed, because landmarks need one grey value per voxel: "
             "load the MRI itself, or convert one with the module Vector to Scalar Volume"
-        )
-    return "Load a study (Load DICOM, or drag a file into Slicer) and select it"
+        ).format(names=", ".join(colours))
+    return tr("Load a study (Load DICOM, or drag a file into Slicer) and select it")
 
 
 def is_linear(volume: Any) -> bool:
@@ -89,23 +127,33 @@ def _require_sagittal(volume: Any) -> None:
     name, size, matrix = volume.GetName(), size_ijk(volume), ras_from_ijk(volume)
     if is_picture(volume):
         raise GeometryError(
-            f"{name} is a picture: nothing says how it lies in the patient. Load the DICOM study instead, or use the "
-            "command spine-landmarks predict with --spacing"
+            tr(
+                "{name} is a picture: nothing says how it lies in the patient. Load the DICOM study instead, "
+                "or use the command spine-landmarks predict with --spacing"
+            ).format(name=name)
         )
     if sorted(size)[1] < MIN_SIDE:
         voxels = " x ".join(map(str, size))
-        raise InputError(f"{name} has {voxels} voxels; slices need {MIN_SIDE} pixels a side or more")
+        raise InputError(
+            tr("{name} has {voxels} voxels; slices need {side} pixels a side or more").format(
+                name=name, voxels=voxels, side=MIN_SIDE
+            )
+        )
     try:
         problem = sagittal_problem(size, check_affine(matrix))
     except GeometryError as error:
         raise GeometryError(
-            f"{name} does not say how it lies in the patient: {error}. Load the DICOM study anew, or set spacing and "
-            "orientation in the module Volumes"
+            tr(
+                "{name} does not say how it lies in the patient: {error}. Load the DICOM study anew, or set "
+                "spacing and orientation in the module Volumes"
+            ).format(name=name, error=error)
         ) from error
     if problem:
         raise GeometryError(
-            f"{name} is {problem}, not sagittal. Select the sagittal series of the study; if it is loaded and named "
-            "otherwise, the module Data shows all series"
+            tr(
+                "{name} is {problem}, not sagittal. Select the sagittal series of the study; if it is loaded "
+                "and named otherwise, the module Data shows all series"
+            ).format(name=name, problem=problem)
         )
 
 

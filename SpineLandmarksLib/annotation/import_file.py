@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
-from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, doubt, misplaced, points_of
+from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, doubt, known_positions, misplaced
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats import AS_STATED, UNITS, Reading, read_landmarks
 from SpineLandmarksLib.formats.shared import System, filled
@@ -46,7 +46,7 @@ def import_landmarks(
     _require_millimetres(landmarks, name)
     if frame is None:
         return merged(landmarks, before, schema)
-    course = points_of(known) if known is not None else None
+    course = known_positions(known) if known is not None else None
     require_plausible(landmarks, Expected(frame.contains, course), name, reading, schema)
     seen = replace(landmarks, landmarks=tuple(_seen_in(frame, landmark) for landmark in landmarks))
     return merged(seen, before, schema)
@@ -124,7 +124,7 @@ def require_plausible(
     """Raise MisreadError where the positions that were read from `path` cannot lie there, or where another frame or
     unit fits far better and nobody has asked for this one.
     """
-    points, name = points_of(landmarks), os.fspath(path)
+    points, name = known_positions(landmarks), os.fspath(path)
     if not points:
         return
     reason = doubt(points, expected)

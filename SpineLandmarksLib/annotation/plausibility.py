@@ -57,7 +57,7 @@ def _changed(points: Points, change: np.ndarray) -> Iterable[tuple[str, np.ndarr
     return ((name, np.array(point) * change) for name, point in points.items())
 
 
-def points_of(landmarks: Iterable[Landmark]) -> Points:
+def known_positions(landmarks: Iterable[Landmark]) -> Points:
     """The positions that are known, by name, RAS mm."""
     return {mark.name: mark.position_ras_mm for mark in landmarks if mark.position_ras_mm is not None}
 
@@ -65,7 +65,7 @@ def points_of(landmarks: Iterable[Landmark]) -> Points:
 def course_of(revisions: Sequence[Revision]) -> Points:
     """Where a spine runs by its revisions, the oldest first: the latest prediction, else what came last."""
     predicted = [one for one in revisions if one.is_prediction]
-    return points_of((predicted or list(revisions))[-1].landmarks) if revisions else {}
+    return known_positions((predicted or list(revisions))[-1].landmarks) if revisions else {}
 
 
 def doubt(points: Points, expected: Expected) -> str | None:

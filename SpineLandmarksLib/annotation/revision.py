@@ -29,6 +29,10 @@ VERSION = 1
 _STUDY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+#: Fields of a result that came after the first revisions were saved: without content they must not change their ids.
+_LATER = ("notes", "numberings")
+
+
 @dataclass(frozen=True)
 class ImageReference:
     """The image that was annotated. path: relative to the data-set folder, with forward slashes, where it lies inside.
@@ -99,8 +103,7 @@ class Revision:
             "seconds_spent": rounded(self.seconds_spent, 3),
             "comment": self.comment,
             "image": asdict(self.image),
-            # a field that came after the first revisions were saved: without content it must not change their ids
-            "result": {key: value for key, value in as_json(self.landmarks).items() if key != "notes" or value},
+            "result": {key: value for key, value in as_json(self.landmarks).items() if key not in _LATER or value},
         }
 
     @staticmethod

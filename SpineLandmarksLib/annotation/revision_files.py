@@ -75,14 +75,16 @@ def spool(revision: Revision, dataset: Path) -> Path | None:
 
 
 def recovery_files(dataset: Path) -> list[tuple[Path, Revision | FormatError]]:
-    """What lies spooled in a data set: each file with its revision, or with why it cannot be read."""
+    """What lies spooled in a data set, in the order in which it was done: each file with its revision, or with why it
+    cannot be read.
+    """
     found: list[tuple[Path, Revision | FormatError]] = []
     for file in sorted((dataset / UNSAVED).glob("*.json")):
         try:
             found.append((file, _read(file)))
         except FormatError as error:
             found.append((file, error))
-    return found
+    return sorted(found, key=lambda one: one[1].time.isoformat() if isinstance(one[1], Revision) else "")
 
 
 def image_reference(

@@ -8,7 +8,7 @@ the volume which comes in: nothing of Slicer or VTK is imported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,18 +16,19 @@ import numpy as np
 
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import SpineLandmarksError
-from SpineLandmarksLib.formats.slicer_markups import DISPLAY, describe
+from SpineLandmarksLib.formats.slicer_markups import DISPLAY, control_point_text
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
 
 KIND = "vtkMRMLMarkupsFiducialNode"
 VOLUME = "SpineLandmarksVolume"
 #: A position that differs by less than this was not moved by anybody: a saved history is rounded to it, mm.
 SAME_MM = 1e-3
-CONFIRMED, CURVE = "SpineLandmarks.Confirmed", "SpineLandmarks.Curve"
-GREEN = (0.25, 0.85, 0.35)
-#: A little larger than the points, so that it covers them, mm.
-CONFIRMED_SIZE_MM = 4.0
+CONFIRMED, CURVE, SELECTED = "confirmed", "curve", "selected"
+#: Light enough that VTK gives a text in it a dark shadow, not a light one.
+GREEN, WHITE = (0.3, 0.9, 0.4), (1.0, 1.0, 1.0)
 CURVE_MM = 0.8
+#: Of the points' own size: the ball of a confirmed point covers it, the cross of the selected one leaves both free.
+SIZES = {CONFIRMED: 4 / 3, SELECTED: 4.0}
 
 
 class ScenePoints:
@@ -35,6 +36,10 @@ class ScenePoints:
 
     on_change: called after each change of the session. on_refused: called with a text for a dialog.
     """
+
+    #: Whether the mark of a confirmed point stands for the point, and bears its name in its own colour.
+    hides_confirmed = False
+    looks: Mapping[str, Any] = DISPLAY
 
     def __init__(
         self,
@@ -48,9 +53,10 @@ class ScenePoints:
         self.scene = volume.GetScene()
         self._on_change, self._on_refused = on_change, on_refused
         self._is_showing = self._is_dragged = False
+        self.selected: str | None = None
         self.node = node or self._new_node()
         self.link()
-        self.decorations = Decorations(self.node)
+        self.decorations = Decorations(self.node, self.hides_confirmed)
         self._tags = [(source, source.AddObserver(event, seen)) for source, event, seen in self._events()]
         self._stop_listening = session.listen(lambda correction: self._changed())
         if node and node.GetNumberOfControlPoints():
@@ -58,13 +64,28 @@ class ScenePoints:
         self.show()
 
     def close(self) -> None:
-        """Stop watching; the node stays as it is."""
-        self._stop_listening()
-        for source, tag in self._tags:
+        """Stop watching; the node stays as it is, without what is drawn beside it. More than once does no harm."""
+        tags, self._tags = self._tags, []
+        for source, tag in tags:
             source.RemoveObserver(tag)
+        self._stop_listening()
+        self._stop_listening = lambda: None
+        self.decorations.remove()
+
+    def take_session(self, session: Session) -> None:
+        """Go on with another session of the same landmarks."""
+        self._stop_listening()
+        self.session = session
+        self._stop_listening = session.listen(lambda correction: self._changed())
+        self._changed()
 
     def row(self, name: str) -> int:
         return self.session.names.index(name)
+
+    def select(self, name: str | None) -> None:
+        """Mark a landmark in the views."""
+        self.selected = name
+        self._decorate()
 
     # From the session to the node
 
@@ -76,7 +97,10 @@ class ScenePoints:
             for row, landmark in enumerate(self.session.current):
                 self._show_point(row, landmark)
         self.keep()
-        self.decorations.show(self.session.current)
+        self._decorate()
+
+    def _decorate(self) -> None:
+        self.decorations.show(self.session.current, None if self._is_dragged else self.selected)
 
     def _changed(self) -> None:
         self.show()
@@ -88,26 +112,26 @@ class ScenePoints:
     def _show_point(self, row: int, landmark: Landmark) -> None:
         node = self.node
         node.SetNthControlPointLabel(row, landmark.name)
-        node.SetNthControlPointDescription(row, describe(landmark))
+        node.SetNthControlPointDescription(row, control_point_text(landmark))
         node.SetNthControlPointSelected(row, landmark.status == "predicted")  # the colour of what nobody has looked at
         if landmark.position_ras_mm is None:
             node.SetNthControlPointPositionMissing(row)
         elif not self._is_at(row, landmark):
             node.SetNthControlPointPosition(row, *landmark.position_ras_mm)
         node.SetNthControlPointLocked(row, landmark.status == "confirmed")
+        node.SetNthControlPointVisibility(row, not (self.hides_confirmed and landmark.status == "confirmed"))
 
     def _is_at(self, row: int, landmark: Landmark) -> bool:
         there = self.node.GetNthControlPointPositionStatus(row) == self.node.PositionDefined
         if not there or landmark.position_ras_mm is None:
             return False
-        apart = np.subtract(list(self.node.GetNthControlPointPosition(row)), landmark.position_ras_mm)
-        return bool(np.abs(apart).max() < SAME_MM)
+        return _apart([list(self.node.GetNthControlPointPosition(row))], [landmark.position_ras_mm]) < SAME_MM
 
     # From the node to the session
 
     def take_edits(self) -> None:
         """Tell the session what a person has done to the node."""
-        if self._is_showing or self.node.GetScene() is None:
+        if self._is_showing or self.node.GetScene() is None or not self.is_with_volume() or self._is_hardened():
             return
         if not self._is_whole():
             self.show()
@@ -122,6 +146,16 @@ class ScenePoints:
             except SpineLandmarksError as error:
                 self.show()
                 self._on_refused(str(error))
+
+    def _is_hardened(self) -> bool:
+        """Whether its transform was just put into the points: they go back, as the volume still lies in it."""
+        if self.node.GetParentTransformNode() is None or not self._is_whole():
+            return False
+        marks = [(row, mark.position_ras_mm) for row, mark in enumerate(self.session.current) if mark.position_ras_mm]
+        world = [_in_world(self.node, position) for _, position in marks]
+        there = [list(self.node.GetNthControlPointPosition(row)) for row, _ in marks]
+        was_moved = bool(marks) and _apart(world, [position for _, position in marks]) > SAME_MM
+        return was_moved and _apart(world, there) < SAME_MM
 
     def _is_whole(self) -> bool:
         count = self.node.GetNumberOfControlPoints()
@@ -153,21 +187,28 @@ class ScenePoints:
             (node, node.PointEndInteractionEvent, lambda *_: self._drag(False)),
             (node, node.PointModifiedEvent, lambda *_: None if self._is_dragged else self.take_edits()),
             *((node, event, lambda *_: self.take_edits()) for event in finished),
+            (node, node.DisplayModifiedEvent, lambda *_: self.follow_display()),
             (self.volume, self.volume.TransformModifiedEvent, lambda *_: self._follow_transform()),
         ]
+
+    def follow_display(self) -> None:
+        """Called whenever the points look otherwise."""
+        self.decorations.follow_display()
 
     def _drag(self, starts: bool) -> None:
         self._is_dragged = starts
         if not starts:
             self.take_edits()
+        self._decorate()
 
     # The node
 
     def _new_node(self) -> Any:
-        node = self.scene.AddNewNodeByClass(KIND, f"Landmarks {self.volume.GetName()}")
+        with active_list_kept(self.scene):
+            node = self.scene.AddNewNodeByClass(KIND, f"Landmarks {self.volume.GetName()}")
         node.SetControlPointLabelFormat("%N-%d")
         node.CreateDefaultDisplayNodes()
-        style(node.GetDisplayNode())
+        style(node.GetDisplayNode(), self.looks)
         return node
 
     def _refill(self) -> None:
@@ -181,6 +222,10 @@ class ScenePoints:
         """Under its volume: by reference, and in the transform that moves both."""
         self.node.SetNodeReferenceID(VOLUME, self.volume.GetID())
         self._follow_transform()
+
+    def is_with_volume(self) -> bool:
+        """Whether it lies in the transform of its volume; where not, its positions say nothing of the image."""
+        return bool(self.node.GetTransformNodeID() == self.volume.GetTransformNodeID())
 
     def _follow_transform(self) -> None:
         self.node.SetAndObserveTransformNodeID(self.volume.GetTransformNodeID())
@@ -196,6 +241,20 @@ class ScenePoints:
             self._is_showing = before
 
 
+def _in_world(node: Any, position: Sequence[float]) -> Sequence[float]:
+    """Where a position in a node's own frame is after all transforms that the node is in."""
+    transform = node.GetParentTransformNode()
+    while transform is not None:
+        position = transform.GetTransformToParent().TransformPoint(position)
+        transform = transform.GetParentTransformNode()
+    return position
+
+
+def _apart(some: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) -> float:
+    """The largest difference of a coordinate, mm."""
+    return float(np.abs(np.subtract(some, others)).max())
+
+
 def style(display: Any, looks: Mapping[str, Any] = DISPLAY) -> None:
     """Small balls in mm with their names, in the colours of files that the command writes."""
     display.SetUseGlyphScale(looks["useGlyphScale"])
@@ -209,64 +268,118 @@ def style(display: Any, looks: Mapping[str, Any] = DISPLAY) -> None:
     display.SetSliceProjectionOpacity(looks["sliceProjectionOpacity"])
 
 
+@contextmanager
+def active_list_kept(scene: Any) -> Iterator[None]:
+    """Slicer makes each new list the one in which its toolbar places points; here that of the reader stays it."""
+    kept = active_list(scene)
+    yield
+    active_list(scene, *kept)
+
+
+def active_list(scene: Any, *new: Any) -> tuple[Any, Any]:
+    """Class and id of the list in which Slicer's toolbar places points, which becomes `new` when that is given."""
+    selection = scene.GetFirstNodeByClass("vtkMRMLSelectionNode")
+    if selection is None:
+        return None, None
+    if new:
+        selection.SetActivePlaceNodeClassName(new[0])
+        selection.SetActivePlaceNodeID(new[1])
+    return selection.GetActivePlaceNodeClassName(), selection.GetActivePlaceNodeID()
+
+
 class Decorations:
-    """What is drawn beside the points of `node`: the mark of confirmed ones, and a curve through the centres.
+    """What is drawn beside the points of `node`: marks of confirmed ones and of the selected one, and a curve.
 
     A point list of Slicer has two colours, for selected and for unselected points; three statuses are shown. So
     confirmed points, which are locked, get a larger ball of a third colour from a list of its own, which nobody can
-    grab. Both parts are in the node's transform, are deleted with it, and are not saved with the scene.
+    grab, and the landmark that is worked on gets a cross. All parts are in the node's transform, are seen when it is,
+    and are not saved with the scene; no editor lists them, so whoever shows them takes them away.
+
+    names_confirmed: the names of confirmed points are drawn again, in their mark's colour.
     """
 
-    def __init__(self, node: Any) -> None:
-        self.node = node
+    def __init__(self, node: Any, names_confirmed: bool = False) -> None:
+        self.node, self.names_confirmed = node, names_confirmed
+        self._parts: dict[str, Any] = {}
+        self._wants_curve = False
 
-    def show(self, landmarks: LandmarkSet) -> None:
-        self._fill(self._confirmed(), [mark for mark in landmarks if mark.status == "confirmed"])
-        curve = self.node.GetNodeReference(CURVE)
-        if curve:
-            self._fill(curve, [mark for mark in landmarks if mark.position_ras_mm is not None])
+    def part(self, role: str) -> Any:
+        """The node of CONFIRMED, CURVE or SELECTED; None while there is none."""
+        part = self._parts.get(role)
+        return part if part is not None and part.GetScene() is not None else None
+
+    @property
+    def confirmed(self) -> Any:
+        return self.part(CONFIRMED)
+
+    @property
+    def curve(self) -> Any:
+        return self.part(CURVE)
+
+    def show(self, landmarks: LandmarkSet, selected: str | None = None) -> None:
+        known = [mark for mark in landmarks if mark.position_ras_mm is not None]
+        shown = {
+            CONFIRMED: [mark for mark in known if mark.status == "confirmed"],
+            SELECTED: [mark for mark in known if mark.name == selected],
+            CURVE: known if self._wants_curve else [],
+        }
+        for role, marks in shown.items():
+            if marks and self.part(role) is None:
+                self._parts[role] = self._add(role)
+            self._fill(self.part(role), marks)
+        self.follow_display()
 
     def show_curve(self, visible: bool, landmarks: LandmarkSet) -> None:
-        if visible and self.node.GetNodeReference(CURVE) is None:
-            self._add(CURVE, "vtkMRMLMarkupsCurveNode", f"{self.node.GetName()} curve")
-        if self.node.GetNodeReference(CURVE) is not None:
-            self.node.GetNodeReference(CURVE).GetDisplayNode().SetVisibility(visible)
+        self._wants_curve = visible
         self.show(landmarks)
 
+    def follow_display(self) -> None:
+        """Be seen when the points are, and as large."""
+        display = self.node.GetDisplayNode()
+        seen = bool(display and display.GetVisibility())
+        for role in self._parts:
+            part = self.part(role)
+            if part is not None:
+                part.GetDisplayNode().SetVisibility(seen and (role != CURVE or self._wants_curve))
+                if display and role in SIZES:
+                    part.GetDisplayNode().SetGlyphSize(SIZES[role] * display.GetGlyphSize())
+
     def remove(self) -> None:
-        for role in (CONFIRMED, CURVE):
-            part = self.node.GetNodeReference(role)
+        for role in list(self._parts):
+            part = self.part(role)
             if part is not None:
                 part.GetScene().RemoveNode(part)
+        self._parts.clear()
 
-    def _confirmed(self) -> Any:
-        found = self.node.GetNodeReference(CONFIRMED)
-        return found or self._add(CONFIRMED, "vtkMRMLMarkupsFiducialNode", f"{self.node.GetName()} confirmed")
-
-    def _add(self, role: str, kind: str, name: str) -> Any:
+    def _add(self, role: str) -> Any:
         scene = self.node.GetScene()
-        part = scene.CreateNodeByClass(kind)
+        part = scene.CreateNodeByClass("vtkMRMLMarkupsCurveNode" if role == CURVE else KIND)
         part.UnRegister(None)
-        part.SetName(name)
+        part.SetName(f"{self.node.GetName()} {role}")
         part.SetHideFromEditors(True)
         part.SetSaveWithScene(False)
         part.SetLocked(True)
-        scene.AddNode(part)
+        with active_list_kept(scene):
+            scene.AddNode(part)
         part.CreateDefaultDisplayNodes()
         display = part.GetDisplayNode()
         display.SetSaveWithScene(False)
-        display.SetPointLabelsVisibility(False)
+        display.SetPointLabelsVisibility(role == CONFIRMED and self.names_confirmed)
+        display.SetTextScale(self.node.GetDisplayNode().GetTextScale())
         display.SetPropertiesLabelVisibility(False)  # the name of a curve lies on the spine
         display.SetUseGlyphScale(False)
-        display.SetGlyphSize(CONFIRMED_SIZE_MM if role == CONFIRMED else CURVE_MM)
-        display.SetSelectedColor(*GREEN)
+        display.SetGlyphSize(CURVE_MM)
+        if role == SELECTED:
+            display.SetGlyphType(display.Cross2D)
+        display.SetSelectedColor(*(WHITE if role == SELECTED else GREEN))
         display.SetCurveLineSizeMode(display.UseLineDiameter)
         display.SetLineDiameter(CURVE_MM)
         display.SetSliceProjection(True)
-        self.node.SetNodeReferenceID(role, part.GetID())
         return part
 
     def _fill(self, part: Any, landmarks: list[Landmark]) -> None:
+        if part is None:
+            return
         part.SetAndObserveTransformNodeID(self.node.GetTransformNodeID())
         modifying = part.StartModify()
         part.RemoveAllControlPoints()

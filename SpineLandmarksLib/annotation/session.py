@@ -37,7 +37,10 @@ class Session:
     author: who corrects from now on. frame: of the image, to check positions by and to know pixels; None if unknown.
     clock: gives the time as aware UTC. events: of earlier work, which is taken up where it ended.
     parent: id of the revision that the work goes on from; saved_events: how many events a revision holds already.
+    seal: who has signed it off; nothing can be changed until it is taken away.
     """
+
+    seal = ""
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class Session:
             landmarks=self._landmarks,
             bundle=self._journal.model or self.original.bundle,
             needs_review=self.original.needs_review if self.to_review() else False,
+            numberings=self.original.numberings if self._landmarks == self.original.landmarks else (),
         )
 
     def __getitem__(self, name: str) -> Landmark:
@@ -212,7 +216,14 @@ class Session:
         changed = tuple(change for change in changes if change.before != change.after)
         return self._record(what, changed, note) if changed else None
 
+    def require_unsealed(self) -> None:
+        if self.seal:
+            raise LandmarkError(
+                f"Expected a study that is open; {self.seal} has signed {self.study} off. Reopen it first"
+            )
+
     def _record(self, what: What, changes: tuple[Change, ...], note: str) -> Correction:
+        self.require_unsealed()
         now = self._clock()
         seconds = min(max((now - self._last).total_seconds(), 0.0), LONGEST_PAUSE_S)
         event = Correction(self.author, now, what, changes, seconds, note)
@@ -268,15 +279,17 @@ class Session:
         """Whether a revision holds everything that was done."""
         return self.saved_events == len(self.events)
 
-    def revision(self, image: ImageReference) -> Revision:
+    def revision(self, image: ImageReference, after: Revision | None = None) -> Revision:
         """The current state for a store, with the time spent since the last one. Raises LandmarkError without author.
 
-        The session counts as saved once `mark_saved` is told that a store has it.
+        after: the one that it follows, where that one is still on its way to the store. The session counts as saved
+        once `mark_saved` is told that a store has it.
         """
-        seconds = sum(event.seconds for event in self.events[self.saved_events :])
-        revision = Revision(
-            self.study, self.author, self._clock(), self.current, image, self.parent, seconds, self.comment
-        )
+        parent, begun = self.parent, self.saved_events
+        if after is not None:
+            parent, begun = after.id, self._offered.get(after.id, begun)
+        seconds = sum(event.seconds for event in self.events[begun:])
+        revision = Revision(self.study, self.author, self._clock(), self.current, image, parent, seconds, self.comment)
         self._offered[revision.id] = len(self.events)
         return revision
 
@@ -289,6 +302,23 @@ class Session:
             raise LandmarkError(f"Expected a revision of this session; got {revision.id} of {revision.study}")
         self.saved_events = self._offered.pop(revision.id)
         self.parent = revision.id
+
+
+def moved_session(session: Session, frame: ImageFrame | None, moved: Callable[[Point], Point]) -> Session:
+    """The same work on an image that was moved: every position of the history goes along. Nobody listens to it yet."""
+
+    def put(mark: Landmark) -> Landmark:
+        return mark if mark.position_ras_mm is None else replace(mark, position_ras_mm=moved(mark.position_ras_mm))
+
+    def put_all(event: Correction) -> Correction:
+        changes = (Change(put(change.before), put(change.after), put(change.original)) for change in event.changes)
+        return replace(event, changes=tuple(changes))
+
+    original = replace(session.original, landmarks=tuple(put(mark) for mark in session.original))
+    events = [put_all(event) for event in session.events]
+    return Session(
+        session.study, original, session.author, frame, session._clock, events, session.parent, session.saved_events
+    )
 
 
 def names_per_level(names: Sequence[str]) -> int:

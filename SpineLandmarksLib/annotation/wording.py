@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
+
 from SpineLandmarksLib.annotation.frame import ImageFrame
-from SpineLandmarksLib.landmarks import Landmark
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark
 
 STATUS_WORDS = {
     "predicted": "predicted",
@@ -12,8 +15,29 @@ STATUS_WORDS = {
     "not_visible": "not visible",
     "out_of_view": "out of view",
 }
+#: What each landmark is; docs/landmarks.md says more.
+DEFINITIONS = {
+    "T12-L1": "centre of the disc above L1",
+    "L1": "centre of the first lumbar body, the fifth above the sacrum",
+    "L1-L2": "centre of the disc between L1 and L2",
+    "L2": "centre of the second lumbar body",
+    "L2-L3": "centre of the disc between L2 and L3",
+    "L3": "centre of the third lumbar body",
+    "L3-L4": "centre of the disc between L3 and L4",
+    "L4": "centre of the fourth lumbar body",
+    "L4-L5": "centre of the disc between L4 and L5",
+    "L5": "centre of the fifth lumbar body, the first above the sacrum",
+    "L5-S1": "centre of the lumbosacral disc, the lowest one that is as deep as the bodies it lies between",
+}
+BODY = "Where the diagonals of its four corners cross; spurs do not count"
+DISC = "Half-way between the middles of its two endplates, not the middle of what is bright"
 #: Colour of the confidence from so much on: sure, doubtful, unlikely. The number is there for who sees no colours.
 BANDS = ((0.9, "#9ed8a6"), (0.7, "#f6dd8c"), (0.0, "#f2a39a"))
+
+
+def definition(name: str) -> tuple[str, str]:
+    """What a landmark is, and where exactly its point lies; empty for a name of a data set's own schema."""
+    return (DEFINITIONS[name], DISC if "-" in name else BODY) if name in DEFINITIONS else ("", "")
 
 
 def cells(landmark: Landmark, frame: ImageFrame | None) -> tuple[str, ...]:
@@ -26,6 +50,18 @@ def cells(landmark: Landmark, frame: ImageFrame | None) -> tuple[str, ...]:
     return landmark.name, STATUS_WORDS[landmark.status], sure, *position, on
 
 
-def colour(confidence: float | None) -> str | None:
-    """Of its band; None where no model has judged."""
-    return None if confidence is None else next(shade for least, shade in BANDS if confidence >= least)
+def colour(confidence: float | None, is_doubted: bool = False) -> str | None:
+    """Of its band; None where no model has judged. is_doubted: the model wants it looked at all the same."""
+    shades = [shade for least, shade in BANDS if confidence is not None and confidence >= least]
+    return next((shade for shade in shades if not is_doubted or shade != BANDS[0][1]), None)
+
+
+def still_true(warnings: Iterable[str], undecided: Sequence[str]) -> tuple[str, ...]:
+    """The warnings of a model that a person has not answered yet: each until the landmarks that it names, or else all,
+    are decided.
+
+    >>> still_true(["Out of view: L5, L5-S1", "The sacrum is not in the picture"], ["L1"])
+    ('The sacrum is not in the picture',)
+    """
+    named = {text: set(re.findall(r"[A-Z]\d+(?:-[A-Z]\d+)?", text)) & set(LUMBAR11) for text in warnings}
+    return tuple(text for text, names in named.items() if undecided and (not names or names & set(undecided)))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from SpineLandmarksLib.batch.names import ENDINGS, stems
-from SpineLandmarksLib.batch.results import describe, explain, prepare_output, write_results
+from SpineLandmarksLib.batch.results import explain, prepare_output, result_text, stems, write_results
 from SpineLandmarksLib.batch.run import predict_all
 
-__all__ = ["ENDINGS", "describe", "explain", "predict_all", "prepare_output", "stems", "write_results"]
+__all__ = ["explain", "predict_all", "prepare_output", "result_text", "stems", "write_results"]

@@ -13,8 +13,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from SpineLandmarksLib.batch.names import Study
+from SpineLandmarksLib.batch.results import BatchItem
 from SpineLandmarksLib.errors import OutputError
+from SpineLandmarksLib.imaging.discover import files_below
 
 FILE_NAME = "studies.jsonl"
 #: Headers whose pixels lie in another file of the same stem.
@@ -36,19 +37,19 @@ class Ledger:
         except OSError as error:
             raise self._failure(error) from error
 
-    def done(self, study: Study) -> Entry | None:
+    def done(self, study: BatchItem) -> Entry | None:
         """What was said of a study that is finished and has not changed since, input, settings or name."""
         entry = self._entries.get(study.stem)
         if entry is None or entry.get("status") != "done" or entry.get("settings") != self._settings:
             return None
         return entry if entry.get("fingerprint") == (fingerprint(study.path) or "unknown") else None
 
-    def begin(self, study: Study) -> None:
+    def begin(self, study: BatchItem) -> None:
         """An earlier line holds no longer: the files are about to be written anew."""
         if study.stem in self._entries:
             self._append({"study": study.stem, "status": "begun"})
 
-    def end(self, study: Study, row: Entry, fingerprint: str | None) -> None:
+    def end(self, study: BatchItem, row: Entry, fingerprint: str | None) -> None:
         """The study is finished, or has failed, as its row says."""
         self._append({**row, "study": study.stem, "settings": self._settings, "fingerprint": fingerprint})
 
@@ -89,11 +90,9 @@ def settings_of(values: dict[str, Any]) -> str:
 
 
 def _files_of(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(Path(root) / name for root, _, names in os.walk(path) for name in names)
     if path.name.lower().endswith(_DETACHED):
         return sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
-    return [path]
+    return files_below(path)
 
 
 def _read(file: Path) -> dict[str, Entry]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
-from SpineLandmarksLib.batch.names import Study
-from SpineLandmarksLib.batch.results import Outcome, explain, localized
+from SpineLandmarksLib.batch.results import BatchItem, Outcome, explain, outcome_of
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.imaging.stack import SagittalStack
@@ -18,7 +17,7 @@ from SpineLandmarksLib.predict import Localizer, printable
 
 
 @dataclass(frozen=True)
-class Settings:
+class BatchSettings:
     """What the results depend on besides the study and the model."""
 
     formats: tuple[str, ...]
@@ -36,7 +35,7 @@ class Engine(Protocol):
     @property
     def backend(self) -> str: ...
 
-    def outcomes(self, studies: Iterable[Study], settings: Settings) -> Generator[Outcome, None, None]:
+    def outcomes(self, studies: Iterable[BatchItem], settings: BatchSettings) -> Generator[Outcome, None, None]:
         """One outcome for each study, in any order. Takes studies as it comes to them; never raises for one of them."""
 
 
@@ -47,29 +46,31 @@ class LocalEngine:
         self._localizer = localizer
         self.bundle, self.backend = localizer.bundle, localizer.backend.name
 
-    def outcomes(self, studies: Iterable[Study], settings: Settings) -> Generator[Outcome, None, None]:
-        def read(study: Study) -> SagittalStack:
+    def outcomes(self, studies: Iterable[BatchItem], settings: BatchSettings) -> Generator[Outcome, None, None]:
+        def read(study: BatchItem) -> SagittalStack:
             return read_study(study.path, settings.spacing_mm, settings.study)
 
         for study, stack in read_ahead(read, studies):
-            yield localize(study, stack, self._localizer, settings)
+            yield run_item(study, stack, self._localizer, settings)
 
 
-def localize(study: Study, stack: SagittalStack | Exception, localizer: Localizer, settings: Settings) -> Outcome:
+def run_item(
+    study: BatchItem, stack: SagittalStack | Exception, localizer: Localizer, settings: BatchSettings
+) -> Outcome:
     """The outcome of a study that has been read, or could not be."""
     try:
         if isinstance(stack, Exception):
             raise stack
         stack = localizer.most_lumbar(stack)
         found = replace(localizer.localize(stack, settings.slice_index), input=printable(study.path))
-        return localized(study, stack, found, settings.formats)
+        return outcome_of(study, stack, found, settings.formats)
     except Exception as error:
         return Outcome(study, error=explain(error))
 
 
 def read_ahead(
-    read: Callable[[Study], SagittalStack], studies: Iterable[Study]
-) -> Iterator[tuple[Study, SagittalStack | Exception]]:
+    read: Callable[[BatchItem], SagittalStack], studies: Iterable[BatchItem]
+) -> Iterator[tuple[BatchItem, SagittalStack | Exception]]:
     """Each study with what `read` gave or raised. One is read while the caller works on the one before, never more.
 
     One that did not fit into memory beside its predecessor is read again when it is alone.
@@ -77,7 +78,7 @@ def read_ahead(
     coming = iter(studies)
     pool = ThreadPoolExecutor(1, "reading")
 
-    def begin() -> list[tuple[Study, Future[SagittalStack]]]:
+    def begin() -> list[tuple[BatchItem, Future[SagittalStack]]]:
         return [(study, pool.submit(read, study)) for study in islice(coming, 1)]
 
     try:

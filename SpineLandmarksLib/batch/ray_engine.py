@@ -1,12 +1,9 @@
-"""Does the work of many studies on a Ray cluster, on any number of machines, with a processor or a GPU for each actor.
+"""A Ray cluster as engine of a batch: any number of machines, with a processor or a GPU for each actor.
 
-Only the driver writes results and the ledger, once for each study, when its files have come: a study whose actor or
-machine dies is given to another, and none is lost or written twice. Inputs must be readable under the same path on
-every machine, and the program and the bundle must be the same there; the output folder need not exist on them.
-
-The actors of a run and what each has in hand. One that dies is replaced, and others do what it had.
-
-What runs on the machines of a cluster: a localizer with one processor of its own, which sends files back.
+Only the driver writes results and the ledger, once for each study, when its files have come. Ray restarts an actor that
+dies, on another machine if need be; its study is given to whoever is free first, and none is lost or written twice.
+Inputs must be readable under the same path on every machine, and the program and the bundle must be the same there; the
+output folder need not exist on them.
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ import platform
 import socket
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -26,9 +23,8 @@ from typing import Any
 
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.backends import usable_cpus
-from SpineLandmarksLib.batch.local import Settings, localize
-from SpineLandmarksLib.batch.names import Study
-from SpineLandmarksLib.batch.results import Outcome, explain
+from SpineLandmarksLib.batch.local import BatchSettings, run_item
+from SpineLandmarksLib.batch.results import BatchItem, Outcome, explain
 from SpineLandmarksLib.batch.run import identity
 from SpineLandmarksLib.bundle import METADATA, load_bundle
 from SpineLandmarksLib.errors import BackendError
@@ -38,43 +34,44 @@ from SpineLandmarksLib.predict import Localizer
 
 Files = dict[str, bytes]
 
-
-@dataclass(frozen=True)
-class Facts:
-    """What an actor has loaded, and where: all of a run must have loaded the same."""
-
-    version: str
-    bundle_sha256: str
-    backend: str
-    host: str
+#: A study is taken to be the cause when so many actors died of it, and an actor unfit that dies so often of loading.
+MAX_DEATHS = 3
+#: After this long without any news, what is waited for is said.
+QUIET_S = 30.0
 
 
 class Actor:
-    """Localizes one study after the other. Ray starts it in a process that no other actor is in."""
+    """Localizes one study after the other, in a process of its own. expected: version and bundle of the driver."""
 
-    def __init__(self, bundle: str, backend: str, device: str) -> None:
+    def __init__(self, bundle: str, backend: str, device: str, expected: tuple[str, str]) -> None:
         os.environ["OMP_NUM_THREADS"] = "1"  # the processor that it was given; those beside it have their own actors
-        self._asked = bundle, backend, device
+        self._asked, self._expected = (bundle, backend, device), expected
         self._localizer: Localizer | None = None
 
-    def ready(self) -> Facts:
-        """Load the model. Raises what `Localizer.open` does."""
-        self._localizer = Localizer.open(*self._asked)
-        bundle = self._localizer.bundle
-        return Facts(__version__, identity(bundle), self._localizer.backend.name, platform.node())
+    def ready(self) -> str:
+        """Load the model. Returns the name of its backend; raises what `Localizer.open` does, and BackendError."""
+        return self._loaded().backend.name
 
-    def localize(self, study: Study, path: Path, settings: Settings) -> tuple[Outcome, Files]:
+    def localize(self, study: BatchItem, path: Path, settings: BatchSettings) -> tuple[Outcome, Files]:
         """The outcome, without a way to write it, and the contents of its files by name. path: absolute."""
-        assert self._localizer is not None
         try:
             stack = read_study(path, settings.spacing_mm, settings.study)
-        except Exception as error:
-            return Outcome(study, error=explain(error)), {}
-        outcome = localize(study, stack, self._localizer, settings)
-        try:
+            outcome = run_item(study, stack, self._loaded(), settings)
             return replace(outcome, write=None), _files(outcome)
         except Exception as error:
             return Outcome(study, error=explain(error)), {}
+
+    def _loaded(self) -> Localizer:
+        """The model, loaded once a process, so again after a restart, on whatever machine that is."""
+        if self._localizer is None:
+            localizer, (version, bundle) = Localizer.open(*self._asked), self._expected
+            if (got := identity(localizer.bundle)) != bundle or __version__ != version:
+                raise BackendError(
+                    f"{platform.node()}: expected SpineLandmarks {version} and the bundle {bundle[:12]}, as on the "
+                    f"machine of the command; got {__version__}, bundle {got[:12]}"
+                )
+            self._localizer = localizer
+        return self._localizer
 
 
 def _files(outcome: Outcome) -> Files:
@@ -85,69 +82,58 @@ def _files(outcome: Outcome) -> Files:
         return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
 
 
-#: Studies that an actor has: one that it works on, and one so that it need not wait.
-IN_HAND = 2
-#: A study that was worked on each time when this many actors died is taken to be the cause.
-MAX_DEATHS = 3
-#: After this many actors in a row that died before they were ready, no more are hired.
-MAX_VAIN = 3
-#: After this long without any news, what is waited for is said.
-QUIET_S = 30.0
-
-
 @dataclass(frozen=True)
 class Task:
     """What an actor was asked to do: a study, or, without one, to get ready."""
 
     actor: Any
-    study: Study | None = None
+    study: BatchItem | None = None
 
 
-class Crew:
-    """Gives studies to actors and takes what they send, each study's once.
+class ActorPool:
+    """Gives each actor one study at a time, and takes one outcome of each study, whoever dies.
 
-    ray: the module, connected to a cluster. hire: starts an `Actor` there. expected: version and bundle of the driver.
+    ray: the module, connected to a cluster. actors: handles of `Actor`, which Ray restarts when they die.
     """
 
-    def __init__(self, ray: Any, hire: Callable[[], Any], expected: tuple[str, str]) -> None:
-        self._ray, self._hire, self._expected = ray, hire, expected
+    def __init__(self, ray: Any, actors: Iterable[Any]) -> None:
+        self._ray = ray
         self._tasks: dict[Any, Task] = {}  # by the reference to the answer, oldest first
-        self._ready: list[Any] = []
-        self._waiting: deque[Study] = deque()
-        self._deaths: Counter[Study] = Counter()
-        self._vain = 0
-        self._facts: Facts | None = None  # of the last actor that got ready
+        self._idle: deque[Any] = deque()
+        self._waiting: deque[BatchItem] = deque()
+        self._deaths: Counter[BatchItem] = Counter()
+        self._backend = ""  # of the last actor that got ready
+        for actor in actors:
+            self._prepare(actor)
 
-    def start(self, count: int) -> Facts:
-        """Hire `count` actors and return when one of them is ready. BackendError when none can be."""
-        for _ in range(count):
-            self._begin()
-        while self._facts is None:
+    def start(self) -> str:
+        """The backend of the first actor that is ready. BackendError when none can be."""
+        while not self._backend:
             list(self._news())  # nobody has a study yet
-        return self._facts
+        return self._backend
 
-    def work(self, studies: Iterable[Study], settings: Settings) -> Generator[Outcome, None, None]:
+    def work(self, studies: Iterable[BatchItem], settings: BatchSettings) -> Generator[Outcome, None, None]:
         """One outcome for each study, in the order in which they are done. BackendError when nobody is left."""
-        coming = iter(studies)
-        while self._hand_out(coming, settings) or any(task.study for task in self._tasks.values()):
-            yield from self._news()
+        coming, done = iter(studies), list[Outcome]()
+        while self._hand_out(coming, settings) or self._is_working():
+            yield from done  # after their actors were given the next
+            done = list(self._news())
+        yield from done
 
-    def _begin(self) -> None:
-        actor = self._hire()
-        self._tasks[actor.ready.remote()] = Task(actor)
+    def _prepare(self, actor: Any) -> None:
+        self._tasks[actor.ready.options(max_task_retries=MAX_DEATHS - 1).remote()] = Task(actor)
 
-    def _hand_out(self, coming: Iterator[Study], settings: Settings) -> bool:
-        """Give studies to whoever has fewest, until all have enough; whether any study is left."""
+    def _is_working(self) -> bool:
+        return any(task.study for task in self._tasks.values())
+
+    def _hand_out(self, coming: Iterator[BatchItem], settings: BatchSettings) -> bool:
+        """Give a study to each that is idle; whether any study is left."""
         while True:
             if not self._waiting:
                 self._waiting.extend(islice(coming, 1))
-            if not self._waiting:
-                return False
-            load = Counter(task.actor for task in self._tasks.values() if task.study)
-            actor = min(self._ready, key=lambda actor: load[actor], default=None)
-            if actor is None or load[actor] >= IN_HAND:
-                return True
-            study = self._waiting.popleft()
+            if not self._waiting or not self._idle:
+                return bool(self._waiting)
+            actor, study = self._idle.popleft(), self._waiting.popleft()
             path = Path(os.path.abspath(study.path))
             self._tasks[actor.localize.remote(study, path, settings)] = Task(actor, study)
 
@@ -156,66 +142,50 @@ class Crew:
         if not self._tasks:
             raise BackendError("No actor of the cluster is left; --resume goes on from here")
         done, _ = self._ray.wait(list(self._tasks), num_returns=1, timeout=QUIET_S)
-        if not done and not self._ready:
+        if not done and not self._is_working():
             _say(f"waiting for the cluster to start one of {len(self._tasks)} actors")
         for reference in done:
-            task = self._tasks[reference]
-            try:
-                answer = self._ray.get(reference)
-            except self._ray.exceptions.RayTaskError as error:  # raised by the actor, which lives
-                answer = error.cause if isinstance(error.cause, Exception) else error
-            except self._ray.exceptions.RayError as error:
-                yield from self._bury(reference, error)
-                continue
-            del self._tasks[reference]
-            if task.study:
-                yield _outcome(task.study, answer)
-            else:
-                self._admit(task.actor, answer)
+            yield from self._settle(reference, self._tasks.pop(reference))
 
-    def _admit(self, actor: Any, answer: Facts | Exception) -> None:
-        """Give work to an actor that has loaded the same as the driver."""
-        if isinstance(answer, Exception):
-            self._refuse(explain(answer)["error"])
-        elif (answer.version, answer.bundle_sha256) != self._expected:
-            self._refuse(
-                f"{answer.host}: expected SpineLandmarks {self._expected[0]} and the same bundle as here on every "
-                f"machine; got {answer.version}, bundle {answer.bundle_sha256[:12]} (here {self._expected[1][:12]})"
-            )
+    def _settle(self, reference: Any, task: Task) -> Iterator[Outcome]:
+        try:
+            answer = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:  # raised by the actor, which lives
+            answer = error.cause if isinstance(error.cause, Exception) else error
+        except self._ray.exceptions.RayError as error:
+            yield from self._on_actor_death(task, error)
+            return
+        if task.study is None and isinstance(answer, Exception):
+            return self._reject(explain(answer)["error"])
+        self._idle.append(task.actor)
+        if task.study:
+            yield _outcome(task.study, answer)
         else:
-            self._facts, self._vain = answer, 0
-            self._ready.append(actor)
+            self._backend = answer
 
-    def _refuse(self, reason: str) -> None:
-        """Go on without an actor that cannot begin."""
-        if not self._tasks:
-            raise BackendError(f"No actor of the cluster can begin: {reason}")
-        _say(f"an actor of the cluster cannot begin: {reason}")
-
-    def _bury(self, reference: Any, error: Exception) -> Iterator[Outcome]:
-        """An actor has died, or its answer with the machine: replace it, and have its study done again."""
-        task = self._tasks.pop(reference)
-        if task.study and task.actor in self._ready:  # the first that is heard of it: of what was worked on
-            self._deaths[task.study] += 1
-            self._ready.remove(task.actor)
-            self._ray.kill(task.actor)  # one that merely cannot be reached may not go on
-            self._begin()
-        if task.study is None:
-            self._died_unready(error)
-        elif self._deaths[task.study] < MAX_DEATHS:
+    def _on_actor_death(self, task: Task, error: Exception) -> Iterator[Outcome]:
+        """An actor has died, or its answer with the machine: wait for its restart, and have its study done by any."""
+        if task.study is None and isinstance(error, self._ray.exceptions.ActorUnavailableError):
+            return self._prepare(
+                task.actor
+            )  # its machine has just gone; Ray knows later whether it can begin elsewhere
+        if task.study is None:  # Ray has tried again
+            return self._reject(_line(error))
+        self._prepare(task.actor)
+        self._deaths[task.study] += 1
+        if self._deaths[task.study] < MAX_DEATHS:
             self._waiting.appendleft(task.study)
         else:
             yield Outcome(task.study, error={"error": f"{MAX_DEATHS} actors died of this study: {_line(error)}"})
 
-    def _died_unready(self, error: Exception) -> None:
-        self._vain += 1
-        if self._vain < MAX_VAIN:
-            self._begin()
-        else:
-            self._refuse(_line(error))
+    def _reject(self, reason: str) -> None:
+        """Go on without an actor that cannot begin."""
+        if not self._tasks and not self._idle:
+            raise BackendError(f"No actor of the cluster can begin: {reason}")
+        _say(f"an actor of the cluster cannot begin: {reason}")
 
 
-def _outcome(study: Study, answer: tuple[Outcome, Files] | Exception) -> Outcome:
+def _outcome(study: BatchItem, answer: tuple[Outcome, Files] | Exception) -> Outcome:
     if isinstance(answer, Exception):
         return Outcome(study, error=explain(answer))
     outcome, files = answer
@@ -238,8 +208,6 @@ def _say(text: str) -> None:
 
 #: Shared memory of a cluster that is started here: results of a study have some hundred kB.
 _STORE_BYTES = 100 * 2**20
-#: Of Ray's own doing: nothing is reported to anybody, and a machine's GPUs are not hidden from what needs none.
-_MANNERS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 #: A cluster that takes longer to be called is not there.
 _ANSWERS_IN_S = 5.0
 
@@ -267,10 +235,11 @@ class RayEngine:
     def __enter__(self) -> RayEngine:
         try:
             _connect(self._ray, self._address, self._workers)
-            needs = {"num_cpus": 1, "num_gpus": int(self._kind == "GPU"), "scheduling_strategy": "SPREAD"}
-            hire = partial(self._ray.remote(**needs)(Actor).remote, *self._asked)
-            self._crew = Crew(self._ray, hire, (__version__, identity(self.bundle)))
-            self.backend = self._crew.start(self._workers or self._all_there_are()).backend
+            place = {"num_cpus": 1, "num_gpus": int(self._kind == "GPU"), "scheduling_strategy": "SPREAD"}
+            actor = self._ray.remote(max_restarts=-1, **place)(Actor)
+            count, expected = self._workers or self._all_there_are(), (__version__, identity(self.bundle))
+            self._pool = ActorPool(self._ray, [actor.remote(*self._asked, expected) for _ in range(count)])
+            self.backend = self._pool.start()
         except BaseException:
             self._ray.shutdown()
             raise
@@ -279,9 +248,9 @@ class RayEngine:
     def __exit__(self, *_: object) -> None:
         self._ray.shutdown()  # and with it our actors
 
-    def outcomes(self, studies: Iterable[Study], settings: Settings) -> Generator[Outcome, None, None]:
+    def outcomes(self, studies: Iterable[BatchItem], settings: BatchSettings) -> Generator[Outcome, None, None]:
         """One outcome for each study, in the order in which they are done. Raises BackendError when all is lost."""
-        return self._crew.work(studies, settings)
+        return self._pool.work(studies, settings)
 
     def _all_there_are(self) -> int:
         resources = self._ray.cluster_resources()
@@ -300,8 +269,7 @@ def _ray() -> Any:
 
 
 def _connect(ray: Any, address: str, workers: int | None) -> None:
-    for name, value in _MANNERS.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # GPUs are not hidden from what needs none
     if address != "local":
         _require_somebody_at(address)
     own = {"num_cpus": workers or usable_cpus(), "include_dashboard": False, "object_store_memory": _STORE_BYTES}

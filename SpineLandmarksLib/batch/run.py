@@ -13,31 +13,35 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.batch.ledger import FILE_NAME, Entry, Ledger, fingerprint, settings_of
-from SpineLandmarksLib.batch.local import Engine, LocalEngine, Settings
-from SpineLandmarksLib.batch.names import FAILED, SUMMARY, Study, found_in, named
-from SpineLandmarksLib.batch.progress import Progress
-from SpineLandmarksLib.batch.results import Outcome, drop_stale, explain, files_of, in_lines, prepare_output, put_aside
+from SpineLandmarksLib.batch.local import BatchSettings, Engine, LocalEngine
+from SpineLandmarksLib.batch.results import (
+    FAILED,
+    SUMMARY,
+    BatchItem,
+    Outcome,
+    drop_stale,
+    explain,
+    found_in,
+    in_lines,
+    named,
+    prepare_output,
+    put_aside,
+    result_files,
+)
 from SpineLandmarksLib.bundle import METADATA, Bundle
 from SpineLandmarksLib.formats.atomic import sha256_of, write_text_atomically
 from SpineLandmarksLib.predict import Localizer, printable
 
+if TYPE_CHECKING:
+    from SpineLandmarksLib.batch.progress import ProgressBar
+
 #: status: `done`, `kept` (done in an earlier run and not changed since) or `failed`. confidence: of the least sure.
-COLUMNS = (
-    "study",
-    "input",
-    "status",
-    "slice_index",
-    "landmarks",
-    "least_sure",
-    "confidence",
-    "needs_review",
-    "warnings",
-    "runtime_s",
-    "error",
+COLUMNS = tuple(
+    "study input status slice_index landmarks least_sure confidence needs_review warnings runtime_s error".split()
 )
 
 
@@ -65,7 +69,7 @@ def predict_all(
     found = found_in(inputs, spacing_mm is not None, output) if tree else named(inputs)
     studies = list({study.stem: study for study in found}.values())  # an input that was given twice
     engine = LocalEngine(engine) if isinstance(engine, Localizer) else engine
-    settings = Settings(tuple(formats), spacing_mm, slice_index, study)
+    settings = BatchSettings(tuple(formats), spacing_mm, slice_index, study)
     run = Run(engine, output, settings, studies, tree or len(inputs) > 1)
     with contextlib.closing(run):
         run.go(resume, progress)
@@ -75,7 +79,9 @@ def predict_all(
 class Run:
     """One run of the command over its studies."""
 
-    def __init__(self, engine: Engine, output: Path, settings: Settings, studies: list[Study], is_many: bool) -> None:
+    def __init__(
+        self, engine: Engine, output: Path, settings: BatchSettings, studies: list[BatchItem], is_many: bool
+    ) -> None:
         self.engine, self.output, self.settings, self.studies = engine, output, settings, studies
         self.is_many = is_many
         self.failed: list[dict[str, str]] = []
@@ -89,8 +95,8 @@ class Run:
         }
         has_ledger = is_many or (output / FILE_NAME).exists()
         self.ledger = Ledger(output, settings_of(self.described)) if has_ledger else None
-        self._before: dict[Study, str | None] = {}
-        self._progress: Progress | None = None
+        self._before: dict[BatchItem, str | None] = {}
+        self._progress: ProgressBar | None = None
 
     def close(self) -> None:
         if self.ledger:
@@ -99,7 +105,9 @@ class Run:
     def go(self, resume: bool, progress: bool) -> None:
         """Do all studies, and say at the end, or where it is interrupted, how it went."""
         if len(self.studies) > 1 and (progress or sys.stderr.isatty()):
-            self._progress = Progress(sys.stderr, len(self.studies))
+            from SpineLandmarksLib.batch.progress import ProgressBar
+
+            self._progress = ProgressBar(sys.stderr, len(self.studies))
         try:
             with contextlib.closing(self.engine.outcomes(self._to_do(resume), self.settings)) as outcomes:
                 for outcome in outcomes:
@@ -108,7 +116,7 @@ class Run:
         finally:  # also when the user interrupts
             self._report()
 
-    def _to_do(self, resume: bool) -> Iterator[Study]:
+    def _to_do(self, resume: bool) -> Iterator[BatchItem]:
         """The studies in turn, without those that are finished."""
         for study in self.studies:
             entry = self._finished(study) if resume else None
@@ -119,9 +127,9 @@ class Run:
             self._before[study] = fingerprint(study.path)  # before it is read: what changes meanwhile counts as changed
             yield study
 
-    def _finished(self, study: Study) -> Entry | None:
+    def _finished(self, study: BatchItem) -> Entry | None:
         entry = self.ledger.done(study) if self.ledger else None
-        names = files_of(study.stem, self.settings.formats)
+        names = result_files(study.stem, self.settings.formats)
         return entry if entry and all((self.output / name).is_file() for name in names) else None
 
     def _record(self, outcome: Outcome) -> None:
@@ -167,7 +175,7 @@ class Run:
     def _report(self) -> None:
         """`failed.json`, the summary and a last line."""
         if self._progress:
-            self._progress.clear()
+            self._progress.close()
         if self.failed:
             write_text_atomically(self.output / f"{FAILED}.json", json.dumps(self.failed, indent=2) + "\n")
         if self.is_many:

@@ -106,10 +106,7 @@ def _add_files(verbs: Parsers[argparse.ArgumentParser]) -> None:
     p.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument(
-        "--key",
-        type=Path,
-        metavar="FILE",
-        help="secret for the new names, to give the same ones again; made when missing",
+        "--key", type=Path, metavar="FILE", help="secret that gives the same new names again; made if missing"
     )
 
 
@@ -335,7 +332,7 @@ def _anonymize(options: argparse.Namespace) -> int:
 
     done = anonymize(options.inputs, options.output, read_key(options.key))
     status = _complain([f"left out {text}" for text in done.left_out])
-    for text in done.doubts:
+    for text in done.warnings:
         print(f"  warning: {text}")
     print(f"{len(done.written)} images written to {options.output}, {len(done.left_out)} files left out")
     return status

@@ -26,14 +26,13 @@ def add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run_demo(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.predict import Localizer
 
-    return demo(
-        options.output, Localizer.open(options.bundle, options.backend, options.device), options.seed, options.contrast
-    )
+    localizer = Localizer.open(options.bundle, options.backend, options.device)
+    return demo(options.output, localizer, options.seed, options.contrast)
 
 
 def demo(output: Path, localizer: Localizer, seed: int, contrast: Contrast) -> int:
     """Write a phantom to `output/dicom`, localize it as any study, and name what was written."""
-    from SpineLandmarksLib.batch import describe, prepare_output, write_results
+    from SpineLandmarksLib.batch import prepare_output, result_text, write_results
     from SpineLandmarksLib.formats import FORMATS
     from SpineLandmarksLib.phantom.files import write_dicom_series
     from SpineLandmarksLib.phantom.phantom import make_phantom
@@ -45,7 +44,7 @@ def demo(output: Path, localizer: Localizer, seed: int, contrast: Contrast) -> i
     write_dicom_series(phantom, study, description=f"SAG {contrast}")
     stack, found = predict(study, localizer)
     files = write_results(stack, found, output, "demo", tuple(FORMATS))
-    print(describe(stack, found, output / "demo"))
+    print(result_text(stack, found, output / "demo"))
     print(f"\n  {'landmark':9}{'R':>8}{'A':>8}{'S':>8}  sure  off truth")
     for line in table(found, phantom.landmarks):
         print(line)

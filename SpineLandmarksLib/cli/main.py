@@ -73,19 +73,10 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"spine-landmarks {__version__}")
     commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_predict(commands)
-    _add_serve(commands)
-    add_demo(commands)
-    add_evaluate(commands)
-    add_train(commands)
-    add_calibrate(commands)
-    add_phantom(commands)
-    add_export(commands)
-    add_bench(commands)
-    add_dataset(commands)
-    add_retrain(commands)
-    add_models(commands)
-    add_review(commands)
+    inference = (_add_predict, _add_serve, add_demo)
+    training = (add_evaluate, add_train, add_calibrate, add_phantom, add_export, add_bench)
+    for add in (*inference, *training, add_dataset, add_retrain, add_models, add_review):
+        add(commands)
     return root
 
 
@@ -163,7 +154,7 @@ def _engine(options: argparse.Namespace) -> AbstractContextManager[Localizer | R
 
 
 def run_serve(options: argparse.Namespace) -> int:
-    from SpineLandmarksLib.worker.stdio import take_over
+    from SpineLandmarksLib.worker.protocol import take_over
 
     requests, messages = take_over()  # before anything is imported that may print
     from SpineLandmarksLib.predict import Localizer

@@ -40,12 +40,7 @@ def add_review(commands: Parsers[argparse.ArgumentParser]) -> None:
     group.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM")
     group.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
     group.add_argument("--without-tls", action="store_true", help="let other computers in without it, behind a proxy")
-    p.set_defaults(run=_run)
-
-
-def _run(options: argparse.Namespace) -> int:
-
-    return review(options)
+    p.set_defaults(run=review)
 
 
 def review(options: argparse.Namespace) -> int:
@@ -54,9 +49,9 @@ def review(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.store.folder import open_dataset
     from SpineLandmarksLib.web.access import Access, check_exposure
     from SpineLandmarksLib.web.demo import as_made
-    from SpineLandmarksLib.web.localization import LocalizationService
     from SpineLandmarksLib.web.ordering import ask_for_order
     from SpineLandmarksLib.worker.client import SERVE, WorkerClient
+    from SpineLandmarksLib.worker.localization import LocalizationService
 
     check_exposure(options.host, options.tls_cert, options.tls_key, options.without_tls)
     if options.demo == (options.dataset is not None):

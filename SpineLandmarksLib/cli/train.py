@@ -38,12 +38,12 @@ def evaluate_command(options: argparse.Namespace) -> int:
     localizer = Localizer.open(options.bundle, options.backend, options.device)
     _, judged, split = split_dataset(options, options.dataset, localizer.bundle.landmarks)
     notes = [f"Data: {options.dataset.name}, {split}"]
-    print(headline(evaluate(localizer, judged, options.output, notes, options.progress)))
+    print(metrics_line(evaluate(localizer, judged, options.output, notes, options.progress)))
     print(f"Written: {options.output / 'metrics.json'}, {options.output / 'report.html'}")
     return 0
 
 
-def headline(summary: dict[str, Any]) -> str:
+def metrics_line(summary: dict[str, Any]) -> str:
     """The figures that people ask for first; no distance where every point was called out of view."""
     overall = summary["overall"]
     mm = {name: overall[key]["value"] for name, key in (("median", "median_mm"), ("MRE", "mre_mm"))}
@@ -148,36 +148,29 @@ def _finish(
         bundle = calibrate(bundle, judged, f"{len(judged)} slices of {options.data.name}, {split}")
         notes = [f"Data: {options.data.name}, {split}; the doubt was calibrated on the same slices"]
         summary = evaluate(Localizer.open(bundle.folder), judged, bundle.folder / "docs", notes)
-        print(headline(summary))
+        print(metrics_line(summary))
 
 
 def add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("calibrate", help="judge all folds together, and fit the doubt of a bundle on them")
     p.add_argument("dataset", type=Path, metavar="DATASET", help="folder with landmarks.json and images/")
-    p.add_argument(
-        "--bundles",
-        required=True,
-        metavar="PATTERN",
-        help="the bundles of `train --fold I/N`, with {fold} for I: runs/fold{fold}/fold{fold}",
-    )
+    p.add_argument("--bundles", required=True, metavar="PATTERN", help="those of `train --fold I/N`, with {fold} for I")
     p.add_argument("--folds", type=positive, default=5, metavar="N")
     p.add_argument("--split-seed", type=int, default=0, metavar="SEED", help="which split (default 0)")
     p.add_argument("--into", type=Path, metavar="BUNDLE", help="write the doubt fitted on all folds into this bundle")
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
-    p.add_argument("--document", type=Path, metavar="FILE.md", help="also write the tables into its section")
     p.set_defaults(run=calibrate_command, progress=show_progress)
 
 
 def calibrate_command(options: argparse.Namespace) -> int:
-    """Judge every slice by the bundle of its fold, and write tables, report and, where asked for, the doubt."""
+    """Judge every slice by the bundle of its fold, and write metrics, report and, where asked for, the doubt."""
     from SpineLandmarksLib.annotated_slices import load_image, schema_of
     from SpineLandmarksLib.bundle import load_bundle
-    from SpineLandmarksLib.evaluation.markdown import write_section
     from SpineLandmarksLib.evaluation.metrics import summarize
     from SpineLandmarksLib.evaluation.report import write_report
     from SpineLandmarksLib.splits import split_dataset
     from SpineLandmarksLib.training.build import with_calibration
-    from SpineLandmarksLib.training.crossfit import as_markdown, crossfit, operating_point, read_fold
+    from SpineLandmarksLib.training.crossfit import crossfit, operating_point, read_fold
 
     schema = schema_of(options.dataset)
     folds, rows = [], []
@@ -195,9 +188,7 @@ def calibrate_command(options: argparse.Namespace) -> int:
     title = f"{len(rows)} slices, each judged out of its fold"
     images = [row.image for row in rows]
     write_report(predictions, summary, lambda row: load_image(images[row]), options.output, title, notes=notes)
-    if options.document:
-        write_section(options.document, "doubt", as_markdown(summary, words))
-    print(f"{headline(summary)}\n{operating_point(summary)}")
+    print(f"{metrics_line(summary)}\n{operating_point(summary)}")
     print(f"Written: {options.output / 'metrics.json'}, {options.output / 'report.html'}")
     if options.into:
         print(f"Doubt written into {with_calibration(load_bundle(options.into), calibration).folder}")
@@ -209,25 +200,16 @@ def add_phantom(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument("--count", type=positive, default=600, metavar="N")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument(
-        "--transitional",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="share of spines with a transitional lumbosacral junction",
-    )
-    p.add_argument(
-        "--anomalous",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="share of spines with six or four lumbar bodies, named from both ends",
-    )
+    for kind, what in (
+        ("--transitional", "a transitional lumbosacral junction"),
+        ("--anomalous", "six or four lumbar bodies, named from both ends"),
+    ):
+        p.add_argument(kind, type=float, default=0.0, metavar="SHARE", help=f"share of spines with {what}")
     p.set_defaults(run=phantom_command)
 
 
 def phantom_command(options: argparse.Namespace) -> int:
-    from SpineLandmarksLib.phantom.dataset import write_phantom_dataset
+    from SpineLandmarksLib.phantom.files import write_phantom_dataset
 
     folder = write_phantom_dataset(
         options.output, options.count, options.seed, options.transitional, options.anomalous, show_progress

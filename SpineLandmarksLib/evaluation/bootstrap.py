@@ -44,7 +44,7 @@ class GroupBootstrap:
 
     def ratio(self, numerator: ArrayLike, denominator: ArrayLike) -> Estimate:
         """sum(numerator) / sum(denominator) over rows (N,); a mean, or a rate of what may happen many times a row."""
-        top, bottom = self._per_group(numerator), self._per_group(denominator)
+        top, bottom = self.per_group(numerator), self.per_group(denominator)
         if bottom.sum() == 0:
             return Estimate(None)
         tops, bottoms = self.draws @ top, self.draws @ bottom
@@ -56,7 +56,7 @@ class GroupBootstrap:
         estimate = self.ratio(successes, trials)
         if estimate.low is None or estimate.low != estimate.high or estimate.value not in (0.0, 1.0):
             return estimate
-        groups_with_trials = int((self._per_group(trials) > 0).sum())
+        groups_with_trials = int((self.per_group(trials) > 0).sum())
         limit = ((1 - LEVEL) / 2) ** (1 / groups_with_trials)
         return Estimate(1.0, limit, 1.0) if estimate.value == 1.0 else Estimate(0.0, 0.0, 1 - limit)
 
@@ -74,7 +74,8 @@ class GroupBootstrap:
         resampled = [_quantile_of_counts(ordered, self.draws[k : k + 64, group_of_value], q) for k in starts]
         return self._estimate(float(np.quantile(flat, q)), np.concatenate([*resampled, np.empty(0)]))
 
-    def _per_group(self, rows: ArrayLike) -> Floats:
+    def per_group(self, rows: ArrayLike) -> Floats:
+        """(n_groups,): the sums of rows (N,)."""
         weights = np.asarray(rows, dtype=np.float64)
         return np.bincount(self.group_of_row, weights=weights, minlength=self.n_groups).astype(np.float64)
 
@@ -82,8 +83,12 @@ class GroupBootstrap:
     def _estimate(value: float, resampled: Floats) -> Estimate:
         if not len(resampled):
             return Estimate(value)
-        low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return Estimate(value, float(low), float(high))
+        return Estimate(value, *interval(resampled))
+
+
+def interval(resampled: Floats) -> tuple[float, float]:
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def _quantile_of_counts(ordered: Floats, counts: NDArray[np.int64], q: float) -> Floats:

@@ -6,17 +6,79 @@ Needs numpy only.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.evaluation.bootstrap import LEVEL, Estimate, GroupBootstrap
-from SpineLandmarksLib.evaluation.levels import chain_shifts, describe_shift, shifted, shifted_within_kind
 from SpineLandmarksLib.evaluation.predictions import Bools, Floats, Predictions
 
-__all__ = ["DEFINITIONS", "THRESHOLDS_MM", "WHOLLY_RIGHT_MM", "Predictions", "failures", "summarize"]
+#: A whole chain is looked for up to this many landmarks up or down: two levels, as body and disc alternate.
+MAX_STEPS = 4
+
+
+def shifted(predictions: Predictions) -> Bools:
+    """(N, L): a point with truth and prediction that is nearer, in mm, to another landmark's truth than to its own."""
+    return _nearer_elsewhere(predictions, np.ones((len(predictions.names),) * 2, dtype=np.bool_))
+
+
+def shifted_within_kind(predictions: Predictions) -> Bools:
+    """(N, L): like `shifted`, among landmarks of one kind only: a body on another body, a disc on another disc.
+
+    A body centre put on the disc beside it is half a level off; it counts in `shifted` and not here.
+    """
+    is_disc = np.array(["-" in name for name in predictions.names], dtype=np.bool_)
+    return _nearer_elsewhere(predictions, is_disc[:, None] == is_disc[None, :])
+
+
+def _nearer_elsewhere(predictions: Predictions, comparable: Bools) -> Bools:
+    others = comparable & ~np.eye(len(predictions.names), dtype=np.bool_)
+    distance = np.where(others & ~np.isnan(predictions.distance_mm), predictions.distance_mm, np.inf)
+    nearest_other = distance.min(axis=2, initial=np.inf)
+    return np.asarray(predictions.counted & (nearest_other < predictions.error_mm))
+
+
+def chain_shifts(predictions: Predictions) -> NDArray[np.int64]:
+    """(N,): landmarks by which the chain as a whole is off; 0 = in place, 2 = one level towards the feet.
+
+    That is the k in -4..4 with the least median distance from prediction l to the truth of l + k, over the points
+    where both are there. At least two points, and half of those that could be compared at k = 0, must take part.
+    """
+    count = len(predictions.names)
+    most = min(MAX_STEPS, count - 1)
+    steps = sorted(range(-most, most + 1), key=abs)  # 0 first, so that it wins a tie
+    needed = np.maximum(predictions.counted.sum(axis=1) / 2, 2)
+    misfit = np.stack([_misfit(predictions.distance_mm, step, needed) for step in steps], axis=1)
+    return np.asarray(np.array(steps, dtype=np.int64)[misfit.argmin(axis=1)])
+
+
+def _misfit(distance_mm: Floats, step: int, needed: Floats) -> Floats:
+    """(N,): median distance from prediction l to truth l + step; inf where too few points can be compared."""
+    along = np.diagonal(distance_mm, offset=step, axis1=1, axis2=2)
+    misfit = np.full(len(along), np.inf)
+    enough = np.isfinite(along).sum(axis=1) >= needed
+    misfit[enough] = np.nanmedian(along[enough], axis=1)
+    return misfit
+
+
+def describe_shift(step: int, names: Sequence[str]) -> str:
+    """One line for a reader. Levels are named where body and disc alternate, so that two landmarks are one level.
+
+    >>> describe_shift(-2, ("L1", "L1-L2", "L2"))
+    '1 level towards the head'
+    """
+    if step == 0:
+        return "in place"
+    alternating = all(("-" in a) != ("-" in b) for a, b in pairwise(names))
+    size, word = (abs(step) / 2, "level") if alternating else (float(abs(step)), "landmark")
+    return f"{size:g} {word}{'' if size == 1 else 's'} towards the {'feet' if step > 0 else 'head'}"
+
 
 THRESHOLDS_MM = (2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 #: Every point of an image within this makes the image wholly right.
@@ -174,31 +236,25 @@ def _cases(predictions: Predictions) -> list[dict[str, Any]]:
     steps, moved, failed = chain_shifts(predictions), shifted(predictions), failures(predictions)
     cases = []
     for row, image in enumerate(predictions.image_names):
-        error = predictions.error_mm[row]
-        seen = error[predictions.counted[row]]
-        cases.append(
-            {
-                "image": image,
-                "group": str(predictions.groups[row]),
-                "mean_mm": float(seen.mean()) if len(seen) else None,
-                "max_mm": float(seen.max()) if len(seen) else None,
-                "n_failed": int(failed[row].sum()),
-                "missed": [
-                    name for name, missed in zip(predictions.names, predictions.missed[row], strict=True) if missed
-                ],
-                "level_shifts": int(moved[row].sum()),
-                "chain_shift": int(steps[row]),
-                "error_mm": {
-                    name: float(value) if np.isfinite(value) else None
-                    for name, value in zip(predictions.names, error, strict=True)
-                },
-            }
-        )
+        errors = dict(zip(predictions.names, predictions.error_mm[row].tolist(), strict=True))
+        seen = predictions.error_mm[row][predictions.counted[row]]
+        case = {
+            "image": image,
+            "group": str(predictions.groups[row]),
+            "mean_mm": float(seen.mean()) if len(seen) else None,
+            "max_mm": float(seen.max()) if len(seen) else None,
+            "n_failed": int(failed[row].sum()),
+            "missed": np.array(predictions.names)[predictions.missed[row]].tolist(),
+            "level_shifts": int(moved[row].sum()),
+            "chain_shift": int(steps[row]),
+            "error_mm": {name: error if math.isfinite(error) else None for name, error in errors.items()},
+        }
+        cases.append(case)
     return cases
 
 
 def reliability(predictions: Predictions) -> list[Bin]:
-    """Ten equal bins of confidence, empty ones left out. Right: not on another level (see `levels.shifted`)."""
+    """Ten equal bins of confidence, empty ones left out. Right: not on another level (see `shifted`)."""
     use = predictions.counted & np.isfinite(predictions.confidence)
     confidence, right = predictions.confidence[use], ~shifted(predictions)[use]
     which = np.clip(np.ceil(confidence * N_BINS).astype(int) - 1, 0, N_BINS - 1)

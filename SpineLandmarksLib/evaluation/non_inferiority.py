@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from SpineLandmarksLib.errors import DatasetError
-from SpineLandmarksLib.evaluation.bootstrap import LEVEL, GroupBootstrap
-from SpineLandmarksLib.evaluation.levels import shifted
-from SpineLandmarksLib.evaluation.metrics import failures
+from SpineLandmarksLib.evaluation.bootstrap import GroupBootstrap, interval
+from SpineLandmarksLib.evaluation.metrics import failures, shifted
 from SpineLandmarksLib.evaluation.predictions import Bools, Predictions
 
 #: Fewer patients than this tell nothing, whatever the interval.
@@ -74,19 +73,12 @@ def non_inferiority_test(old: Predictions, new: Predictions, margin: float = 0.0
 
 def paired_difference(old: Bools, new: Bools, trials: Bools, resampler: GroupBootstrap) -> Difference:
     """Rates of events (N, L) over trials (N, L), and the interval of their difference over resampled groups."""
-
-    def per_group(values: Bools) -> Any:
-        rows = values.sum(axis=1).astype(np.float64)
-        return np.bincount(resampler.group_of_row, weights=rows, minlength=resampler.n_groups)
-
-    a, b, n = per_group(old), per_group(new), per_group(trials)
+    a, b, n = (resampler.per_group(values.sum(axis=1)) for values in (old, new, trials))
     rates = float(a.sum() / n.sum()), float(b.sum() / n.sum())
     drawn = resampler.draws @ n
     if not len(drawn):  # one group has no interval
         return Difference(*rates, -1.0, 1.0)
-    changes = (resampler.draws @ (b - a))[drawn > 0] / drawn[drawn > 0]
-    low, high = np.quantile(changes, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Difference(*rates, float(low), float(high))
+    return Difference(*rates, *interval((resampler.draws @ (b - a))[drawn > 0] / drawn[drawn > 0]))
 
 
 def _decide(sdr4: Difference, shift: Difference, patients: int, margin: float) -> tuple[bool, str]:

@@ -150,17 +150,9 @@ def _label_points(axes: Any, predictions: Predictions, row: int) -> None:
         error, missed = predictions.error_mm[row, column], bool(predictions.missed[row, column])
         bad = missed or error > WHOLLY_RIGHT_MM
         text = f"{predictions.names[column]}  {'missed' if missed else f'{error:.1f}'}"
-        axes.text(
-            x,
-            truth[column, 1],
-            text,
-            fontsize=9,
-            va="center",
-            color=ORANGE if bad else "white",
-            clip_on=True,
-            fontweight="bold" if bad else "normal",
-            path_effects=[withStroke(linewidth=1.8, foreground="black")],
-        )
+        look = {"color": ORANGE, "fontweight": "bold"} if bad else {"color": "white"}
+        outline = [withStroke(linewidth=1.8, foreground="black")]
+        axes.text(x, truth[column, 1], text, fontsize=9, va="center", clip_on=True, path_effects=outline, **look)
 
 
 def _crop(image: NDArray[Any], predictions: Predictions, row: int) -> tuple[float, float, float, float]:

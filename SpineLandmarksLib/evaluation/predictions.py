@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, get_args
 
@@ -17,6 +17,8 @@ from SpineLandmarksLib.landmarks import require_unique
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Strings = NDArray[np.str_]
+#: Fields of `Predictions` with a row for each image.
+ARRAYS = tuple("truth_px predicted_px valid found spacing_mm confidence radius95_mm groups needs_review".split())
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,19 +74,9 @@ class Predictions:
 
     def _check_shapes(self) -> None:
         n, count = len(self.image_names), len(self.names)
-        expected = {
-            "truth_px": (n, count, 2),
-            "predicted_px": (n, count, 2),
-            "valid": (n, count),
-            "found": (n, count),
-            "spacing_mm": (n, 2),
-            "confidence": (n, count),
-            "radius95_mm": (n, count),
-            "groups": (n,),
-            "needs_review": (n, count),
-        }
-        for field, shape in expected.items():
-            came = getattr(self, field).shape
+        others = {"truth_px": (n, count, 2), "predicted_px": (n, count, 2), "spacing_mm": (n, 2), "groups": (n,)}
+        for field in ARRAYS:
+            came, shape = getattr(self, field).shape, others.get(field, (n, count))
             if came != shape:
                 raise LandmarkError(f"Expected {field} of shape {shape} ({n} images, {count} names); got {came}")
 
@@ -160,20 +152,8 @@ class Predictions:
     def take(self, rows: Sequence[int] | NDArray[np.intp]) -> Predictions:
         """The same landmarks on the chosen images, in that order."""
         index = np.asarray(rows, dtype=np.intp)
-        return Predictions(
-            self.truth_px[index],
-            self.predicted_px[index],
-            self.valid[index],
-            self.found[index],
-            self.spacing_mm[index],
-            self.confidence[index],
-            self.radius95_mm[index],
-            self.groups[index],
-            self.names,
-            tuple(self.image_names[row] for row in index),
-            self.millimetres,
-            None if self.needs_review is None else self.needs_review[index],
-        )
+        images = tuple(self.image_names[row] for row in index)
+        return replace(self, image_names=images, **{field: getattr(self, field)[index] for field in ARRAYS})
 
     @staticmethod
     def join(parts: Sequence[Predictions]) -> Predictions:
@@ -182,18 +162,7 @@ class Predictions:
         if len(kinds) != 1:
             raise LandmarkError(f"Expected sets of the same landmarks in the same unit; got {len(kinds)} kinds")
         ((names, millimetres),) = kinds
-        arrays = (
-            "truth_px",
-            "predicted_px",
-            "valid",
-            "found",
-            "spacing_mm",
-            "confidence",
-            "radius95_mm",
-            "groups",
-            "needs_review",
-        )
-        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
         images = tuple(image for part in parts for image in part.image_names)
         return Predictions(**joined, names=names, image_names=images, millimetres=millimetres)
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.evaluation import plots
-from SpineLandmarksLib.evaluation.levels import describe_shift
-from SpineLandmarksLib.evaluation.metrics import WHOLLY_RIGHT_MM, Bin
+from SpineLandmarksLib.evaluation.metrics import WHOLLY_RIGHT_MM, Bin, describe_shift
 from SpineLandmarksLib.evaluation.predictions import Predictions
-from SpineLandmarksLib.formats.atomic import write_atomically
+from SpineLandmarksLib.formats.atomic import write_atomically, write_text_atomically
 
+Images = Callable[[int], NDArray[Any]]
 #: Key in "overall" and what a reader calls it.
 MILLIMETRES = (
     ("mre_mm", "Mean radial error (MRE), mm"),
@@ -37,7 +37,7 @@ SHARES = (
 def write_report(
     predictions: Predictions,
     summary: Mapping[str, Any],
-    images: Callable[[int], NDArray[Any]],
+    images: Images,
     folder: Path,
     title: str,
     *,
@@ -50,34 +50,21 @@ def write_report(
     (H, W, 3); asked only for the `worst` cases. notes: lines under the title (model, data set, what is held out).
     Raises OutputError when the folder cannot be written.
     """
-    page = render(predictions, summary, images, title, worst=worst, notes=notes)
+    page = _render(predictions, summary, images, title, worst, notes)
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"Expected a folder to write the report to; {folder}: {error.strerror}") from error
-    write_metrics(summary, folder / "metrics.json")
+    write_text_atomically(folder / "metrics.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     # File names on disk need not be valid Unicode.
     with write_atomically(folder / "report.html") as file:
         file.write(page.encode("utf-8", "replace"))
     return folder / "report.html"
 
 
-def write_metrics(summary: Mapping[str, Any], path: Path) -> None:
-    """Write the summary as JSON, whole. Raises ValueError on nan: unknown is null."""
-    text = json.dumps(summary, indent=1, allow_nan=False)
-    with write_atomically(path) as file:
-        file.write(text.encode("ascii") + b"\n")
-
-
-def render(
-    predictions: Predictions,
-    summary: Mapping[str, Any],
-    images: Callable[[int], NDArray[Any]],
-    title: str,
-    *,
-    worst: int = 12,
-    notes: Sequence[str] = (),
+def _render(
+    predictions: Predictions, summary: Mapping[str, Any], images: Images, title: str, worst: int, notes: Sequence[str]
 ) -> str:
     """The page as text; everything it shows is inside it."""
     from jinja2 import Environment, StrictUndefined

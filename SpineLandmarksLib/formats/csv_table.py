@@ -113,7 +113,7 @@ def _cells(landmark: Landmark, source: LandmarkSet, system: System) -> list[str]
         *_numbers([landmark.radius95_mm], MM_DIGITS),
         landmark.status,
         {None: "", True: "true", False: "false"}[source.asks_for_review(landmark)],
-        _without_formula("; ".join(source.warnings)),
+        _without_formula(" ".join("; ".join(source.warnings).split())),
     ]
 
 

@@ -3,8 +3,9 @@
 {"input", "series_uid", "slice_index", "spacing_mm": [x, y], "bundle", "runtime_s", "warnings": [...],
  "landmarks": [{"name", "status", "position_ras_mm": [x, y, z], "pixel_xy": [x, y], "confidence", "radius95_mm",
                 "needs_review"}],
- "needs_review", "notes": [...]}
+ "needs_review", "notes": [...], "numberings": [{"shift": 0, "probability"}, {"shift": -1, ...}, ...]}
 
+A shift of +1 moves all names one level toward the head, -1 toward the feet; the likeliest comes first.
 Unknown values are null. Positions are RAS mm; pixels are native pixels of the chosen slice. New fields may be added at
 the end of an object; a reader ignores those it does not know.
 """
@@ -69,6 +70,10 @@ def as_json(landmarks: LandmarkSet) -> dict[str, Any]:
         "landmarks": [landmark_as_json(landmark) for landmark in landmarks],
         "needs_review": landmarks.needs_review,
         "notes": list(landmarks.notes),
+        "numberings": [
+            {"shift": shift, "probability": rounded_or_none(probability, CONFIDENCE_DIGITS)}
+            for shift, probability in landmarks.numberings
+        ],
     }
 
 
@@ -133,6 +138,7 @@ def from_fields(fields: Fields, schema: Sequence[str] | None = None, frame: Syst
         warnings=_read_texts(fields, "warnings"),
         needs_review=fields.flag("needs_review") if fields.has("needs_review") else None,
         notes=_read_texts(fields, "notes"),
+        numberings=_read_numberings(fields),
     )
 
 
@@ -156,6 +162,12 @@ def _read_spacing(fields: Fields) -> tuple[float, ...] | None:
     if min(spacing) <= 0:
         raise FormatError(f"{fields.where}: expected a positive spacing in 'spacing_mm'; got {short_repr(spacing)}")
     return spacing
+
+
+def _read_numberings(fields: Fields) -> tuple[tuple[int, float], ...]:
+    if not fields.has("numberings"):
+        return ()
+    return tuple((item.whole_number("shift"), item.number("probability")) for item in fields.objects("numberings"))
 
 
 def _read_texts(fields: Fields, name: str) -> tuple[str, ...]:

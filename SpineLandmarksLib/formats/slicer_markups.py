@@ -114,7 +114,7 @@ def _control_point(index: int, landmark: Landmark, source: LandmarkSet) -> dict[
     point: dict[str, Any] = {
         "id": str(index),
         "label": landmark.name,
-        "description": describe(landmark) + _REVIEW * bool(source.asks_for_review(landmark)),
+        "description": control_point_text(landmark) + _REVIEW * bool(source.asks_for_review(landmark)),
         "associatedNodeID": "",
         "orientation": _LPS_AXES,
         "selected": True,
@@ -129,7 +129,7 @@ def _control_point(index: int, landmark: Landmark, source: LandmarkSet) -> dict[
     return point
 
 
-def describe(landmark: Landmark) -> str:
+def control_point_text(landmark: Landmark) -> str:
     parts: list[str] = [landmark.status]
     if landmark.confidence is not None:
         parts.append(f"confidence {rounded(landmark.confidence, CONFIDENCE_DIGITS)}")

@@ -22,6 +22,7 @@ from typing import Any
 from SpineLandmarksLib.errors import InputError, OutputError, SpineLandmarksError
 from SpineLandmarksLib.formats.atomic import write_atomically
 from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
+from SpineLandmarksLib.imaging.discover import files_below
 from SpineLandmarksLib.imaging.volume import reading
 
 TABLE = "dicomfields_2026c"
@@ -40,11 +41,11 @@ _WORDS = re.compile(
 
 @dataclass(frozen=True)
 class Anonymized:
-    """written: new files. left_out: why each other file was not written. doubts: what a person should look at."""
+    """written: new files. left_out: why each other file was not written. warnings: what a person should look at."""
 
     written: tuple[Path, ...]
     left_out: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Pseudonyms:
@@ -94,11 +95,11 @@ def anonymize(
     """
     written: list[Path] = []
     left_out: list[str] = []
-    doubts: set[str] = set()
+    warnings: set[str] = set()
     pseudonyms = Pseudonyms(key)
     for number, file in enumerate(_dicom_files(inputs), start=1):
         try:
-            written.append(_anonymize_file(file, output, pseudonyms, doubts))
+            written.append(_anonymize_file(file, output, pseudonyms, warnings))
         except OutputError:
             raise
         except SpineLandmarksError as error:
@@ -107,7 +108,7 @@ def anonymize(
             progress(number)
     if not written:
         raise InputError(f"Expected DICOM images to anonymize; got none that can be written. {' '.join(left_out[:1])}")
-    return Anonymized(tuple(written), tuple(left_out), tuple(sorted(doubts)))
+    return Anonymized(tuple(written), tuple(left_out), tuple(sorted(warnings)))
 
 
 def anonymize_dataset(dataset: Any, pseudonyms: Pseudonyms) -> None:
@@ -160,7 +161,7 @@ def _replace_uid(pseudonyms: Pseudonyms) -> Callable[[Any, Any], None]:
     return act
 
 
-def _anonymize_file(file: Path, output: Path, pseudonyms: Pseudonyms, doubts: set[str]) -> Path:
+def _anonymize_file(file: Path, output: Path, pseudonyms: Pseudonyms, warnings: set[str]) -> Path:
     import pydicom
 
     with reading(file, "a DICOM file"):
@@ -168,9 +169,9 @@ def _anonymize_file(file: Path, output: Path, pseudonyms: Pseudonyms, doubts: se
         if "PixelData" not in dataset or "Rows" not in dataset:
             raise InputError("Expected an image; it holds none, and may name the patient anywhere")
         if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
-            doubts.add("Some images say that text is burned into their pixels, which were not changed: look at them")
+            warnings.add("Some images say that text is burned into their pixels, which were not changed: look at them")
         if str(dataset.get("RecognizableVisualFeatures", "")).upper() == "YES":
-            doubts.add("Some images say that they show a face")
+            warnings.add("Some images say that they show a face")
         dataset.remove_private_tags()
         for group in (0x6000, 0x5000):  # overlays and curves may be drawn text
             dataset = _without_groups(dataset, group)
@@ -209,8 +210,7 @@ def _dicom_files(inputs: Sequence[Path]) -> list[Path]:
     for path in inputs:
         if not path.exists():
             raise InputError(f"Expected an existing file or folder; there is no {path}")
-        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-        for file in files:
+        for file in files_below(path):
             with file.open("rb") as opened:
                 if looks_like_dicom(opened.read(132)):
                     found.append(file)

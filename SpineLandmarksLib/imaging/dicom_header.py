@@ -27,19 +27,13 @@ _ENHANCED_NAMES = {
     "TemporalPositionIndex": "TemporalPositionIdentifier",
 }
 #: The sequences that hold a frame's attributes (PS3.3 C.7.6.16), and those that converted classic files keep theirs in.
-_MACROS = (
-    "FrameAnatomySequence",
-    "FrameContentSequence",
-    "MREchoSequence",
-    "MRImageFrameTypeSequence",
-    "MRModifierSequence",
-    "MRTimingAndRelatedParametersSequence",
-    "PixelMeasuresSequence",
-    "PixelValueTransformationSequence",
-    "PlaneOrientationSequence",
-    "PlanePositionSequence",
-    "UnassignedPerFrameConvertedAttributesSequence",
-    "UnassignedSharedConvertedAttributesSequence",
+_MACROS = tuple(
+    """
+    FrameAnatomySequence FrameContentSequence MREchoSequence MRImageFrameTypeSequence MRModifierSequence
+    MRTimingAndRelatedParametersSequence PixelMeasuresSequence PixelValueTransformationSequence
+    PlaneOrientationSequence PlanePositionSequence UnassignedPerFrameConvertedAttributesSequence
+    UnassignedSharedConvertedAttributesSequence
+    """.split()
 )
 #: Sequences of codes that name the region.
 _CODES = {"AnatomicRegionSequence", "ProcedureCodeSequence"}
@@ -61,16 +55,17 @@ _PLAIN_TEXT = {"CS", "DA", "DS", "DT", "IS", "TM", "UI"}
 #: What a classic file says of its image ends with group 0028; frames are described in group 5200.
 _LAST_GROUP, _LAST_GROUP_OF_FRAMES = 0x0028, 0x5200
 _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
-_CLASSES = {  # Modality by storage class, for files without a Modality
-    "1.2.840.10008.5.1.4.1.1.2": "CT",
-    "1.2.840.10008.5.1.4.1.1.2.1": "CT",
-    "1.2.840.10008.5.1.4.1.1.2.2": "CT",
-    "1.2.840.10008.5.1.4.1.1.128": "PT",
-    "1.2.840.10008.5.1.4.1.1.20": "NM",
-    "1.2.840.10008.5.1.4.1.1.1": "CR",
-    "1.2.840.10008.5.1.4.1.1.1.1": "DX",
-    "1.2.840.10008.5.1.4.1.1.6.1": "US",
-    "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
+#: Modality by the end of the storage class behind 1.2.840.10008.5.1.4.1.1, for files without a Modality.
+_CLASSES = {
+    "2": "CT",
+    "2.1": "CT",
+    "2.2": "CT",
+    "128": "PT",
+    "20": "NM",
+    "1": "CR",
+    "1.1": "DX",
+    "6.1": "US",
+    "66.4": "SEG",
 }
 
 
@@ -178,9 +173,7 @@ def _values(dataset: Any) -> dict[str, Any]:
         elif keyword in _CODES:
             values[keyword] = [code for item in _items(dataset, keyword) for code in _code(item)]
         elif vr != "SQ":
-            with suppress(
-                Exception
-            ):  # whatever pydicom raises on a value that breaks its type's rules: it is not there
+            with suppress(Exception):  # whatever pydicom raises on a value that breaks its type's rules
                 values[keyword] = dataset[element.tag].value
     return values
 
@@ -220,9 +213,9 @@ def _modality(root: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
     """Modality as stated, else by storage class, else CT for Hounsfield units, else empty."""
     if root.get("Modality"):
         return str(root["Modality"]).upper()
-    stated = root.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID", "")
-    if str(stated) in _CLASSES:
-        return _CLASSES[str(stated)]
+    stated = str(root.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID", ""))
+    if (end := stated.removeprefix("1.2.840.10008.5.1.4.1.1.")) in _CLASSES:
+        return _CLASSES[end]
     intercept = _number(root.get("RescaleIntercept")) or 0.0
     is_hounsfield = intercept <= -1000 or str(root.get("RescaleType", "")).upper() == "HU"
     return "CT" if is_hounsfield else ""

@@ -95,20 +95,15 @@ def split_series(frames: Iterable[Frame]) -> list[Series]:
 
 
 def _agree(a: Frame, b: Frame) -> bool:
-    def close(x: tuple[float, ...] | None, y: tuple[float, ...] | None, rtol: float, atol: float) -> bool:
+    def close(name: str, rtol: float, atol: float) -> bool:
+        x, y = getattr(a, name), getattr(b, name)
         if x is None or y is None:
             return x is y
         return bool(np.allclose(x, y, rtol=rtol, atol=atol, equal_nan=True))
 
     return (
-        close(a.orientation_lps, b.orientation_lps, 0, _COSINE)
-        and close(a.spacing_mm, b.spacing_mm, _SPACING, 0)
-        and close(_maybe(a.echo_time_ms), _maybe(b.echo_time_ms), 0, _ECHO_MS)
+        close("orientation_lps", 0, _COSINE) and close("spacing_mm", _SPACING, 0) and close("echo_time_ms", 0, _ECHO_MS)
     )
-
-
-def _maybe(value: float | None) -> tuple[float, ...] | None:
-    return None if value is None else (value,)
 
 
 def _stations(group: list[Frame]) -> list[list[Frame]]:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,28 +17,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import InputError, SpineLandmarksError
-from SpineLandmarksLib.imaging.dicom_choice import Choice, choices, describe, describe_study, reason, regions
-from SpineLandmarksLib.imaging.dicom_exams import Exam, asked_for, exams_of, is_doubtful, remark
+from SpineLandmarksLib.imaging.dicom_choice import (
+    Choice,
+    Exam,
+    asked_for,
+    choices,
+    describe_study,
+    exams_of,
+    is_doubtful,
+    reason,
+    regions,
+    remark,
+    series_label,
+)
 from SpineLandmarksLib.imaging.dicom_header import Frame, is_directory_file, read_frames
 from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices, split_series
 from SpineLandmarksLib.imaging.volume import Volume, metadata_text, one_line, reading
 
-#: Seconds of reading before a count is shown, and between two of them.
-_SILENT_S, _EVERY_S = 2.0, 0.2
+#: Seconds of reading before a count is shown.
+_SILENT_S = 2.0
 #: What is kept of the header. No name, identifier or date of the patient.
-_TAGS = (
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "SeriesDescription",
-    "Modality",
-    "Manufacturer",
-    "ManufacturerModelName",
-    "MagneticFieldStrength",
-    "EchoTime",
-    "RepetitionTime",
-    "InversionTime",
-    "PatientPosition",
+_TAGS = tuple(
+    """
+    StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID SeriesDescription Modality Manufacturer
+    ManufacturerModelName MagneticFieldStrength EchoTime RepetitionTime InversionTime PatientPosition
+    """.split()
 )
 
 
@@ -73,16 +75,13 @@ def read_dicom_folder(folder: Path, study: str | None = None) -> Volume:
     return replace(volume, warnings=volume.warnings + warnings)
 
 
-def _counted(files: list[Path]) -> Iterator[Path]:
-    """The files, with a count on the terminal when it takes long."""
-    due, is_shown = time.monotonic() + _SILENT_S, False
-    for number, path in enumerate(files):
-        if time.monotonic() > due and sys.stderr.isatty():
-            due, is_shown = time.monotonic() + _EVERY_S, True
-            print(f"\r\x1b[K{number} of {len(files)} files read", end="", file=sys.stderr, flush=True)
-        yield path
-    if is_shown:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+def _counted(files: list[Path]) -> Iterable[Path]:
+    """The files, counted on a terminal when they take long."""
+    if not sys.stderr.isatty():
+        return files
+    from tqdm import tqdm
+
+    return tqdm(files, "reading", unit=" files", delay=_SILENT_S, leave=False)
 
 
 def _denied(error: OSError) -> None:
@@ -157,7 +156,7 @@ def _read(series: Series, order: SliceOrder) -> Volume:
         raise errors[0]
     if errors:
         whole = tuple(f for f, one in zip(order.frames, slices, strict=True) if not isinstance(one, InputError))
-        warnings = (f"{len(errors)} of {len(slices)} slices of {describe(series)} were left out: {errors[0]}",)
+        warnings = (f"{len(errors)} of {len(slices)} slices of {series_label(series)} were left out: {errors[0]}",)
         order = order_slices(Series(whole))
     voxels = np.stack([one for one in slices if not isinstance(one, InputError)]).transpose(2, 1, 0)
     return Volume(

@@ -10,6 +10,8 @@ Names that begin with a dot are passed over, links to folders are not followed. 
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from SpineLandmarksLib.errors import SpineLandmarksError
@@ -71,27 +73,35 @@ def _study_of(files: list[Path]) -> str | None:
     """StudyInstanceUID of the first DICOM file that has one; empty when none has; None without DICOM files."""
     uid = None
     for file in files:
-        if not _is_image(file, VOLUMES + PICTURES) and file.name.upper() != _DIRECTORY and _is_dicom(file):
-            uid = _study_uid(file)
+        if _is_image(file, VOLUMES + PICTURES) or file.name.upper() == _DIRECTORY:
+            continue
+        if (tags := read_tags(file, ["StudyInstanceUID"])) is not None:
+            uid = tags.get("StudyInstanceUID", "")
             if uid:
                 break
     return uid
 
 
-def _is_dicom(file: Path) -> bool:
-    try:
-        with file.open("rb") as stream:
-            return looks_like_dicom(stream.read(132))
-    except OSError:
-        return False
+def files_below(path: Path) -> list[Path]:
+    """The files of a folder and its sub-folders, sorted; a file is its own."""
+    if not path.is_dir():
+        return [path]
+    return sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
 
 
-def _study_uid(file: Path) -> str:
+def read_tags(file: Path, keywords: Sequence[str]) -> dict[str, str] | None:
+    """Texts of elements of a DICOM file, empty where it lacks them; {} for a damaged one, None for every other file."""
     import pydicom
 
     try:
+        with file.open("rb") as stream:
+            if not looks_like_dicom(stream.read(132)):
+                return None
+    except OSError:
+        return None
+    try:
         with reading(file, "a DICOM file"):
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=["StudyInstanceUID"])
-            return str(header.get("StudyInstanceUID") or "")
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(keywords))
+            return {keyword: str(dataset.get(keyword) or "") for keyword in keywords}
     except SpineLandmarksError:
-        return ""
+        return {}

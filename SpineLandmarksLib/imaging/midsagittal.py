@@ -1,4 +1,4 @@
-"""Which slice shows the spine's middle, and how far beside it each landmark lies."""
+"""Which slice shows the spine's middle."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ MIN_TRIED = 7
 UNKNOWN_MM = 4.0
 #: The spine is expected in the stack's middle, give or take this much: half a nat is lost at this distance.
 MIDDLE_SD_MM = 20.0
-#: Points leave the chosen slice only where the evidence for one of them is better by this factor.
-CLEARLY_BETTER = 2.0
 
 
 @dataclass(frozen=True)
@@ -77,24 +75,3 @@ def choose_slice(tried: Sequence[int], scores: Array, evidence: Array, agrees: N
     edge = len(tried) > 2 and row in (0, len(tried) - 1)
     warnings = ("The best slice is the outermost that was tried: the spine may lie beside it",) if edge else ()
     return SliceChoice(int(tried[row]), float(scores[row]), reason, warnings)
-
-
-def lateral_positions(index: int, tried: Sequence[int], evidence: Array, slice_spacing_mm: float | None) -> Array:
-    """(L,) slice coordinate of each landmark, which may lie between slices.
-
-    evidence: (N, L) as in `choose_slice`. Each landmark goes to the centre of its evidence over the slices, a straight
-    line through those centres taking out their noise (a scoliotic spine crosses the slices at an angle). All stay on
-    the chosen slice `index` unless the line is clearly better for one of them: over most of a body's width the
-    evidence is flat, and its centre then says little.
-    """
-    landmarks = evidence.shape[1]
-    stay = np.full(landmarks, float(index))
-    known = np.flatnonzero(np.isfinite(evidence).all(0))
-    if len(tried) < 5 or slice_spacing_mm is None or len(known) < 3:
-        return stay
-    weight = np.exp(evidence[:, known])
-    centres = (weight * np.asarray(tried)[:, None]).sum(0) / weight.sum(0)
-    line = np.polyval(np.polyfit(known, centres, 1), np.arange(landmarks))
-    line = np.clip(line, min(tried), max(tried))
-    gain = [np.interp(line[row], tried, evidence[:, row]) - np.interp(index, tried, evidence[:, row]) for row in known]
-    return line if max(gain) > np.log(CLEARLY_BETTER) else stay

@@ -26,8 +26,7 @@ PLANES = ("sagittal", "coronal", "axial")
 
 def cosines(ras_from_ijk: Matrix) -> NDArray[np.float64]:
     """(3, 3) direction cosines; row = R, A, S; column = i, j, k."""
-    axes: NDArray[np.float64] = ras_from_ijk[:3, :3] / np.linalg.norm(ras_from_ijk[:3, :3], axis=0)
-    return axes
+    return np.asarray(ras_from_ijk[:3, :3] / np.linalg.norm(ras_from_ijk[:3, :3], axis=0))
 
 
 def axes_of(ras_from_ijk: Matrix) -> tuple[int, int, int]:

@@ -12,6 +12,28 @@ from SpineLandmarksLib.geometry import Matrix, apply, check_affine, ras_from_sli
 
 
 @dataclass(frozen=True)
+class Turn:
+    """How a picture lies: x and y change places, then each may be flipped. words: what that is called."""
+
+    words: str
+    transposed: bool
+    flips_x: bool
+    flips_y: bool
+
+
+#: Every way a picture can lie but upright.
+TURNS = (
+    Turn("upside down", False, True, True),
+    Turn("mirrored", False, True, False),
+    Turn("mirrored and upside down", False, False, True),
+    Turn("on its side", True, True, False),
+    Turn("on its side", True, False, True),
+    Turn("mirrored on its side", True, False, False),
+    Turn("mirrored on its side", True, True, True),
+)
+
+
+@dataclass(frozen=True)
 class SagittalStack:
     """Sagittal slices in native resolution, shown upright: head up, anterior left.
 
@@ -112,3 +134,17 @@ class SagittalStack:
             ras_from_ijk=None if self.ras_from_ijk is None else self.ras_from_ijk @ turn,
             origins_ras_mm=None if self.origins_ras_mm is None else self.origins_ras_mm[::-1],
         )
+
+    def turned_in_plane(self, turn: Turn) -> tuple[SagittalStack, Matrix]:
+        """The stack, evenly spaced, with its slices turned, and stack_from_turned: (4, 4) from that ijk to this one."""
+        voxels = self.voxels.transpose(0, 2, 1) if turn.transposed else self.voxels
+        height, width = voxels.shape[1:]
+        stack_from_turned = np.eye(4)
+        for axis, (is_flipped, count) in enumerate(((turn.flips_x, width), (turn.flips_y, height))):
+            if is_flipped:
+                voxels = np.flip(voxels, 2 - axis)
+                stack_from_turned[axis, axis], stack_from_turned[axis, 3] = -1.0, count - 1.0
+        if turn.transposed:
+            stack_from_turned = stack_from_turned[[1, 0, 2, 3]]
+        matrix = None if self.ras_from_ijk is None else self.ras_from_ijk @ stack_from_turned
+        return replace(self, voxels=np.ascontiguousarray(voxels), ras_from_ijk=matrix), stack_from_turned

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.phantom.anatomy import Spine
-from SpineLandmarksLib.phantom.canvas import Canvas, Grid, SmoothNoise, Tissue, ellipse, smoothstep
+from SpineLandmarksLib.phantom.canvas import Canvas, Grid, SmoothNoise, Tissue, ellipse, monotone, smoothstep
 from SpineLandmarksLib.phantom.course import Course
-from SpineLandmarksLib.phantom.curves import monotone
 
 Array = NDArray[np.float64]
 
@@ -165,8 +164,7 @@ def _through(rows_mm: list[float], values_mm: list[float], y: Array) -> Array:
     # A running mean takes the corners off.
     half = max(2, int(12 / (y[1] - y[0])))
     padded = np.pad(curve, half, mode="edge")
-    smooth: Array = np.convolve(padded, np.ones(2 * half + 1) / (2 * half + 1), mode="valid")
-    return smooth
+    return np.asarray(np.convolve(padded, np.ones(2 * half + 1) / (2 * half + 1), mode="valid"))
 
 
 class OrganPainter:

@@ -8,131 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import DatasetError
-from SpineLandmarksLib.phantom.canvas import Grid, SmoothNoise, Tissue, smoothstep
-from SpineLandmarksLib.phantom.curves import blur
+from SpineLandmarksLib.phantom.canvas import Grid, SmoothNoise, Tissue, blur, smoothstep
 
 Array = NDArray[np.float64]
 
 _COLUMNS = tuple(Tissue)
-#: Relative signal per sequence, in the order of `Tissue`.
-_PRESETS: dict[str, tuple[float, ...]] = {
-    #        air  skin fat  musc marr cort nucl annu csf  cord nerv epif liga vess bowl gas  livr blad orga vein mese
-    "T2": (
-        0.0,
-        0.40,
-        0.80,
-        0.14,
-        0.41,
-        0.05,
-        0.80,
-        0.11,
-        1.0,
-        0.42,
-        0.40,
-        0.70,
-        0.06,
-        0.05,
-        0.34,
-        0.03,
-        0.22,
-        0.95,
-        0.40,
-        0.75,
-        0.58,
-    ),
-    "T1": (
-        0.0,
-        0.45,
-        1.0,
-        0.30,
-        0.48,
-        0.06,
-        0.33,
-        0.28,
-        0.14,
-        0.36,
-        0.34,
-        0.85,
-        0.09,
-        0.07,
-        0.32,
-        0.03,
-        0.45,
-        0.14,
-        0.34,
-        0.40,
-        0.80,
-    ),
-    "STIR": (
-        0.0,
-        0.20,
-        0.04,
-        0.22,
-        0.13,
-        0.03,
-        0.62,
-        0.12,
-        1.0,
-        0.42,
-        0.40,
-        0.05,
-        0.05,
-        0.05,
-        0.38,
-        0.02,
-        0.22,
-        0.95,
-        0.48,
-        0.80,
-        0.06,
-    ),
-    "FATSAT": (
-        0.0,
-        0.25,
-        0.13,
-        0.20,
-        0.20,
-        0.03,
-        0.75,
-        0.13,
-        1.0,
-        0.45,
-        0.40,
-        0.12,
-        0.06,
-        0.06,
-        0.38,
-        0.02,
-        0.24,
-        0.95,
-        0.45,
-        0.75,
-        0.14,
-    ),
-    "SPACE": (
-        0.0,
-        0.35,
-        0.60,
-        0.18,
-        0.26,
-        0.05,
-        0.70,
-        0.16,
-        1.0,
-        0.36,
-        0.42,
-        0.50,
-        0.07,
-        0.04,
-        0.36,
-        0.02,
-        0.20,
-        0.92,
-        0.36,
-        0.60,
-        0.42,
-    ),
-}
+#: Relative signal per sequence, in the order of `Tissue`, which the first line calls to mind.
+_TABLE = """
+             air  skin fat  musc marr cort nucl annu csf  cord nerv epid liga vess bowe gas  live blad orga vein mese
+    T2       0.00 0.40 0.80 0.14 0.41 0.05 0.80 0.11 1.00 0.42 0.40 0.70 0.06 0.05 0.34 0.03 0.22 0.95 0.40 0.75 0.58
+    T1       0.00 0.45 1.00 0.30 0.48 0.06 0.33 0.28 0.14 0.36 0.34 0.85 0.09 0.07 0.32 0.03 0.45 0.14 0.34 0.40 0.80
+    STIR     0.00 0.20 0.04 0.22 0.13 0.03 0.62 0.12 1.00 0.42 0.40 0.05 0.05 0.05 0.38 0.02 0.22 0.95 0.48 0.80 0.06
+    FATSAT   0.00 0.25 0.13 0.20 0.20 0.03 0.75 0.13 1.00 0.45 0.40 0.12 0.06 0.06 0.38 0.02 0.24 0.95 0.45 0.75 0.14
+    SPACE    0.00 0.35 0.60 0.18 0.26 0.05 0.70 0.16 1.00 0.36 0.42 0.50 0.07 0.04 0.36 0.02 0.20 0.92 0.36 0.60 0.42
+    """
+_PRESETS = {name: [float(value) for value in values] for name, *values in map(str.split, _TABLE.splitlines()[2:-1])}
 CONTRASTS = (*_PRESETS, "SYNTH")
 
 
@@ -201,8 +91,7 @@ def coil_gain(scan: Scan, grid: Grid, back_mm: Array, shading: SmoothNoise, fron
     if scan.band_mm is not None:
         edge = scan.band_mm + scan.band_slope * grid.y_mm[:, None]
         gain = gain * (1 - 0.85 * smoothstep(-4.0, 8.0, front_mm - edge))
-    normed: Array = gain / np.percentile(gain, 95)
-    return normed
+    return np.asarray(gain / np.percentile(gain, 95))
 
 
 def record(image: Array, gain: Array, scan: Scan, pixel_mm: float, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -218,8 +107,7 @@ def record(image: Array, gain: Array, scan: Scan, pixel_mm: float, rng: np.rando
         )
         signal = signal + scan.ghost * smeared
     real, imaginary = rng.standard_normal((2, *signal.shape)) * scan.noise
-    picture: NDArray[np.float32] = np.hypot(signal + real, imaginary).astype(np.float32)
-    return picture
+    return np.asarray(np.hypot(signal + real, imaginary).astype(np.float32))
 
 
 def _cut_k_space(signal: Array, kept_xy: tuple[float, float]) -> Array:
@@ -229,5 +117,4 @@ def _cut_k_space(signal: Array, kept_xy: tuple[float, float]) -> Array:
     fx, fy = np.fft.rfftfreq(width) * 2, np.abs(np.fft.fftfreq(height)) * 2
     keep_x = 1 - smoothstep(kept_xy[0] * 0.9, kept_xy[0] * 1.05, fx)
     keep_y = 1 - smoothstep(kept_xy[1] * 0.9, kept_xy[1] * 1.05, fy)
-    cut: Array = np.fft.irfft2(spectrum * keep_y[:, None] * keep_x[None, :], s=signal.shape)
-    return cut
+    return np.asarray(np.fft.irfft2(spectrum * keep_y[:, None] * keep_x[None, :], s=signal.shape))

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.phantom.anatomy import Spine
-from SpineLandmarksLib.phantom.canvas import Grid
-from SpineLandmarksLib.phantom.curves import spline
+from SpineLandmarksLib.phantom.canvas import Grid, spline
 
 Array = NDArray[np.float64]
 
@@ -50,8 +49,7 @@ class Course:
 
     def of_level(self, values: list[float]) -> Array:
         """Per-vertebra values, interpolated to every pixel (H, W)."""
-        interpolated: Array = np.interp(self.level, range(len(values)), values)
-        return interpolated
+        return np.asarray(np.interp(self.level, range(len(values)), values))
 
 
 @dataclass(frozen=True)
@@ -97,5 +95,4 @@ def _coarse(positions_mm: Array, step_mm: float) -> Array:
 def _linear(fine: Array, coarse: Array) -> Array:
     """Weights (len(fine), len(coarse)) of linear interpolation between evenly spaced positions."""
     t = (fine - coarse[0]) / (coarse[1] - coarse[0])
-    weights: Array = np.maximum(1 - np.abs(t[:, None] - np.arange(len(coarse))), 0)
-    return weights
+    return np.asarray(np.maximum(1 - np.abs(t[:, None] - np.arange(len(coarse))), 0))

@@ -135,8 +135,7 @@ def _body_walls(vertebra: Vertebra, u: Array, v: Array, chord: float) -> tuple[A
 def _rounded(a: Array, b: Array, corner_mm: float) -> Array:
     """Inside both of two borders, with the corner between them rounded off."""
     round_off = corner_mm - np.hypot(np.maximum(corner_mm - a, 0), np.maximum(corner_mm - b, 0))
-    distance: Array = np.minimum(np.minimum(a, b), round_off)
-    return distance
+    return np.asarray(np.minimum(np.minimum(a, b), round_off))
 
 
 def _chord(beside_mm: float, half_width_mm: float) -> float:

@@ -28,6 +28,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from secrets import token_hex
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from SpineLandmarksLib.annotation.revision_files import DATASET_FILE
@@ -40,6 +41,10 @@ MODELS, UNFINISHED = "models", "unfinished"
 STATE, LOCK, LOG, CANCEL = "retraining.json", "retraining.lock", "retraining.log", "cancel"
 #: Seconds: who wants to train waits for somebody who only looks, and who looks does not wait.
 TO_TRAIN_S, TO_LOOK_S = 2.0, 0.02
+#: Name of the variable by which a process knows the start that began it.
+RUN = "SPINE_LANDMARKS_RUN"
+#: Exit status of a retraining that was stopped.
+STOPPED = 130
 COMMAND = (sys.executable, "-m", "SpineLandmarksLib")
 
 
@@ -49,7 +54,8 @@ class RetrainStatus:
 
     state: "none" (never begun), "running", "stopped" (cancelled or killed: starting again goes on from there), "done",
     "failed" (starting again goes on, too). done, total: training steps. model: the bundle that is being made.
-    promoted: whether it is in use now; None until it was judged. pid: of the process that wrote this.
+    promoted: whether it is in use now; None until it was judged. pid: of the process that wrote this. run: of the start
+    that began it, as the starter named it; a launcher between the two has a pid of its own.
     """
 
     state: str
@@ -59,6 +65,7 @@ class RetrainStatus:
     model: str = ""
     promoted: bool | None = None
     pid: int = 0
+    run: str = ""
 
     @property
     def share(self) -> float:
@@ -75,7 +82,8 @@ def read_progress(dataset: Path) -> RetrainStatus:
         return RetrainStatus("none", "No model was retrained on this data set yet")
     found = Fields.of(load_json(file), str(file))
     try:
-        progress = RetrainStatus(**{one.name: found.values[one.name] for one in fields(RetrainStatus)})
+        values = {"run": "", **found.values}  # the first ones had none
+        progress = RetrainStatus(**{one.name: values[one.name] for one in fields(RetrainStatus)})
     except KeyError as error:
         raise FormatError(f"{file}: expected a field {error}. Delete the file; no model depends on it") from error
     if progress.state == "running" and not is_running(dataset):
@@ -85,7 +93,7 @@ def read_progress(dataset: Path) -> RetrainStatus:
 
 
 def write_progress(dataset: Path, progress: RetrainStatus) -> None:
-    content = asdict(replace(progress, pid=os.getpid()))
+    content = asdict(replace(progress, pid=os.getpid(), run=os.environ.get(RUN, "")))
     write_text_atomically(dataset / MODELS / STATE, json.dumps(content, ensure_ascii=False) + "\n")
 
 
@@ -153,6 +161,7 @@ class Retraining:
     ) -> None:
         self.dataset, self._store, self._command, self._spawn = dataset, store, tuple(command), spawn
         self._process: subprocess.Popen[bytes] | None = None
+        self._run = ""
 
     @property
     def _log(self) -> Path:
@@ -185,6 +194,7 @@ class Retraining:
             log = self._log.open("wb")
         except OSError as error:
             raise OutputError(f"Could not write {self._log}: {error.strerror}. Nothing was changed") from error
+        self._run = token_hex(8)
         with log:
             try:
                 self._process = self._spawn(
@@ -193,7 +203,7 @@ class Retraining:
                     stdout=log,
                     stderr=log,
                     **own_group(),
-                    env=environment() | environ,
+                    env=environment() | environ | {RUN: self._run},
                 )
             except OSError as error:
                 raise BackendError(f"Could not start {command[0]}: {error.strerror}") from error
@@ -206,10 +216,13 @@ class Retraining:
             return RetrainStatus("failed", str(error))
         if self._process is None:
             return found
-        alive, ours = self._process.poll() is None, found.pid == self._process.pid
+        alive, ours = self._process.poll() is None, found.run == self._run
         if alive:  # it imports and has written nothing yet, or has written its last word and is about to end
             return replace(found, state="running") if ours else RetrainStatus("running", "Starting")
-        return found if ours or self._process.returncode == 0 else RetrainStatus("failed", self._last_words())
+        if ours or self._process.returncode == 0:
+            return found
+        state = "stopped" if self._process.returncode == STOPPED else "failed"
+        return RetrainStatus(state, self._last_words())
 
     def stop(self) -> None:
         """Have it save where it is and end, whoever started it."""

@@ -93,7 +93,8 @@ def waiting_studies(store: Store, locked: bool = False, annotator: str | None = 
     held_out = locked_patients(store.folder)
     given = {key for key, name in store.assignments().items() if annotator is not None and name != annotator}
     studies = [study for study in store.studies() if (study.patient in held_out) == locked and study.key not in given]
-    return [study for study in studies if all(head.is_prediction for head in store.heads(study.key))]
+    heads = store.all_heads()
+    return [study for study in studies if all(head.is_prediction for head in heads.get(study.key, ()))]
 
 
 def by_gain(store: Store, waiting: list[StudyRecord], localizer: Localizer, count: int) -> list[Place]:
@@ -104,7 +105,8 @@ def by_gain(store: Store, waiting: list[StudyRecord], localizer: Localizer, coun
         (reading,) = localizer.read_slices(image[None], study.spacing_mm)
         found.append(assess(study.key, image, reading, localizer))
     names = {study.key for study in waiting}
-    ends = [(study, store.heads(study.key)[-1:]) for study in store.studies() if study.key not in names]
+    heads = store.all_heads()
+    ends = [(study, heads.get(study.key, [])[-1:]) for study in store.studies() if study.key not in names]
     done = [(study, head) for study, last in ends for head in last if not head.undecided]
     seen = [appearance_vector(load_image(store.folder / study.image), _points(study, head)) for study, head in done]
     return order(found, seen, count=count)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
 from SpineLandmarksLib.formats.shared import filled
 from SpineLandmarksLib.geometry import Matrix, ijk_from_slice
 from SpineLandmarksLib.imaging.dicom_study import read_dicom_file
+from SpineLandmarksLib.imaging.discover import PICTURES, files_below
 from SpineLandmarksLib.imaging.picture import read_picture
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
@@ -31,7 +31,6 @@ from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import StudyRecord, complete, write_slice
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 Spacing = float | tuple[float, float]
 
 
@@ -138,7 +137,7 @@ def _from_row(source: Source, stack: SagittalStack) -> LandmarkSet:
 
 def _stack_from_file(path: Path, stack: SagittalStack) -> Matrix:
     """Upright pixels from the pixels of the file, which annotation tools show as they are stored."""
-    if path.suffix.lower() in _PICTURES or stack.ras_from_ijk is None:
+    if path.suffix.lower() in PICTURES or stack.ras_from_ijk is None:
         return np.eye(4)
     ras_from_file = read_dicom_file(path).ras_from_ijk
     assert ras_from_file is not None
@@ -155,7 +154,7 @@ def _slice(found: Sequence[LandmarkSet], stack: SagittalStack, asked: int | None
 
 
 def _study(store: Store, source: Source, stack: SagittalStack, index: int, how: Adding) -> StudyRecord:
-    is_picture = source.path.suffix.lower() in _PICTURES
+    is_picture = source.path.suffix.lower() in PICTURES
     if how.in_place:
         image = source.path.resolve().relative_to(store.folder.resolve()).as_posix()
     else:
@@ -199,8 +198,7 @@ def _write_picture(source: Path, target: Path) -> None:
 
 
 def _reference(path: Path, folder: Path) -> ImageReference:
-    files = [path] if path.is_file() else [Path(at) / name for at, _, names in os.walk(path) for name in sorted(names)]
-    reference = image_reference(files, folder)
+    reference = image_reference(files_below(path), folder)
     return reference if path.is_file() else replace(reference, path=_relative(path, folder))
 
 

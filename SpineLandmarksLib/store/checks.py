@@ -17,15 +17,20 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, func, select, text
 
-from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, course_of, fits_both_ways, points_of
+from SpineLandmarksLib.annotation.plausibility import (
+    Expected,
+    better_reading,
+    course_of,
+    fits_both_ways,
+    known_positions,
+)
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.annotation.revision_files import recovery_files
-from SpineLandmarksLib.errors import FormatError, SpineLandmarksError
-from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
-from SpineLandmarksLib.imaging.volume import reading
-from SpineLandmarksLib.landmarks import PixelXY
+from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.imaging.discover import read_tags
+from SpineLandmarksLib.landmarks import LandmarkSet, PixelXY
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.annotations import FROM_FILE
@@ -37,17 +42,11 @@ STEP_MM = (7.0, 35.0)
 #: Two names on one place, in pixels.
 SAME_PLACE_PX = 1.0
 #: Attributes that name a person. DICOM PS3.15 table E.1-1 has hundreds more, which `dataset anonymize` takes out.
-PERSONAL = (
-    "PatientName",
-    "PatientBirthDate",
-    "OtherPatientNames",
-    "OtherPatientIDs",
-    "PatientAddress",
-    "PatientTelephoneNumbers",
-    "ReferringPhysicianName",
-    "PerformingPhysicianName",
-    "OperatorsName",
-    "InstitutionName",
+PERSONAL = tuple(
+    """
+    PatientName PatientBirthDate OtherPatientNames OtherPatientIDs PatientAddress PatientTelephoneNumbers
+    ReferringPhysicianName PerformingPhysicianName OperatorsName InstitutionName
+    """.split()
 )
 #: What anonymizers leave behind.
 _NOBODY = ("", "ANONYMIZED", "ANONYMOUS", "ANON", "NONE", "UNKNOWN", "00010101")
@@ -64,9 +63,10 @@ class Finding:
 def check_dataset(store: Store) -> list[Finding]:
     """Everything that is wrong or left to do in a data set."""
     found = [*check_store(store), *check_files(store)]
+    heads = store.all_heads()
     for study in store.studies():
         history = store.history(study.key)
-        for head in store.heads(study.key):
+        for head in heads.get(study.key, []):
             found += check_landmarks(study, head, before(history, head))
         if study.source:
             found += [Finding(f"{study.key}: {text}") for text in names_in_headers(store.folder / study.source)]
@@ -128,7 +128,7 @@ def misread(study: StudyRecord, revision: Revision, earlier: Sequence[Revision])
 
     Without these, only what came from a file is doubted: who places points on the picture sees what he does.
     """
-    points, course = points_of(revision.landmarks), course_of(earlier)
+    points, course = known_positions(revision.landmarks), course_of(earlier)
     is_from_file = revision.comment.startswith(FROM_FILE)
     if revision.is_prediction or study.matrix is None or not points or not (course or is_from_file):
         return None
@@ -144,7 +144,7 @@ def misread(study: StudyRecord, revision: Revision, earlier: Sequence[Revision])
 
 def ambiguity(study: StudyRecord, revision: Revision, earlier: Sequence[Revision]) -> str | None:
     """That nothing tells whether the points of a file are of the frame that it says; None where something does."""
-    points = points_of(revision.landmarks)
+    points = known_positions(revision.landmarks)
     if not revision.comment.startswith(FROM_FILE) or study.matrix is None:
         return None
     both = fits_both_ways(points, Expected(study.contains, course_of(earlier)))
@@ -163,24 +163,29 @@ def misreadings(store: Store, revisions: Sequence[Revision]) -> list[str]:
 def check_landmarks(study: StudyRecord, revision: Revision, earlier: Sequence[Revision] = ()) -> list[Finding]:
     """What is odd in one revision, and beside earlier ones. A landmark that nobody has seen is told, and no error."""
     here = f"{study.key} ({revision.author})"
-    points = {mark.name: pixel_of(mark, study) for mark in revision.landmarks if not mark.is_absent}
-    unknown = [name for name, xy in points.items() if xy is None]
-    known = {name: xy for name, xy in points.items() if xy is not None}
-    outside = [name for name, xy in known.items() if not is_inside(xy, study.size_wh)]
     absent = [mark.name for mark in revision.landmarks if mark.is_absent]
-    found = [Finding(f"{here}: {text}") for text in _odd_chain(known, study)]
+    found = [Finding(f"{here}: {text}") for text in implausible(study, revision.landmarks)]
     wrong_frame = misread(study, revision, earlier)
     if wrong_frame:
         found.insert(0, Finding(wrong_frame))
-    if outside:
-        size = " x ".join(map(str, study.size_wh))
-        found.append(Finding(f"{here}: {', '.join(outside)} outside the image of {size}"))
-    if unknown:
-        found.append(Finding(f"{here}: {', '.join(unknown)} in millimetres, but the image has no known spacing"))
     if absent and not revision.undecided:
         found.append(Finding(f"{here}: without a point: {', '.join(absent)}", False))
     if revision.comment and "became" in revision.comment:
         found.append(Finding(f"{here}: mended on reading: {revision.comment}", False))
+    return found
+
+
+def implausible(study: StudyRecord, landmarks: LandmarkSet) -> list[str]:
+    """What cannot be right in the landmarks of a study, each in a sentence; none as a rule."""
+    points = {mark.name: pixel_of(mark, study) for mark in landmarks if not mark.is_absent}
+    unknown = [name for name, xy in points.items() if xy is None]
+    known = {name: xy for name, xy in points.items() if xy is not None}
+    outside = [name for name, xy in known.items() if not is_inside(xy, study.size_wh)]
+    found = list(_odd_chain(known, study))
+    if outside:
+        found.append(f"{', '.join(outside)} outside the image of {' x '.join(map(str, study.size_wh))}")
+    if unknown:
+        found.append(f"{', '.join(unknown)} in millimetres, but the image has no known spacing")
     return found
 
 
@@ -233,21 +238,11 @@ def names_in_headers(source: Path, most: int = 3) -> list[str]:
     return problems[:most]
 
 
-def _filled(file: Path) -> Sequence[str]:
-    import pydicom
-
-    try:
-        with reading(file, "a DICOM file"):
-            with file.open("rb") as opened:
-                if not looks_like_dicom(opened.read(132)):
-                    return ()
-            tags = ["PatientIdentityRemoved", *PERSONAL]
-            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(tags))
-            if dataset.get("PatientIdentityRemoved") == "YES":
-                return ()
-            return [tag for tag in PERSONAL if str(dataset.get(tag) or "").strip().upper() not in _NOBODY]
-    except SpineLandmarksError:
-        return ()
+def _filled(file: Path) -> list[str]:
+    tags = read_tags(file, ["PatientIdentityRemoved", *PERSONAL]) or {}
+    if tags.get("PatientIdentityRemoved") == "YES":
+        return []
+    return [tag for tag in PERSONAL if tags.get(tag, "").strip().upper() not in _NOBODY]
 
 
 def _one_file_a_folder(source: Path) -> Iterator[Path]:
@@ -261,7 +256,7 @@ def _one_file_a_folder(source: Path) -> Iterator[Path]:
 def status_lines(store: Store) -> list[str]:
     """Counts of studies by how far they are, the hold-out, who has what, and the time it took."""
     studies = store.studies()
-    ends = {study.key: store.heads(study.key) for study in studies}
+    ends = store.all_heads()
     signed = {revision.study for revision in store.signed_off()}
     locked = locked_patients(store.folder)
     by_people = {key for key, heads in ends.items() if any(not head.is_prediction for head in heads)}
@@ -287,9 +282,11 @@ def status_lines(store: Store) -> list[str]:
 
 def _time_lines(store: Store) -> list[str]:
     """What people spent on each study, in all its revisions."""
-    histories = (store.history(study.key) for study in store.studies())
-    times = (sum(one.seconds_spent for one in history if not one.is_prediction) for history in histories)
-    spent = [seconds for seconds in times if seconds > 0]
+    c = t.revisions.c
+    by_people = (c.source_model.is_(None)) | (c.author != c.source_model)
+    sums = select(func.sum(c.seconds_spent)).where(by_people).group_by(c.study)
+    with store.snapshot() as connection:
+        spent = [seconds for seconds in connection.scalars(sums) if seconds > 0]
     if not spent:
         return []
     return [f"Correcting took {sum(spent) / 60:.0f} min for {len(spent)} studies, {median(spent):.0f} s in the median"]

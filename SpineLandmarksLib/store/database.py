@@ -235,7 +235,7 @@ def lock_all(connection: Connection) -> None:
 
 
 @contextmanager
-def explained(where: str) -> Iterator[None]:
+def translate_errors(where: str) -> Iterator[None]:
     """Turn what a database raises into one StoreError in plain words with the next step."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""Which studies lie in files and trees: DICOM by study, every other image by file, data sets by their landmarks.json.
+"""Which studies lie in files, in trees as of `find_studies`, and in data sets by their landmarks.json.
 
 A DICOM study gets a name that says nothing of the patient: a keyed hash (HMAC-SHA-256, RFC 2104) of its identifiers,
 keyed with the data set's own random id.
@@ -16,15 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from SpineLandmarksLib.annotation.revision import study_key_of
-from SpineLandmarksLib.batch import ENDINGS, stems
-from SpineLandmarksLib.errors import DatasetError, SpineLandmarksError
+from SpineLandmarksLib.batch import stems
+from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.formats.landmarks_json import FILE_NAME, Annotation, read_landmarks_json
-from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
-from SpineLandmarksLib.imaging.volume import reading
+from SpineLandmarksLib.imaging.discover import files_below, find_studies, read_tags
 
-_TAGS = ("StudyInstanceUID", "SOPInstanceUID", "PatientID")
-#: Other endings of a tree are taken for images; DICOM is told by its content.
-_IMAGES = tuple(ending for ending in ENDINGS if ending not in (".dcm", ".ima", ".img"))
+_TAGS = ("StudyInstanceUID", "SOPInstanceUID", "PatientID", "Rows")
 
 
 @dataclass(frozen=True)
@@ -59,15 +56,15 @@ def find_sources(inputs: Sequence[Path], secret: str, patient: str | None = None
     images: list[Path] = []
     rows: list[Annotation] = []
     for path in inputs:
+        if not path.exists():
+            raise DatasetError(f"Expected an existing file or folder; there is no {path}")
         if path.is_dir() and (path / FILE_NAME).is_file():
             rows += read_landmarks_json(path)
             continue
-        for file in _files(path):
-            header = _header(file)
-            if header is not None:
-                headers.append(header)
-            elif file.name.lower().endswith(_IMAGES):
-                images.append(file)
+        for study in find_studies(path, with_pictures=True):
+            slices = list(filter(None, map(_header, files_below(study))))
+            headers += slices
+            images += [] if slices or study.is_dir() else [study]
     found = [*_dicom_studies(headers, secret), *_images(images, patient), *_rows(rows)]
     if not found:
         raise DatasetError(f"Expected images in {', '.join(map(str, inputs))}; found none")
@@ -79,32 +76,10 @@ def pseudonym(secret: str, text: str, digits: int = 8) -> str:
     return hmac.new(secret.encode(), text.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:digits]
 
 
-def _files(path: Path) -> Iterator[Path]:
-    if not path.exists():
-        raise DatasetError(f"Expected an existing file or folder; there is no {path}")
-    if path.is_file():
-        yield path
-        return
-    for folder, folders, names in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
-
-
 def _header(file: Path) -> _Header | None:
-    """What a DICOM image says of itself; None for every other file."""
-    import pydicom
-
-    try:
-        with reading(file, "a file"):
-            with file.open("rb") as opened:
-                if not looks_like_dicom(opened.read(132)):
-                    return None
-            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=[*_TAGS, "Rows"])
-            if "Rows" not in dataset:
-                return None  # a report or a directory
-            return _Header(file, *(str(dataset.get(tag) or "") for tag in _TAGS))
-    except SpineLandmarksError:  # damaged; whether a study can do without it, reading the study will show
-        return None
+    """What a DICOM image says of itself; None for every other file, and for what is damaged, as reading will show."""
+    study, instance, patient, rows = ((read_tags(file, _TAGS) or {}).get(tag, "") for tag in _TAGS)
+    return _Header(file, study, instance, patient) if rows else None
 
 
 def _dicom_studies(headers: Iterable[_Header], secret: str) -> Iterator[Source]:

@@ -14,14 +14,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, insert, select, true, update
 
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.revision_files import spool
 from SpineLandmarksLib.errors import StoreError
 from SpineLandmarksLib.store import database as t
-from SpineLandmarksLib.store.database import explained, lock_all, now
+from SpineLandmarksLib.store.database import lock_all, now, translate_errors
 from SpineLandmarksLib.store.study_record import StudyRecord
+
+#: Revisions that are read at once; a database takes so many values in a question.
+PART = 500
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,13 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One that may write."""
-        with explained(self.where), self.engine.begin() as connection:
+        with translate_errors(self.where), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """One that only reads; no writer waits for it."""
-        with explained(self.where), self.engine.execution_options(reads=True).begin() as connection:
+        with translate_errors(self.where), self.engine.execution_options(reads=True).begin() as connection:
             yield connection
 
     # Studies
@@ -118,10 +121,10 @@ class Store:
 
     def history(self, study: str) -> list[Revision]:
         """Every revision of a study, in the order in which they came."""
-        return self._revisions(select(t.revisions.c.content).where(t.revisions.c.study == study))
+        return self._read(select(t.revisions.c.content).where(t.revisions.c.study == study))
 
     def revision(self, revision: str) -> Revision:
-        found = self._revisions(select(t.revisions.c.content).where(t.revisions.c.id == revision))
+        found = self._revisions([revision])
         if not found:
             raise StoreError(f"Expected a revision of {self.where}; got {revision!r}")
         return found[0]
@@ -129,8 +132,14 @@ class Store:
     def heads(self, study: str) -> list[Revision]:
         """The ends of the study's history: none before anything is saved, one as a rule, several where it forked."""
         with self.snapshot() as connection:
-            heads = heads_of(connection, study)
-        return self._revisions(select(t.revisions.c.content).where(t.revisions.c.id.in_(heads)))
+            return self._revisions(heads_of(connection, study))
+
+    def all_heads(self) -> dict[str, list[Revision]]:
+        """The same of every study that has any, in as few queries as one study takes."""
+        with self.snapshot() as connection:
+            heads = all_heads_of(connection)
+        known = {one.id: one for one in self._revisions([head for ends in heads.values() for head in ends])}
+        return {study: [known[head] for head in ends] for study, ends in heads.items()}
 
     def head(self, study: str) -> Revision | None:
         """The latest state of a study. StoreError where it forked and nobody has chosen."""
@@ -145,8 +154,9 @@ class Store:
 
     def forks(self) -> dict[str, list[Revision]]:
         """The studies with more than one end, and those ends."""
-        found = {study.key: self.heads(study.key) for study in self.studies()}
-        return {key: heads for key, heads in found.items() if len(heads) > 1}
+        with self.snapshot() as connection:
+            forked = {study: ends for study, ends in all_heads_of(connection).items() if len(ends) > 1}
+        return {study: self._revisions(ends) for study, ends in sorted(forked.items())}
 
     def choose(self, study: str, revision: str, author: str) -> list[str]:
         """Go on from one end of a fork. The others stay in the history; returns their ids."""
@@ -182,6 +192,11 @@ class Store:
             if connection.scalar(select(t.sign_offs.c.author).where(t.sign_offs.c.revision == revision)) is None:
                 connection.execute(insert(t.sign_offs).values(revision=revision, author=author, time=now()))
 
+    def signed_by(self, revision: str) -> str:
+        """Who has signed this revision off; "" for nobody."""
+        with self.snapshot() as connection:
+            return connection.scalar(select(t.sign_offs.c.author).where(t.sign_offs.c.revision == revision)) or ""
+
     def sign_offs(self) -> dict[str, SignOff]:
         """By revision id."""
         with self.snapshot() as connection:
@@ -190,9 +205,11 @@ class Store:
 
     def signed_off(self) -> list[Revision]:
         """The latest revision of every study whose latest revision was signed off, by study."""
-        signed = self.sign_offs()
-        heads = [self.heads(study.key) for study in self.studies()]
-        return [ends[0] for ends in heads if len(ends) == 1 and ends[0].id in signed]
+        with self.snapshot() as connection:
+            signed = set(connection.scalars(select(t.sign_offs.c.revision)))
+            heads = all_heads_of(connection)
+        found = self._revisions([ends[0] for ends in heads.values() if len(ends) == 1 and ends[0] in signed])
+        return sorted(found, key=lambda one: one.study)
 
     # Assignments
 
@@ -226,7 +243,13 @@ class Store:
         with self.snapshot() as connection:
             return {row.study: row.annotator for row in connection.execute(select(t.assignments))}
 
-    def _revisions(self, query: Select[Any]) -> list[Revision]:
+    def _revisions(self, ids: Sequence[str]) -> list[Revision]:
+        """In the order in which they came."""
+        parts = [ids[start : start + PART] for start in range(0, len(ids), PART)]
+        contents = [self._read(select(t.revisions.c.content).where(t.revisions.c.id.in_(part))) for part in parts]
+        return [one for part in contents for one in part]
+
+    def _read(self, query: Select[Any]) -> list[Revision]:
         with self.snapshot() as connection:
             contents = connection.scalars(query.order_by(t.revisions.c.number)).all()
         return [Revision.from_json(json.loads(content), self.where) for content in contents]
@@ -278,15 +301,30 @@ def _notes(revision: Revision, study: StudyRecord, fork: Sequence[str]) -> tuple
 
 def heads_of(connection: Connection, study: str) -> list[str]:
     """Ids of the ends of a study's history, oldest first. A prediction counts where there is nothing by a person."""
+    return _heads(connection, t.revisions.c.study == study).get(study, [])
+
+
+def all_heads_of(connection: Connection) -> dict[str, list[str]]:
+    """The same for all studies that have any, by study, in two queries."""
+    return _heads(connection, true())
+
+
+def _heads(connection: Connection, which: ColumnElement[bool]) -> dict[str, list[str]]:
     c = t.revisions.c
-    of_study = select(c.id, c.parent, c.author, c.source_model).where(c.study == study).order_by(c.number)
-    rows = connection.execute(of_study).all()
-    in_study = t.choices.join(t.revisions, c.id == t.choices.c.dropped)
-    dropped = set(connection.scalars(select(t.choices.c.dropped).select_from(in_study).where(c.study == study)))
-    parents = {row.parent for row in rows}
-    ends = [row for row in rows if row.id not in parents and row.id not in dropped]
-    by_people = [row.id for row in ends if row.author != row.source_model]
-    return by_people or [row.id for row in ends][-1:]
+    columns = (c.study, c.id, c.parent, c.author, c.source_model)
+    rows = connection.execute(select(*columns).where(which).order_by(c.number)).all()
+    chosen = t.choices.join(t.revisions, c.id == t.choices.c.dropped)
+    dropped = set(connection.scalars(select(t.choices.c.dropped).select_from(chosen).where(which)))
+    inner = {row.parent for row in rows} | dropped
+    ends: dict[str, list[Any]] = {}
+    for row in rows:
+        if row.id not in inner:
+            ends.setdefault(row.study, []).append(row)
+    return {study: _by_people(some) or [some[-1].id] for study, some in ends.items()}
+
+
+def _by_people(ends: Sequence[Any]) -> list[str]:
+    return [row.id for row in ends if row.author != row.source_model]
 
 
 def lock_study(connection: Connection, study: str, where: str) -> StudyRecord:

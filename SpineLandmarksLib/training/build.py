@@ -18,13 +18,13 @@ from SpineLandmarksLib.bundle import (
     Bundle,
     load_bundle,
     read_settings,
+    write_bundle_json,
     write_checksums,
-    write_json,
     write_settings,
 )
 from SpineLandmarksLib.chain import ChainPrior
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
-from SpineLandmarksLib.evaluation.levels import chain_shifts, shifted
+from SpineLandmarksLib.evaluation.metrics import chain_shifts, shifted
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.fusion import fit_sigma
 from SpineLandmarksLib.geometry import apply
@@ -76,7 +76,7 @@ def build_bundle(
     write_graph(detector, folder)
     prior = prior or fit_prior(annotations, schema)
     write_settings(folder, tuple(schema), recipe.preparation, to_dict(recipe.architecture), prior, calibration)
-    write_json(folder / "configs" / "inference.json", INFERENCE)
+    write_bundle_json(folder / "configs" / "inference.json", INFERENCE)
     write_checksums(folder, metadata(folder.name, version, recipe, annotations, schema))
     record_graph(folder)
     return load_bundle(folder)

@@ -14,7 +14,6 @@ from typing import Any
 
 from SpineLandmarksLib.arguments import ProgressCallback
 from SpineLandmarksLib.errors import DatasetError
-from SpineLandmarksLib.evaluation import markdown as table
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
 from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.formats.landmarks_json import Annotation
@@ -78,29 +77,3 @@ def operating_point(summary: dict[str, Any]) -> str:
         f"{said['flagged_images']} of images and catches {said['wrong_points_caught']} of {review['n_wrong_points']} "
         f"wrong points, {said['wrong_images_caught']} of {review['n_wrong_images']} images with one"
     )
-
-
-def as_markdown(summary: dict[str, Any], words: str) -> str:
-    """The operating point, how right each confidence is, and how much of the truth each landmark's radius holds."""
-
-    def percent(estimate: dict[str, float | None]) -> str:
-        return table.estimate(estimate, table.percent)
-
-    calibration = summary["calibration"]
-    error = calibration["expected_calibration_error"]
-    bins = [
-        [f"{b['low']:.1f}-{b['high']:.1f}", str(b["n"]), f"{b['mean_confidence']:.3f}", f"{b['fraction_right']:.3f}"]
-        for b in calibration["confidence_bins"]
-    ]
-    held = [
-        [name, percent(row["radius95_coverage"]), percent(row["sdr"]["8"])]
-        for name, row in summary["per_landmark"].items()
-    ]
-    about = (
-        f"{words}; each fold's doubt fitted on the others. {operating_point(summary)}. Expected calibration error of "
-        f"the confidence: {'unknown' if error is None else f'{error:.3f}'}. In brackets: 95 % intervals that resample "
-        "patients."
-    )
-    reliability = table.markdown(["confidence", "points", "mean confidence", "share on the right level"], bins)
-    coverage = table.markdown(["landmark", "truth in the 95 % radius, %", "SDR@8, %"], held)
-    return f"{about}\n\n{reliability}\n\n{coverage}"

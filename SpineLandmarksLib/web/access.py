@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from SpineLandmarksLib.errors import AccessError
 
-#: The parameter of the address; the page of trame reads the key from it under this name.
+#: The parameter of the address. A cookie takes its place at once, so that no other has it.
 PARAMETER = "secret"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 #: For every answer. The page's own scripts need `eval` (templates) and inline styles; nothing may come from elsewhere.
@@ -26,7 +26,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "SAMEORIGIN",
     "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
-    "connect-src 'self' ws: wss:; frame-ancestors 'self'; form-action 'self'",
+    "connect-src 'self'; frame-ancestors 'self'; form-action 'self'",
 }
 
 
@@ -69,7 +69,7 @@ class Access:
                 "Expected a request to this computer by its own name. Open the address on the terminal"
             )
         origin = headers.get("Origin")
-        if origin is not None and origin != f"{self.scheme}://{host}":
+        if origin is not None and origin not in self._origins(host):
             return AccessDecision("Expected a request from the reviewer's own page; another page sent this one")
         if self._is_key(query.get(PARAMETER)):
             return AccessDecision(is_new=True)
@@ -78,6 +78,11 @@ class Access:
         return AccessDecision(
             "Expected the key of this start. Open the whole address that the terminal shows; each start has a new one"
         )
+
+    def _origins(self, host: str) -> tuple[str, ...]:
+        """Of the reviewer's own page, which a proxy may have made https."""
+        behind_proxy = not self.is_tls and not is_loopback(self.host)
+        return tuple(f"{scheme}://{host}" for scheme in (self.scheme, *(("https",) if behind_proxy else ())))
 
     def _is_key(self, text: str | None) -> bool:
         return text is not None and secrets.compare_digest(text.encode(), self.key.encode())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from SpineLandmarksLib.annotation.actions import OPERATIONS, SHIFTS, enabled, shift_question
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.geometry import spacing_mm
 from SpineLandmarksLib.landmarks import LUMBAR11
@@ -13,6 +15,8 @@ from SpineLandmarksLib.web.keys import action_of, nudge_of
 
 #: Factor of one step of magnification.
 ZOOM = 1.25
+#: What would change the landmarks.
+CHANGES = {*OPERATIONS, *SHIFTS, "place", "localize", "relocalize"}
 
 
 class Actions:
@@ -24,20 +28,15 @@ class Actions:
         self.controller, self.scene, self._ask = controller, scene, ask
         self.selected: str | None = None
         self._by_name: dict[str, Callable[[], object]] = {
+            **{action: partial(self._operate, operation) for action, operation in OPERATIONS.items()},
+            **{action: partial(self.shift, levels) for action, levels in SHIFTS.items()},
             "next": self.next_doubtful,
             "down": lambda: self.step(+1),
             "up": lambda: self.step(-1),
-            "confirm": self.confirm,
-            "confirm_all": lambda: self._session().confirm_all(),
             "place": self.place,
-            "not_visible": lambda: self._session().mark_not_visible(self._chosen()),
             "localize": self.localize,
             "relocalize": controller.relocalize,
             "cancel": controller.localization.cancel,
-            "shift_up": lambda: self.shift(+1),
-            "shift_down": lambda: self.shift(-1),
-            "undo": lambda: self._session().undo(),
-            "redo": lambda: self._session().redo(),
             "slice_up": lambda: self.scroll(-1),
             "slice_down": lambda: self.scroll(+1),
             "zoom_in": lambda: scene.zoom(ZOOM),
@@ -46,45 +45,38 @@ class Actions:
             "window": lambda: scene.reset_mouse_mode() if scene.mode == "window" else scene.adjust_window(),
             "reset_window": scene.reset_window,
             "reset_mouse_mode": scene.reset_mouse_mode,
-            "sign_off": controller.sign_off,
+            "sign_off": self.sign_off,
             "skip": controller.take_next,
         }
 
     def do(self, name: str) -> None:
         """Raises SpineLandmarksError for what is refused, in words for the person."""
         if self.controller.session is not None or name in ("skip", "cancel"):
-            self._by_name[name]()
+            action = self._by_name[name]
+            if name in CHANGES:
+                self._unsealed(action)
+            else:
+                action()
 
     def key(self, name: str) -> None:
         """A key of the page; one whose button is disabled does nothing."""
         step = nudge_of(name)
         action = action_of(name)
-        if step is not None:
-            self.nudge(*step)
+        if step is not None and self.controller.session is not None:
+            self._unsealed(lambda: self.nudge(*step))
         elif action in self._by_name and self.can().get(action, True):
             self.do(action)
 
     def can(self) -> dict[str, bool]:
         """What is possible now, by action."""
-        session, job = self.controller.session, self.controller.localization.job
-        marks = list(session.current) if session else []
-        chosen = session[self.selected] if session and self.selected else None
-        has_point = chosen is not None and not chosen.is_absent
-        some = any(not mark.is_absent for mark in marks)
-        can_run = self.controller.opened is not None and self.controller.opened.path is not None and job is None
+        job, opened = self.controller.localization.job, self.controller.opened
+        can = enabled(self.controller.session, self.selected)
+        can_run = opened is not None and opened.path is not None and job is None
         return {
-            "next": bool(session and session.to_review()),
-            "confirm": has_point,
-            "confirm_all": any(mark.status in ("predicted", "corrected") for mark in marks),
-            "place": chosen is not None and not has_point,
-            "not_visible": chosen is not None and chosen.status not in ("not_visible", "confirmed"),
+            **can,
             "localize": can_run,
-            "relocalize": can_run and bool(session and session.given() and session.to_review()),
+            "relocalize": can_run and can["relocalize"],
             "cancel": job is not None,
-            "shift_up": some,
-            "shift_down": some,
-            "undo": bool(session and session.can_undo()),
-            "redo": bool(session and session.can_redo()),
             "sign_off": self.controller.is_decided,
             "skip": bool(self.controller.annotator),
         }
@@ -94,8 +86,13 @@ class Actions:
     def select(self, name: str) -> None:
         """Choose a landmark and go there."""
         if self.controller.session is not None and name in self.controller.session.names:
-            self.selected = name
+            self.choose(name)
             self.scene.jump(name)
+
+    def choose(self, name: str | None) -> None:
+        """Choose a landmark, which is where one looks already."""
+        self.selected = name
+        self.scene.mark(name)
 
     def step(self, by: int) -> None:
         names = self._session().names
@@ -107,16 +104,9 @@ class Actions:
         if name:
             self.select(name)
 
-    def confirm(self) -> None:
-        session, name = self._session(), self._chosen()
-        if session[name].status == "confirmed":
-            session.unconfirm(name)
-        else:
-            session.confirm(name)
-
     def place(self) -> None:
         """The next click sets the landmark; asked again, it is put in the middle of the view."""
-        session, name = self._session(), self._chosen()
+        session, name = self._session(), self.selected or LUMBAR11[0]
         if not session[name].is_absent:
             return
         if self.scene.mode != "place":
@@ -142,16 +132,11 @@ class Actions:
 
     def shift(self, levels: int) -> None:
         session = self._session()
-        confirmed = [mark.name for mark in session.current if mark.status == "confirmed"]
-        if not confirmed:
+        question = shift_question(session, levels)
+        if question:
+            self._ask(question, lambda: session.shift_chain(levels, including_confirmed=True))
+        else:
             session.shift_chain(levels)
-            return
-        named = "All" if len(confirmed) == len(session.names) else ", ".join(confirmed)
-        verb, way = "is" if len(confirmed) == 1 else "are", "up" if levels > 0 else "down"
-        self._ask(
-            f"{named} {verb} confirmed. Move all names one level {way} nevertheless? Undo takes it back.",
-            lambda: session.shift_chain(levels, including_confirmed=True),
-        )
 
     def localize(self) -> None:
         if not any(mark.status in ("corrected", "confirmed", "not_visible") for mark in self._session().current):
@@ -164,8 +149,37 @@ class Actions:
         )
 
     def comment(self, text: str) -> None:
-        if self.controller.session is not None:
-            self.controller.session.set_comment(text.strip())
+        session = self.controller.session
+        if session is not None and session.comment != text.strip():
+            self._unsealed(lambda: session.set_comment(text.strip()))
+
+    def sign_off(self) -> None:
+        """Ask first where the points make no sense."""
+        odd = self.controller.implausible() if self.controller.is_decided else []
+        if odd:
+            self._ask(f"{'. '.join(odd)}. Sign off nevertheless?", self.controller.sign_off)
+        else:
+            self.controller.sign_off()
+
+    def ask_to_reopen(self, then: Callable[[], object] = lambda: None) -> None:
+        """What is signed off is changed by nobody without meaning to."""
+        session = self._session()
+
+        def reopen() -> None:
+            self.controller.reopen()
+            then()
+
+        self._ask(
+            f"{session.study} is signed off by {session.seal}. With the first change it leaves the training set until "
+            "it is signed off again. Reopen it?",
+            reopen,
+        )
+
+    def _unsealed(self, action: Callable[[], object]) -> None:
+        if self._session().seal:
+            self.ask_to_reopen(action)
+        else:
+            action()
 
     # Views
 
@@ -174,9 +188,9 @@ class Actions:
         last = len(self.controller.opened.stack) - 1
         self.scene.go_to_slice(min(max(self.scene.slice_index + by, 0), last))
 
+    def _operate(self, operation: Callable[[Session, str], object]) -> None:
+        operation(self._session(), self.selected or LUMBAR11[0])
+
     def _session(self) -> Session:
         assert self.controller.session is not None
         return self.controller.session
-
-    def _chosen(self) -> str:
-        return self.selected or LUMBAR11[0]

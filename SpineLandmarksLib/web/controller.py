@@ -6,6 +6,7 @@ texts are for people.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,14 +16,16 @@ from typing import Any
 
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.session import Session
+from SpineLandmarksLib.annotation.wording import still_true
 from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError
 from SpineLandmarksLib.landmarks import UNREVIEWED, LandmarkSet
-from SpineLandmarksLib.store.export import write_training_file
+from SpineLandmarksLib.store.checks import implausible
+from SpineLandmarksLib.store.export import refresh_training_file
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.web.localization import JobResult, LocalizationService
 from SpineLandmarksLib.web.open_study import OpenStudy, StudyLoader
 from SpineLandmarksLib.web.saver import Saver
 from SpineLandmarksLib.web.studies import Listing, listing
+from SpineLandmarksLib.worker.localization import JobResult, LocalizationJob, LocalizationService
 
 #: Between two looks at what others have done.
 REFRESH_S = 4.0
@@ -30,10 +33,11 @@ REFRESH_S = 4.0
 
 @dataclass(frozen=True)
 class Notification:
-    """kind: info, warning or error."""
+    """kind: info, warning or error. about: what was tried; an empty text about it means that it went well since."""
 
     text: str
     kind: str = "info"
+    about: str = ""
 
 
 class ReviewController:
@@ -56,7 +60,7 @@ class ReviewController:
         self.store, self.localization, self.locked = store, localization, locked
         self._on_open, self._on_notify, self._on_found = on_open, on_notify, on_found
         self._threads = ThreadPoolExecutor(1, "store")  # one thing at a time: a save comes before the sign-off of it
-        self.saver = Saver(store.save, self._threads, clock)
+        self.saver = Saver(store.save, self._threads, store.folder, clock)
         self.loader = StudyLoader(store, "")
         self.annotator = ""
         self.listing = Listing()
@@ -74,6 +78,9 @@ class ReviewController:
             self._waiting.append((order, self._take_order))
         self._to_sign: Session | None = None
         self._reading = ""
+        self._said: tuple[str, ...] = ()
+        self._aside = ThreadPoolExecutor(1, "training file")  # which nobody waits for: it holds every study
+        self._is_training_file_old = False
 
     # Beginning and end
 
@@ -88,17 +95,28 @@ class ReviewController:
         else:
             self.take_next()
 
-    def close(self) -> None:
-        """End threads and worker. What is not saved yet is written first."""
+    def close(self) -> str:
+        """End threads and worker. What is not saved yet is written first; words for what the store does not take."""
         self.localization.close()
         self.loader.close()
         self._threads.shutdown(wait=True)
+        self._aside.shutdown(wait=True)
         self.saver.finish()
+        if self._is_training_file_old:
+            with contextlib.suppress(SpineLandmarksError):
+                refresh_training_file(self.store)
+        folders = sorted({str(file.parent) for _, file in self.saver.left if file is not None})
+        if not folders:
+            return ""
+        return (
+            f"The store did not take the last {len(self.saver.left)} steps. Nothing is lost: they lie in "
+            f"{', '.join(folders)}. Go on with: spine-landmarks dataset import {self.store.folder} {folders[0]}/*.json"
+        )
 
     @property
     def is_busy(self) -> bool:
         """Whether anything is under way but a job of the model."""
-        return bool(self._waiting) or not self.saver.is_idle
+        return bool(self._waiting) or not self.saver.is_idle or self._is_training_file_old
 
     def poll(self) -> bool:
         """Take what has happened since the last call; whether anything has."""
@@ -115,6 +133,9 @@ class ReviewController:
         if self._to_sign is not None and self.saver.is_idle:
             session, self._to_sign = self._to_sign, None
             self._ask(self._write_sign_off, self._signed_off, session.parent, session.study)
+        if self._is_training_file_old and not self._is_taking and not self._to_sign:
+            self._is_training_file_old = False
+            self._waiting.append((self._aside.submit(_write_training_file, self.store), self._written))
         self._look_around()
         return bool(changed or ready or end or self.localization.job)
 
@@ -144,15 +165,27 @@ class ReviewController:
             return
         self._is_taking = True
         before = self.opened.study.key if self.opened else None
-        is_untouched = self.session is not None and not self.session.events
-        self._ask(self._take_from_store, self._taken, before, is_untouched)
+        self._ask(self._take_from_store, self._taken, before, self._untouched)
 
     def open(self, key: str) -> None:
         """Open a study of the list, if nobody else has it."""
         if self._is_taking or not self.annotator or (self.opened and self.opened.study.key == key):
             return
         self._is_taking = True
-        self._ask(self._take_one, lambda key: self._taken((None, key)), key)
+        self._ask(self._take_one, lambda key: self._taken((None, key)), key, self._untouched)
+
+    def reopen(self) -> None:
+        """Let the open study be changed although it is signed off."""
+        session = self._open_session()
+        session.seal = ""
+        self._ask(self.store.take, lambda key: self.refresh(), [session.study], self.annotator)
+
+    @property
+    def _untouched(self) -> str | None:
+        """The open study, where nobody has worked on it yet: it need not be kept for this annotator."""
+        if self.session is None or any(mark.status not in UNREVIEWED for mark in self.session.current):
+            return None
+        return self.session.study if self.session.is_saved and not self.session.comment else None
 
     def sign_off(self) -> None:
         """Say that the current study is right, and go on to the next. Raises LandmarkError while one is undecided."""
@@ -165,11 +198,26 @@ class ReviewController:
             )
         if not session.events and session.parent is None:
             raise LandmarkError("Expected landmarks to sign off; nothing was done yet")
+        session.seal = self.annotator
         self._to_sign = session
+
+    def implausible(self) -> list[str]:
+        """What makes no sense in the points of the open study."""
+        assert self.opened is not None
+        return implausible(self.opened.study, self._open_session().current)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What has to be known of the open study, as long as it is true."""
+        if self.opened is None or self.session is None:
+            return ()
+        return (*self.opened.notes, *still_true(self._said, self.session.to_review()))
 
     @property
     def is_decided(self) -> bool:
-        return self.session is not None and not any(mark.status in UNREVIEWED for mark in self.session.current)
+        """Whether the open study can be signed off."""
+        session = self.session
+        return session is not None and not session.seal and all(m.status not in UNREVIEWED for m in session.current)
 
     def add(self, path: Path, ingest_upload: Callable[[Store, Path], str]) -> None:
         """Take in an uploaded file and open it; `ingest_upload` returns the study's key."""
@@ -187,6 +235,7 @@ class ReviewController:
 
     def _start(self, is_again: bool) -> None:
         session, opened = self._open_session(), self.opened
+        session.require_unsealed()
         assert opened is not None
         if self.localization.job is not None:
             raise LandmarkError("Expected one study at a time for the model; it is still at work. Wait, or cancel it")
@@ -195,23 +244,29 @@ class ReviewController:
                 "Expected the image as it was annotated, to run the model on; it has changed or is not "
                 "there. The points can be corrected by hand"
             )
-        self.localization.start(opened, session.given() if is_again else None)
+        spacing_mm, given = None if opened.study.source else opened.study.spacing_mm, session.given()
+        job = LocalizationJob(opened, is_again)
+        self.localization.start(job, opened.path, spacing_mm=spacing_mm, given=given if is_again else None)
 
     def _take_end(self, end: JobResult) -> None:
-        opened = end.job.opened
+        opened: OpenStudy = end.job.subject
+        if end.landmarks is not None:
+            found = replace(end.landmarks, input=opened.study.image, series_uid=opened.study.series_uid)
+            end = replace(end, landmarks=found)
         if end.landmarks is None:
             self._notify(end.error or "Cancelled; nothing was changed", "error" if end.error else "info")
         elif self.opened is not opened or self.session is None:
             self._notify(f"The model is done with {opened.study.key}, which is no longer open. Nothing was changed")
+        elif self.session.seal:
+            self._notify(f"The model is done with {opened.study.key}, which is signed off. Nothing was changed")
         elif end.job.is_again or self.session.events or opened.landmarks is not None:
             self.session.merge_relocalized(end.landmarks, including_reviewed=not end.job.is_again)
         else:
             self._begin_with(opened, end.landmarks)
         if end.landmarks is not None and self.opened is not None and self.opened.study.key == opened.study.key:
+            self._said = end.landmarks.warnings
             if end.landmarks.slice_index is not None:
                 self._on_found(end.landmarks.slice_index)
-            for warning in end.landmarks.warnings:
-                self._notify(warning, "warning")
 
     def _begin_with(self, opened: OpenStudy, found: LandmarkSet) -> None:
         """The first landmarks of a study: the model's word is a revision of its own."""
@@ -225,20 +280,25 @@ class ReviewController:
             raise LandmarkError("Expected an open study; there is none. Choose one in the list")
         return self.session
 
-    def _notify(self, text: str, kind: str = "info") -> None:
-        self._on_notify(Notification(text, kind))
+    def _notify(self, text: str, kind: str = "info", about: str = "") -> None:
+        self._on_notify(Notification(text, kind, about))
 
     def _ask(self, work: Callable[..., Any], then: Callable[[Any], None], *arguments: Any) -> None:
         self._waiting.append((self._threads.submit(work, *arguments), then))
 
     def _finish(self, future: Future[Any], then: Callable[[Any], None]) -> None:
+        about = getattr(then, "__name__", "")
         try:
             then(future.result())
+            self._notify("", about=about)
         except SpineLandmarksError as error:
             self._is_taking = False
-            self._notify(str(error), "error")
-            if then == self._read:  # it is passed over from now on
+            self._notify(str(error), "error", about)
+            if then == self._read:  # it is passed over from now on, and kept for nobody
                 self._unreadable.add(self._reading)
+                self._threads.submit(self.store.release, self._reading)
+            if then == self._signed_off and self.session is not None:
+                self.session.seal = ""
 
     def _take_order(self, keys: list[str]) -> None:
         self._order = tuple(keys)
@@ -252,19 +312,22 @@ class ReviewController:
     def _to_do(self, after: str | None = None) -> list[str]:
         return [key for key in self.listing.to_do(after) if key not in self._unreadable]
 
-    def _take_from_store(self, before: str | None, is_untouched: bool) -> tuple[Listing, str | None]:
+    def _take_from_store(self, before: str | None, untouched: str | None) -> tuple[Listing, str | None]:
         found = listing(self.store, self.annotator, self._order, self.locked)
         order = [key for key in found.to_do(after=before) if key not in self._unreadable]
         key = self.store.take(order, self.annotator)
-        if before is not None and key is not None and is_untouched:
-            self.store.release(before)
-        return listing(self.store, self.annotator, self._order, self.locked), key
+        if key is not None and untouched is not None:
+            self.store.release(untouched)
+        return found, key
 
-    def _take_one(self, key: str) -> str:
-        taken = self.store.take([key], self.annotator)
-        if taken is None:
+    def _take_one(self, key: str, untouched: str | None) -> str:
+        heads = self.store.heads(key)
+        is_done = len(heads) == 1 and self.store.signed_by(heads[0].id)  # to look at it is not to take it
+        if not is_done and self.store.take([key], self.annotator) is None:
             raise LandmarkError(f"{key} is with {self.store.assignments().get(key, 'somebody else')}. Take another one")
-        return taken
+        if untouched is not None:
+            self.store.release(untouched)
+        return key
 
     def _taken(self, found: tuple[Listing | None, str | None]) -> None:
         listed, key = found
@@ -284,8 +347,7 @@ class ReviewController:
     def _read(self, opened: OpenStudy) -> None:
         self._is_taking = False
         self._show(opened, opened.session(self.annotator))
-        for note in opened.notes:
-            self._notify(note, "warning")
+        self._said = opened.landmarks.warnings if opened.landmarks else ()
         self.refresh()
         following = self._to_do(after=opened.study.key)
         if following:
@@ -296,21 +358,29 @@ class ReviewController:
         self.saver.watch(session, opened.study.reference, prediction, opened.history)
         self._on_open(session, opened)
 
-    def _write_sign_off(self, revision: str, key: str) -> tuple[str, str]:
+    def _write_sign_off(self, revision: str, key: str) -> str:
         self.store.sign_off(revision, self.annotator)
         self.store.release(key)
-        try:
-            write_training_file(self.store, self.store.signed_off())
-        except SpineLandmarksError as error:
-            return key, f". landmarks.json could not be written: {error}"
-        return key, ""
+        return key
 
-    def _signed_off(self, done: tuple[str, str]) -> None:
-        key, problem = done
-        self._notify(f"{key} is signed off{problem}", "warning" if problem else "info")
+    def _written(self, problem: str) -> None:
+        self._notify(problem, "warning", about="training file")
+
+    def _signed_off(self, key: str) -> None:
+        self._notify(f"{key} is signed off")
+        self._is_training_file_old = True
         if self.opened is not None and self.opened.study.key == key:
             self.take_next()
 
     def _added(self, key: str) -> None:
         self.refresh()
         self.open(key)
+
+
+def _write_training_file(store: Store) -> str:
+    """Words for what went wrong, if anything did."""
+    try:
+        refresh_training_file(store)
+    except SpineLandmarksError as error:
+        return f"landmarks.json could not be written: {error}"
+    return ""

@@ -1,22 +1,15 @@
-"""The keys of the page, the same as in the Slicer module where both have one, and what each does."""
+"""The keys of the page: those of every screen, and those of its own views."""
 
 from __future__ import annotations
 
+from SpineLandmarksLib.annotation import actions
+
 #: Key as the page names it, the action, and words for it.
 KEYS = (
-    ("N", "next", "next doubtful"),
     ("J", "down", "landmark below"),
     ("K", "up", "landmark above"),
-    ("C", "confirm", "confirm or take back"),
-    ("Shift+C", "confirm_all", "confirm all"),
-    ("P", "place", "place (again: in the middle)"),
-    ("X", "not_visible", "not visible"),
+    *actions.KEYS,
     ("Arrows", "nudge", "move the selected point by 0.5 mm, with Shift by 3 mm"),
-    ("Shift+L", "relocalize", "relocalize the rest"),
-    ("Shift+U", "shift_up", "names one level up"),
-    ("Shift+D", "shift_down", "names one level down"),
-    ("Ctrl+Z", "undo", "undo"),
-    ("Ctrl+Y", "redo", "redo"),
     ("PageUp", "slice_up", "previous slice"),
     ("PageDown", "slice_down", "next slice"),
     ("+", "zoom_in", "larger"),
@@ -31,15 +24,27 @@ KEYS = (
 ARROWS = {"ArrowRight": (1, 0), "ArrowLeft": (-1, 0), "ArrowDown": (0, 1), "ArrowUp": (0, -1)}
 NUDGE_MM, FAR_MM = 0.5, 3.0
 
-#: Sends each key that is pressed outside a text field, as "Ctrl+Shift+X".
+#: Sends each key that is pressed outside a text field, as "Ctrl+Shift+X". The page is mounted anew with each change of
+#: its layout, and runs this again: the listener of the last time goes.
 SCRIPT = """
-window.addEventListener('keydown', function (event) {
+window.removeEventListener('keydown', window.spineLandmarksKeys, true);
+window.spineLandmarksKeys = function (event) {
   const place = event.target && event.target.tagName;
+  if (document.querySelector('.question') && ['Enter', 'Escape'].includes(event.key)) {
+    if (event.key === 'Enter' && event.target.closest('.no')) return;
+    event.preventDefault();
+    event.stopPropagation();
+    window.trame.trigger('answer', [event.key === 'Enter']);
+    return;
+  }
+  if (place === 'TEXTAREA' && event.key === 'Escape') event.target.blur();
   if (place === 'INPUT' || place === 'TEXTAREA' || event.altKey || !window.trame) return;
+  if (/^(Arrow|Page)/.test(event.key) && event.target.closest('[role=slider]')) return;
   const letter = event.key.length === 1 && event.key.toLowerCase() !== event.key.toUpperCase();
   let name = letter ? event.key.toUpperCase() : event.key;
   if (event.shiftKey && (letter || event.key.startsWith('Arrow'))) name = 'Shift+' + name;
   if (event.ctrlKey || event.metaKey) name = 'Ctrl+' + name;
+  if (name === 'Ctrl+Shift+Z') name = 'Ctrl+Y';
   if (KNOWN.includes(name)) {
     if (name !== 'Escape') {  // which closes dialogs too
       event.preventDefault();
@@ -47,7 +52,8 @@ window.addEventListener('keydown', function (event) {
     }
     window.trame.trigger('key', [name]);
   }
-}, true);
+};
+window.addEventListener('keydown', window.spineLandmarksKeys, true);
 """
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from SpineLandmarksLib.retraining.process import Retraining, RetrainStatus
-from SpineLandmarksLib.web.localization import LocalizationService
+from SpineLandmarksLib.worker.localization import LocalizationService
 
 #: Between two looks at the files that say how far it is.
 LOOK_S = 1.0

@@ -32,7 +32,7 @@ class OpenStudy:
     """stack: to look at. path: what a model reads, None where it is not what was annotated. notes: for the person.
 
     landmarks: as last saved, None where there are none. parent: the revision they are from. history: the file that
-    keeps the steps which led there.
+    keeps the steps which led there. signed_by: who has signed that revision off, if anybody.
     """
 
     study: StudyRecord
@@ -43,12 +43,18 @@ class OpenStudy:
     parent: str | None
     notes: tuple[str, ...] = ()
     history: Path | None = None
+    signed_by: str = ""
 
     def session(self, author: str, landmarks: LandmarkSet | None = None, parent: str | None = None) -> Session:
         """To correct what was saved, or other landmarks; where there are none, all have to be placed.
 
-        What was saved last comes with its steps, so that they can still be undone.
+        What was saved last comes with its steps, so that they can still be undone; what is signed off is sealed.
         """
+        made = self._session(author, landmarks, parent)
+        made.seal = self.signed_by
+        return made
+
+    def _session(self, author: str, landmarks: LandmarkSet | None, parent: str | None) -> Session:
         if landmarks is None and self.history is not None and self.history.is_file():
             with contextlib.suppress(SpineLandmarksError):  # damaged, or of a newer version: without its steps, then
                 session = load_session(self.history, self.frame, author)
@@ -92,6 +98,7 @@ def open_study(store: Store, key: str, annotator: str) -> OpenStudy:
         revision.id if revision else None,
         (*problems, *notes, *more),
         store.folder / SESSIONS / f"{key}.json",
+        store.signed_by(revision.id) if revision else "",
     )
 
 
@@ -174,4 +181,5 @@ class StudyLoader:
         opened = before.result()
         heads = [head.id for head in self._store.heads(key)]
         is_current = heads == ([opened.parent] if opened.parent else [])
+        is_current = is_current and not (heads and self._store.signed_by(heads[0]) != opened.signed_by)
         return opened if is_current else open_study(self._store, key, self.annotator)

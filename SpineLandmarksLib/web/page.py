@@ -13,6 +13,7 @@ from trame.widgets import client, html
 from trame.widgets import vuetify3 as v
 
 from SpineLandmarksLib.web.keys import KEYS, SCRIPT, known_keys
+from SpineLandmarksLib.web.server import COME_BACK, LOST
 
 TITLE = "Spine landmarks"
 #: Action, words or a variable that holds them, icon, and the tip.
@@ -39,9 +40,10 @@ VIEW_BUTTONS = (
 def build(server: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) -> Any:
     """Make the page. layout: of the views. handlers: do, select, open, begin, comment, answer, dismiss."""
     server.state.trame__title = TITLE
+    server.state.trame__template_error = LOST
     with VAppLayout(server, theme="dark", full_height=True) as page:
         client.Style(STYLE)
-        client.Script(SCRIPT.replace("KNOWN", repr(known_keys())))
+        client.Script(SCRIPT.replace("KNOWN", repr(known_keys())) + COME_BACK)
         with html.Div(classes="controller"):
             _left(handlers)
             _middle(page, layout, handlers)
@@ -74,16 +76,27 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
             html.Div(
                 "No studies yet. Add one below, or with: spine-landmarks dataset add",
                 classes="quiet",
-                v_if=("!study_count && !is_demo",),
+                v_if=("!study_count && !is_demo && annotator",),
             )
             with html.Div(
                 v_for="study in studies",
                 key="study.key",
                 click=(handlers["open"], "[study.key]"),
                 classes=("['study', study.state, study.current ? 'current' : '']",),
+                title=("study.key + ': ' + study.words",),
             ):
                 html.Span("{{ study.key }}", classes="key")
                 html.Span("{{ study.current && study.state === 'mine' ? 'open' : study.words }}", classes="words")
+        with (
+            html.Div(classes="notifications"),
+            html.Div(
+                v_for="notification in notifications",
+                key="notification.number",
+                classes=("['notification', notification.kind]",),
+            ),
+        ):
+            html.Span("{{ notification.text }}")
+            v.VIcon("mdi-close", size="small", click=(handlers["dismiss"], "[notification.number]"))
         with html.Div(v_if=("done_count || retrain_text",), classes="retrain"):
             v.VBtn(
                 "{{ retrain_label }}",
@@ -114,7 +127,7 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
 def _middle(page: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) -> None:
     with html.Div(classes="middle"):
         with html.Div(classes="bar"):
-            html.Span("{{ study_key || 'No study is open' }}", classes="title")
+            html.Span("{{ study_key || 'No study is open' }}", classes="title", title=("study_key",))
             html.Span(
                 "slice {{ slice_index }} (0 to {{ slice_count - 1 }})", v_if=("slice_count > 1",), classes="quiet"
             )
@@ -123,6 +136,7 @@ def _middle(page: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) 
                 v_model=("slice_index", 0),
                 min=0,
                 max=("slice_count - 1",),
+                title=("'Slice ' + slice_index",),
                 step=1,
                 hide_details=True,
                 density="compact",
@@ -133,6 +147,7 @@ def _middle(page: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) 
             v.VRangeSlider(
                 v_if=("study_key",),
                 v_model=("grey_window", [0, 1]),
+                title="Which grey is black and which is white",
                 min=("grey_least",),
                 max=("grey_most",),
                 step=("(grey_most - grey_least) / 200",),
@@ -156,16 +171,6 @@ def _middle(page: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) 
             html.Div("Click where {{ selected }} is. Esc ends placing", v_if=("mode === 'place'",), classes="hint")
             html.Div("Drag: brightness and contrast. W or Esc ends it", v_if=("mode === 'window'",), classes="hint")
             html.Div("Opening the study", v_if=("opening",), classes="hint")
-            with (
-                html.Div(classes="notifications"),
-                html.Div(
-                    v_for="notification in notifications",
-                    key="notification.number",
-                    classes=("['notification', notification.kind]",),
-                ),
-            ):
-                html.Span("{{ notification.text }}")
-                v.VIcon("mdi-close", size="small", click=(handlers["dismiss"], "[notification.number]"))
 
 
 def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
@@ -182,7 +187,7 @@ def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 title="Let the model find all landmarks",
                 classes="localize",
             )
-            html.Span("{{ to_review ? to_review + ' to look at' : 'all looked at' }}", v_if=("model",), classes="quiet")
+            html.Span("{{ looked_at }}", classes="quiet")
             html.Div(classes="grow")
             html.Span("{{ save_text }}", classes=("['save', save_kind]",), v_show=("save_kind !== 'failed'",))
             html.Span("Not saved", classes="save failed", v_show=("save_kind === 'failed'",))
@@ -191,44 +196,8 @@ def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
             v.VProgressLinear(model_value=("job_share",), indeterminate=("!job_share",), color="#8ab4f8", height=4)
             v.VBtn("Cancel", size="x-small", variant="tonal", click=(handlers["do"], "['cancel']"))
         html.Div("{{ save_text }}", v_if=("save_kind === 'failed'",), classes="notification error")
-        _table(handlers)
-        with html.Div(classes="buttons"):
-            for action, words, icon, tip in LANDMARK_BUTTONS:
-                text = words if isinstance(words, str) else f"{{{{ {words[0]} }}}}"
-                v.VBtn(
-                    text,
-                    size="small",
-                    variant="tonal",
-                    prepend_icon=icon,
-                    disabled=(f"!can.{action}",),
-                    title=tip,
-                    click=(handlers["do"], f"['{action}']"),
-                    classes=f"do-{action}",
-                )
-        v.VTextarea(
-            label="Comment",
-            v_model=("comment", ""),
-            rows=2,
-            density="compact",
-            hide_details=True,
-            blur=(handlers["comment"], "[comment]"),
-            disabled=("!study_key",),
-            variant="outlined",
-            classes="comment",
-        )
-        html.Div(classes="grow")
-        with html.Div(classes="bar"):
-            v.VBtn(
-                "CSV",
-                size="small",
-                variant="tonal",
-                prepend_icon="mdi-download",
-                disabled=("!study_key",),
-                click="utils.download(study_key + '.csv', trigger('csv'), 'text/csv')",
-                classes="csv",
-                title="Landmarks of this study as a table",
-            )
-            v.VBtn("Keys", size="small", variant="text", prepend_icon="mdi-keyboard-outline", click="help = true")
+        with html.Div(classes="work"):
+            _work(handlers)
         with html.Div(classes="bar last"):
             v.VBtn(
                 "Skip",
@@ -247,6 +216,48 @@ def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 prepend_icon="mdi-check-decagram",
                 title="Every landmark is decided: this study is right (Shift+S)",
             )
+
+
+def _work(handlers: Mapping[str, Callable[..., Any]]) -> None:
+    """What scrolls where the window is low; what ends a study stays in sight."""
+    html.Div("{{ warning }}", v_for="warning in warnings", key="warning", classes="notification warning")
+    _table(handlers)
+    with html.Div(classes="buttons"):
+        for action, words, icon, tip in LANDMARK_BUTTONS:
+            text = words if isinstance(words, str) else f"{{{{ {words[0]} }}}}"
+            v.VBtn(
+                text,
+                size="small",
+                variant="tonal",
+                prepend_icon=icon,
+                disabled=(f"!can.{action}",),
+                title=tip,
+                click=(handlers["do"], f"['{action}']"),
+                classes=f"do-{action}",
+            )
+    v.VTextarea(
+        label="Comment",
+        v_model=("comment", ""),
+        rows=2,
+        density="compact",
+        hide_details=True,
+        blur=(handlers["comment"], "[comment]"),
+        disabled=("!study_key",),
+        variant="outlined",
+        classes="comment",
+    )
+    with html.Div(classes="bar"):
+        v.VBtn(
+            "CSV",
+            size="small",
+            variant="tonal",
+            prepend_icon="mdi-download",
+            disabled=("!study_key",),
+            click="utils.download(study_key + '.csv', trigger('csv'), 'text/csv')",
+            classes="csv",
+            title="Landmarks of this study as a table",
+        )
+        v.VBtn("Keys", size="small", variant="text", prepend_icon="mdi-keyboard-outline", click="help = true")
 
 
 def _table(handlers: Mapping[str, Callable[..., Any]]) -> None:
@@ -299,11 +310,21 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 classes="begin",
                 click=(handlers["begin"], "[name_field]"),
             )
-    with v.VDialog(model_value=("!!question",), persistent=True, max_width=480), v.VCard(title="One question"):
+    with (
+        v.VDialog(model_value=("!!question",), persistent=True, max_width=480),
+        v.VCard(title="One question", classes="question"),
+    ):
         v.VCardText("{{ question }}")
         with v.VCardActions():
             v.VBtn("No", variant="tonal", click=(handlers["answer"], "[false]"), classes="no")
-            v.VBtn("Yes", color="#8ab4f8", variant="flat", click=(handlers["answer"], "[true]"), classes="yes")
+            v.VBtn(
+                "Yes",
+                color="#8ab4f8",
+                variant="flat",
+                click=(handlers["answer"], "[true]"),
+                classes="yes",
+                autofocus=True,
+            )
     with v.VDialog(v_model=("help", False), max_width=520), v.VCard(title="Keys"):
         with v.VCardText(), html.Table(classes="keys"), html.Tbody():
             for key, _, words in KEYS:
@@ -324,7 +345,9 @@ html, body { overflow: hidden !important; background: #000; }
   border-right: 1px solid #2a2d31; }
 .middle { flex: 1; min-width: 0; display: flex; flex-direction: column; }
 .right { width: 420px; padding: 8px 12px 12px; display: flex; flex-direction: column; gap: 8px;
-  border-left: 1px solid #2a2d31; overflow-y: auto; }
+  border-left: 1px solid #2a2d31; }
+.work { flex: 1; min-height: 0; overflow-y: auto; display: flex; flex-direction: column; gap: 8px; }
+.work > * { flex: none; }
 .brand { font-size: 16px; font-weight: 600; }
 .quiet { color: #9aa0a6; font-size: 12px; }
 .grow { flex: 1; }
@@ -348,15 +371,18 @@ html, body { overflow: hidden !important; background: #000; }
 .upload .file:hover { border-color: #8ab4f8; }
 .upload input { width: 1px; height: 1px; opacity: 0; position: absolute; }
 .bar { display: flex; align-items: center; gap: 8px; min-height: 40px; flex-wrap: wrap; }
-.middle > .bar { padding: 0 8px 0 12px; background: #16191c; border-bottom: 1px solid #2a2d31; flex-wrap: nowrap; }
-.bar .title { font-weight: 600; margin-right: auto; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.middle > .bar { padding: 0 8px 0 12px; background: #16191c; white-space: nowrap; flex-wrap: nowrap;
+  border-bottom: 1px solid #2a2d31; }
+.bar .title { font-weight: 600; margin-right: auto; min-width: 90px;
+  overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .bar .slider { max-width: 170px; min-width: 90px; }
 .views { flex: 1; min-height: 0; position: relative; background: #000; display: flex; }
 .views > * { flex: 1; min-width: 0; }
 .views .hint { position: absolute; left: 50%; top: 12px; transform: translateX(-50%); flex: none;
   background: #22303fee; border: 1px solid #8ab4f8; border-radius: 4px; padding: 6px 12px; pointer-events: none; }
-.views > .notifications { position: absolute; left: 0; right: 0; bottom: 0; flex: none; z-index: 2; }
-.notification { background: #16191c; display: flex; gap: 8px; align-items: center; padding: 6px 12px;
+.views img { touch-action: none; }
+.notifications { display: flex; flex-direction: column; gap: 4px; }
+.notification { background: #16191c; display: flex; gap: 8px; align-items: center; padding: 6px 10px; font-size: 12px;
   border-left: 3px solid #8ab4f8; }
 .notification span { flex: 1; }
 .notification.warning { border-left-color: #f6dd8c; background: #2b2817; }
@@ -371,7 +397,7 @@ table.landmarks { width: 100%; border-collapse: collapse; font-size: 13px; }
 table.landmarks th { text-align: left; color: #9aa0a6; font-weight: 500; font-size: 12px; padding: 2px 6px;
   border-bottom: 1px solid #2a2d31; }
 table.landmarks th:nth-child(n+4) { text-align: right; }
-table.landmarks td { padding: 4px 6px; border-bottom: 1px solid #1f2226; white-space: nowrap; }
+table.landmarks td { padding: 3px 6px; border-bottom: 1px solid #1f2226; white-space: nowrap; }
 table.landmarks tbody tr { cursor: pointer; }
 table.landmarks tbody tr:hover { background: #1d2125; }
 table.landmarks tbody tr.selected { background: #22303f; box-shadow: inset 3px 0 #8ab4f8; }
@@ -382,7 +408,7 @@ table.landmarks td.sure span { color: #202124; border-radius: 3px; padding: 1px 
 .dot { display: inline-block; width: 9px; height: 9px; border-radius: 50%; margin-right: 6px; background: #5f6368; }
 .dot.predicted { background: #ffd933; }
 .dot.corrected { background: #66ffff; }
-.dot.confirmed { background: #40d959; }
+.dot.confirmed { background: #4de666; }
 .dot.not_visible, .dot.out_of_view, .dot.none { background: transparent; border: 1px solid #9aa0a6; }
 .buttons { display: grid; grid-template-columns: 1fr 1fr; gap: 6px; }
 .buttons .v-btn { justify-content: flex-start; text-transform: none; letter-spacing: 0; }
@@ -390,5 +416,22 @@ table.landmarks td.sure span { color: #202124; border-radius: 3px; padding: 1px 
 .comment { flex: none; }
 .last .v-btn { flex: 1; }
 table.keys td { padding: 1px 10px 1px 0; font-size: 12px; line-height: 18px; }
+@media (max-width: 1250px) {
+  .left { width: 180px; }
+  .right { width: 330px; }
+  table.landmarks th:nth-child(n+4):nth-child(-n+6),
+  table.landmarks td:nth-child(n+4):nth-child(-n+6) { display: none; }
+  .bar .slider { max-width: 110px; min-width: 60px; }
+}
+@media (max-width: 1400px) {
+  .middle > .bar .quiet { display: none; }
+}
+@media (max-height: 800px) {
+  .left, .right { padding-top: 4px; padding-bottom: 6px; }
+  .right, .work { gap: 4px; }
+  .bar { min-height: 34px; }
+  table.landmarks td { padding: 1px 6px; }
+  .buttons { gap: 4px; }
+}
 kbd { background: #2a2d31; border-radius: 3px; padding: 1px 6px; }
 """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -24,11 +26,11 @@ from SpineLandmarksLib.web.access import Access
 from SpineLandmarksLib.web.actions import Actions
 from SpineLandmarksLib.web.controller import Notification, ReviewController
 from SpineLandmarksLib.web.learning import Learning
-from SpineLandmarksLib.web.localization import LocalizationService
 from SpineLandmarksLib.web.open_study import OpenStudy
 from SpineLandmarksLib.web.scene import Scene
 from SpineLandmarksLib.web.uploads import ingest_upload
 from SpineLandmarksLib.web.view_state import view_state
+from SpineLandmarksLib.worker.localization import LocalizationService
 
 #: Between two looks at what is done elsewhere.
 POLL_S = 0.05
@@ -64,7 +66,7 @@ class Reviewer:
         self.controller = ReviewController(
             store, localization, self._open, self.notify, self._found, locked, order=order
         )
-        self.scene = Scene(self.server, self._touch, lambda text: self.notify(Notification(text, "error")), self._touch)
+        self.scene = Scene(self.server, self._touch, self._refused, self._touch, self._choose)
         self.actions = Actions(self.controller, self.scene, self._ask)
         self.learning = Learning(Retraining(store.folder, database), localization)
         self.state.update(
@@ -94,6 +96,7 @@ class Reviewer:
         )
         self.server.trigger("key")(self._key)
         self.server.trigger("begin")(self._begin)
+        self.server.trigger("answer")(self._answer)
         self.server.trigger("csv")(self._csv)
         self.state.change("slice_index")(self._on_slice)
         self.state.change("grey_window")(self._on_window)
@@ -123,6 +126,7 @@ class Reviewer:
         def ready(**_: Any) -> None:
             loop = asyncio.get_running_loop()
             loop.set_exception_handler(_without_lost_connections)
+            _end_with_the_terminal(loop)
             self._task = loop.create_task(self._watch())
             on_ready(self.server.port)
             self.controller.localization.warm()  # not before: the page comes first
@@ -139,7 +143,11 @@ class Reviewer:
                 timeout=0,
             )
         finally:
-            self.controller.close()
+            self._left()
+            lost = self.controller.close()
+            if lost:
+                with contextlib.suppress(OSError):  # the terminal may be gone
+                    print(f"spine-landmarks: {lost}", file=sys.stderr, flush=True)
 
     async def _watch(self) -> None:
         """Take what is done elsewhere, and show what has changed."""
@@ -172,6 +180,17 @@ class Reviewer:
     def _select(self, name: str) -> None:
         with self._explained():
             self.actions.select(name)
+
+    def _refused(self, text: str) -> None:
+        """A drag that was put back."""
+        if self.controller.session is not None and self.controller.session.seal:
+            self.actions.ask_to_reopen()
+        else:
+            self.notify(Notification(text, "error"))
+
+    def _choose(self, name: str) -> None:
+        self.actions.choose(name)
+        self._touch()
 
     def _open_key(self, key: str) -> None:
         self._save_comment()
@@ -212,20 +231,25 @@ class Reviewer:
     # What the controller and the server tell
 
     def notify(self, notification: Notification) -> None:
-        self._count += 1
-        rest = [one for one in self._notifications if one[2] != notification][-MAX_NOTIFICATIONS + 1 :]
-        self._notifications = [*rest, (self._count, time.monotonic(), notification)]
-        self._touch()
+        rest = [one for one in self._notifications if one[2] != notification]
+        if notification.about:  # what was said of it is no longer true, or is said again
+            rest = [one for one in rest if one[2].about != notification.about]
+        if notification.text:
+            self._count += 1
+            rest = [*rest[-MAX_NOTIFICATIONS + 1 :], (self._count, time.monotonic(), notification)]
+        if rest != self._notifications:
+            self._notifications = rest
+            self._touch()
 
     def _open(self, session: Session | None, opened: OpenStudy | None) -> None:
         if session is None or opened is None:
             return
         session.listen(lambda correction: self._touch())
-        self.actions.selected = None
         self._notifications = [
             one for one in self._notifications if one[2].kind == "info"
         ]  # the rest was about what is gone
         self.scene.show(session, opened)
+        self.actions.choose(None)
         self.state.comment = session.comment
         self._touch()
 
@@ -316,6 +340,13 @@ def _without_lost_connections(loop: asyncio.AbstractEventLoop, context: dict[str
     """A picture that was on its way to a tab that is closed is no fault."""
     if not isinstance(context.get("exception"), ConnectionError):
         loop.default_exception_handler(context)
+
+
+def _end_with_the_terminal(loop: asyncio.AbstractEventLoop) -> None:
+    """A terminal that is closed ends the program as Ctrl-C does, unless nohup said otherwise."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        loop.add_signal_handler(hangup, os.kill, os.getpid(), signal.SIGTERM)
 
 
 class _Leaving(LinkProtocol):  # type: ignore[misc]

@@ -1,9 +1,14 @@
-"""Saving without being asked: every change becomes part of a revision, in a thread, while the person works on."""
+"""Saving without being asked: every change becomes a revision of its own, set aside at once and saved in a thread.
+
+A change is written to the disk before the page shows it (`spool`), so that no end of the program loses it; when the
+store has it, that file goes. What the store refuses is tried again, in the order in which it was done.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
@@ -11,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from SpineLandmarksLib.annotation.revision import ImageReference, Revision
+from SpineLandmarksLib.annotation.revision_files import spool
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.session_file import SessionText
 from SpineLandmarksLib.errors import SpineLandmarksError
@@ -19,55 +25,67 @@ from SpineLandmarksLib.store.store import Saved
 
 #: After a save that failed, the next try.
 RETRY_S = 5.0
+#: A save that takes longer is told.
+SLOW_S = 5.0
 
 
 @dataclass
 class PendingSave:
-    """A session and what of it is under way. prediction: of the model, to be saved before what a person says of it.
-    history: the file that keeps its steps.
+    """A session and what of it the store does not have yet, oldest first, each with the file that keeps it meanwhile.
+
+    history: the file that keeps the session's steps.
     """
 
     session: Session
     image: ImageReference
-    prediction: Revision | None = None
     history: Path | None = None
-    refused: Revision | None = None
+    waiting: deque[tuple[Revision, Path | None]] = field(default_factory=deque)
+    stop: Callable[[], None] = lambda: None
     retry_at: float = 0.0
     saved_at: datetime | None = None
     error: str = ""
     notes: tuple[str, ...] = ()
-
-    @property
-    def is_saved(self) -> bool:
-        return self.session.is_saved and self.prediction is None
 
 
 @dataclass
 class Saver:
     """save: of the store; runs in `threads`, which do one thing at a time. `poll` is called some times a second.
 
-    What the store refuses is tried again, the same revision, until it is taken; changes made meanwhile follow it.
+    folder: of the data set.
     """
 
     save: Callable[[Revision], Saved]
     threads: Executor
+    folder: Path
     clock: Callable[[], float] = time.monotonic
     current: PendingSave | None = None
     _others: list[PendingSave] = field(default_factory=list)
-    _running: tuple[PendingSave, Revision, Future[Saved]] | None = None
+    _running: tuple[PendingSave, Future[Saved], float] | None = None
 
     def watch(
         self, session: Session, image: ImageReference, prediction: Revision | None = None, history: Path | None = None
     ) -> None:
-        """Save this session from now on. The one before is still saved to its end."""
-        if self.current is not None and not self.current.is_saved:
+        """Save this session from now on. The one before is still saved to its end.
+
+        prediction: of the model, to be saved before what a person says of it.
+        """
+        if self.current is not None:
+            self.current.stop()
             self._others.append(self.current)
-        self.current = PendingSave(session, image, prediction, history)
+        one = self.current = PendingSave(session, image, history)
+        if prediction is not None:
+            self._set_aside(one, prediction)
+        one.stop = session.listen(lambda correction: self._make_revision(one))
 
     @property
     def is_idle(self) -> bool:
-        """Whether everything is on the disk."""
-        return self._running is None and all(one.is_saved for one in self._all())
+        """Whether the store has everything."""
+        return self._running is None and not self.left
+
+    @property
+    def left(self) -> list[tuple[Revision, Path | None]]:
+        """What the store does not have, and the files that keep it."""
+        return [each for one in self._all() for each in one.waiting]
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -77,23 +95,22 @@ class Saver:
         """Take what is done and begin what is next; whether anything was done."""
         changed = self._take()
         if self._running is None:
-            self._others = [one for one in self._others if not one.is_saved]
-            due = [one for one in self._all() if not one.is_saved and self.clock() >= one.retry_at]
+            self._others = [one for one in self._others if one.waiting or one.notes]
+            due = [one for one in self._all() if one.waiting and self.clock() >= one.retry_at]
             if due:
-                self._begin(due[0])
+                self._running = due[0], self.threads.submit(self.save, due[0].waiting[0][0]), self.clock()
                 changed = True
         return changed
 
     def finish(self) -> None:
-        """Save what is left, now; what the store does not take it sets aside."""
+        """Save what is left, now; the rest stays set aside where the store refuses it."""
         if self._running is not None:
-            wait([self._running[2]])
+            wait([self._running[1]])
             self._take()
-        for one in self._all():
-            with contextlib.suppress(SpineLandmarksError):
-                while not one.is_saved:
-                    revision = one.refused or one.prediction or one.session.revision(one.image)
-                    self._note(one, revision, self.save(revision))
+        with contextlib.suppress(SpineLandmarksError):
+            for one in self._all():
+                while one.waiting:
+                    self._note(one, self.save(one.waiting[0][0]))
 
     def take_notes(self) -> tuple[str, ...]:
         """What the store had to say of the last saves, once."""
@@ -105,47 +122,60 @@ class Saver:
     @property
     def words(self) -> tuple[str, str]:
         """What the page says of it, and its kind: saved, saving or failed."""
+        left = self.left
+        if any(file is None for _, file in left) and self._is_slow:
+            return "Not saved, and no file can be written. Keep this window open, and free some space", "failed"
         if self.problems:
             return self.problems[0], "failed"
+        if self._is_slow:
+            kept = left[0][1]
+            return (
+                f"The store does not answer yet. Nothing is lost: what was done lies in {kept and kept.parent}",
+                "failed",
+            )
         if self.current is None:
             return "", "saved"
-        if not self.current.is_saved:
+        if left:
             return "Saving", "saving"
         at = self.current.saved_at
         return ("" if at is None else f"Saved {at:%H:%M:%S}"), "saved"
 
+    @property
+    def _is_slow(self) -> bool:
+        return self._running is not None and self.clock() - self._running[2] > SLOW_S
+
     def _all(self) -> list[PendingSave]:
         return [*self._others, *([self.current] if self.current else [])]
 
-    def _begin(self, one: PendingSave) -> None:
-        try:
-            revision = one.refused or one.prediction or one.session.revision(one.image)
-        except SpineLandmarksError as error:  # no name was given yet
-            one.error, one.retry_at = str(error), self.clock() + RETRY_S
-            return
-        self._running = one, revision, self.threads.submit(self.save, revision)
+    def _make_revision(self, one: PendingSave) -> None:
+        before = one.waiting[-1][0] if one.waiting else None
+        self._set_aside(one, one.session.revision(one.image, after=before))
+
+    def _set_aside(self, one: PendingSave, revision: Revision) -> None:
+        one.waiting.append((revision, spool(revision, self.folder)))
 
     def _take(self) -> bool:
-        if self._running is None or not self._running[2].done():
+        if self._running is None or not self._running[1].done():
             return False
-        one, revision, future = self._running
+        one, future, _ = self._running
         self._running = None
         try:
-            saved = future.result()
-        except (SpineLandmarksError, OSError) as error:
-            one.error, one.refused, one.retry_at = str(error), revision, self.clock() + RETRY_S
-            return True
-        self._note(one, revision, saved)
+            self._note(one, future.result())
+        except Exception as error:  # whatever it is: it waits in its file, is told, and is tried again
+            one.error, one.retry_at = str(error), self.clock() + RETRY_S
         return True
 
-    def _note(self, one: PendingSave, revision: Revision, saved: Saved) -> None:
-        one.error, one.refused, one.notes = "", None, saved.notes
-        one.saved_at = datetime.now()
-        if one.prediction is revision:
-            one.prediction, one.session.parent = None, revision.id
+    def _note(self, one: PendingSave, saved: Saved) -> None:
+        revision, file = one.waiting.popleft()
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.unlink()
+        one.error, one.notes, one.saved_at = "", (*one.notes, *saved.notes), datetime.now()
+        if revision.is_prediction:
+            one.session.parent = revision.id
         else:
             one.session.mark_saved(revision)
-        if one.is_saved and one.history is not None:  # only a convenience: what counts is in the store
+        if not one.waiting and one.history is not None:  # only a convenience: what counts is in the store
             text = str(SessionText(one.session))
             try:
                 self.threads.submit(_keep, one.history, text)

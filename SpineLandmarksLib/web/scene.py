@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from SpineLandmarksLib.annotation.scene_points import ScenePoints, style
+from SpineLandmarksLib.annotation.scene_points import ScenePoints
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.formats.slicer_markups import DISPLAY
 from SpineLandmarksLib.geometry import Matrix, apply
@@ -32,25 +33,38 @@ SAGITTAL, CORONAL = "Sagittal", "Coronal"
 #: Share of the voxels that are black and white at first.
 PERCENTILES = (1.0, 99.5)
 #: Smaller labels than those of Slicer: the picture is smaller than its window.
-MARKUP_STYLE = {**DISPLAY, "textScale": 2.8, "sliceProjectionOpacity": 0.6}
+#: What is held differs from all that is not: in hue, and in lightness for who sees fewer colours.
+MARKUP_STYLE = {**DISPLAY, "textScale": 2.8, "sliceProjectionOpacity": 0.6, "activeColor": [1.0, 0.3, 1.0]}
+#: As far from a point a press still means it, in pixels; and so far the mouse moves when it drags.
+HIT_PX, DRAG_PX = 9.0, 4.0
 
 #: Grey of points that lie on another slice.
 PROJECTED = (0.75, 0.75, 0.75)
 
 
+class _Points(ScenePoints):
+    hides_confirmed, looks = True, MARKUP_STYLE
+
+
 class Scene:
     """server: of trame. on_change: called after each change of the points. on_refused: with a text for the person.
 
-    on_view: called whenever a view shows something else.
+    on_view: called whenever a view shows something else. on_press: with the landmark that a press of the mouse means.
     """
 
     def __init__(
-        self, server: Any, on_change: Callable[[], None], on_refused: Callable[[str], None], on_view: Callable[[], None]
+        self,
+        server: Any,
+        on_change: Callable[[], None],
+        on_refused: Callable[[str], None],
+        on_view: Callable[[], None],
+        on_press: Callable[[str], None] = lambda name: None,
     ) -> None:
         vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_ERROR)  # it warns of how trame uses it
         self._app = SlicerApp()
         vtkOutputWindow.GetInstance().SetDisplayModeToNever()  # it would name files
-        self._on_change, self._on_refused, self._on_view = on_change, on_refused, on_view
+        self._on_change, self._on_refused, self._on_view, self._on_press = on_change, on_refused, on_view, on_press
+        self._pressed: tuple[str, tuple[int, int]] | None = None
         self._opened: OpenStudy | None = None
         self._volume: Any = None
         self.points: ScenePoints | None = None
@@ -73,6 +87,9 @@ class Scene:
             view.get_view_node().SetSliceResolutionMode(view.get_view_node().SliceResolutionMatch2DView)
             view.modified.connect(lambda _view: self._on_view())
             view.interactor().AddObserver("WindowResizeEvent", lambda *_: self._on_resize())
+            # before Slicer's own, which begin a drag
+            view.interactor().AddObserver("LeftButtonPressEvent", partial(self._press, view), 1.0)
+            view.interactor().AddObserver("LeftButtonReleaseEvent", partial(self._release, view), 1.0)
         self._fitted: list[float] = []
 
     # A study
@@ -86,9 +103,8 @@ class Scene:
         if self._opened is None or opened.stack is not self._opened.stack:
             self._show_volume(opened)
         self._opened = opened
-        self.points = ScenePoints(session, self._volume, None, self._on_change, self._on_refused)
+        self.points = _Points(session, self._volume, None, self._on_change, self._on_refused)
         display = self.points.node.GetDisplayNode()
-        style(display, MARKUP_STYLE)
         display.SetSliceProjectionUseFiducialColor(False)  # it would be that of corrected ones, whatever they are
         display.SetSliceProjectionColor(*PROJECTED)
         self._on_view()
@@ -148,6 +164,11 @@ class Scene:
         if position is not None:
             self._app.markups_logic.JumpSlicesToLocation(*position, False)
 
+    def mark(self, name: str | None) -> None:
+        """Draw a cross round the landmark that is worked on."""
+        if self.points is not None:
+            self.points.select(name)
+
     def zoom(self, factor: float) -> None:
         """factor: of the magnification."""
         for view in self._views:
@@ -194,6 +215,45 @@ class Scene:
 
     # The mouse
 
+    def _press(self, view: Any, *_: Any) -> None:
+        """What a person presses on is what they mean, also where it cannot be dragged."""
+        interactor = view.interactor()
+        interactor.InvokeEvent("MouseMoveEvent")  # a finger has not been there before: Slicer drags what was hovered
+        name = self._near(view) if self.mode == "view" and not interactor.GetShiftKey() else None
+        self._pressed = (name, interactor.GetEventPosition()) if name else None
+        if name:
+            self._on_press(name)
+
+    def _release(self, view: Any, *_: Any) -> None:
+        pressed, self._pressed = self._pressed, None
+        if pressed is None or self.points is None:
+            return
+        name, start = pressed
+        dragged = np.hypot(*np.subtract(view.interactor().GetEventPosition(), start)) > DRAG_PX
+        if dragged and self.points.session[name].status == "confirmed":
+            self._on_refused(f"{name} is confirmed and stays where it is. Take the confirmation back first (C)")
+
+    def _near(self, view: Any) -> str | None:
+        """The landmark under the mouse."""
+        marks = self.points.session.current if self.points else ()
+        apart = {
+            mark.name: float(
+                np.hypot(*np.subtract(self._xy(view, mark.position_ras_mm), view.interactor().GetEventPosition()))
+            )
+            for mark in marks
+            if mark.position_ras_mm is not None
+        }
+        name = min(apart, key=apart.__getitem__, default=None)
+        return name if name is not None and apart[name] <= HIT_PX else None
+
+    @staticmethod
+    def _xy(view: Any, position: Point) -> tuple[float, float]:
+        """Pixels of a view from its bottom left."""
+        inverse = vtkMatrix4x4()
+        vtkMatrix4x4.Invert(view.get_view_node().GetXYToRAS(), inverse)
+        x, y = apply(_array(inverse), np.array(position))[:2]
+        return float(x), float(y)
+
     @property
     def _interaction(self) -> Any:
         return self._app.markups_logic.interaction_node
@@ -233,10 +293,8 @@ class Scene:
     def pixel(self, position: Point) -> tuple[int, int]:
         """Of the sagittal view's picture, from its top left; for tests and measurements."""
         view = self._views[0]
-        inverse = vtkMatrix4x4()
-        vtkMatrix4x4.Invert(view.get_view_node().GetXYToRAS(), inverse)
-        x, y = apply(_array(inverse), np.array(position))[:2]
-        return round(float(x)), round(view.render_window().GetSize()[1] - 1 - float(y))
+        x, y = self._xy(view, position)
+        return round(x), round(view.render_window().GetSize()[1] - 1 - y)
 
 
 def _image(voxels: NDArray[np.float32]) -> Any:

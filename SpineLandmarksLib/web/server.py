@@ -7,14 +7,47 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from trame_client.module.vue3 import www
 
 from SpineLandmarksLib.errors import AccessError
-from SpineLandmarksLib.web.access import HEADERS, PARAMETER, Access
+from SpineLandmarksLib.web.access import HEADERS, Access
 from SpineLandmarksLib.web.uploads import Incoming
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BLOCK = 2**18
 PAGES = ("/", "/index.html")
+#: What stands there until trame's page does, and while there is no connection: dark, as in a reading room.
+DARK = """
+<title>Spine landmarks</title>
+<style>
+html, body { background: #101214; color: #bdc1c6; font: 14px sans-serif; }
+.lost { position: fixed; inset: 0; display: grid; place-content: center; background: #101214; line-height: 1.6; }
+.lost p { max-width: 34em; margin: 0.5em; }
+</style>
+"""
+WAITING = '<div id="app"><div class="lost"><p>Loading the page</p></div></div></body></html>'
+#: Instead of the page while there is no connection; the script of the page brings it back.
+LOST = """<div class="lost"><p>The connection to the reviewer is lost. Everything that was shown as made is kept.</p>
+<p>The page comes back by itself as soon as it can. If the program was ended, start it again and open the address that
+the terminal shows then.</p></div>"""
+COME_BACK = """
+window.spineLandmarksBack = window.spineLandmarksBack || setInterval(function () {
+  if (!document.querySelector('.lost')) return;
+  fetch('/index.html', {cache: 'no-store'}).then(function (answer) {
+    if (answer.ok) window.location.reload();
+  }, function () {});
+}, 1000);
+"""
+
+
+def _page() -> str:
+    """Trame's page without its name, its white ground and its spinning wheel."""
+    html = (Path(www) / "index.html").read_text()
+    head = html.replace("<title>trame is built by Kitware</title>", DARK).partition('<div id="app">')[0]
+    return head + WAITING
+
+
+PAGE = _page()
 
 
 def guard(app: Any, access: Access) -> None:
@@ -25,12 +58,12 @@ def guard(app: Any, access: Access) -> None:
         decision = access.decide(request.headers, request.query, request.cookies)
         if decision.reason:
             return web.Response(status=403, text=decision.reason)
-        if request.path in PAGES and PARAMETER not in request.query:  # a page that is loaded again: trame's script has
-            raise web.HTTPFound(f"/index.html?{PARAMETER}={access.key}")  # taken the key out of the address
         try:
             response = await handler(request)
         except web.HTTPException as other:
             response = other
+        if request.path in PAGES:  # from now on the cookie is the key: it stays in no address
+            response = web.HTTPFound("/") if decision.is_new else web.Response(text=PAGE, content_type="text/html")
         if decision.is_new and not response.prepared:
             name = access.cookie(request.url.port or 0)
             response.set_cookie(name, access.key, httponly=True, samesite="Strict", secure=access.is_tls)
@@ -39,7 +72,13 @@ def guard(app: Any, access: Access) -> None:
     async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(HEADERS)
 
+    async def session(request: web.Request) -> web.Response:
+        """What trame's page asks for before it opens its websocket; only who has the cookie comes here."""
+        scheme = "wss" if request.headers.get("Origin", "").startswith("https:") or access.is_tls else "ws"
+        return web.json_response({"sessionURL": f"{scheme}://USE_HOST/ws", "secret": access.key})
+
     app.middlewares.append(doorkeeper)
+    app.router.add_post("/paraview/", session)
     app.on_response_prepare.append(add_headers)
 
 

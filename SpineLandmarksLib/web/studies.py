@@ -10,7 +10,7 @@ from sqlalchemy import select
 from SpineLandmarksLib.retraining.queue import at_random
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
-from SpineLandmarksLib.store.store import Store, heads_of
+from SpineLandmarksLib.store.store import Store, all_heads_of
 
 #: From what is to be done first to what is done.
 STATES = ("mine", "waiting", "given", "forked", "done")
@@ -18,12 +18,15 @@ STATES = ("mine", "waiting", "given", "forked", "done")
 
 @dataclass(frozen=True)
 class StudyRow:
-    """state: one of STATES. words: what is said of it. place: in the order of review, whatever its state."""
+    """state: one of STATES. words: what is said of it. place: in the order of review, whatever its state. since: when
+    somebody last had to do with it.
+    """
 
     key: str
     state: str
     words: str
     place: int = 0
+    since: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,15 @@ class Listing:
         return sum(row.state == "done" for row in self.rows)
 
     def to_do(self, after: str | None = None) -> list[str]:
-        """Keys of what this annotator may take: what was begun first; or, from `after` on, in the order of review and
-        round again.
+        """Keys of what this annotator may take: what was worked on last, then what was begun, then the rest; or, from
+        `after` on, in the order of review and round again.
         """
         rows = [row for row in self.rows if row.state in ("mine", "waiting") and row.key != after]
         here = next((row.place for row in self.rows if row.key == after), None)
-        if here is not None:
+        last = max((row.since for row in rows if row.state == "mine"), default="")
+        if here is None:
+            rows = sorted(rows, key=lambda row: row.state == "waiting" or row.since != last)
+        else:
             rows = sorted(rows, key=lambda row: (row.place < here, row.place))
         return [row.key for row in rows]
 
@@ -53,16 +59,27 @@ def listing(store: Store, annotator: str, order: Sequence[str] = (), locked: boo
     locked: the studies of the hold-out, else those of the rest.
     """
     held_out = locked_patients(store.folder)
-    studies = [study for study in store.studies() if (study.patient in held_out) == locked]
-    drawn = [place.key for place in at_random([study.key for study in studies])]
-    places = {key: place for place, key in reversed(list(enumerate([*order, *drawn])))}
     with store.snapshot() as connection:
-        heads = {study.key: heads_of(connection, study.key) for study in studies}
-        signed = {row.revision: row.author for row in connection.execute(select(t.sign_offs))}
-        given = {row.study: row.annotator for row in connection.execute(select(t.assignments))}
-    states = {study.key: _state(heads[study.key], signed, given.get(study.key), annotator) for study in studies}
-    rows = [StudyRow(key, state, words, places[key]) for key, (state, words) in states.items()]
+        studies = connection.execute(select(t.studies.c.key, t.studies.c.patient).order_by(t.studies.c.key)).all()
+        heads = all_heads_of(connection)
+        of_study = t.sign_offs.join(t.revisions, t.sign_offs.c.revision == t.revisions.c.id)
+        signs = connection.execute(select(t.sign_offs, t.revisions.c.study).select_from(of_study)).all()
+        given = {row.study: row for row in connection.execute(select(t.assignments))}
+    keys = [study.key for study in studies if (study.patient in held_out) == locked]
+    places = {key: place for place, key in reversed(list(enumerate([*order, *drawn(keys)])))}
+    signed, earlier = {row.revision: row.author for row in signs}, {row.study: row.author for row in signs}
+    rows = []
+    for key in keys:
+        who, since = (given[key].annotator, given[key].time) if key in given else (None, "")
+        state, words = _state(heads.get(key, ()), signed, who, annotator)
+        words += f"; {earlier[key]} had signed it off" if key in earlier and state != "done" else ""
+        rows.append(StudyRow(key, state, words, places[key], since))
     return Listing(tuple(sorted(rows, key=lambda row: (STATES.index(row.state), row.place))))
+
+
+def drawn(keys: Sequence[str]) -> list[str]:
+    """The order by chance, which is the same for everybody."""
+    return [place.key for place in at_random(keys)]
 
 
 def _state(heads: Sequence[str], signed: dict[str, str], given: str | None, annotator: str) -> tuple[str, str]:

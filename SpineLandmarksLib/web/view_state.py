@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from SpineLandmarksLib.annotation.actions import confirm_words
 from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import cells, colour
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark
 from SpineLandmarksLib.web.actions import Actions
@@ -14,7 +16,6 @@ from SpineLandmarksLib.web.controller import ReviewController
 def view_state(controller: ReviewController, actions: Actions) -> dict[str, Any]:
     """Everything that follows from what is true now, by the name of the page's variable."""
     session, job = controller.session, controller.localization.job
-    chosen = session[actions.selected] if session and actions.selected else None
     save_text, save_kind = controller.saver.words
     return {
         "annotator": controller.annotator,
@@ -25,14 +26,24 @@ def view_state(controller: ReviewController, actions: Actions) -> dict[str, Any]
         "rows": landmark_rows(controller, actions.selected),
         "selected": actions.selected or "",
         "can": actions.can(),
-        "confirm_words": "Take back" if chosen and chosen.status == "confirmed" else "Confirm",
-        "to_review": len(session.to_review()) if session else 0,
+        "confirm_words": confirm_words(session, actions.selected),
+        "warnings": list(controller.warnings),
+        "looked_at": _looked_at(session),
         "save_text": save_text,
         "save_kind": save_kind,
         "job_stage": job.stage if job else "",
         "job_share": round(100 * job.share) if job else 0,
         "model": (session.current.bundle or "") if session else "",
     }
+
+
+def _looked_at(session: Session | None) -> str:
+    if session is None or not session.current.bundle:
+        return ""
+    if session.seal:
+        return f"signed off by {session.seal}"
+    count = len(session.to_review())
+    return f"{count} to look at" if count else "all looked at"
 
 
 def landmark_rows(controller: ReviewController, selected: str | None) -> list[dict[str, Any]]:
@@ -53,7 +64,7 @@ def _landmark(mark: Landmark, frame: ImageFrame | None, is_selected: bool, is_kn
         "status": "none" if nothing_said else mark.status,
         "words": "not placed" if nothing_said else words,
         "sure": sure,
-        "colour": colour(mark.confidence) or "transparent",
+        "colour": colour(mark.confidence, bool(mark.needs_review)) or "transparent",
         "r": r,
         "a": a,
         "s": s,

@@ -76,7 +76,9 @@ class WorkerClient:
     def request(self, do: str, **fields: Any) -> str:
         """Send any request of the protocol. Returns its id; raises as `submit`."""
         job_id = str(next(self._ids))
-        process = self._running()
+        if not self._processes or not self._processes[-1].is_alive:
+            self._processes.append(WorkerProcess(self._command, self._spawn))
+        process = self._processes[-1]
         if do in JOBS:
             self._open[job_id] = process
         process.send({"id": job_id, "do": do, **fields})
@@ -97,12 +99,6 @@ class WorkerClient:
             process.end()
         self._processes.clear()
         self._open.clear()
-
-    def _running(self) -> WorkerProcess:
-        """The process in use, or a new one."""
-        if not self._processes or not self._processes[-1].is_alive:
-            self._processes.append(WorkerProcess(self._command, self._spawn))
-        return self._processes[-1]
 
     def _news(self, process: WorkerProcess) -> Iterator[Message]:
         for message in process.news():

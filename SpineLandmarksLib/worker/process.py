@@ -9,14 +9,13 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from SpineLandmarksLib.errors import BackendError
-from SpineLandmarksLib.worker.protocol import MAX_LINE, PROTOCOL, Message, decode, encode
-from SpineLandmarksLib.worker.stdio import read_lines, write_all
+from SpineLandmarksLib.worker.protocol import MAX_LINE, PROTOCOL, Message, decode, encode, read_lines, write_all
 
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
 #: Lines of stderr that are kept to explain a death.
@@ -108,14 +107,20 @@ class WorkerProcess:
             reader.join(1.0)  # some process that left the group may hold the pipe
         self._requests.put(None)
         self._has_ended.set()
-        error = self._fault or f"The worker process ended ({_reason(status)}) before the job was done. Try again"
+        error = (
+            self._fault
+            or f"The worker process ended ({_reason(status, self._last_lines)}) before the job was done. Try again"
+        )
         self._messages.put({"event": ENDED, "error": error, "stderr": list(self._last_lines)})
 
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """Kill the process and its group; on Windows, it and its children."""
+    """Kill the process and its group; on Windows, it and its children, unless it has ended: then nobody knows them."""
     if sys.platform == "win32":
-        subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
+        if process.poll() is None:
+            command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
+            flags = subprocess.CREATE_NO_WINDOW  # it would flash: Slicer has no console
+            subprocess.run(command, capture_output=True, check=False, creationflags=flags)
     else:
         process.kill()
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says that of a group of zombies
@@ -128,12 +133,15 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
 
 
-def _reason(status: int) -> str:
-    """Words for an exit status, which is minus the signal for a process that was killed."""
-    try:
-        return signal.Signals(-status).name
-    except ValueError:
-        return f"status {status}"
+def _reason(status: int, said: Iterable[str]) -> str:
+    """Words for an exit status: minus the signal for a process that was killed, or 128 and the signal from a shell.
+
+    The launcher that starts Python in Slicer tells of a killed child only in what it says.
+    """
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-status if status < 0 else status - 128).name
+    killed = any("exit abnormally" in line for line in said)
+    return f"status {status}{', killed by the system, mostly because memory ran out' * killed}"
 
 
 def _pipes() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from SpineLandmarksLib.batch import describe, local, predict_all, stems
+from SpineLandmarksLib.batch import local, predict_all, result_text, stems
 from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
@@ -204,7 +204,9 @@ def test_a_name_that_is_not_utf_8_is_read_and_written(a_picture: Path, a_localiz
 def test_the_line_for_people_bears_unknown_confidence(a_localizer: Localizer, a_picture: Path) -> None:
     stack, _ = predict(a_picture, a_localizer)
     unknown = LandmarkSet((Landmark("L1", "predicted"),), input="x.png", slice_index=0)
-    assert describe(stack, unknown, Path("out/x")).splitlines()[0] == "x.png: 1 of 1 landmarks on slice 0, -> out/x.*"
+    assert (
+        result_text(stack, unknown, Path("out/x")).splitlines()[0] == "x.png: 1 of 1 landmarks on slice 0, -> out/x.*"
+    )
 
 
 def test_a_prior_exam_in_the_folder_is_told_in_every_result(

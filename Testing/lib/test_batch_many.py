@@ -24,8 +24,8 @@ from PIL import Image
 
 from SpineLandmarksLib.batch import local, predict_all, results, run
 from SpineLandmarksLib.batch.ledger import Ledger, fingerprint
-from SpineLandmarksLib.batch.names import Study
-from SpineLandmarksLib.batch.progress import Progress
+from SpineLandmarksLib.batch.progress import ProgressBar
+from SpineLandmarksLib.batch.results import BatchItem
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import InputError, OutputError
 from SpineLandmarksLib.imaging.stack import SagittalStack
@@ -250,7 +250,7 @@ def test_a_run_that_is_killed_is_gone_on_with_and_nothing_is_lost_or_done_twice(
 
 
 def test_a_torn_or_foreign_line_of_the_ledger_is_passed_over(tmp_path: Path) -> None:
-    study = Study(tmp_path / "x.png", "x")
+    study = BatchItem(tmp_path / "x.png", "x")
     study.path.write_bytes(b"1")
     ledger = Ledger(tmp_path, "settings")
     ledger.end(study, {"status": "done"}, fingerprint(study.path))
@@ -331,7 +331,7 @@ def test_memory_stays_bounded_over_hundreds_of_studies(
     def noted(*_: object, **__: object) -> None:
         resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
 
-    monkeypatch.setattr(Progress, "count", noted)
+    monkeypatch.setattr(ProgressBar, "count", noted)
     monkeypatch.setattr(results, "draw_overlay", lambda image, landmarks, path: path.write_bytes(b""))  # takes long
     predict_all([tmp_path / "tree"], a_localizer, out, ("json",), 0.55, tree=True, progress=True)
     assert len(resident) == 200
@@ -438,36 +438,45 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_tells_rate_and_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that tqdm is told."""
     now = [0.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    return now
+
+
+def test_progress_tells_rate_and_remaining_time(clock: list[float]) -> None:
     terminal = Terminal()
-    line = Progress(terminal, 1000, clock=lambda: now[0])
+    line = ProgressBar(terminal, 1000)
     for _ in range(500):  # done by an earlier run: they say nothing of the rate
         line.count(is_work=False)
     for _ in range(20):
-        now[0] += 0.5
+        clock[0] += 0.5
         line.count(is_work=True)
-    now[0] += 0.5
+    clock[0] += 0.5
     line.count(is_work=True, is_failure=True)
-    assert terminal.getvalue().split("\r\x1b[K")[-1] == (
-        "521 of 1000 studies, 500 done before, 1 failed, 2.0 a second, 4 min left"
-    )
+    *_, last = terminal.getvalue().split("\r")
+    assert "521 of 1000 studies, 500 done before, 1 failed [00:10<03:59,  2.00 studies/s]" in last
+    line.close()
     assert "\n" not in terminal.getvalue()
 
 
-def test_progress_in_a_file_is_a_line_now_and_then() -> None:
-    now = [0.0]
+def test_progress_in_a_file_is_a_line_now_and_then(clock: list[float]) -> None:
     file = io.StringIO()
-    line = Progress(file, 10, clock=lambda: now[0])
-    for _ in range(10):
-        now[0] += 6
+    line = ProgressBar(file, 9)
+    for _ in range(9):
+        clock[0] += 6
         line.count(is_work=True)
-    assert file.getvalue().splitlines() == [
-        "2 of 10 studies, 10.0 a minute, 48 s left",
-        "4 of 10 studies, 10.0 a minute, 36 s left",
-        "6 of 10 studies, 10.0 a minute, 24 s left",
-        "8 of 10 studies, 10.0 a minute, 12 s left",
-        "10 of 10 studies, 10.0 a minute",
+        line.clear()
+    line.close()
+    assert [text.rpartition("| ")[2].partition(",")[0] for text in file.getvalue().splitlines()] == [
+        "0 of 9 studies [00:00<?",
+        "2 of 9 studies [00:12<00:42",
+        "4 of 9 studies [00:24<00:30",
+        "6 of 9 studies [00:36<00:18",
+        "8 of 9 studies [00:48<00:06",
+        "9 of 9 studies [00:54<00:00",
     ]
 
 

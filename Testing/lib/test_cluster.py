@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 
 from SpineLandmarksLib.batch import predict_all
 from SpineLandmarksLib.batch import ray_engine as engine
-from SpineLandmarksLib.batch.ray_engine import IN_HAND, Actor, RayEngine
+from SpineLandmarksLib.batch.ray_engine import Actor, RayEngine
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import BackendError
@@ -59,23 +60,48 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={**common, "temp_dir": folder})
     try:
         second = cluster.add_node(**common)
-        yield SimpleNamespace(address=cluster.address, kill=lambda: cluster.remove_node(second, allow_graceful=False))
+        kill = partial(cluster.remove_node, second, allow_graceful=False)
+        yield SimpleNamespace(address=cluster.address, second=second.node_id, kill=kill)
     finally:
         cluster.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def slow_actor(log: Path) -> type[Actor]:
-    """Notes each study that it begins, by `log`, and takes its time. A local class, which Ray sends by its code."""
+    """Notes when it begins and ends a study, and takes its time. A local class, which Ray sends by its code."""
 
     class SlowActor(Actor):
         def localize(self, study: Any, path: Path, settings: Any) -> Any:
-            with log.open("a") as stream:
-                stream.write(f"{study.stem} {os.getpid()}\n")
+            note(study, "begins")
             time.sleep(0.3)
-            return super().localize(study, path, settings)
+            try:
+                return super().localize(study, path, settings)
+            finally:
+                note(study, "ends")
+
+    def note(study: Any, what: str) -> None:
+        import ray
+
+        with log.open("a") as stream:
+            stream.write(f"{study.stem} {what} {ray.get_runtime_context().get_node_id()}\n")
 
     return SlowActor
+
+
+def begun(log: Path) -> list[str]:
+    """The studies that were begun, by actor after actor."""
+    return [line.split()[0] for line in log.read_text().splitlines() if "begins" in line]
+
+
+def is_at_work(node: str, log: Path) -> bool:
+    """Whether the node's actor is amid a study; one that was just given one is waited for."""
+    deadline = time.monotonic() + 0.15
+    while time.monotonic() < deadline:
+        lines = [line for line in log.read_text().splitlines() if line.endswith(node)]
+        if lines and "begins" in lines[-1]:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def ledger(out: Path) -> list[dict[str, Any]]:
@@ -102,22 +128,22 @@ def test_a_node_that_is_killed_in_mid_run_costs_no_study_and_none_is_recorded_tw
         def with_a_death(*arguments: Any) -> Iterator[Any]:
             for outcome in outcomes(*arguments):
                 yield outcome
-                if len({line.split()[1] for line in log.read_text().splitlines()}) == 2 and not killed:
+                if not killed and is_at_work(two_nodes.second, log):
                     killed.append(outcome.study.stem)
                     two_nodes.kill()
 
         killed: list[str] = []
         monkeypatch.setattr(ray_engine, "outcomes", with_a_death)
         assert go() == 1, "one study is no image"
-        begun = Counter(line.split()[0] for line in log.read_text().splitlines())
+        times = Counter(begun(log))
         rows = ledger(out)
         assert killed
-        assert 1 <= sum(begun.values()) - STUDIES <= IN_HAND, "what the dead actor had begun is done by the other one"
-        assert sorted(row["study"] for row in rows) == sorted(begun) == [f"{number}_s" for number in range(STUDIES)]
+        assert sum(times.values()) == STUDIES + 1, "what the dead actor had begun is done by the other one"
+        assert sorted(row["study"] for row in rows) == sorted(times) == [f"{number}_s" for number in range(STUDIES)]
         assert [row["study"] for row in rows if row["status"] == "failed"] == ["9_s"]
         log.unlink()
         assert go() == 1
-        assert [line.split()[0] for line in log.read_text().splitlines()] == ["9_s"], "the others are finished"
+        assert begun(log) == ["9_s"], "the others are finished"
     said = capsys.readouterr()
     assert "9 of 10 studies localized; 9 of them by an earlier run" in said.out
     assert said.err.count("\n") == 2, "nothing but the failure, twice"
@@ -224,21 +250,16 @@ class Recorded:
         return self.resources
 
 
-class NoCrew:
-    """Hires and is ready."""
+class ReadyPool:
+    """Its actors are ready."""
 
-    def __init__(self, ray: Any, hire: Any, expected: tuple[str, str]) -> None:
-        self.hire = hire
-
-    def start(self, count: int) -> Any:
-        for _ in range(count):
-            self.hire()
-        return SimpleNamespace(backend="torch")
+    def __init__(self, ray: Any, actors: list[Any]) -> None:
+        self.start = lambda: "torch"
 
 
 def engine_on(ray: Recorded, monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> RayEngine:
     monkeypatch.setattr(engine, "_ray", lambda: ray)
-    monkeypatch.setattr(engine, "Crew", NoCrew)
+    monkeypatch.setattr(engine, "ActorPool", ReadyPool)
     monkeypatch.setattr(engine.socket, "create_connection", lambda *_: SimpleNamespace(close=lambda: None))
     return RayEngine(*arguments)
 
@@ -256,7 +277,9 @@ def test_each_actor_has_a_processor_and_for_cuda_a_gpu(
         assert ray.is_up
     assert not ray.is_up
     assert [(needs["num_cpus"], needs["num_gpus"]) for needs, _ in ray.asked] == [(1, gpus)] * hired
-    assert ray.asked[0][1] == (str(a_small_bundle.folder.resolve()), "auto", device), "an actor is in another folder"
+    assert ray.asked[0][1][:3] == (str(a_small_bundle.folder.resolve()), "auto", device), (
+        "an actor is in another folder"
+    )
 
 
 def test_a_cluster_that_cannot_be_used_is_an_error_in_words(

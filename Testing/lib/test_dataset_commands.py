@@ -21,6 +21,7 @@ from SpineLandmarksLib.formats.csv_table import write_csv
 from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
 from SpineLandmarksLib.formats.slicer_markups import write_markups
 from SpineLandmarksLib.imaging.anonymize import anonymize, sequence_words
+from SpineLandmarksLib.imaging.discover import find_studies
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.phantom.files import write_dicom_series
@@ -194,6 +195,14 @@ def test_dicom_studies_get_names_that_say_nothing_of_the_patient(
     assert np.corrcoef(kept.ravel(), stack.voxels[3].ravel())[0, 1] > 0.99999
     again = find_sources([tree], "another data set")[0]
     assert again.key != study.key
+
+
+def test_a_tree_has_the_same_studies_for_a_data_set_as_for_a_prediction(a_phantom: Phantom, tmp_path: Path) -> None:
+    series = write_dicom_series(a_phantom, tmp_path / "patient" / "t2")
+    for file in (series / "preview.png", tmp_path / "other" / "one.png", tmp_path / "other" / "one.overlay.png"):
+        a_slice(file)
+    found = {source.path for source in find_sources([tmp_path], "secret")}
+    assert found == set(find_studies(tmp_path, with_pictures=True)) == {series, tmp_path / "other" / "one.png"}
 
 
 def test_two_dicom_studies_in_one_folder_are_refused(a_phantom: Phantom, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_shares_that_cannot_be_are_refused(shares: list) -> None:
 
 
 def test_a_longer_phantom_data_set_begins_with_the_shorter_one(a_phantom_dataset: Path, tmp_path: Path) -> None:
-    from SpineLandmarksLib.phantom.dataset import write_phantom_dataset
+    from SpineLandmarksLib.phantom.files import write_phantom_dataset
 
     shorter = write_phantom_dataset(tmp_path / "one", 1, 0)
     (image,) = (shorter / "images").iterdir()
@@ -168,7 +168,7 @@ def test_a_longer_phantom_data_set_begins_with_the_shorter_one(a_phantom_dataset
     ],
 )
 def test_upper_names_are_counted_from_t12_and_lower_ones_from_the_sacrum(bodies: int, own: dict[str, str]) -> None:
-    from SpineLandmarksLib.phantom.dataset import from_both_ends
+    from SpineLandmarksLib.phantom.files import from_both_ends
 
     points = {
         mark.name: mark.pixel_xy for mark in make_phantom(3, slices=1, lumbar_bodies=bodies).landmarks if mark.pixel_xy

@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from SpineLandmarksLib.batch.names import MAX_BYTES, found_in
+from SpineLandmarksLib.batch.results import MAX_BYTES, found_in
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.imaging.discover import find_studies
 from SpineLandmarksLib.imaging.study import read_study

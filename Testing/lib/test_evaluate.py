@@ -12,7 +12,7 @@ import pytest
 from SpineLandmarksLib.annotated_slices import load_annotations, load_image, points_of, spacing_of
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.cli.main import main, parser
-from SpineLandmarksLib.cli.train import headline
+from SpineLandmarksLib.cli.train import metrics_line
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.evaluation.evaluate import evaluate
 from SpineLandmarksLib.geometry import apply
@@ -53,7 +53,7 @@ def test_a_known_error_is_the_figure_that_is_written(
     page = (tmp_path / "out" / "report.html").read_text()
     assert "memory@1 on 4 slices" in page
     assert "a note" in page
-    assert headline(summary).startswith("memory@1: median 2.20 mm  MRE 2.20 mm  SDR@2 0.0 %  SDR@2.5 100.0 %")
+    assert metrics_line(summary).startswith("memory@1: median 2.20 mm  MRE 2.20 mm  SDR@2 0.0 %  SDR@2.5 100.0 %")
 
 
 def test_the_command_writes_metrics_and_report_and_says_the_headline(
@@ -76,7 +76,7 @@ def test_a_headline_of_nothing_found_has_no_millimetres() -> None:
         "bundle": "b@1",
         "overall": {"median_mm": {"value": None}, "mre_mm": {"value": None}, "sdr": {"8": {"value": 0.0}}},
     }
-    assert headline(summary) == "b@1: median unknown  MRE unknown  SDR@8 0.0 %"
+    assert metrics_line(summary) == "b@1: median unknown  MRE unknown  SDR@8 0.0 %"
 
 
 def options(*arguments: str) -> argparse.Namespace:

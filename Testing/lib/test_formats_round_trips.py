@@ -63,6 +63,7 @@ def a_result() -> LandmarkSet:
         runtime_s=0.412345,
         warnings=("A warning, with a comma",),
         notes=("Chosen series: T2",),
+        numberings=((0, 0.8), (-1, 0.17), (1, 0.03)),
     )
 
 
@@ -144,6 +145,7 @@ def test_the_json_contract_is_kept_to_the_letter(a_result: LandmarkSet, tmp_path
         "landmarks",
         "needs_review",
         "notes",
+        "numberings",
     ]
     assert content["landmarks"][0] == {
         "name": "T12-L1",

@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 
 from SpineLandmarksLib.errors import DatasetError, LandmarkError
 from SpineLandmarksLib.evaluation.bootstrap import GroupBootstrap
-from SpineLandmarksLib.evaluation.levels import chain_shifts, describe_shift, shifted, shifted_within_kind
 from SpineLandmarksLib.evaluation.metrics import (
     Predictions,
+    chain_shifts,
     coverage_curve,
+    describe_shift,
     expected_calibration_error,
     failures,
     reliability,
+    shifted,
+    shifted_within_kind,
     summarize,
 )
 from SpineLandmarksLib.landmarks import LUMBAR11

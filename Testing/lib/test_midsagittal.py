@@ -5,13 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from SpineLandmarksLib.imaging.midsagittal import (
-    REACH_MM,
-    choose_slice,
-    lateral_positions,
-    most_evidence,
-    slices_to_try,
-)
+from SpineLandmarksLib.imaging.midsagittal import REACH_MM, choose_slice, most_evidence, slices_to_try
 
 
 def bells(tried, centres, width=1.5):
@@ -103,46 +97,3 @@ def test_the_outermost_slice_is_told():
     assert choice.index == 0
     assert "outermost" in choice.warnings[0]
     assert choose_slice([5], np.zeros(1), np.zeros((1, 3)), np.ones(1, bool)).warnings == ()
-
-
-def test_landmarks_leave_the_chosen_slice_only_for_evidence_twice_as_good():
-    tried = list(range(0, 31))
-    # a bell of spread 3 is exp(-d^2 / 18) at distance d, half of its top at d = 3.53
-    assert lateral_positions(15, tried, bells(tried, np.full(11, 18.0), 3.0), 1.0).tolist() == [15.0] * 11
-    moved = lateral_positions(15, tried, bells(tried, np.full(11, 19.0), 3.0), 1.0)
-    assert moved == pytest.approx(np.full(11, 19.0), abs=0.05)
-
-
-def test_a_spine_that_crosses_the_slices_is_followed_along_a_line():
-    tried = list(range(0, 41, 2))
-    centres = np.linspace(14, 26, 11)
-    noisy = centres + np.random.default_rng(0).normal(0, 0.2, 11)
-    found = lateral_positions(20, tried, bells(tried, noisy, 3.0), 2.0)
-    assert found == pytest.approx(centres, abs=0.5)
-    assert np.diff(found[:4]) == pytest.approx(np.full(3, 1.2), abs=0.1)
-    assert found[5] == pytest.approx(20, abs=0.3)  # the line passes through the chosen slice
-
-
-def test_landmarks_out_of_view_lie_on_the_line_of_the_others():
-    tried = list(range(0, 41, 2))
-    evidence = bells(tried, np.linspace(14, 26, 11), 3.0)
-    evidence[:, [0, 4, 10]] = np.nan
-    assert lateral_positions(20, tried, evidence, 2.0) == pytest.approx(np.linspace(14, 26, 11), abs=0.1)
-
-
-def test_a_line_ends_at_the_slices_that_were_tried():
-    tried = list(range(9))
-    evidence = bells(tried, np.linspace(2, 8, 11), 0.7)
-    evidence[:, 6:] = np.nan
-    evidence[:, :6] = bells(tried, np.linspace(0.5, 7.5, 6), 0.7)
-    found = lateral_positions(4, tried, evidence, 4.0)
-    assert found.max() == 8.0
-    assert found.min() >= 0.0
-
-
-@pytest.mark.parametrize(("slices", "spacing", "landmarks"), [(4, 4.0, 11), (15, None, 11), (15, 4.0, 2)])
-def test_too_little_to_fit_a_line_to_leaves_all_on_the_chosen_slice(slices, spacing, landmarks):
-    tried = list(range(slices))
-    evidence = bells(tried, np.zeros(11))
-    evidence[:, landmarks:] = np.nan
-    assert lateral_positions(2, tried, evidence, spacing).tolist() == [2.0] * 11

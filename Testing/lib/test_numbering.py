@@ -67,6 +67,22 @@ def test_a_whole_chain_off_by_a_level_is_no_anomaly_but_a_margin_below_zero(
     assert found.margin == pytest.approx(-11 * np.log(8.0))
 
 
+@pytest.mark.parametrize(("shift", "likeliest"), [(-2.0, +1), (2.0, -1)])
+def test_what_is_not_on_these_names_goes_to_the_numbering_that_has_the_evidence(
+    a_column: Array, a_prior: ChainPrior, shift: float, likeliest: int
+) -> None:
+    """Peaks two landmarks nearer to the head (-2) say that all names lie one level higher (+1)."""
+    xy, log_mass = peaks(a_column, np.full(11, shift), 0.7, 0.3)
+    first, second, third = number(a_column, xy, log_mass, a_prior, EXTENT).alternatives(0.8)
+    assert first == (0, 0.8)
+    assert second[0] == likeliest
+    # 0.3 against the least that counts, each to the same power of 1 of 11 landmarks
+    odds = np.exp(np.log(0.3) - LOG_NOTHING)
+    assert second[1] == pytest.approx(0.2 * odds / (1 + odds))
+    assert third[1] == pytest.approx(0.2 / (1 + odds))
+    assert number(a_column, xy, log_mass, a_prior, EXTENT).alternatives(0.1)[0][0] == likeliest
+
+
 def test_places_are_continued_by_usual_steps_body_to_disc_and_disc_to_body(a_column: Array) -> None:
     step = np.array([[0.0, 10.0 if k % 2 else 30.0] for k in range(10)])  # disc to body 30, body to disc 10
     seen = a_column.copy()

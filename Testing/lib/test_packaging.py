@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from SpineLandmarksLib import resources
+from SpineLandmarksLib import bundle
 from SpineLandmarksLib.errors import BundleError
 
 tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
@@ -48,25 +48,25 @@ def test_weights_to_judge_by_stay_out_of_the_wheel(the_setuptools_settings: dict
 
 
 def test_the_models_are_found_beside_the_library_in_the_source_tree() -> None:
-    assert resources.models_folder() == ROOT / "Resources" / "Models"
+    assert bundle.models_folder() == ROOT / "Resources" / "Models"
 
 
 def test_the_models_inside_an_installed_library_win_over_a_stranger_s_resources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resources, "LIBRARY", tmp_path / "site-packages" / "SpineLandmarksLib")
+    monkeypatch.setattr(bundle, "LIBRARY", tmp_path / "site-packages" / "SpineLandmarksLib")
     inside = tmp_path / "site-packages" / "SpineLandmarksLib" / "Resources" / "Models"
     for folder in (inside, tmp_path / "site-packages" / "Resources" / "Models"):
         folder.mkdir(parents=True)
-    assert resources.models_folder() == inside
+    assert bundle.models_folder() == inside
 
 
 def test_an_installation_without_models_says_where_they_were_sought(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resources, "LIBRARY", tmp_path / "SpineLandmarksLib")
+    monkeypatch.setattr(bundle, "LIBRARY", tmp_path / "SpineLandmarksLib")
     with pytest.raises(BundleError, match=r"SpineLandmarksLib/Resources/Models or .*Resources/Models; got neither"):
-        resources.models_folder()
+        bundle.models_folder()
 
 
 def test_importing_what_prediction_needs_loads_neither_torch_nor_any_reader() -> None:

@@ -8,8 +8,8 @@ from scipy.interpolate import CubicSpline, PchipInterpolator
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
+from SpineLandmarksLib.phantom.canvas import blur, monotone, spline
 from SpineLandmarksLib.phantom.course import nearest_on
-from SpineLandmarksLib.phantom.curves import blur, monotone, spline
 
 
 def uneven(rng: np.random.Generator, count: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import GeometryError, InputError, LandmarkError
 from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.geometry import apply
-from SpineLandmarksLib.imaging.stack import SagittalStack
+from SpineLandmarksLib.imaging.stack import TURNS, SagittalStack, Turn
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksLib.phantom.files import write_dicom_series
 from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
@@ -40,10 +40,11 @@ def test_points_of_an_oblique_study_are_where_the_truth_is(
     stack, found = predict(a_phantom_study, a_localizer)
     assert found.names == LUMBAR11
     assert np.abs(pixels(found) - truth_xy).max() < 1e-3
-    # The oracle saw no slice better than another, so every point lies on the middle one.
+    # The oracle saw no slice better than another, so the middle one is chosen; the points lie where the spine's is.
     assert found.slice_index == 3
-    on_middle = np.c_[truth_xy, np.full(11, 3.0)]
-    assert np.abs(positions(found) - apply(a_phantom.ras_from_ijk, on_middle)).max() < 1e-2
+    column_row_slice = apply(np.linalg.inv(a_phantom.ras_from_ijk), positions(found))
+    assert np.abs(column_row_slice[:, :2] - truth_xy).max() < 1e-2
+    assert np.abs(column_row_slice[:, 2] - 3).max() * stack.slice_spacing_mm < 4.0
     assert np.abs(a_phantom.ras_from_ijk[:3, :3]).min() > 0.01  # oblique about every axis
     assert found.spacing_mm == pytest.approx((3.1, 3.1), abs=1e-4)
     assert (found.input, found.bundle) == (str(a_phantom_study), "memory@1")
@@ -58,17 +59,29 @@ def test_the_radius_is_the_calibrated_width_of_the_peak(a_localizer: Localizer, 
     assert all(0.9 < mark.confidence <= 0.995 for mark in found)
 
 
-def test_a_spine_that_crosses_the_slices_is_followed(
-    a_bundle_in_memory: Bundle, an_oracle: Any, truth_xy: Points, a_phantom_study: Path
+@pytest.mark.parametrize("bow_mm", [15.0, -15.0])
+def test_a_bowed_spine_is_followed_with_a_wider_radius_where_it_leaves_the_slice(
+    the_shipped_localizer: Localizer, bow_mm: float
 ) -> None:
-    """The evidence of landmark l is a Gaussian over the slices about 2 + 0.2 l: from slice 2 to slice 4."""
-    centres = 2 + 0.2 * np.arange(11)
-    an_oracle.log_mass = -0.5 * (np.arange(7)[:, None] - centres) ** 2 / 0.6**2
-    stack, found = predict(a_phantom_study, Localizer(a_bundle_in_memory, an_oracle))
-    lateral = apply(np.linalg.inv(stack.ras_from_ijk), positions(found))[:, 2]
-    assert np.abs(lateral - centres).max() < 0.05
-    in_plane = apply(np.linalg.inv(stack.ras_from_ijk), positions(found))[:, :2]
-    assert np.abs(in_plane - truth_xy).max() < 0.01
+    phantom = make_phantom(3, slices=17, matrix=(320, 320), pixel_mm=1.0, slice_mm=4.4)
+    stack = SagittalStack(phantom.voxels, phantom.ras_from_ijk)
+    ijk = stack.to_ijk(np.array([phantom.landmarks[name].position_ras_mm for name in LUMBAR11]))
+    shift = bow_mm / 4.4 * np.sin(np.pi * np.clip((np.arange(320) - ijk[0, 1]) / (ijk[-1, 1] - ijk[0, 1]), 0, 1))
+    rows = [shifted(phantom.voxels[:, row], shift[row]) for row in range(320)]
+    truth = ijk[:, 2] + np.interp(ijk[:, 1], np.arange(320), shift)
+    straight = the_shipped_localizer.localize(stack)
+    found = the_shipped_localizer.localize(replace(stack, voxels=np.stack(rows, 1)))
+    off_mm = np.abs(stack.to_ijk(positions(found))[:, 2] - truth) * 4.4
+    assert off_mm.max() < 5.0
+    assert found["L3"].radius95_mm > straight["L3"].radius95_mm
+
+
+def shifted(row: Any, by: float) -> Any:
+    """(K, W) values of one row of pixels on all slices, moved across the slices."""
+    at = np.clip(np.arange(len(row)) - by, 0, len(row) - 1)
+    below = np.minimum(at.astype(int), len(row) - 2)
+    share = (at - below)[:, None].astype(np.float32)
+    return row[below] * (1 - share) + row[below + 1] * share
 
 
 def test_the_asked_for_slice_is_used_alone(a_localizer: Localizer, an_oracle: Any, a_phantom_study: Path) -> None:
@@ -168,6 +181,7 @@ def test_the_json_has_the_fields_of_the_contract(
         "landmarks",
         "needs_review",
         "notes",
+        "numberings",
     ]
     for mark in written["landmarks"]:
         assert list(mark) == [
@@ -386,3 +400,32 @@ def test_of_a_real_study_the_sagittal_t2_series_is_read(the_shipped_localizer: L
     assert all(mark.status == "predicted" and mark.position_ras_mm is not None for mark in found)
     heights = positions(found)[:, 2]
     assert (np.diff(heights) < -8).all(), "each landmark lies below the one before it"
+
+
+@pytest.mark.parametrize("turn", TURNS, ids=lambda turn: turn.words.replace(" ", "-"))
+@pytest.mark.parametrize("has_spacing", [True, False])
+def test_a_picture_that_lies_otherwise_is_read_turned_with_points_on_it_as_it_lies(
+    the_shipped_localizer: Localizer, turn: Turn, has_spacing: bool
+) -> None:
+    phantom = make_phantom(8, slices=1, matrix=(288, 256), pixel_mm=1.1)
+    matrix = np.array([[0.0, 0, 4, 0], [-1.1, 0, 0, 0], [0, -1.1, 0, 0], [0, 0, 0, 1]])
+    picture = SagittalStack(phantom.voxels, matrix if has_spacing else None, has_patient_frame=False)
+    upright = the_shipped_localizer.localize(picture)
+    assert not any("lies" in text for text in upright.warnings)
+    lying, stack_from_lying = picture.turned_in_plane(turn)
+    found = the_shipped_localizer.localize(lying)
+    assert f"The picture lies {turn.words}" in found.warnings[0]
+    assert found.needs_review
+    on_upright = apply(stack_from_lying, np.c_[pixels(found), np.zeros(11)])[:, :2]
+    np.testing.assert_allclose(on_upright, pixels(upright), atol=1e-6)
+    if has_spacing:
+        np.testing.assert_allclose(positions(found), positions(upright), atol=1e-6)
+        assert found.spacing_mm == lying.pixel_spacing_mm
+
+
+def test_an_image_with_a_patient_frame_is_never_turned(the_shipped_localizer: Localizer) -> None:
+    phantom = make_phantom(8, slices=1, matrix=(288, 256), pixel_mm=1.1)
+    lying, _ = SagittalStack(phantom.voxels, phantom.ras_from_ijk).turned_in_plane(TURNS[0])
+    found = the_shipped_localizer.localize(lying)
+    assert not any("lies" in text for text in found.warnings)
+    assert found.needs_review

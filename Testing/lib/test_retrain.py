@@ -18,13 +18,21 @@ from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import BackendError, BundleError, DatasetError, OutputError
 from SpineLandmarksLib.evaluation import non_inferiority
 from SpineLandmarksLib.retraining import retrain
-from SpineLandmarksLib.retraining.process import Retraining, is_running, read_progress, the_only_one
+from SpineLandmarksLib.retraining.process import (
+    Retraining,
+    RetrainStatus,
+    is_running,
+    read_progress,
+    the_only_one,
+    write_progress,
+)
 from SpineLandmarksLib.retraining.registry import changes_of, current_bundle, models_of, name_in_use, promote, rollback
 from SpineLandmarksLib.retraining.retrain import RetrainOptions, RetrainRound
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import folder
 from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.store.store import Store
+from SpineLandmarksLib.worker.process import kill_tree
 
 OPTIONS = RetrainOptions("Ann", steps=2)
 
@@ -286,15 +294,33 @@ with the_only_one(dataset):
 """
 
 
-@pytest.fixture
-def a_retraining(tmp_path: Path):
+#: As Slicer's Python is started: the process that is started is not the one that works, and gives its status on.
+LAUNCHER = """#!/bin/sh
+"$@" &
+wait $!
+"""
+
+
+def launched(tmp_path: Path, *command: str) -> tuple[str, ...]:
+    (tmp_path / "launcher").write_text(LAUNCHER)
+    (tmp_path / "launcher").chmod(0o755)
+    return (str(tmp_path / "launcher"), *command)
+
+
+@pytest.fixture(params=["itself", "through a launcher"])
+def a_retraining(tmp_path: Path, request: pytest.FixtureRequest):
     """One whose process only counts; it is ended after the test."""
     (tmp_path / "child.py").write_text(CHILD)
     (tmp_path / folder.DATASET_FILE).write_text("{}")
-    retraining = Retraining(tmp_path, command=(sys.executable, str(tmp_path / "child.py")))
+    command: tuple[str, ...] = (sys.executable, str(tmp_path / "child.py"))
+    if request.param != "itself":
+        if sys.platform == "win32":
+            pytest.skip("a shell script")
+        command = launched(tmp_path, *command)
+    retraining = Retraining(tmp_path, command=command)
     yield retraining
     if retraining._process is not None:
-        retraining._process.kill()
+        kill_tree(retraining._process)
         retraining._process.wait()
 
 
@@ -355,6 +381,22 @@ def test_one_that_cannot_begin_says_why(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("in the way")
     with pytest.raises(OutputError, match="Nothing was changed"):
         Retraining(tmp_path).start("Ann")
+
+
+def test_one_that_was_stopped_before_it_began_is_no_failure(tmp_path: Path) -> None:
+    (tmp_path / folder.DATASET_FILE).write_text("{}")
+    retraining = Retraining(tmp_path, command=(sys.executable, "-c", "import sys; print('stopped'); sys.exit(130)"))
+    retraining.start("Ann")
+    wait_for(retraining, "stopped")
+    assert retraining.label == "Go on retraining"
+
+
+def test_a_file_of_an_earlier_version_is_read(a_retraining: Retraining) -> None:
+    (a_retraining.dataset / "models").mkdir()
+    write_progress(a_retraining.dataset, RetrainStatus("done", "in use"))
+    file = a_retraining.dataset / "models" / "retraining.json"
+    file.write_text(json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key != "run"}))
+    assert a_retraining.progress().text == "in use"
 
 
 def test_the_file_that_tells_how_far_it_is_may_be_damaged(a_retraining: Retraining) -> None:

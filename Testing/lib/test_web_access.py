@@ -92,3 +92,10 @@ def test_the_command_says_in_one_line_what_it_cannot_do(
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert says in told
+
+
+def test_a_proxy_that_adds_tls_may_ask_and_nobody_else() -> None:
+    behind = Access("0.0.0.0")
+    headers = {"Host": "reviewer.example", "Origin": "https://reviewer.example"}
+    assert not behind.decide(headers, {"secret": behind.key}, {}).reason
+    assert behind.decide({**headers, "Origin": "https://evil.example"}, {"secret": behind.key}, {}).reason

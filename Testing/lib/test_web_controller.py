@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from SpineLandmarksLib.annotation.wording import BANDS
 from SpineLandmarksLib.errors import AccessError, BackendError, LandmarkError, SpineLandmarksError
 from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
@@ -20,16 +22,17 @@ from SpineLandmarksLib.phantom.files import write_nifti
 from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
 from SpineLandmarksLib.retraining.process import RetrainStatus
 from SpineLandmarksLib.store.add import Adding, add_source
+from SpineLandmarksLib.store.database import assignments
 from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.folder import init_dataset, open_dataset
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.web.actions import Actions
 from SpineLandmarksLib.web.controller import Notification, ReviewController
 from SpineLandmarksLib.web.learning import Learning
-from SpineLandmarksLib.web.localization import LocalizationService
 from SpineLandmarksLib.web.ordering import ask_for_order
 from SpineLandmarksLib.web.uploads import Incoming, ingest_upload
 from SpineLandmarksLib.web.view_state import view_state
+from SpineLandmarksLib.worker.localization import LocalizationService
 
 
 class FakeWorker:
@@ -72,13 +75,18 @@ class At:
 
     def __init__(self, store: Store, name: str) -> None:
         self.worker, self.notified = FakeWorker(), list[Notification]()
-        self.controller = ReviewController(
-            store, LocalizationService(lambda: self.worker), on_notify=self.notified.append
-        )  # type: ignore[arg-type, return-value]
+        self.settled: list[str] = []
+        self.controller = ReviewController(store, LocalizationService(lambda: self.worker), on_notify=self._notify)  # type: ignore[arg-type, return-value]
         self.questions: list[tuple[str, Callable[[], None]]] = []
         self.actions = Actions(self.controller, FakeScene(), lambda text, then: self.questions.append((text, then)))
         self.controller.begin(name)
         self.settle()
+
+    def _notify(self, notification: Notification) -> None:
+        if notification.text:
+            self.notified.append(notification)
+        else:
+            self.settled.append(notification.about)
 
     def settle(self, seconds: float = 20.0) -> None:
         limit = time.monotonic() + seconds
@@ -363,7 +371,7 @@ def test_a_study_whose_volume_has_changed_is_shown_as_the_slice_that_was_kept(
     at = sit_down()
     assert at.controller.opened is not None
     assert len(at.controller.opened.stack) == 1
-    assert any("has changed since it was annotated" in each.text for each in at.notified)
+    assert any("has changed since it was annotated" in text for text in at.controller.warnings)
     truth = phantoms[int(at.key.removeprefix("study")) - 1]
     position = truth.landmarks["L3"].position_ras_mm
     assert position is not None
@@ -392,6 +400,139 @@ def test_two_versions_of_a_study_are_told(sit_down: Callable[..., At], found: Ca
     at.move("L3")
     at.settle()
     assert any("Both versions are kept" in each.text for each in at.notified)
+
+
+def test_the_words_of_a_model_are_told_until_they_are_answered(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    at = sit_down()
+    sacrum, doubtful = "The sacrum is not in the picture", "Levels are doubtful: L3, L4"
+    at.localize(replace(found(at), warnings=(sacrum, doubtful)))
+    for one in (at, sit_down("A. Reader")):  # of this run, and as they come from the store
+        one.settle()
+        assert view_state(one.controller, one.actions)["warnings"] == [sacrum, doubtful]
+        for name in ("L3", "L4"):
+            one.controller.session.confirm(name)  # type: ignore[union-attr]
+        assert view_state(one.controller, one.actions)["warnings"] == [sacrum]
+        for _ in range(2):
+            one.controller.session.undo()  # type: ignore[union-attr]
+    at.actions.do("confirm_all")
+    assert at.controller.warnings == ()
+
+
+def test_a_number_that_the_model_itself_doubts_is_not_shown_as_sure(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]
+) -> None:
+    at = sit_down()
+    marks = [replace(mark, needs_review=mark.name == "L3") for mark in found(at)]
+    at.localize(replace(found(at), landmarks=tuple(marks)))
+    rows = {row["name"]: row["colour"] for row in view_state(at.controller, at.actions)["rows"]}
+    assert (rows["L2"], rows["L3"]) == (BANDS[0][1], BANDS[1][1])
+
+
+def test_what_went_wrong_is_no_longer_told_when_it_goes_well(sit_down: Callable[..., At], store: Store) -> None:
+    at = sit_down()
+    away = store.folder.with_name("away")
+    store.folder.rename(away)
+    at.controller.refresh()
+    at.settle()
+    about = at.notified[-1].about
+    assert about
+    away.rename(store.folder)
+    at.settled.clear()
+    at.controller.refresh()
+    at.settle()
+    assert about in at.settled
+
+
+def signed(at: At, found: LandmarkSet) -> str:
+    """Sign the open study off."""
+    key = at.key
+    at.localize(found)
+    at.actions.do("confirm_all")
+    at.actions.do("sign_off")
+    at.poll_until(lambda: at.key != key)
+    at.settle()
+    return key
+
+
+def test_a_sign_off_is_not_taken_away_unasked(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    ann, bob = sit_down("Ann"), sit_down("Bob")
+    key = signed(ann, found(ann))
+    bob.controller.open(key)
+    bob.poll_until(lambda: bob.key == key)
+    bob.settle()
+    assert key not in store.assignments()  # to look is not to take
+    bob.actions.select("L3")
+    changes = [lambda name=name: bob.actions.do(name) for name in ("undo", "confirm", "shift_up", "localize")]
+    for change in (*changes, lambda: bob.actions.key("Ctrl+Z"), lambda: bob.actions.comment("Bright disc")):
+        bob.questions.clear()
+        change()
+        assert "signed off by Ann" in bob.questions[0][0]
+        bob.settle()
+        assert [one.study for one in store.signed_off()] == [key]
+    bob.actions.key("C")
+    bob.questions[-1][1]()
+    bob.settle()
+    assert store.signed_off() == []
+    assert store.assignments()[key] == "Bob"
+    ann.controller.refresh()
+    ann.settle()
+    words = next(row.words for row in ann.controller.listing.rows if row.key == key)
+    assert words == "with Bob; Ann had signed it off"
+
+
+def test_a_sign_off_of_points_that_make_no_sense_is_asked_first(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    at = sit_down()
+    key = at.key
+    at.localize(found(at))
+    session = at.controller.session
+    assert session is not None
+    r, a, s = session["L3"].position_ras_mm or (0, 0, 0)
+    session.move("L3", (r, a, s - 30))
+    at.actions.key("Shift+C")
+    at.actions.key("Shift+S")
+    assert "L3" in at.questions[0][0]
+    at.settle()
+    assert store.signed_off() == []
+    at.questions[0][1]()
+    at.poll_until(lambda: at.key != key)
+    assert [one.study for one in store.signed_off()] == [key]
+
+
+def test_looking_at_studies_keeps_none_of_them(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    at = sit_down()
+    for key in ("study1", "study2", "study3", "study2"):
+        at.controller.open(key)
+        at.settle()
+    assert set(store.assignments()) == {"study2"}
+    at.localize(found(at))
+    at.move("L3")
+    at.settle()
+    at.controller.open("study1")
+    at.settle()
+    assert set(store.assignments()) == {"study1", "study2"}
+
+
+def test_a_restart_opens_what_was_worked_on_last(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    for last in ("study1", "study2", "study3"):
+        at = sit_down()
+        at.controller.open(last)
+        at.settle()
+        at.localize(found(at))
+        at.move("L3")
+        at.settle()
+        with store.transaction() as connection:  # a clock of seconds is too coarse for a test
+            connection.execute(update(assignments).where(assignments.c.study == last).values(time=f"2999-{last}"))
+        assert sit_down().key == last
 
 
 def test_keys_do_what_their_buttons_may(sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]) -> None:

@@ -199,6 +199,50 @@ def test_a_worker_that_is_killed_is_noticed_and_replaced(
     assert worker.pid not in (None, killed)
 
 
+#: A worker that is killed in mid-job, as by a system without memory, told by what had started it.
+KILLED = """
+import json, os, signal, sys
+print(json.dumps({"event": "ready", "protocol": 1, "version": "0", "pid": 0}), flush=True)
+sys.stdin.readline()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+LAUNCHERS = {  # a shell, and the launcher of Slicer's Python
+    "shell": 'python "$@" & wait $!; exit $?',
+    "CTK": 'python "$@" & wait $!; echo "[PythonSlicer] exit abnormally - Report the problem." >&2; exit 1',
+}
+
+
+@needs_signals
+@pytest.mark.parametrize(("launcher", "says"), [("shell", "(SIGKILL)"), ("CTK", "(status 1, killed by the system")])
+def test_a_worker_that_is_killed_behind_its_launcher_is_told_as_killed(
+    client, tmp_path: Path, launcher: str, says: str
+) -> None:
+    script = tmp_path / "launcher"
+    script.write_text(f'#!/bin/sh\npython() {{ {sys.executable} "$@"; }}\n{LAUNCHERS[launcher]}\n')
+    script.chmod(0o755)
+    worker = client([str(script), "-c", KILLED])
+    seen = until(worker, worker.submit(tmp_path), *FINAL)
+    assert says in seen[-1]["error"]
+
+
+def test_on_windows_a_process_is_killed_with_its_children_and_no_window_and_only_while_it_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[list[str], dict[str, Any]]] = []
+    monkeypatch.setattr(process.sys, "platform", "win32")
+    monkeypatch.setattr(process.subprocess, "CREATE_NO_WINDOW", 0x08000000, raising=False)
+    monkeypatch.setattr(process.subprocess, "run", lambda command, **how: asked.append((command, how)))
+    living = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    process.kill_tree(living)
+    ((command, how),) = asked
+    assert command == ["taskkill", "/F", "/T", "/PID", str(living.pid)]
+    assert how["creationflags"] == 0x08000000
+    living.kill()
+    living.wait()
+    process.kill_tree(living)
+    assert len(asked) == 1
+
+
 @needs_signals
 def test_a_job_for_a_worker_that_died_unnoticed_goes_to_a_new_one(client, serving: list[str]) -> None:
     worker = client(serving)

@@ -106,7 +106,7 @@ def module(slicer: Any) -> Iterator[Module]:
     loaded = Module(ScriptedModule(ROOT / "SpineLandmarks" / "SpineLandmarks.py"))
     loaded.module.widgetRepresentation()
     loaded.use_scripted_worker()
-    loaded.widget.enter()
+    loaded.enter()
     yield loaded
     if loaded.widget.panel is not None:
         loaded.widget.cleanup()

@@ -15,7 +15,7 @@ from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.formats.csv_table import read_csv, write_csv
 from SpineLandmarksLib.formats.slicer_markups import read_markups, write_markups
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
-from SpineLandmarksLib.retraining.process import Retraining
+from SpineLandmarksLib.retraining.process import Retraining, RetrainStatus
 from standins.bench import Module
 
 RAS, LPS, MARKUPS, MEASUREMENTS = range(4)
@@ -316,3 +316,71 @@ def test_retraining_in_a_folder_that_is_no_data_set_is_told(module: Module, tmp_
     module.ui.retrainButton.click()
     assert "spine-landmarks dataset init" in module.dialogs.shown[0]
     assert list(tmp_path.iterdir()) == []
+
+
+# Into the scene
+
+
+def test_the_results_become_a_table_node_that_is_written_anew_and_saved_with_the_scene(
+    a_case: Module, slicer: Any, tmp_path: Path
+) -> None:
+    def tables() -> list[Any]:
+        return list(slicer.util.getNodesByClass("vtkMRMLTableNode"))
+
+    for what in (RAS, MEASUREMENTS, RAS):
+        a_case.ui.formatSelector.currentIndex = what
+        a_case.ui.tableButton.click()
+    marks, measured = tables()
+    assert marks.GetName() == "phantom Landmarks, CSV in RAS"
+    assert [marks.GetCellText(row, 0) for row in range(marks.GetNumberOfRows())] == list(LUMBAR11)
+    column = marks.GetTable().GetColumnByName("a_mm")
+    assert column.GetValue(LUMBAR11.index("L3")) == pytest.approx(a_case.session["L3"].position_ras_mm[1], abs=1e-3)
+    assert np.isnan(column.GetValue(0))  # T12-L1 has no point
+    assert measured.GetTable().GetColumnByName("value").IsA("vtkDoubleArray")
+    assert measured.GetTable().GetColumnByName("definition").IsA("vtkStringArray")
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "case.mrb"))
+    slicer.mrmlScene.Clear()
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "case.mrb"))
+    a_case.process_events()
+    a_case.ui.tableButton.click()
+    assert sorted(node.GetName() for node in tables()) == [marks.GetName(), measured.GetName()]
+
+
+@pytest.mark.parametrize("answer", ["Yes", "No"])
+def test_a_file_that_the_added_ending_would_replace_is_asked_about(a_case: Module, tmp_path: Path, answer: str) -> None:
+    from PySide6.QtWidgets import QMessageBox
+
+    (tmp_path / "case.csv").write_text("mine")
+    a_case.dialogs.answers = [getattr(QMessageBox, answer)]
+    export(a_case, RAS, tmp_path / "case")
+    assert "case.csv is there already" in a_case.dialogs.shown[0]
+    assert ((tmp_path / "case.csv").read_text() == "mine") == (answer == "No")
+    a_case.dialogs.clear()
+    export(a_case, RAS, tmp_path / "case.csv")  # the dialog has asked
+    assert a_case.dialogs.shown == []
+
+
+def test_a_data_set_on_a_drive_that_does_not_answer_does_not_hold_the_window(
+    module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    from SpineLandmarksModule.files_panel import RetrainButton
+
+    answers = threading.Event()
+
+    class Hanging(Retraining):
+        def progress(self) -> RetrainStatus:
+            assert answers.wait(20.0)
+            return RetrainStatus("stopped", "Stopped at step 5 of 10")
+
+    monkeypatch.setattr(RetrainButton, "_of", staticmethod(lambda folder: Hanging(Path(folder))))
+    module.ui.retrainButton.text = ""
+    button = RetrainButton(module.ui, str(tmp_path))
+    for _ in range(3):
+        button.look()
+    assert module.ui.retrainButton.text == ""
+    answers.set()
+    module.wait_until(lambda: module.ui.retrainButton.text == "Go on retraining")
+    assert module.ui.messageLabel.text == ""  # nobody asked
+    button.close()

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from SpineLandmarksLib.landmarks import LandmarkSet
+from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.worker import process
 from SpineLandmarksLib.worker.client import WorkerClient
-from standins.bench import Module
+from standins.bench import Module, delete_in_data
 
 #: A worker that starts a job and never ends it.
 ENDLESS = """
@@ -127,10 +127,10 @@ def test_a_worker_that_is_killed_is_told_and_the_next_click_starts_another(
 
 
 def test_leaving_the_module_keeps_the_work_going(a_busy_module: Module) -> None:
-    a_busy_module.widget.exit()
+    a_busy_module.exit()
     a_busy_module.process_events()
     assert a_busy_module.panel.logic.runner.job is not None
-    a_busy_module.widget.enter()
+    a_busy_module.enter()
 
 
 def test_cleaning_up_twice_and_before_anything_was_done_raises_nothing(module: Module) -> None:
@@ -138,13 +138,84 @@ def test_cleaning_up_twice_and_before_anything_was_done_raises_nothing(module: M
     module.module.widget.cleanup()
 
 
-def test_a_deleted_volume_leaves_its_landmarks_in_the_scene(a_case: Module, slicer: Any, a_volume: Any) -> None:
-    node = a_case.study.node
-    slicer.mrmlScene.RemoveNode(a_volume)
+def deleted(case: Module, slicer: Any, *nodes: Any, answer: str = "") -> None:
+    """Delete in Data, answer what the panel asks, and let it do what it does after."""
+    from PySide6.QtWidgets import QMessageBox
+
+    case.dialogs.answers = [getattr(QMessageBox, answer)] if answer else []
+    delete_in_data(slicer, *nodes)
+    for _ in range(3):
+        case.process_events()
+
+
+def corrected(case: Module) -> list[float]:
+    """Correct L3, confirm L2 and show the curve; where L3 is."""
+    node, row = case.study.node, case.study.row("L3")
+    node.SetNthControlPointPosition(row, *np.add(list(node.GetNthControlPointPosition(row)), (0, 4, 0)))
+    case.select("L2")
+    case.ui.confirmButton.click()
+    case.ui.curveBox.click()
+    return list(node.GetNthControlPointPosition(row))
+
+
+def lists(slicer: Any) -> list[str]:
+    return [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLMarkupsNode")]
+
+
+def test_a_deleted_volume_leaves_its_landmarks_in_the_scene_and_nothing_beside_them(
+    a_case: Module, slicer: Any, a_volume: Any
+) -> None:
+    node, place = a_case.study.node, corrected(a_case)
+    deleted(a_case, slicer, a_volume)
     assert node.GetScene() is slicer.mrmlScene
-    assert node.GetNumberOfControlPoints() == 11
+    assert list(node.GetNthControlPointPosition(LUMBAR11.index("L3"))) == place
+    assert lists(slicer) == ["Landmarks phantom"]
     assert a_case.rows() == []
     assert "still in the scene" in a_case.ui.messageLabel.text
+    assert a_case.dialogs.shown == []
+
+
+@pytest.mark.parametrize("answer", ["Yes", "No"])
+@pytest.mark.parametrize("how", ["under the volume", "both selected", "list first", "patient"])
+def test_landmarks_that_are_deleted_with_their_volume_are_offered_back(
+    a_case: Module, slicer: Any, a_volume: Any, how: str, answer: str
+) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    node, place = a_case.study.node, corrected(a_case)
+    item, beside = (hierarchy.GetItemByDataNode(each) for each in (node, a_volume))
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "a patient")
+    hierarchy.SetItemParent(beside, patient)
+    hierarchy.SetItemParent(item, beside if how == "under the volume" else patient)
+    gone = {"both selected": [a_volume, node], "list first": [node, a_volume], "patient": [patient]}.get(how)
+    deleted(a_case, slicer, *(gone or [a_volume]), answer=answer)
+    assert [text.partition("?")[0] for text in a_case.dialogs.shown] == [
+        "phantom was deleted with the landmarks that you worked on. Keep those in the scene"
+    ]
+    assert lists(slicer) == ["Landmarks phantom"] * (answer == "Yes")
+    assert a_case.rows() == []
+    if answer == "Yes":
+        found = slicer.util.getNode("Landmarks phantom")
+        assert list(found.GetNthControlPointPosition(LUMBAR11.index("L3"))) == place
+        assert found.GetDisplayNode().GetScene() is slicer.mrmlScene
+
+
+def test_landmarks_that_nobody_worked_on_go_with_their_volume_unasked(
+    a_case: Module, slicer: Any, a_volume: Any
+) -> None:
+    deleted(a_case, slicer, a_volume, a_case.study.node)
+    assert a_case.dialogs.shown == []
+    assert lists(slicer) == []
+
+
+@pytest.mark.parametrize("answer", ["Yes", "No"])
+def test_a_deleted_list_leaves_no_marks_behind_and_comes_back_whole(a_case: Module, slicer: Any, answer: str) -> None:
+    place = corrected(a_case)
+    deleted(a_case, slicer, a_case.study.node, answer=answer)
+    assert "Put them back with all corrections?" in a_case.dialogs.shown[0]
+    whole = ["Landmarks phantom", "Landmarks phantom confirmed", "Landmarks phantom curve"]
+    assert sorted(lists(slicer)) == (whole if answer == "Yes" else [])
+    if answer == "Yes":
+        assert a_case.session["L3"].position_ras_mm == pytest.approx(tuple(place))
 
 
 def test_reloading_the_module_goes_on_with_the_study(a_case: Module) -> None:
@@ -170,8 +241,37 @@ def test_a_scene_that_is_loaded_brings_its_study_into_the_panel(a_case: Module, 
     assert a_case.ui.curveBox.checked
     a_case.ui.undoButton.click()
     assert a_case.row("L3")[1] == "predicted"
-    lists = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")]
-    assert lists == ["Landmarks phantom", "Landmarks phantom confirmed"]
+    assert lists(slicer) == ["Landmarks phantom", "Landmarks phantom confirmed", "Landmarks phantom curve"]
+
+
+def test_a_scene_that_is_loaded_while_another_module_is_shown_waits_for_this_one(
+    a_case: Module, slicer: Any, tmp_path: Path
+) -> None:
+    def views() -> list[str | None]:
+        return [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
+
+    a_case.select("L3")
+    a_case.ui.confirmButton.click()
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "case.mrb"))
+    a_case.exit()
+    slicer.mrmlScene.Clear()
+    before, nodes = views(), len(slicer.util.getNodesByClass("vtkMRMLMarkupsNode"))
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "case.mrb"))
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        composite.SetBackgroundVolumeID(None)
+    a_case.process_events()
+    assert views() == [None] * len(before)
+    assert len(slicer.util.getNodesByClass("vtkMRMLMarkupsNode")) == nodes + 1  # the list that was saved
+    assert a_case.rows() == []
+    a_case.enter()
+    assert a_case.row("L3")[1] == "confirmed"
+    assert None not in views()
+
+
+def test_the_keys_work_after_a_reload_and_the_model_is_loaded(a_case: Module) -> None:
+    a_case.widget.onReload()
+    assert a_case.panel.review_panel._keys
+    assert a_case.panel.logic.runner._client is not None
 
 
 def test_a_panel_that_was_reloaded_has_let_go_of_the_parameters(a_case: Module) -> None:
@@ -239,3 +339,35 @@ def test_the_worker_s_temporary_files_are_gone_after_the_end(
     assert folder.is_dir()
     module.widget.cleanup()
     assert not folder.exists()
+
+
+def test_voxels_lie_where_slicer_keeps_what_is_temporary_and_what_a_crash_left_goes(
+    slicer: Any, module: Module, a_volume: Any
+) -> None:
+    place = Path(slicer.app.temporaryPath)
+    crashed, running, other = (place / name for name in ("SpineLandmarks-a", "SpineLandmarks-b", "other"))
+    for folder in (crashed, running, other):
+        folder.mkdir()
+        (folder / "patient.mha").touch()
+    for folder in (crashed, other):
+        os.utime(folder, (0, 0))
+    module.widget.onReload()
+    assert [folder.exists() for folder in (crashed, running, other)] == [False, True, True]
+    module.use_scripted_worker()
+    module.panel.logic.runner.restart()
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    module.ui.localizeButton.click()
+    module.wait_until(lambda: module.panel.logic.runner.job.id)
+    assert place in module.client.asked[0][0].parents
+
+
+def test_where_only_slicer_itself_could_run_python_it_is_said(
+    module: Module, a_volume: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/opt/Slicer/bin/SlicerApp-real")
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    module.panel.logic.runner.restart()
+    module.panel.logic.runner.make_client = lambda model: WorkerClient(model.command())
+    module.ui.localizeButton.click()
+    module.wait_until(lambda: module.dialogs.shown)
+    assert "Expected PythonSlicer" in module.dialogs.shown[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -13,11 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from SpineLandmarksLib.bundle import shipped_bundles
 from SpineLandmarksLib.errors import BundleError
 from SpineLandmarksLib.formats.csv_table import write_csv
 from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.phantom.phantom import Phantom
+from standins.application import VIEWS
 from standins.bench import Module, add_volume
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +29,7 @@ BUTTONS = (
     "confirmButton",
     "confirmAllButton",
     "placeButton",
+    "placeRestButton",
     "notVisibleButton",
     "relocalizeButton",
     "levelUpButton",
@@ -51,6 +55,24 @@ def test_slicer_learns_what_the_module_is(module: Module) -> None:
     assert (parent.title, parent.categories, parent.dependencies) == ("Spine Landmarks", ["Spine"], ["Markups"])
     assert not parent.icon.isNull()
     assert "Research only" in parent.helpText
+    for text in (parent.helpText, parent.acknowledgementText):
+        for page in re.findall(r'href="[^"]+/blob/main/?([^"]*)"', text):
+            assert (ROOT / page).exists()
+
+
+def test_a_generated_case_is_among_slicer_s_sample_data(module: Module, slicer: Any, a_prediction: LandmarkSet) -> None:
+    from standins import sample_data
+
+    sample_data.SOURCES.clear()
+    slicer.app.startupCompleted.emit()
+    volume = sample_data.click("Spine Landmarks", "SpineLandmarksPhantom")
+    assert Path(sample_data.SOURCES["Spine Landmarks"][0].thumbnailFileName).is_file()
+    assert volume.GetName() == "SpineLandmarksPhantom"
+    shown = [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
+    assert shown == [volume.GetID()] * 3
+    module.exit()
+    module.enter()
+    assert module.ui.volumeSelector.currentNode() is volume
 
 
 def test_slicer_s_start_loads_this_file_alone_and_the_panel_no_torch() -> None:
@@ -75,6 +97,21 @@ def test_without_a_study_only_loading_and_localizing_are_offered(module: Module)
     assert module.rows() == []
 
 
+def test_what_is_looked_at_is_selected_by_itself_when_it_can_be_used(
+    module: Module, slicer: Any, add_phantom: Callable[..., Any], a_phantom: Phantom
+) -> None:
+    module.exit()
+    add_volume(slicer, np.ones((20, 64, 64), np.int16), np.diag([0.7, 0.7, 5.0, 1.0]), "axial T2")
+    first, second = (add_phantom(a_phantom, name) for name in ("T1", "T2"))
+    module.enter()
+    assert module.ui.volumeSelector.currentNode() is first
+    module.exit()
+    module.ui.volumeSelector.setCurrentNode(None)
+    slicer.app.applicationLogic().GetSelectionNode().SetActiveVolumeID(second.GetID())
+    module.enter()
+    assert module.ui.volumeSelector.currentNode() is second
+
+
 def test_load_dicom_opens_slicer_s_own_browser(module: Module, slicer: Any) -> None:
     module.ui.loadDicomButton.click()
     assert slicer.app.selected_module == "DICOM"
@@ -90,6 +127,37 @@ def test_selecting_a_volume_shows_it_in_all_views_in_the_planes_it_was_taken_in(
     normal = slicer.util.arrayFromVTKMatrix(yellow.GetSliceToRAS())[:3, 2]
     across = slicer.util.arrayFromVTKMatrix(_matrix(slicer, a_volume))[:3, 2]
     assert abs(normal @ across) / np.linalg.norm(across) == pytest.approx(1.0, abs=1e-6)
+
+
+def planes(slicer: Any, volume: Any) -> list[float]:
+    """How well the plane of each view agrees with one in which the volume was taken: 1 for exactly."""
+    axes = slicer.util.arrayFromVTKMatrix(_matrix(slicer, volume))[:3, :3]
+    axes /= np.linalg.norm(axes, axis=0)
+    views = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    return [np.abs(slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())[:3, 2] @ axes).max() for view in views]
+
+
+def test_a_volume_that_slicer_shows_since_it_was_loaded_is_turned_into_its_planes(
+    module: Module, slicer: Any, a_volume: Any
+) -> None:
+    angle = np.radians(12)
+    tilt = np.array(
+        [[np.cos(angle), np.sin(angle), 0, 0], [-np.sin(angle), np.cos(angle), 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    )
+    tilted = tilt @ slicer.util.arrayFromVTKMatrix(_matrix(slicer, a_volume))
+    a_volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(tilted))
+    slicer.app.applicationLogic().GetSelectionNode().SetActiveVolumeID(a_volume.GetID())
+    slicer.app.applicationLogic().PropagateVolumeSelection()  # what every reader of a file ends with
+    for name, orientation in VIEWS.items():  # Slicer before 5.13 does not turn them
+        slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode().SetOrientation(orientation)
+    assert min(planes(slicer, a_volume)) < 0.99
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    np.testing.assert_allclose(planes(slicer, a_volume), 1.0, atol=1e-6)
+    zoomed = slicer.app.layoutManager().sliceWidget("Yellow").mrmlSliceNode()
+    zoomed.SetFieldOfView(50, 50, 1)
+    module.ui.volumeSelector.setCurrentNode(None)
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    assert zoomed.GetFieldOfView()[0] == 50  # what lies right is left alone
 
 
 def _matrix(slicer: Any, volume: Any) -> Any:
@@ -294,11 +362,8 @@ def test_the_model_and_its_card_can_be_chosen_and_the_worker_is_started_with_it(
 
 
 def choose_model_folder(module: Module, folder: Path) -> None:
-    models = module.ui.modelSelector
-    last = models.count - 1
     module.dialogs.files = [str(folder)]
-    models.setCurrentIndex(last)
-    models.activated.emit(last)
+    module.ui.modelFolderButton.click()
 
 
 def test_a_model_that_was_trained_elsewhere_is_taken_from_its_folder(
@@ -318,13 +383,22 @@ def test_a_model_that_was_trained_elsewhere_is_taken_from_its_folder(
     assert module.client.model.bundle == str(folder)
 
 
+def test_wheel_and_end_on_the_models_choose_one_and_open_no_dialog(module: Module) -> None:
+    from PySide6.QtCore import Qt
+    from PySide6.QtTest import QTest
+
+    module.dialogs.files = ["/not/asked/for"]
+    QTest.keyClick(module.ui.modelSelector, Qt.Key_End)
+    assert module.dialogs.files == ["/not/asked/for"]
+    assert module.panel.model().bundle in shipped_bundles()
+
+
 def test_a_folder_without_a_model_is_told_and_the_model_before_stays(module: Module, tmp_path: Path) -> None:
     choose_model_folder(module, tmp_path)
     assert "Expected a bundle folder" in module.dialogs.shown[0]
     assert module.ui.modelSelector.currentText == "lumbar11"
     module.dialogs.clear()
-    last = module.ui.modelSelector.count - 1
-    module.ui.modelSelector.activated.emit(last)  # and the dialog is closed without a choice
+    module.ui.modelFolderButton.click()  # and the dialog is closed without a choice
     assert module.dialogs.shown == []
     assert module.panel.model().bundle == "lumbar11"
 
@@ -363,6 +437,24 @@ def test_a_click_on_a_row_takes_all_views_to_the_point(a_case: Module, slicer: A
     for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
         ras = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
         assert ras[:3, 2] @ (point - ras[:3, 3]) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_point_beyond_the_edge_of_a_zoomed_view_is_brought_into_it(a_case: Module, slicer: Any) -> None:
+    view = slicer.app.layoutManager().sliceWidget("Yellow").mrmlSliceNode()
+    a_case.select("L4")
+    view.SetFieldOfView(40, 40, 1)
+
+    def pixel(name: str) -> Any:
+        world = list(a_case.study.node.GetNthControlPointPositionWorld(a_case.study.row(name)))
+        return (np.linalg.inv(slicer.util.arrayFromVTKMatrix(view.GetXYToRAS())) @ [*world, 1.0])[:3]
+
+    for name in ("L1", "L5"):
+        a_case.select(name)
+        np.testing.assert_allclose(pixel(name), [256, 256, 0], atol=1.0)
+    view.SetFieldOfView(300, 300, 1)
+    before = pixel("L5")
+    a_case.select("L4")
+    np.testing.assert_allclose(pixel("L5")[:2], before[:2], atol=1e-6)  # what is seen stays where it is
 
 
 def test_next_doubtful_walks_what_nobody_has_looked_at_worst_first(a_case: Module) -> None:
@@ -409,7 +501,7 @@ def test_not_visible_and_placing_again(a_case: Module, slicer: Any) -> None:
     a_case.ui.placeButton.click()
     assert interaction.GetCurrentInteractionMode() == interaction.Place
     assert slicer.modules.markups.logic().GetActiveListID() == a_case.study.node.GetID()
-    assert "Click in a slice view" in a_case.ui.messageLabel.text
+    assert "Click in a slice view where L5 is; Esc or a right click" in a_case.ui.messageLabel.text
     row = a_case.study.row("L5")
     assert a_case.study.node.GetControlPointPlacementStartIndex() == row
     target = np.add(a_case.session["L4"].position_ras_mm, (0, 0, -25))
@@ -437,7 +529,7 @@ def test_confirmed_points_are_shifted_only_after_a_question(a_case: Module) -> N
     a_case.ui.levelUpButton.click()
     assert a_case.session.current == before
     a_case.ui.levelUpButton.click()
-    assert "L3 is confirmed" in a_case.dialogs.shown[1]
+    assert "Confirmed: L3" in a_case.dialogs.shown[1]
     assert a_case.session.events[-1].what == "shift_chain"
 
 
@@ -575,7 +667,8 @@ def test_every_correction_is_one_step_that_undo_takes_back_and_redo_does_again(
 
 
 def test_only_what_can_be_done_is_offered(a_case: Module) -> None:
-    assert enabled(a_case) == {"nextButton", "confirmAllButton", "levelUpButton", "levelDownButton"}
+    offered = {"nextButton", "confirmAllButton", "placeRestButton", "levelUpButton", "levelDownButton"}
+    assert enabled(a_case) == offered
     a_case.select("L3")
     assert enabled(a_case) >= {"confirmButton", "notVisibleButton"}
     a_case.select("T12-L1")
@@ -615,7 +708,7 @@ def test_every_key_of_the_list_presses_its_button_while_the_module_is_shown(a_ca
     a_case.process_events()
     assert a_case.ui.readerEdit.text.upper() == "NXCP"  # a name is typed, nothing is pressed
     assert len(pressed) == len(SHORTCUTS)
-    a_case.widget.exit()
+    a_case.exit()
     a_case.process_events()
     QTest.keyClick(a_case.ui.landmarkTable, Qt.Key_N)
     a_case.process_events()
@@ -649,6 +742,17 @@ def test_what_needs_review_stands_out_and_says_so(module: Module, a_volume: Any,
     assert "person" in table.item(9, 0).toolTip()
 
 
+def test_the_selected_landmark_is_defined_in_words_and_shown_in_a_picture(a_case: Module) -> None:
+    a_case.select("L3")
+    assert "centre of the third lumbar body" in a_case.ui.landmarkLabel.text
+    assert "diagonals of its four corners" in a_case.ui.landmarkLabel.text
+    first = a_case.ui.landmarkPicture.pixmap.toImage()
+    assert first.width() / first.devicePixelRatio() == 120
+    a_case.select("L5")
+    assert "fifth lumbar body" in a_case.ui.landmarkLabel.text
+    assert a_case.ui.landmarkPicture.pixmap.toImage() != first
+
+
 def test_measurements_follow_the_points_and_say_what_they_are_from(a_case: Module) -> None:
     def value(name: str) -> str:
         return next(cells[1] for cells in a_case.rows("measurementTable") if cells[0] == name)
@@ -662,12 +766,10 @@ def test_measurements_follow_the_points_and_say_what_they_are_from(a_case: Modul
 
 
 def test_the_curve_is_shown_on_request(a_case: Module) -> None:
-    from SpineLandmarksLib.annotation.scene_points import CURVE
-
     a_case.ui.curveBox.click()
-    assert a_case.study.node.GetNodeReference(CURVE).GetDisplayNode().GetVisibility()
+    assert a_case.study.decorations.curve.GetDisplayNode().GetVisibility()
     a_case.ui.curveBox.click()
-    assert not a_case.study.node.GetNodeReference(CURVE).GetDisplayNode().GetVisibility()
+    assert not a_case.study.decorations.curve.GetDisplayNode().GetVisibility()
 
 
 def test_an_edit_that_the_session_refuses_is_told_and_taken_back(a_case: Module) -> None:
@@ -717,3 +819,60 @@ def test_two_volumes_have_two_studies_and_the_panel_shows_that_of_the_selected_o
     assert a_case.row("L3")[1] == "predicted"
     a_case.ui.volumeSelector.setCurrentNode(a_volume)
     assert a_case.row("L3")[1] == "corrected"
+
+
+def seen(slicer: Any) -> list[str]:
+    """The lists that the views show."""
+    lists = slicer.util.getNodesByClass("vtkMRMLMarkupsNode")
+    return sorted(node.GetName() for node in lists if node.GetDisplayNode().GetVisibility())
+
+
+def test_of_two_volumes_only_the_points_of_the_selected_one_are_shown(
+    a_case: Module,
+    slicer: Any,
+    add_phantom: Callable[..., Any],
+    a_phantom: Phantom,
+    a_volume: Any,
+    a_prediction: LandmarkSet,
+) -> None:
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "mine")
+    own.CreateDefaultDisplayNodes()
+    a_case.ui.curveBox.click()
+    a_case.ui.confirmAllButton.click()
+    first = ["Landmarks phantom", "Landmarks phantom confirmed", "Landmarks phantom curve"]
+    assert seen(slicer) == [*first, "mine"]
+    a_case.ui.volumeSelector.setCurrentNode(add_phantom(a_phantom, "T1"))
+    a_case.localize(a_prediction)
+    assert seen(slicer) == ["Landmarks T1", "Landmarks T1 curve", "mine"]
+    a_case.ui.volumeSelector.setCurrentNode(a_volume)
+    assert seen(slicer) == [*first, "mine"]
+
+
+def test_the_points_are_hidden_by_their_box_and_the_box_follows_the_eye_in_data(a_case: Module, slicer: Any) -> None:
+    a_case.ui.confirmAllButton.click()
+    a_case.ui.pointsBox.click()
+    assert seen(slicer) == []
+    a_case.study.node.GetDisplayNode().SetVisibility(True)
+    assert a_case.ui.pointsBox.checked
+    assert seen(slicer) == ["Landmarks phantom", "Landmarks phantom confirmed"]
+    a_case.study.node.GetDisplayNode().SetVisibility(False)
+    assert not a_case.ui.pointsBox.checked
+
+
+def test_size_and_text_of_the_points_are_set_in_the_panel_and_kept_for_the_next_study(
+    a_case: Module, add_phantom: Callable[..., Any], a_phantom: Phantom, a_prediction: LandmarkSet
+) -> None:
+    def look() -> tuple[Any, ...]:
+        shown, over = a_case.study.node.GetDisplayNode(), a_case.study.decorations.confirmed.GetDisplayNode()
+        return shown.GetGlyphSize(), over.GetGlyphSize(), shown.GetTextScale(), shown.GetPointLabelsVisibility()
+
+    a_case.ui.confirmAllButton.click()
+    assert look() == (3.0, 4.0, 2.5, True)
+    a_case.ui.pointSizeBox.value, a_case.ui.textSizeBox.value = 6.0, 4.0
+    assert look() == (6.0, 8.0, 4.0, True)
+    a_case.ui.textSizeBox.value = 0.0
+    a_case.ui.volumeSelector.setCurrentNode(add_phantom(a_phantom, "other"))
+    a_case.localize(a_prediction)
+    a_case.ui.confirmAllButton.click()
+    assert look()[:2] == (6.0, 8.0)
+    assert not look()[3]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +17,24 @@ QtCore, QtWidgets = (pytest.importorskip(f"PySide6.{name}", exc_type=ImportError
 from SpineLandmarksLib.landmarks import LandmarkSet  # noqa: E402
 from standins.bench import Module  # noqa: E402
 
-#: What fits beside the views on a screen of 1280 pixels.
-WIDEST = 560
+#: What a module panel has beside the views on a small screen.
+WIDEST = {9: 400, 12: 410}
 LONG = "Done in 1.3 s. " + "Two landmarks are doubtful. " * 8
 
 
+@pytest.fixture(params=[9, 12], ids=["font 9", "font 12"])
+def font_points(slicer: Any, request: pytest.FixtureRequest) -> Iterator[int]:
+    """Size of the font of the application, of which macOS and large screens have another one."""
+    before = slicer.app.qt.font()
+    font = slicer.app.qt.font()
+    font.setPointSize(request.param)
+    slicer.app.qt.setFont(font)
+    yield request.param
+    slicer.app.qt.setFont(before)
+
+
 @pytest.fixture(params=["study", "work", "files"])
-def an_open_panel(a_case: Module, request: pytest.FixtureRequest) -> Module:
+def an_open_panel(font_points: int, a_case: Module, request: pytest.FixtureRequest) -> Module:
     """As narrow as it can be, with everything shown that its parts can show."""
     ui = a_case.ui
     ui.messageLabel.text = LONG
@@ -49,8 +61,8 @@ def shown(module: Module) -> list[Any]:
     return [widget for widget in widgets if widget.layout() is None]
 
 
-def test_no_text_is_cut_off_where_the_panel_is_narrowest(an_open_panel: Module) -> None:
-    assert an_open_panel.module.panel.width <= WIDEST
+def test_no_text_is_cut_off_where_the_panel_is_narrowest(an_open_panel: Module, font_points: int) -> None:
+    assert an_open_panel.module.panel.width <= WIDEST[font_points]
     for widget in shown(an_open_panel):
         kind, wraps = widget.className(), widget.className() == "QLabel" and widget.wordWrap
         if wraps:
@@ -73,7 +85,7 @@ def test_the_colours_of_confidence_are_drawn(module: Module, a_volume: Any, a_pr
     marks = [replace(mark, confidence=sure.get(mark.name, mark.confidence)) for mark in a_prediction]
     module.ui.volumeSelector.setCurrentNode(a_volume)
     module.localize(replace(a_prediction, landmarks=tuple(marks)))
-    picture, table = module.picture(WIDEST, 900), module.ui.landmarkTable
+    picture, table = module.picture(400, 900), module.ui.landmarkTable
 
     def drawn(name: str) -> Any:
         cell = table.visualItemRect(table.item(module.study.row(name), 2))

@@ -85,11 +85,9 @@ def test_points_are_small_balls_in_millimetres_with_their_names(a_study: Any) ->
 
 
 def test_every_status_that_has_a_point_has_a_colour_of_its_own(a_study: Any) -> None:
-    from SpineLandmarksLib.annotation.scene_points import CONFIRMED
-
     a_study.session.confirm("L3")
     drag(a_study.node, a_study.row("L4"), *moved(a_study, "L4", 0, 2, 0))
-    node, overlay = a_study.node, a_study.node.GetNodeReference(CONFIRMED)
+    node, overlay = a_study.node, a_study.decorations.confirmed
     selected = {name: bool(node.GetNthControlPointSelected(a_study.row(name))) for name in ("L2", "L3", "L4")}
     assert selected == {"L2": True, "L3": False, "L4": False}
     assert [overlay.GetNthControlPointLabel(row) for row in range(overlay.GetNumberOfControlPoints())] == ["L3"]
@@ -201,16 +199,19 @@ def test_points_deleted_or_renamed_by_hand_are_put_back_with_all_corrections(
     assert refusals
 
 
-def test_the_node_is_linked_to_its_volume_and_lies_under_it_in_the_subject_hierarchy(
-    slicer: Any, a_study: Any, a_volume: Any
+def test_the_node_is_linked_to_its_volume_and_lies_beside_it_in_the_subject_hierarchy(
+    slicer: Any, make_study: Callable[..., Any], a_volume: Any
 ) -> None:
     from SpineLandmarksModule.points import VOLUME, find_node
 
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "a patient")
+    hierarchy.CreateItem(patient, a_volume)
+    a_study = make_study()
+
     assert a_study.node.GetNodeReference(VOLUME) is a_volume
     assert find_node(slicer.mrmlScene, a_volume) is a_study.node
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    item = hierarchy.GetItemByDataNode(a_study.node)
-    assert hierarchy.GetItemDataNode(hierarchy.GetItemParent(item)) is a_volume
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(a_study.node)) == patient
 
 
 def test_points_follow_their_volume_into_a_linear_transform(slicer: Any, a_study: Any, a_volume: Any) -> None:
@@ -225,17 +226,52 @@ def test_points_follow_their_volume_into_a_linear_transform(slicer: Any, a_study
 
 
 def test_a_curve_runs_through_the_centres_on_request_and_follows_them(a_study: Any) -> None:
-    from SpineLandmarksLib.annotation.scene_points import CURVE
-
-    assert a_study.node.GetNodeReference(CURVE) is None
+    assert a_study.decorations.curve is None
     a_study.decorations.show_curve(True, a_study.session.current)
-    curve = a_study.node.GetNodeReference(CURVE)
+    curve = a_study.decorations.curve
     assert curve.GetNumberOfControlPoints() == 10
     assert not curve.GetDisplayNode().GetPropertiesLabelVisibility()  # no name across the spine
     a_study.session.mark_not_visible("L5")
     assert curve.GetNumberOfControlPoints() == 9
     a_study.decorations.show_curve(False, a_study.session.current)
     assert not curve.GetDisplayNode().GetVisibility()
+
+
+def test_the_marks_beside_the_points_are_hidden_with_them(a_study: Any) -> None:
+    a_study.session.confirm("L3")
+    a_study.decorations.show_curve(True, a_study.session.current)
+    parts = (a_study.decorations.confirmed, a_study.decorations.curve)
+    for seen in (False, True):
+        a_study.node.GetDisplayNode().SetVisibility(seen)  # the eye in Data and in Markups
+        assert [bool(part.GetDisplayNode().GetVisibility()) for part in parts] == [seen, seen]
+
+
+def test_the_marks_beside_the_points_go_with_who_watches_them(slicer: Any, a_study: Any) -> None:
+    a_study.session.confirm("L3")
+    a_study.decorations.show_curve(True, a_study.session.current)
+    a_study.close()
+    a_study.close()
+    assert slicer.util.getNodesByClass("vtkMRMLMarkupsNode") == [a_study.node]
+
+
+def active_list(slicer: Any) -> str | None:
+    """The list in which a click after the toolbar's place button sets a point."""
+    selection = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSelectionNode")
+    found: str | None = selection.GetActivePlaceNodeID()
+    assert selection.GetActivePlaceNodeClassName() == (found and "vtkMRMLMarkupsFiducialNode")
+    return found
+
+
+@pytest.mark.parametrize("has_own", [True, False])
+def test_the_list_in_which_the_reader_places_points_stays_the_reader_s(
+    slicer: Any, make_study: Callable[..., Any], has_own: bool
+) -> None:
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "mine") if has_own else None
+    assert active_list(slicer) == (own and own.GetID())
+    a_study = make_study()
+    a_study.session.confirm("L3")
+    a_study.decorations.show_curve(True, a_study.session.current)
+    assert active_list(slicer) == (own and own.GetID())
 
 
 def test_a_saved_scene_brings_back_the_work_with_its_history(

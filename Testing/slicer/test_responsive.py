@@ -16,23 +16,12 @@ from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.phantom.phantom import make_phantom
 from SpineLandmarksLib.worker.client import WorkerClient
 from standins.bench import Module, add_volume
+from standins.event_loop import own_time, run_until
 
 #: The longest that the event loop may be away, s.
 LONGEST_S = 0.1
 #: A machine with five programs for each processor lets even the start of a process take longer, now and then.
 ATTEMPTS = 5
-
-
-def own_time() -> float:
-    """Seconds, in which those do not count that this thread was ready to run but other programs had the processors.
-
-    So a busy machine makes no difference. Where the kernel does not tell (it is not Linux), they do count.
-    """
-    now = time.perf_counter()
-    try:
-        return now - 1e-9 * int(Path("/proc/thread-self/schedstat").read_text().split()[1])
-    except OSError:
-        return now
 
 
 class LargeStudy(NamedTuple):
@@ -130,3 +119,61 @@ def test_every_correction_of_a_long_session_is_quick(a_real_module: Module) -> N
     print(f"longest {longest:.3f} s after {len(a_real_module.session.events)} records")
     assert len(a_real_module.session.events) == 240
     assert longest < LONGEST_S
+
+
+# As in Slicer, whose event loop keeps Python's lock
+
+
+def test_the_model_is_loaded_on_entering_and_the_work_is_done_though_the_event_loop_keeps_the_lock(
+    a_real_module: Module, a_large_study: LargeStudy
+) -> None:
+    panel, runner = a_real_module.panel, a_real_module.panel.logic.runner
+    a_real_module.exit()
+    run_until(lambda: not runner.is_busy, {panel.timer: panel.poll})
+    a_real_module.enter()
+    assert runner.is_busy
+    held = [run_until(lambda: not panel.timer.active, {panel.timer: panel.poll})]  # no click, no key, no mouse
+    for name in ("first", "warm"):
+        start = time.perf_counter()
+        panel.localize()
+        held.append(run_until(lambda: runner.job is None, {panel.timer: panel.poll}))
+        print(f"{name} {time.perf_counter() - start:.2f} s; held {held[-1]:.3f} s")
+    assert len(a_real_module.rows()) == 11
+    assert a_real_module.dialogs.shown == []
+    assert min(held) < LONGEST_S
+
+
+def test_a_worker_that_is_told_to_end_while_nothing_else_is_done_ends(a_real_module: Module) -> None:
+    panel, runner = a_real_module.panel, a_real_module.panel.logic.runner
+    slots = {panel.timer: panel.poll}
+    a_real_module.exit()
+    a_real_module.enter()
+    run_until(lambda: not panel.timer.active, slots)
+    process = runner._client._processes[-1]._process
+    panel.install_runtime(lambda question: True)  # nothing is missing; the worker is to start anew
+    run_until(lambda: not panel.timer.active, slots)
+    assert process.returncode is not None
+
+
+def test_hashing_takes_no_tick_for_each_read(a_case: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from SpineLandmarksModule import files_panel
+
+    file = tmp_path / "study.nii"
+    with file.open("wb") as stream:
+        stream.truncate(100 * 2**20)  # of which 1 MB is read at a time
+    (tmp_path / "dataset").mkdir()
+    monkeypatch.setattr(files_panel, "files_of", lambda volume: [file])
+    a_case.ui.readerEdit.text = "A. Reader"
+    a_case.dialogs.files = [str(tmp_path / "dataset")]
+    files, ticks = a_case.panel.files_panel, 0
+
+    def tick() -> None:
+        nonlocal ticks
+        ticks += 1
+        files._save_when_hashed()
+
+    a_case.ui.saveButton.click()
+    held = run_until(lambda: not files._timer.active, {files._timer: tick})
+    print(f"{ticks} ticks, held {held:.3f} s")
+    assert ticks < 40
+    assert list((tmp_path / "dataset").rglob("*.json"))

@@ -12,11 +12,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from SpineLandmarksLib.annotation.revision import Revision, utc_now
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
+from SpineLandmarksLib.phantom.files import write_nifti
+from SpineLandmarksLib.phantom.phantom import make_phantom
+from SpineLandmarksLib.store.add import Adding, add_source
+from SpineLandmarksLib.store.find import Source
+from SpineLandmarksLib.store.folder import init_dataset
+from SpineLandmarksLib.store.store import Store
+from SpineLandmarksLib.store.study_record import complete
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What a browser needs where it runs as root, without a screen and without asking the network for anything.
@@ -31,14 +43,20 @@ FLAGS = (
 )
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
+START = "import sys; from SpineLandmarksLib.cli.main import main; sys.exit(main(sys.argv[1:]))"
+
 
 class Reviewer:
-    """A reviewer in a process of its own. address: what it told to open; temporary: where its demo lies."""
+    """A reviewer in a process of its own. address: what it told to open; temporary: where its demo lies.
 
-    def __init__(self, temporary: Path, *arguments: str) -> None:
+    before: code that the process runs first.
+    """
+
+    def __init__(self, temporary: Path, *arguments: str, before: str = "") -> None:
         self.temporary = temporary
         self.log = temporary / "log.txt"
-        command = (sys.executable, "-m", "SpineLandmarksLib", "review", *arguments, "--no-browser")
+        start = ("-c", f"{before}\n{START}") if before else ("-m", "SpineLandmarksLib")
+        command = (sys.executable, *start, "review", *arguments, "--no-browser")
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
         environment.pop("DISPLAY", None)
         with self.log.open("wb") as log:
@@ -81,8 +99,8 @@ class Reviewer:
 def start_reviewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Reviewer]]:
     started = []
 
-    def start(*arguments: str) -> Reviewer:
-        started.append(Reviewer(tmp_path_factory.mktemp("reviewer"), *arguments))
+    def start(*arguments: str, before: str = "") -> Reviewer:
+        started.append(Reviewer(tmp_path_factory.mktemp("reviewer"), *arguments, before=before))
         return started[-1]
 
     yield start
@@ -93,6 +111,38 @@ def start_reviewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
 @pytest.fixture(scope="session")
 def the_demo(start_reviewer: Callable[..., Reviewer]) -> Reviewer:
     return start_reviewer("--demo")
+
+
+@pytest.fixture(scope="session")
+def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a data set of single slices and of volumes, each with the landmarks that a model found there."""
+
+    def make(slices: Sequence[str] = (), volumes: Sequence[str] = (), **told: Any) -> Path:
+        folder = tmp_path_factory.mktemp("data") / "dataset"
+        with init_dataset(folder) as store:
+            for seed, key in enumerate((*slices, *volumes), start=11):
+                add_phantom(store, key, seed, key in volumes, **told)
+        return folder
+
+    return make
+
+
+def add_phantom(store: Store, key: str, seed: int, is_volume: bool, **told: Any) -> None:
+    """One study whose model has found everything. told: what else its result says."""
+    phantom = make_phantom(seed, matrix=(200, 160), pixel_mm=1.5, slices=5)
+    if is_volume:
+        path, how = write_nifti(phantom, store.folder / f"{key}.nii"), Adding()
+    else:
+        path, how = store.folder / f"{key}.png", Adding(1.5)
+        Image.fromarray((phantom.voxels[2] / phantom.voxels.max() * 255).astype(np.uint8)).save(path)
+    add_source(store, Source(path, key, key), [], how)
+    study = store.study(key)
+    marks = [
+        Landmark(mark.name, "predicted", pixel_xy=mark.pixel_xy, confidence=0.95, needs_review=False)
+        for mark in phantom.landmarks
+    ]
+    found = LandmarkSet(tuple(marks), slice_index=study.slice_index, bundle="model@1", input=study.image, **told)
+    store.save(Revision(key, "model@1", utc_now(), complete(found, study.matrix), study.reference))
 
 
 @pytest.fixture(scope="module")  # as long as it runs, so does its event loop, and no other can

@@ -65,7 +65,7 @@ class Walk:
         """Whether the picture has a point in the colour of what is grabbed there."""
         clip = {"x": x - 4, "y": y - 4, "width": 8, "height": 8}
         shot = np.array(Image.open(io.BytesIO(self.page.screenshot(clip=clip))).convert("RGB"), dtype=int)
-        return bool(((shot[..., 1] > 180) & (shot[..., 0] < 160) & (shot[..., 2] < 120)).sum() > 8)
+        return bool(((shot[..., 0] > 180) & (shot[..., 1] < 130) & (shot[..., 2] > 180)).sum() > 8)
 
     def on_page(self, study: str, name: str) -> tuple[float, float]:
         """Where a landmark is on the page while the whole image is shown."""

@@ -59,13 +59,19 @@ def refusals() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def a_scene(loop: asyncio.AbstractEventLoop, refusals: list[str]) -> Any:
+def pressed() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def a_scene(loop: asyncio.AbstractEventLoop, refusals: list[str], pressed: list[str]) -> Any:
     async def make() -> Any:
         from trame.app import get_server
 
         from SpineLandmarksLib.web.scene import Scene
 
-        return Scene(get_server("views", client_type="vue3"), lambda: None, refusals.append, lambda: None)
+        server = get_server("views", client_type="vue3")
+        return Scene(server, lambda: None, refusals.append, lambda: None, pressed.append)
 
     scene = loop.run_until_complete(make())
     for view in scene._views:
@@ -145,11 +151,41 @@ def test_a_point_that_nobody_holds_any_more_stays_where_it_was_last(
     assert moved(session, opened, "L4")[0] == pytest.approx(16 / (SIZE / 96), abs=0.3)
 
 
-def test_a_confirmed_point_cannot_be_dragged(a_scene: Any, session: Session, mouse: Mouse) -> None:
+def test_a_confirmed_point_cannot_be_dragged_is_meant_all_the_same_and_says_why(
+    a_scene: Any, session: Session, mouse: Mouse, pressed: list[str], refusals: list[str]
+) -> None:
     session.confirm("L3")
-    mouse.drag(a_scene.pixel(session["L3"].position_ras_mm), (16, 0))
-    a_scene.end_drags()
+    x, y = a_scene.pixel(session["L3"].position_ras_mm)
+    mouse.drag((x, y), (16, 0))
+    mouse.do("LeftButtonRelease", x + 16, y)
     assert session["L3"].position_ras_mm == session.original["L3"].position_ras_mm
+    assert pressed[-1] == "L3"
+    assert "L3 is confirmed" in refusals.pop()
+
+
+def test_a_press_means_the_point_under_the_mouse_and_no_other(
+    a_scene: Any, session: Session, mouse: Mouse, pressed: list[str]
+) -> None:
+    pressed.clear()
+    x, y = a_scene.pixel(session["L4"].position_ras_mm)
+    for place in ((x + 3, y - 3), (5, 5)):  # the second is far from all
+        mouse.do("MouseMove", *place)
+        mouse.do("LeftButtonPress", *place)
+        mouse.do("LeftButtonRelease", *place)
+    assert pressed == ["L4"]
+
+
+def test_the_landmark_that_is_worked_on_has_a_cross_which_goes_with_it(a_scene: Any, session: Session) -> None:
+    from SpineLandmarksLib.annotation.scene_points import SELECTED
+
+    a_scene.mark("L4")
+    cross = a_scene.points.decorations.part(SELECTED)
+    assert list(cross.GetNthControlPointPosition(0)) == pytest.approx(session["L4"].position_ras_mm)
+    r, a, s = session["L4"].position_ras_mm or (0, 0, 0)
+    session.move("L4", (r, a, s + 3))
+    assert list(cross.GetNthControlPointPosition(0)) == pytest.approx((r, a, s + 3))
+    a_scene.mark(None)
+    assert cross.GetNumberOfControlPoints() == 0
 
 
 def test_a_missing_landmark_is_placed_with_a_click(

@@ -98,15 +98,35 @@ def test_nothing_is_given_without_the_key(caller: Caller) -> None:
 
 def test_the_key_opens_once_and_a_cookie_keeps_it(caller: Caller) -> None:
     async def get(session: aiohttp.ClientSession) -> Any:
-        async with session.get(f"{caller.origin}/index.html?secret={caller.key}") as answer:
+        address = f"{caller.origin}/?secret={caller.key}"
+        async with session.get(address, allow_redirects=False) as answer:
             return answer.status, answer.headers["Set-Cookie"], answer.headers["Content-Security-Policy"]
 
     status, cookie, policy = caller.run(get)
-    assert status == 200
+    assert status == 302
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
     assert "default-src 'self'" in policy
-    assert caller.status(**caller.cookie) == 302  # to the address with the key, which the page's own script needs
+    assert "ws:" not in policy
+    assert caller.status(**caller.cookie) == 200
+
+
+def test_the_page_gets_the_key_of_its_websocket_and_nobody_else_does(caller: Caller) -> None:
+    async def post(session: aiohttp.ClientSession) -> Any:
+        answers = []
+        for headers in (
+            {},
+            {**caller.cookie, "Origin": "http://evil.example"},
+            {**caller.cookie, "Origin": caller.origin},
+        ):
+            async with session.post(f"{caller.origin}/paraview/", headers=headers) as answer:
+                answers.append((answer.status, await answer.text()))
+        return answers
+
+    nobody, foreign, own = caller.run(post)
+    assert (nobody[0], foreign[0], own[0]) == (403, 403, 200)
+    assert caller.key in own[1]
+    assert caller.key not in nobody[1] + foreign[1]
 
 
 def test_the_right_key_opens_the_websocket(caller: Caller) -> None:

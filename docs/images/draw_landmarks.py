@@ -1,6 +1,7 @@
 """Draw the pictures of docs/landmarks.md: the average spine of the phantoms, and one phantom as an MRI.
 
     python docs/images/draw_landmarks.py docs/images        writes landmarks.svg and landmarks-phantom.png
+    python docs/images/draw_landmarks.py --close-ups Resources/Landmarks      a small PNG of each; needs PySide6
 
 In the drawing lengths are mm of the sagittal plane, x to the back, y to the feet, as in `phantom/anatomy.py`.
 """
@@ -26,6 +27,8 @@ Points = NDArray[np.float64]
 
 LEFT, TOP, WIDTH, HEIGHT = -96.0, -148.0, 297.0, 310.0
 LABELS_X = -62.0
+#: Of a close-up: pixels (width, height), and the width in mm.
+CLOSE_UP, CLOSE_UP_MM = (120, 96), 88.0
 INK, BONE, DISC, BODY_POINT, DISC_POINT, PALE = "#3a3f45", "#f4ead6", "#bcd7e6", "#c0392b", "#1f6fa8", "#8a9199"
 STYLE = f"""
 text {{ font-family: "DejaVu Sans", Helvetica, Arial, sans-serif; fill: {INK}; }}
@@ -70,18 +73,64 @@ def main(folder: Path) -> None:
     shown.save(path, optimize=True)
 
 
+def close_ups(folder: Path) -> None:
+    """What the panel in Slicer shows beside the words: two to three levels around each point."""
+    from PySide6.QtCore import QByteArray
+    from PySide6.QtGui import QGuiApplication, QImage, QPainter
+    from PySide6.QtSvg import QSvgRenderer
+
+    application = QGuiApplication.instance() or QGuiApplication(["draw", "-platform", "offscreen"])
+    spine = random_spine(Average())  # type: ignore[arg-type]
+    for name in LUMBAR11:
+        image = QImage(2 * CLOSE_UP[0], 2 * CLOSE_UP[1], QImage.Format.Format_RGB32)  # for screens of twice the density
+        painter = QPainter(image)
+        QSvgRenderer(QByteArray(close_up(spine, name).encode())).render(painter)
+        painter.end()
+        image.save(str(folder / f"{name}.png"))
+        with Image.open(folder / f"{name}.png") as page:
+            colours = page.convert("RGB").quantize(32)
+        colours.save(folder / f"{name}.png", optimize=True)
+    del application
+
+
+def close_up(spine: Spine, name: str) -> str:
+    (x, y, _), (width, height) = spine.truth()[name], CLOSE_UP
+    w, h = CLOSE_UP_MM, CLOSE_UP_MM * height / width
+    colour = DISC_POINT if "-" in name else BODY_POINT
+    shown = bones(spine)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{x - 0.4 * w:.1f} {y - h / 2:.1f} {w:g} {h:.1f}">',
+        f"<style>{STYLE}</style>",
+        f'<rect x="{x - w:.1f}" y="{y - h:.1f}" width="{2 * w:g}" height="{2 * h:.1f}" fill="white"/>',
+        *anatomy(spine, shown),
+        *(text(v.middle_xy[0] - 8, v.middle_xy[1] - 6, v.name, "name", "middle") for v in shown),
+        dot(x, y, colour),
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="none" stroke="{colour}" stroke-width="0.9"/>',
+        "</svg>",
+    ]
+    return "\n".join(parts)
+
+
+def bones(spine: Spine) -> list[Vertebra]:
+    return [v for v in spine.vertebrae if v.name in ("T11", "T12", "S1", "S2", "S3") or v.name[0] == "L"]
+
+
+def anatomy(spine: Spine, shown: Sequence[Vertebra]) -> Iterable[str]:
+    yield closed(canal(shown), "canal")
+    yield from (closed(process(v) if v.name[0] in "TL" else crest(v), "arch") for v in shown)
+    discs = (d for d in spine.discs if d.above in shown and d.below in shown)
+    yield from (closed(disc_outline(d), "fused" if d.above.is_sacral else "disc") for d in discs)
+    yield from (closed(body_outline(v), "bone") for v in shown)
+
+
 def picture(spine: Spine) -> str:
-    shown = [v for v in spine.vertebrae if v.name in ("T11", "T12", "S1", "S2", "S3") or v.name[0] == "L"]
-    discs = [d for d in spine.discs if d.above in shown and d.below in shown]
+    shown = bones(spine)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{LEFT:g} {TOP:g} {WIDTH:g} {HEIGHT:g}" role="img" '
         'aria-label="The eleven landmarks on a lumbar spine cut in the middle, front on the left">',
         f"<style>{STYLE}</style>",
         f'<rect x="{LEFT:g}" y="{TOP:g}" width="{WIDTH:g}" height="{HEIGHT:g}" fill="white"/>',
-        closed(canal(shown), "canal"),
-        *(closed(process(v) if v.name[0] in "TL" else crest(v), "arch") for v in shown),
-        *(closed(disc_outline(d), "fused" if d.above.is_sacral else "disc") for d in discs),
-        *(closed(body_outline(v), "bone") for v in shown),
+        *anatomy(spine, shown),
         *(text(*v.middle_xy, v.name, "pale", "middle", turn=v.tilt) for v in shown if v.name[0] in "TS"),
         *labels(spine),
         text(LEFT + 6, TOP + 9, "front", "pale", "start"),
@@ -224,4 +273,4 @@ def rounded(points: Points, times: int = 2) -> Points:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    close_ups(Path(sys.argv[2])) if sys.argv[1] == "--close-ups" else main(Path(sys.argv[1]))

@@ -27,7 +27,7 @@ from standins.application import ScriptedModule  # noqa: E402
 from standins.bench import Module, add_volume  # noqa: E402
 from standins.slice_view import SliceView  # noqa: E402
 
-PANEL_WIDTH, HEIGHT, VIEW_WIDTH = 540, 880, 660
+PANEL_WIDTH, HEIGHT, VIEW_WIDTH = 440, 960, 700
 #: A patient who lies well; the model leaves doubt at the upper end.
 SEED = 8
 
@@ -47,7 +47,7 @@ def a_study() -> Iterator[tuple[Module, SliceView]]:
     phantom = make_phantom(SEED, slices=9)
     module = Module(ScriptedModule(ROOT / "SpineLandmarks" / "SpineLandmarks.py"))
     module.module.widgetRepresentation()
-    module.widget.enter()
+    module.enter()
     volume = add_volume(slicer, np.round(phantom.voxels).astype(np.int16), phantom.ras_from_ijk, "lumbar T2 sag")
     module.ui.volumeSelector.setCurrentNode(volume)
     module.ui.localizeButton.click()

@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from research.arguments import names
 from research.bench import machine
 from research.bench.baselines import BASELINES
 from research.bench.processes import Spent, child, spent
 from research.bench.report import Measured, report
 from research.bench.sizes import PROJECT
-from SpineLandmarksLib.arguments import names, positive
+from research.markdown import write_section
+from SpineLandmarksLib.arguments import positive
 from SpineLandmarksLib.bundle import load_bundle
 from SpineLandmarksLib.cli.main import run
 from SpineLandmarksLib.errors import BackendError
-from SpineLandmarksLib.evaluation.markdown import write_section
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.phantom.files import write_nifti
 from SpineLandmarksLib.phantom.phantom import make_phantom

@@ -38,8 +38,8 @@ from research.bench.landmarker_training import ENTRIES, PREPARATION, SIDE, SPACI
 from research.bench.landmarker_traps import traps
 from research.experiments.decoding import decode_with, localizer_of
 from research.experiments.results import Points
+from research.markdown import estimate, markdown, mm, percent, write_section
 from SpineLandmarksLib.annotated_slices import load_image, millimetres_of, points_of, spacing_of
-from SpineLandmarksLib.evaluation.markdown import estimate, markdown, mm, percent, write_section
 from SpineLandmarksLib.evaluation.metrics import summarize
 from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.formats.atomic import write_text_atomically

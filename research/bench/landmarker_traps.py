@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from SpineLandmarksLib.evaluation.markdown import markdown, write_section
+from research.markdown import markdown, write_section
 from SpineLandmarksLib.heatmaps import find_candidates, log_probability
 
 if importlib.util.find_spec("torchvision") is None:

@@ -17,8 +17,7 @@ import numpy as np
 from SpineLandmarksLib.arguments import fold
 from SpineLandmarksLib.chain import VOTE_GROWTH
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
-from SpineLandmarksLib.evaluation.levels import chain_shifts
-from SpineLandmarksLib.evaluation.metrics import failures
+from SpineLandmarksLib.evaluation.metrics import chain_shifts, failures
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.splits import split_dataset
 from SpineLandmarksLib.uncertainty import FEATURES

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from research.bench.runtimes import EightBitBackend, OpenVinoBackend
+from research.markdown import markdown, write_section
 from SpineLandmarksLib.annotated_slices import load_annotations, load_image, points_of, spacing_of
 from SpineLandmarksLib.backends import Backend, LightBackend, TorchBackend
 from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
-from SpineLandmarksLib.evaluation.markdown import markdown, write_section
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.landmarks import LandmarkSet

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not rows:
         raise DatasetError(f"Expected slices with a reader's levels in {options.folder}; got none")
     localizer = Localizer.open(options.bundle)
-    outcomes = [judge(localizer, options.folder, row) for row in rows]
+    outcomes = [compare_levels(localizer, options.folder, row) for row in rows]
     print(summary(localizer.bundle.label, options.folder.name, outcomes))
     if options.output:
         write_text_atomically(options.output, json.dumps(outcomes, indent=1) + "\n")
@@ -59,7 +59,7 @@ def is_judged(row: dict[str, Any]) -> bool:
     return len(clicks) == len(CLICKS) or ("landmarks_px" in row and row.get("second_reader_shift") in (0, None))
 
 
-def judge(localizer: Localizer, folder: Path, row: dict[str, Any]) -> dict[str, Any]:
+def compare_levels(localizer: Localizer, folder: Path, row: dict[str, Any]) -> dict[str, Any]:
     """One slice: whether its levels are right, and how sure the bundle was of them."""
     stack = read_study(folder / row["image"], stated_spacing_mm(row))
     found = localizer.localize(stack)

@@ -12,7 +12,7 @@ from research.bench.baselines import BASELINES
 from research.bench.child import BATCHES
 from research.bench.pipelines import STAGES
 from research.bench.processes import Spent
-from SpineLandmarksLib.evaluation.markdown import markdown
+from research.markdown import markdown
 
 #: Each goal: a ratio, or a number of the light backend, and the most or least that it may be.
 MIN_FASTER, MAX_COLD_S, MAX_COLD_MB, MAX_COLD_SHARE = 20.0, 1.5, 700.0, 1 / 3

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from SpineLandmarksLib.resources import LIBRARY, models_folder
+from SpineLandmarksLib.bundle import LIBRARY, models_folder
 
 PROJECT = "spine-landmarks"
 #: What 3D Slicer brings itself, of what `predict` asks for.

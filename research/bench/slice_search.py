@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from research.markdown import markdown, write_section
 from SpineLandmarksLib.bundle import DEFAULT
-from SpineLandmarksLib.evaluation.markdown import markdown, write_section
 from SpineLandmarksLib.imaging.midsagittal import REACH_MM
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study

@@ -110,7 +110,7 @@ def kill_writers(options: argparse.Namespace) -> dict[str, Any]:
         os.waitpid(child, 0)
         acknowledged += [*first, *told]  # what was told before the kill lies in the pipe
         told.close()
-    return judge(options, acknowledged) | {"kills": options.kills}
+    return count_lost(options, acknowledged) | {"kills": options.kills}
 
 
 def two_writers(options: argparse.Namespace) -> dict[str, Any]:
@@ -122,10 +122,10 @@ def two_writers(options: argparse.Namespace) -> dict[str, Any]:
         acknowledged += told
         told.close()
         os.waitpid(child, 0)
-    return judge(options, acknowledged) | {"seconds": options.seconds}
+    return count_lost(options, acknowledged) | {"seconds": options.seconds}
 
 
-def judge(options: argparse.Namespace, told: list[str]) -> dict[str, Any]:
+def count_lost(options: argparse.Namespace, told: list[str]) -> dict[str, Any]:
     store = open_store(options.folder, options.store)
     kept = {revision.id for revision in store.history(STUDY)}
     saves = [line.split() for line in told if line.endswith("\n") and not line.startswith("error")]

@@ -1,37 +1,117 @@
-"""Distance in 3-D of the predicted lumbar bodies from the centres of their masks, on real volumes.
+"""Distance in 3-D of the predicted bodies from the truth, on volumes as they are and bowed sideways.
 
-    python research/bench/volumes.py ../shared/data/volumes [BUNDLE]
+    python -m research.bench.volumes ../shared/data/volumes [--bundle NAME_OR_DIR] [--bow 10 15 25]
+    python -m research.bench.volumes phantoms:20 [--bow 10 15 25]
 
-Beside each NAME.nii.gz lies NAME.json with {"body_centres_ras_mm": {"L1": [R, A, S], ...}}.
+Beside each NAME.nii.gz lies NAME.json with {"body_centres_ras_mm": {"L1": [R, A, S], ...}}. A bow of A mm shifts each
+row of every slice across the stack by A sin(pi t), t from 0 at the uppermost centre to 1 at the lowest, and the truth.
+`phantoms:N` are N generated stacks with exact truth of all landmarks.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from SpineLandmarksLib.bundle import DEFAULT
-from SpineLandmarksLib.predict import Localizer, predict
+from SpineLandmarksLib.imaging.stack import SagittalStack
+from SpineLandmarksLib.imaging.study import read_study
+from SpineLandmarksLib.phantom.phantom import make_phantom
+from SpineLandmarksLib.predict import Localizer
+
+Array = NDArray[np.float64]
+Truth = dict[str, Array]
+#: Beyond this a point is on another level or nowhere, mm: no question of the side.
+LEVEL_MM = 15.0
 
 
-def main(folder: Path, bundle: str = DEFAULT) -> None:
-    localizer = Localizer.open(bundle)
-    every = []
-    for volume in sorted(folder.glob("*.nii.gz")):
-        truth = json.loads(Path(str(volume).removesuffix(".nii.gz") + ".json").read_text())["body_centres_ras_mm"]
-        _, found = predict(volume, localizer)
-        mm = [
-            float(np.linalg.norm(np.subtract(found[name].position_ras_mm or (np.nan,) * 3, truth[name])))
-            for name in truth
-        ]
-        row = "  ".join(f"{name} {value:4.1f}" for name, value in zip(truth, mm, strict=True))
-        print(f"{volume.name:20} {row} mm")
-        every += mm
-    print(f"{localizer.bundle.label}: mean {np.mean(every):.2f} mm, worst {max(every):.2f} mm of {len(every)} bodies")
+def main(arguments: list[str] | None = None) -> int:
+    p = argparse.ArgumentParser(prog="python -m research.bench.volumes", description=__doc__.partition("\n")[0])
+    p.add_argument("data", metavar="FOLDER|phantoms:N")
+    p.add_argument("--bundle", default=DEFAULT, metavar="NAME_OR_DIR")
+    p.add_argument("--bow", type=float, nargs="*", default=[], metavar="MM")
+    options = p.parse_args(arguments)
+    localizer = Localizer.open(options.bundle)
+    for bow_mm in (0.0, *options.bow):
+        rows = np.concatenate([judged(localizer, *bowed(*case, bow_mm)) for case in cases(options.data)])
+        print(f"{localizer.bundle.label}, {options.data}, bow {bow_mm:g} mm: {summary(rows)}", flush=True)
+    return 0
+
+
+def cases(data: str) -> Iterator[tuple[SagittalStack, Truth]]:
+    """Every stack with its truth, RAS mm."""
+    if data.startswith("phantoms:"):
+        for seed in range(int(data.partition(":")[2])):
+            phantom = make_phantom(1000 + seed, slices=17, matrix=(320, 320), pixel_mm=1.0, slice_mm=4.4)
+            truth = {mark.name: np.array(mark.position_ras_mm) for mark in phantom.landmarks if mark.position_ras_mm}
+            yield SagittalStack(phantom.voxels, phantom.ras_from_ijk, source=f"phantom {seed}"), truth
+        return
+    for volume in sorted(Path(data).glob("*.nii.gz")):
+        said = json.loads(Path(str(volume).removesuffix(".nii.gz") + ".json").read_text())["body_centres_ras_mm"]
+        yield read_study(volume), {name: np.array(place) for name, place in said.items()}
+
+
+def bowed(stack: SagittalStack, truth: Truth, bow_mm: float) -> tuple[SagittalStack, Truth]:
+    """The stack with every row shifted across the slices, the outermost slices repeated, and the truth with it."""
+    if not bow_mm:
+        return stack, truth
+    assert stack.slice_spacing_mm is not None
+    assert stack.ras_from_ijk is not None
+    ijk = {name: stack.to_ijk(place) for name, place in truth.items()}
+    top, bottom = (edge(place[1] for place in ijk.values()) for edge in (min, max))
+    rows = np.arange(stack.voxels.shape[1])
+    shift = bow_mm / stack.slice_spacing_mm * np.sin(np.pi * np.clip((rows - top) / (bottom - top), 0, 1))
+    slices = np.arange(len(stack))
+    voxels = np.empty_like(stack.voxels)
+    for row in rows:
+        at = np.clip(slices - shift[row], 0, len(stack) - 1)
+        below = np.minimum(at.astype(int), len(stack) - 2)
+        share = (at - below)[:, None].astype(np.float32)
+        voxels[:, row] = stack.voxels[below, row] * (1 - share) + stack.voxels[below + 1, row] * share
+    across = stack.ras_from_ijk[:3, 2]
+    moved = {name: truth[name] + across * np.interp(ijk[name][1], rows, shift) for name in truth}
+    return replace(stack, voxels=voxels), moved
+
+
+def judged(localizer: Localizer, stack: SagittalStack, truth: Truth) -> Array:
+    """(N, 5) of each point found: distance in 3-D, across the slices, in the plane, stated radius, whether flagged."""
+    found = localizer.localize(stack)
+    assert stack.ras_from_ijk is not None
+    across = stack.ras_from_ijk[:3, 2] / np.linalg.norm(stack.ras_from_ijk[:3, 2])
+    rows = []
+    for name, place in truth.items():
+        mark = found[name]
+        if mark.position_ras_mm is None or mark.radius95_mm is None:
+            rows.append((np.inf, np.inf, np.inf, 0.0, True))
+            continue
+        off = np.array(mark.position_ras_mm) - place
+        side = float(off @ across)
+        flagged = bool(mark.needs_review or found.needs_review)
+        plane = float(np.linalg.norm(off - side * across))
+        rows.append((float(np.linalg.norm(off)), abs(side), plane, mark.radius95_mm, flagged))
+    return np.array(rows, dtype=float)
+
+
+def summary(rows: Array) -> str:
+    distance, side, plane, radius, flagged = rows.T
+    level = plane < LEVEL_MM
+    within = distance[level] <= radius[level]
+    share = f"{int(within.sum())} of {len(within)} in 3-D ({100 * within.mean():.0f} %)"
+    in_plane, unflagged = (plane[level] <= radius[level]).sum(), (~within & (flagged[level] == 0)).sum()
+    return (
+        f"{len(rows)} points, {(~level).sum()} on another level or nowhere; of the others 3-D mean "
+        f"{distance[level].mean():.2f} mm, worst {distance[level].max():.2f}; across mean {side[level].mean():.2f} mm, "
+        f"worst {side[level].max():.2f}; in radius95 {share}, {in_plane} in the plane; outside and not flagged "
+        f"{unflagged}; radius mean {radius[level].mean():.2f} mm"
+    )
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:3])
+    sys.exit(main())

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from SpineLandmarksLib.arguments import add_holdout, add_model, extra, minutes, positive, show_progress
+from research.arguments import minutes
+from SpineLandmarksLib.arguments import add_holdout, add_model, extra, positive, show_progress
 from SpineLandmarksLib.cli.main import run
 
 KINDS = {
@@ -25,6 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_judged(kinds, "robustness", "one bundle on slices that are changed in known ways", run_robustness)
     strange = _add_judged(kinds, "strange", "one bundle on pictures it should not be trusted on", run_strange)
     strange.add_argument("--volumes", type=Path, metavar="DIR", help="also other planes of the NIfTI volumes in DIR")
+    doubt = kinds.add_parser("doubt", help="the figures of `spine-landmarks calibrate` in a document")
+    doubt.add_argument("output", type=Path, metavar="DIR", help="its --output")
+    doubt.add_argument("--document", required=True, type=Path, metavar="FILE.md", help="where the section is")
+    doubt.set_defaults(run=run_doubt)
     return run(p.parse_args(arguments))
 
 
@@ -112,6 +117,12 @@ def run_strange(options: argparse.Namespace) -> int:
     from research.experiments.strange import strange_command
 
     return strange_command(options)
+
+
+def run_doubt(options: argparse.Namespace) -> int:
+    from research.experiments.doubt import doubt_command
+
+    return doubt_command(options)
 
 
 if __name__ == "__main__":

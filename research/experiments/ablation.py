@@ -17,7 +17,7 @@ from torch import Tensor
 from research.experiments.decoding import Decoder, all_missing, decode_with, localizer_of
 from research.experiments.experiment import Experiment, Part
 from research.experiments.results import by_image, pooled
-from research.experiments.rows import Line, Predictor, Row, result_of
+from research.experiments.rows import ExperimentRow, Line, Predictor, result_of
 from SpineLandmarksLib.bundle import WEIGHTS, load_bundle
 from SpineLandmarksLib.settings import from_dict, to_dict
 from SpineLandmarksLib.splits import with_extra
@@ -72,7 +72,7 @@ CHANGES = (
 )
 
 
-def ablation_rows(recipe: str, extra: Sequence[Extra], start_from: Path | None) -> list[Row]:
+def ablation_rows(recipe: str, extra: Sequence[Extra], start_from: Path | None) -> list[ExperimentRow]:
     """The reference, then one row for each part that can be changed with what is given."""
     left_out = [Change(f"without-{folder.name}", f"without {folder.name}", without=folder.name) for folder, _ in extra]
     if len(extra) > 1:
@@ -80,7 +80,10 @@ def ablation_rows(recipe: str, extra: Sequence[Extra], start_from: Path | None) 
     if start_from is not None:
         title = f"starts from the weights of {load_bundle(start_from).label}"
         left_out.append(Change("pre-trained", title, start_from=start_from))
-    return [Row(each.key, each.title, each.decoder, entering(each, recipe, extra)) for each in (*CHANGES, *left_out)]
+    return [
+        ExperimentRow(each.key, each.title, each.decoder, entering(each, recipe, extra))
+        for each in (*CHANGES, *left_out)
+    ]
 
 
 def entering(change: Change, recipe_name: str, extra: Sequence[Extra]) -> Callable[[Experiment, Part], Predictor]:
@@ -110,7 +113,7 @@ def weights_of(bundle: Path | None) -> dict[str, Tensor] | None:
     return None if bundle is None else safetensors.torch.load_file(load_bundle(bundle).folder / WEIGHTS)
 
 
-def run_ablation(experiment: Experiment, rows: Sequence[Row], held_out: int) -> list[Line]:
+def run_ablation(experiment: Experiment, rows: Sequence[ExperimentRow], held_out: int) -> list[Line]:
     """Each row on the held-out patients."""
     part = experiment.holdout(held_out)
     annotated = by_image(part.judge, experiment.data)

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from research.experiments.decoding import decode_with
 from research.experiments.experiment import Experiment, Part, facts_of
 from research.experiments.results import Training
-from research.experiments.rows import Predictor, Row
+from research.experiments.rows import ExperimentRow, Predictor
 from SpineLandmarksLib.bundle import WEIGHTS
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.formats.strict_json import load_json
@@ -20,7 +20,7 @@ from SpineLandmarksLib.settings import from_dict
 from SpineLandmarksLib.training.recipe import Recipe
 
 
-def bundle_row(key: str, title: str, template: str) -> Row:
+def bundle_row(key: str, title: str, template: str) -> ExperimentRow:
     """The bundles that `template` names, such as "runs/fold{fold}/fold{fold}", each on its own fold."""
 
     def enter(experiment: Experiment, part: Part) -> Predictor:
@@ -30,7 +30,7 @@ def bundle_row(key: str, title: str, template: str) -> Row:
         training = training_of(folder, from_dict(Recipe, run["recipe"], str(folder)))
         return Predictor(decode_with("chain", localizer), (training,), remark=provenance(run))
 
-    return Row(key, title, "chain", enter)
+    return ExperimentRow(key, title, "chain", enter)
 
 
 def run_of(bundle: Path, experiment: Experiment, part: Part) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from research.experiments.experiment import Experiment
 from research.experiments.rows import Line, chosen
 from research.experiments.seeds import MEAN_PLACE, run_folds, seed_rows
 from research.experiments.table import figures_table, training_table
+from research.markdown import write_section
 from SpineLandmarksLib.backends import device_of
-from SpineLandmarksLib.evaluation.markdown import write_section
 from SpineLandmarksLib.evaluation.metrics import summarize
 from SpineLandmarksLib.formats.atomic import write_atomically, write_text_atomically
 

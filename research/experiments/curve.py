@@ -13,7 +13,7 @@ from typing import Any
 
 from research.experiments.experiment import Experiment, Part
 from research.experiments.results import by_image, pooled
-from research.experiments.rows import Line, Row, network_row, result_of
+from research.experiments.rows import ExperimentRow, Line, network_row, result_of
 from research.experiments.seeds import LATER_NOTE, SMALL_NOTE, UNET_NOTE
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.evaluation import plots
@@ -40,7 +40,7 @@ def nested(part: Part, patients: int, seed: int) -> Part:
 
 
 def run_curve(
-    experiment: Experiment, rows: Sequence[Row], held_out: int, sizes: Sequence[int] | None = None
+    experiment: Experiment, rows: Sequence[ExperimentRow], held_out: int, sizes: Sequence[int] | None = None
 ) -> list[tuple[int, Line]]:
     """Each row at each size that there are patients for, as (patients, line)."""
     part = experiment.holdout(held_out)

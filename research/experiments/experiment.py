@@ -147,14 +147,14 @@ def require_same_settings(settings: dict[str, Any], folder: Path) -> None:
 
 def facts_of(recipe: Recipe, minutes: float | None, parameters: int, diverged: str = "") -> Training:
     rate = f"{recipe.optimizer} {recipe.learning_rate:g} {recipe.schedule}"
-    return Training(recipe.name, shown_input(recipe), rate, recipe.batch, recipe.steps, minutes, parameters, diverged)
+    return Training(recipe.name, input_size(recipe), rate, recipe.batch, recipe.steps, minutes, parameters, diverged)
 
 
 def parameters_of(recipe: Recipe, landmarks: int) -> int:
     return sum(p.numel() for p in Detector(recipe.architecture, landmarks).parameters())
 
 
-def shown_input(recipe: Recipe) -> str:
+def input_size(recipe: Recipe) -> str:
     """The input of a recipe's network in words."""
     p, (columns, rows) = recipe.preparation, recipe.crop
     kind = "squeezed" if p.resize == "plain" else f"of {p.spacing_mm:g} mm"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from research.experiments.decoding import all_missing, decode_with, localizer_of
 from research.experiments.experiment import Experiment, Part
-from research.experiments.rows import Predictor, Row
+from research.experiments.rows import ExperimentRow, Predictor
 from SpineLandmarksLib.annotated_slices import load_image, points_of, spacing_of
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.fusion import Fusion
@@ -30,7 +30,7 @@ from SpineLandmarksLib.transforms import prepare_slice
 STEPS, BATCH, RATE_PX = 150, 8, 0.3
 
 
-def product_row(key: str, title: str, heatmap: str, direct: str, learned: bool) -> Row:
+def product_row(key: str, title: str, heatmap: str, direct: str, learned: bool) -> ExperimentRow:
     """Recipes `heatmap` and `direct` multiplied, with sigma by experience (that of `direct`) or learned."""
 
     def enter(experiment: Experiment, part: Part) -> Predictor:
@@ -48,7 +48,7 @@ def product_row(key: str, title: str, heatmap: str, direct: str, learned: bool) 
         localizer = localizer_of(product, recipe.preparation, part.learn, experiment.schema)
         return Predictor(decode_with("peak", localizer), trainings, sigma)
 
-    return Row(key, title, "peak", enter)
+    return ExperimentRow(key, title, "peak", enter)
 
 
 def fuse(heatmap: Detector, direct: Detector) -> Detector:

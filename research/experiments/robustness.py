@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from research.experiments.perturb import PERTURBATIONS, Perturbation
+from research.markdown import write_section
 from SpineLandmarksLib.annotated_slices import millimetres_of
 from SpineLandmarksLib.arguments import ProgressCallback
 from SpineLandmarksLib.evaluation.bootstrap import GroupBootstrap
-from SpineLandmarksLib.evaluation.levels import shifted
-from SpineLandmarksLib.evaluation.markdown import write_section
+from SpineLandmarksLib.evaluation.metrics import shifted
 from SpineLandmarksLib.evaluation.predictions import Bools, Predictions
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation

@@ -23,7 +23,7 @@ class Predictor:
 
 
 @dataclass(frozen=True)
-class Row:
+class ExperimentRow:
     """key: its name in files and for --rows. title, decoder, note: as the table says them. enter: trains what is
     missing."""
 
@@ -38,12 +38,12 @@ class Row:
 class Line:
     """A finished row: the points of all its splits together, and the result of each split."""
 
-    row: Row
+    row: ExperimentRow
     predictions: Predictions
     results: tuple[Result, ...]
 
 
-def network_row(key: str, title: str, recipe: str, decoder: Decoder, note: str = "") -> Row:
+def network_row(key: str, title: str, recipe: str, decoder: Decoder, note: str = "") -> ExperimentRow:
     """One network on its own."""
 
     def enter(experiment: Experiment, part: Part) -> Predictor:
@@ -55,10 +55,10 @@ def network_row(key: str, title: str, recipe: str, decoder: Decoder, note: str =
             decode_with(decoder, localizer_of(detector, preparation, part.learn, experiment.schema)), (training,)
         )
 
-    return Row(key, title, decoder, enter, note)
+    return ExperimentRow(key, title, decoder, enter, note)
 
 
-def result_of(experiment: Experiment, row: Row, part: Part) -> Result:
+def result_of(experiment: Experiment, row: ExperimentRow, part: Part) -> Result:
     """The result of `row` on `part`: read where it is there, else made and written."""
     folder = experiment.folder / "results" / row.key
     known = read_result(folder, part.name)
@@ -74,7 +74,7 @@ def result_of(experiment: Experiment, row: Row, part: Part) -> Result:
     return result
 
 
-def chosen(rows: Sequence[Row], keys: Sequence[str] | None) -> list[Row]:
+def chosen(rows: Sequence[ExperimentRow], keys: Sequence[str] | None) -> list[ExperimentRow]:
     """The rows called `keys`, in the table's order; all when left out. OutputError names what exists."""
     known = [row.key for row in rows]
     unknown = sorted(set(keys or ()) - set(known))

@@ -9,7 +9,7 @@ from research.experiments.decoding import mean_shape_baseline
 from research.experiments.experiment import Experiment, Part
 from research.experiments.product import product_row
 from research.experiments.results import pooled
-from research.experiments.rows import Line, Predictor, Row, network_row, result_of
+from research.experiments.rows import ExperimentRow, Line, Predictor, network_row, result_of
 
 #: The row that no network has to be trained for: below it, a network has learned nothing.
 MEAN_PLACE = "mean-place"
@@ -21,12 +21,12 @@ LATER_NOTE = "recipe scn: 1.25 mm, three times the filters, batch 4, rate 0.0001
 SMALL_NOTE = "recipe default: 1.25 mm, two to three times the filters, rate 0.002"
 
 
-def seed_rows(default_bundles: str | None = None) -> list[Row]:
+def seed_rows(default_bundles: str | None = None) -> list[ExperimentRow]:
     """default_bundles: where the default's own bundles are, "{fold}" for the fold; trained like the rest without."""
     title = "our default"
     default = bundle_row("default", title, default_bundles) if default_bundles else None
     return [
-        Row(MEAN_PLACE, "mean place, no network", "none", enter_mean_place),
+        ExperimentRow(MEAN_PLACE, "mean place, no network", "none", enter_mean_place),
         network_row("direct", "direct alone (Xception + FC)", "seed-direct-small", "peak", DIRECT_NOTE),
         network_row("unet", "U-Net alone (binary cross-entropy)", "seed-unet-small", "peak", UNET_NOTE),
         network_row("unet-chain", "U-Net alone, read by our chain", "seed-unet-small", "chain", UNET_NOTE),
@@ -43,7 +43,7 @@ def enter_mean_place(experiment: Experiment, part: Part) -> Predictor:
     return Predictor(mean_shape_baseline(part.learn, experiment.schema))
 
 
-def run_folds(experiment: Experiment, rows: Sequence[Row], folds: int) -> list[Line]:
+def run_folds(experiment: Experiment, rows: Sequence[ExperimentRow], folds: int) -> list[Line]:
     """Each row on every fold; the points of all folds together are the row's."""
     lines = []
     for row in rows:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from research.experiments import degrade
 from research.experiments.perturb import crop, rotate
 from research.experiments.robustness import stack_of
-from SpineLandmarksLib.evaluation.markdown import markdown, write_section
+from research.markdown import markdown, write_section
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study

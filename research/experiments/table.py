@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Any
 
 from research.experiments.results import Result
-from SpineLandmarksLib.evaluation.markdown import estimate, markdown, mm, percent
+from research.markdown import estimate, markdown, mm, percent
 from SpineLandmarksLib.evaluation.metrics import THRESHOLDS_MM
 
 Overall = Mapping[str, Any]

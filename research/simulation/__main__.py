@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from SpineLandmarksLib.arguments import minutes, positive
+from research.arguments import minutes
+from SpineLandmarksLib.arguments import positive
 from SpineLandmarksLib.cli.main import run
 
 if TYPE_CHECKING:
@@ -69,9 +70,9 @@ def simulate_command(options: argparse.Namespace) -> int:
 
 def publish(settings: SimulationSettings, folder: Path, document: Path | None) -> None:
     """Write table and plot of every round in `folder`, there and into the section of a document."""
+    from research.markdown import write_section
     from research.simulation import report
     from research.simulation.simulation import rounds_of
-    from SpineLandmarksLib.evaluation.markdown import write_section
     from SpineLandmarksLib.formats.atomic import write_text_atomically
 
     rounds = rounds_of(folder)

@@ -33,7 +33,7 @@ from SpineLandmarksLib.evaluation.metrics import summarize
 from SpineLandmarksLib.landmarks import LUMBAR11
 from SpineLandmarksLib.model import Architecture, Detector, Output
 from SpineLandmarksLib.networks.scn import LearnedSigma
-from SpineLandmarksLib.phantom.dataset import write_phantom_dataset
+from SpineLandmarksLib.phantom.files import write_phantom_dataset
 from SpineLandmarksLib.settings import to_dict
 from SpineLandmarksLib.splits import lock
 from SpineLandmarksLib.training.augment import GeometrySettings

@@ -15,7 +15,7 @@ from research.simulation.simulation import SimulationRound, SimulationSettings, 
 from SpineLandmarksLib.annotated_slices import load_annotations
 from SpineLandmarksLib.bundle import METADATA, Bundle, read_settings
 from SpineLandmarksLib.landmarks import LUMBAR11
-from SpineLandmarksLib.phantom.dataset import write_phantom_dataset
+from SpineLandmarksLib.phantom.files import write_phantom_dataset
 from SpineLandmarksLib.splits import holdout
 from SpineLandmarksLib.training.finetune import finetuning_recipe
 

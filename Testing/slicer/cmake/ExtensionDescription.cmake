@@ -3,5 +3,20 @@ foreach(name HOMEPAGE CATEGORY CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS D
   if(NOT EXTENSION_${name})
     message(FATAL_ERROR "EXTENSION_${name} is not set")
   endif()
-  file(APPEND "${CMAKE_BINARY_DIR}/description.txt" "${name}=${EXTENSION_${name}}\n")
 endforeach()
+# As SlicerExtensionCPack.cmake hands them on: without quotes, so that a semicolon ends a value.
+function(write_description)
+  cmake_parse_arguments(TOLD "" "HOMEPAGE;CATEGORY;CONTRIBUTORS;DESCRIPTION;ICONURL;SCREENSHOTURLS;DEPENDS;RECOMMENDS" "" ${ARGN})
+  foreach(name HOMEPAGE CATEGORY CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS RECOMMENDS)
+    file(APPEND "${CMAKE_BINARY_DIR}/description.txt" "${name}=${TOLD_${name}}\n")
+  endforeach()
+endfunction()
+write_description(
+  HOMEPAGE ${EXTENSION_HOMEPAGE}
+  CATEGORY ${EXTENSION_CATEGORY}
+  CONTRIBUTORS ${EXTENSION_CONTRIBUTORS}
+  DESCRIPTION ${EXTENSION_DESCRIPTION}
+  ICONURL ${EXTENSION_ICONURL}
+  SCREENSHOTURLS ${EXTENSION_SCREENSHOTURLS}
+  DEPENDS ${EXTENSION_DEPENDS}
+  RECOMMENDS ${EXTENSION_RECOMMENDS})

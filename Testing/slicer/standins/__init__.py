@@ -20,11 +20,13 @@ def install() -> Any:
         warnings.simplefilter("ignore")  # what Slicer's own import says is not ours to mend
         import slicer
         import slicer.util
-    from standins import application, ctk_module, parameters, qt_module, scripted_module
+    from standins import application, ctk_module, i18n, parameters, qt_module, sample_data, scripted_module
 
     if sys.modules.get("qt") is not qt_module.MODULE:
         sys.modules["qt"] = qt_module.MODULE
         sys.modules["ctk"] = ctk_module.CTK
+        sys.modules["slicer.i18n"] = i18n.MODULE
+        sys.modules["SampleData"] = sample_data.MODULE
         sys.modules["slicer.ScriptedLoadableModule"] = scripted_module.MODULE
         sys.modules["slicer.parameterNodeWrapper"] = parameters.MODULE
         application.start(slicer)

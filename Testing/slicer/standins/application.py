@@ -65,12 +65,19 @@ class LayoutManager:
         return self.logics
 
 
-class Application:
+class Application(wrapped(QtCore.QObject)):  # type: ignore[misc]
     """slicer.app. The Qt application outlives every scene."""
+
+    startupCompleted = QtCore.Signal()
 
     applicationName = "Slicer"
 
+    @property
+    def temporaryPath(self) -> str:
+        return str(Path(self.settings.name) / "temporary")
+
     def __init__(self) -> None:
+        super().__init__()
         self.qt = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["test"])
         self.settings = tempfile.TemporaryDirectory(prefix="SpineLandmarks-settings-")  # nobody's own are touched
         QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
@@ -156,9 +163,13 @@ class ModulePanel(wrapped(QtWidgets.QWidget)):  # type: ignore[misc]
 
     def __init__(self, module: ScriptedModule) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.isEntered = module, False
         self.setLayout(qt.QVBoxLayout())
-        slicer.app.window.setCentralWidget(self)
+        scrolled = QtWidgets.QScrollArea()  # as in qSlicerModulePanel: what is too high is scrolled
+        scrolled.setFrameShape(QtWidgets.QFrame.NoFrame)
+        scrolled.setWidgetResizable(True)
+        scrolled.setWidget(self)
+        slicer.app.window.setCentralWidget(scrolled)
         self.reload()
 
     def reload(self) -> None:
@@ -166,6 +177,15 @@ class ModulePanel(wrapped(QtWidgets.QWidget)):  # type: ignore[misc]
         widget = getattr(sys.modules[self.module.name], name)(self)
         setattr(slicer.modules, name, widget)
         widget.setup()
+
+    def enter(self) -> None:
+        """The module is shown. After a reload Slicer does not call it again."""
+        self.isEntered = True
+        self.module.widget.enter()
+
+    def exit(self) -> None:
+        self.isEntered = False
+        self.module.widget.exit()
 
 
 def start(slicer_package: Any) -> None:

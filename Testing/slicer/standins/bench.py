@@ -22,6 +22,15 @@ def add_volume(slicer: Any, voxels_kji: Any, ras_from_ijk: Any, name: str) -> An
     return volume
 
 
+def delete_in_data(slicer: Any, *nodes: Any) -> None:
+    """What *Delete* in the module Data does with what is selected: all that lies under an item goes before it."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    for node in nodes:
+        item = node if isinstance(node, int) else hierarchy.GetItemByDataNode(node)
+        item = item or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)  # as its plugins do for each new node
+        assert hierarchy.RemoveItem(item, True, True)
+
+
 class ScriptedClient:
     """A worker client that says what a test puts into `answers`: a list of messages for each poll with an open job."""
 
@@ -31,6 +40,8 @@ class ScriptedClient:
         self.answers: list[list[dict[str, Any]]] = []
         self.cancelled: list[str] = []
         self.is_warm = self.is_closed = False
+
+    open_jobs = ()
 
     def warm(self) -> str:
         self.is_warm = True
@@ -88,6 +99,14 @@ class Module:
         """Of the worker in use; made anew after it was closed."""
         return self.clients[-1]
 
+    def enter(self) -> None:
+        """Show the module."""
+        self.module.widgetRepresentation().enter()
+
+    def exit(self) -> None:
+        """Show another module."""
+        self.module.widgetRepresentation().exit()
+
     def use_scripted_worker(self) -> None:
         def make(model: Any) -> ScriptedClient:
             self.clients.append(ScriptedClient(model))
@@ -136,7 +155,7 @@ class Module:
         return next(cells for cells in self.rows() if cells[0] == name)
 
     def picture(self, width: int, height: int) -> Any:
-        """A PIL image of the panel as this size, or the smallest that it can have, shows it."""
+        """A PIL image of the panel in a window of this size; of all of it where it must be scrolled."""
         import slicer
         from PIL import Image
 

@@ -1,6 +1,6 @@
 """`slicer.parameterNodeWrapper`: typed parameters of a module that live in its MRML node and follow widgets.
 
-A widget is bound by its dynamic property SlicerParameterName, as in Slicer. Enum, str, int, bool and nodes.
+A widget is bound by its dynamic property SlicerParameterName, as in Slicer. Enum, str, int, float, bool and nodes.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ def _parameter(name: str, kind: Any, default: Any) -> property:
         self.parameterNode.SetParameter(name, value.name if isinstance(value, enum.Enum) else str(value))
 
     return property(get, put)
+
+
+#: The property of a widget that shows a parameter of this type.
+ATTRIBUTES = {int: "value", float: "value", bool: "checked", str: "text"}
 
 
 def _is_node(kind: Any) -> bool:
@@ -100,7 +104,7 @@ class _Binding:
             return widget.currentNodeChanged
         if isinstance(widget, QtWidgets.QComboBox):
             return widget.currentIndexChanged
-        if isinstance(widget, QtWidgets.QSpinBox):
+        if isinstance(widget, (QtWidgets.QSpinBox, QtWidgets.QDoubleSpinBox)):
             return widget.valueChanged
         if isinstance(widget, QtWidgets.QCheckBox):
             return widget.stateChanged
@@ -113,7 +117,7 @@ class _Binding:
         elif isinstance(widget, QtWidgets.QComboBox):
             value = list(self.kind)[widget.currentIndex]
         else:
-            value = widget.property("value" if self.kind is int else "checked" if self.kind is bool else "text")
+            value = widget.property(ATTRIBUTES[self.kind])
         if value != getattr(self.wrapper, self.name):
             setattr(self.wrapper, self.name, value)
 
@@ -124,8 +128,7 @@ class _Binding:
         elif isinstance(widget, QtWidgets.QComboBox):
             widget.currentIndex = list(self.kind).index(value)
         else:
-            attribute = "value" if self.kind is int else "checked" if self.kind is bool else "text"
-            QtCore.QObject.setProperty(widget, attribute, value)
+            QtCore.QObject.setProperty(widget, ATTRIBUTES[self.kind], value)
 
 
 def _label(choice: Any) -> str:

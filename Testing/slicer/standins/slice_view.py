@@ -71,6 +71,17 @@ class SliceView:
         self.mouse.LeftButtonPressEvent()
         self.mouse.LeftButtonReleaseEvent()
 
+    def right_click(self, pixel: Sequence[float]) -> None:
+        self.move_to(pixel)
+        self.mouse.RightButtonPressEvent()
+        self.mouse.RightButtonReleaseEvent()
+
+    def press(self, key: str, code: str) -> None:
+        """A key, while the mouse is over the view. Slicer's markups heed few: Esc is none of them."""
+        self.mouse.SetEventInformation(*self.mouse.GetEventPosition(), 0, 0, code, 0, key)
+        for event in (self.mouse.KeyPressEvent, self.mouse.CharEvent, self.mouse.KeyReleaseEvent):
+            event()
+
     def drag(self, start: Sequence[float], *by: float) -> None:
         """Hover, press, move in ten steps and let go."""
         self.move_to(start)

@@ -1,18 +1,18 @@
-"""The model at work on one study, in a worker process that may die without taking anything along."""
+"""The model at work on one study for a screen, in a worker process that may die without taking anything along."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any
 
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.json_result import from_fields
 from SpineLandmarksLib.formats.strict_json import Fields
-from SpineLandmarksLib.landmarks import LandmarkSet, Point
-from SpineLandmarksLib.web.open_study import OpenStudy
+from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.worker.client import WorkerClient
 from SpineLandmarksLib.worker.protocol import FINAL
 
@@ -22,11 +22,14 @@ PATIENCE_S = 3.0
 
 @dataclass
 class LocalizationJob:
-    """is_again: around what a person has said; else afresh."""
+    """subject: the study, as the screen knows it. is_again: around what a person has said; else afresh.
 
-    opened: OpenStudy
+    id: empty until a worker has it. share, stage: how far it is.
+    """
+
+    subject: Any
     is_again: bool
-    id: str
+    id: str = ""
     share: float = 0.0
     stage: str = "waiting for the model"
     started: float = field(default_factory=time.monotonic)
@@ -35,11 +38,12 @@ class LocalizationJob:
 
 @dataclass(frozen=True)
 class JobResult:
-    """landmarks: when it was done. error: why not, in words; empty when somebody cancelled."""
+    """landmarks: when it was done. error: why not; empty when it was cancelled. kind: of the error (docs/worker.md)."""
 
     job: LocalizationJob
     landmarks: LandmarkSet | None = None
     error: str = ""
+    kind: str = ""
 
 
 class LocalizationService:
@@ -55,17 +59,14 @@ class LocalizationService:
         with contextlib.suppress(SpineLandmarksError):
             self._running_client().warm()
 
-    def start(self, opened: OpenStudy, given: Mapping[str, Point | None] | None = None) -> None:
-        """Find the landmarks of a study; given: what a person has said, for all others around it.
+    def start(self, job: LocalizationJob, path: str | PathLike[str], **asked: Any) -> None:
+        """Find the landmarks of a study, by the arguments of `WorkerClient.submit`.
 
         Raises BackendError where no worker can be started. The job before must have ended.
         """
         assert self.job is None
-        assert opened.path is not None
-        study = opened.study
-        spacing = None if study.source else study.spacing_mm
-        job_id = self._running_client().submit(opened.path, spacing_mm=spacing, given=given)
-        self.job = LocalizationJob(opened, given is not None, job_id)
+        job.id = self._running_client().submit(path, **asked)
+        self.job = job
 
     def cancel(self) -> None:
         if self.job and self.client and self.job.cancelled_at is None:
@@ -77,7 +78,7 @@ class LocalizationService:
         end = None
         for message in self.client.poll() if self.client else ():
             if self.job and message.get("id") == self.job.id:
-                end = self._take(self.job, message) or end
+                end = _take(self.job, message) or end
         if self.job and self.job.cancelled_at and time.monotonic() - self.job.cancelled_at > PATIENCE_S:
             self.close()
             end = JobResult(self.job)
@@ -94,17 +95,19 @@ class LocalizationService:
         self.client = self.client or self._make_client()
         return self.client
 
-    def _take(self, job: LocalizationJob, message: Mapping[str, Any]) -> JobResult | None:
-        event = message["event"]
-        if event == "progress":
-            job.share, job.stage = message["share"], message["stage"]
-        elif event == "done":
-            try:
-                found = from_fields(Fields.of(message["result"], "the worker's answer"))
-            except SpineLandmarksError as error:
-                return JobResult(job, error=str(error))
-            study = job.opened.study
-            return JobResult(job, replace(found, input=study.image, series_uid=study.series_uid))
-        elif event in FINAL:
-            return JobResult(job, error="" if event == "cancelled" else str(message["error"]))
-        return None
+
+def _take(job: LocalizationJob, message: Mapping[str, Any]) -> JobResult | None:
+    event = message["event"]
+    if event == "progress":
+        job.share, job.stage = message["share"], message["stage"]
+    elif event == "done":
+        try:
+            return JobResult(job, from_fields(Fields.of(message["result"], "the worker's answer")))
+        except SpineLandmarksError as error:
+            return JobResult(job, error=str(error))
+    elif event == "cancelled":
+        return JobResult(job)
+    elif event in FINAL:  # with the last words of a worker that died
+        said = [message["error"], *message.get("stderr", [])[-3:]]
+        return JobResult(job, error="\n".join(said), kind=message.get("kind", ""))
+    return None

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from research.markdown import write_section
 from SpineLandmarksLib.errors import OutputError
-from SpineLandmarksLib.evaluation.markdown import write_section
 
 PAGE = "# Figures\n\n<!-- seeds:begin -->\nold\n<!-- seeds:end -->\n\nWords by hand.\n"
 

@@ -1,0 +1,68 @@
+"""What a person can do to the landmarks of a session, on every screen: keys, words, when, and what is asked first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from SpineLandmarksLib.annotation.session import Session
+
+#: Key, action, and words for it.
+KEYS = (
+    ("N", "next", "next doubtful"),
+    ("C", "confirm", "confirm or take back"),
+    ("Shift+C", "confirm_all", "confirm all"),
+    ("P", "place", "place"),
+    ("X", "not_visible", "not visible"),
+    ("Shift+L", "relocalize", "relocalize the rest"),
+    ("Shift+U", "shift_up", "names one level up"),
+    ("Shift+D", "shift_down", "names one level down"),
+    ("Ctrl+Z", "undo", "undo"),
+    ("Ctrl+Y", "redo", "redo"),
+)
+#: Those that are nothing but an operation on the session and the selected landmark.
+OPERATIONS: dict[str, Callable[[Session, str], object]] = {
+    "confirm": lambda session, name: (
+        session.unconfirm(name) if session[name].status == "confirmed" else session.confirm(name)
+    ),
+    "confirm_all": lambda session, name: session.confirm_all(),
+    "not_visible": lambda session, name: session.mark_not_visible(name),
+    "undo": lambda session, name: session.undo(),
+    "redo": lambda session, name: session.redo(),
+}
+SHIFTS = {"shift_up": +1, "shift_down": -1}
+
+
+def enabled(session: Session | None, selected: str | None) -> dict[str, bool]:
+    """Which of the actions can be done now, with this landmark selected."""
+    if session is None:
+        return {action: False for _, action, _ in KEYS}
+    chosen = session[selected] if selected else None
+    has_point = chosen is not None and not chosen.is_absent
+    has_points = any(not mark.is_absent for mark in session.current)
+    to_review = bool(session.to_review())
+    return {
+        "next": to_review,
+        "confirm": has_point,
+        "confirm_all": any(mark.status in ("predicted", "corrected") for mark in session.current),
+        "place": chosen is not None and not has_point,
+        "not_visible": chosen is not None and chosen.status not in ("not_visible", "confirmed"),
+        "relocalize": bool(session.given()) and to_review,
+        "shift_up": has_points,
+        "shift_down": has_points,
+        "undo": session.can_undo(),
+        "redo": session.can_redo(),
+    }
+
+
+def confirm_words(session: Session | None, selected: str | None) -> str:
+    """What the button of `confirm` says."""
+    return "Take back" if session and selected and session[selected].status == "confirmed" else "Confirm"
+
+
+def shift_question(session: Session, levels: int) -> str:
+    """What is asked before all names move although some are confirmed; empty where none is."""
+    confirmed = [mark.name for mark in session.current if mark.status == "confirmed"]
+    named = "All" if len(confirmed) == len(session.names) else ", ".join(confirmed)
+    verb, way = "is" if len(confirmed) == 1 else "are", "up" if levels > 0 else "down"
+    asked = f"{named} {verb} confirmed. Move all names one level {way} nevertheless? Undo takes it back."
+    return asked if confirmed else ""

@@ -1,0 +1,143 @@
+"""How far beside the chosen slice each landmark lies: where its surroundings are their own mirror image.
+
+    S(z)  = sum over d of [rho(z - d, z + d) - mean over z of rho(z - d, z + d)] / sqrt(number of d)
+    curve = argmax over z_1..z_L of sum_l S_l(z_l) - b * sum_l (z_l-1 - 2 z_l + z_l+1)^2 - t * sum_l (z_l - z_l-1)^2
+
+rho is the correlation of two slices in a window about the landmark, from in front of the body to behind the spinous
+process. Bodies look much alike over their width, and a detector of sagittal slices sees them on all of it; what lies
+behind them (canal, laminae, facets, spinous process) comes in pairs and tells the middle to a millimetre or two. Solved
+exactly by dynamic programming over pairs of neighbours, so that a scoliotic spine is followed. numpy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SpineLandmarksLib.imaging.stack import SagittalStack
+
+Array = NDArray[np.float64]
+
+#: The window about a landmark, mm: in front and behind, above and below.
+FRONT_MM, BEHIND_MM, HALF_HEIGHT_MM = 20.0, 55.0, 14.0
+#: Pixels in the window are averaged to about this, and slices interpolated to it, mm.
+STEP_MM = 2.0
+#: Slices are compared at these distances from each other, mm: nearer ones are alike anywhere, farther ones nowhere.
+PAIR_MM = (8.0, 36.0)
+#: A place is judged by this many pairs of slices or not at all.
+MIN_PAIRS = 4
+#: Neighbouring slices more alike than this are copies, as at the rim of a resampled volume, and tell nothing.
+SAME = 0.9999
+#: Cost of a bend between three neighbours and of a step between two, per mm^2.
+BEND, TILT = 0.02, 0.002
+#: Off the middle of the stack this much costs half a unit, mm.
+MIDDLE_SD_MM = 30.0
+
+
+def lateral_curve(stack: SagittalStack, points_xy: Array) -> Array | None:
+    """Where across the stack the middle of each landmark lies.
+
+    Args:
+        stack: upright sagittal slices.
+        points_xy: (L, 2) native pixels in the slice plane, nan where a landmark is not in view.
+
+    Returns:
+        (L,) slice coordinates, between slices, of those out of view too; None without spacing, with too few slices for
+        any pair, or with fewer than three known points.
+    """
+    known = np.flatnonzero(np.isfinite(points_xy).all(1))
+    pixel_mm, slice_mm = stack.pixel_spacing_mm, stack.slice_spacing_mm
+    if len(known) < 3 or pixel_mm is None or slice_mm is None:
+        return None
+    every = max(1, int(STEP_MM / slice_mm))  # of thin slices some are enough
+    some = stack.voxels[::every]
+    scores = [mirror_scores(window(some, pixel_mm, points_xy[row]), slice_mm * every) for row in known]
+    if any(score is None for score in scores):
+        return None
+    unary = np.stack([score for score in scores if score is not None])
+    place_mm = np.arange(unary.shape[1]) * STEP_MM / 2
+    unary = unary - 0.5 * ((place_mm - place_mm[-1] / 2) / MIDDLE_SD_MM) ** 2
+    path = smoothest_path(unary[:, ::2], STEP_MM) / slice_mm
+    return np.interp(np.arange(len(points_xy)), known, path)
+
+
+def window(voxels: NDArray[np.float32], spacing_mm: Sequence[float], xy: Array) -> Array:
+    """(K, P) the surroundings of a point on each slice, means over about `STEP_MM`; the picture's rim is repeated."""
+    dx, dy = spacing_mm[0], spacing_mm[1]
+    columns = np.arange(xy[0] - FRONT_MM / dx, xy[0] + BEHIND_MM / dx, max(1.0, STEP_MM / dx))
+    rows = np.arange(xy[1] - HALF_HEIGHT_MM / dy, xy[1] + HALF_HEIGHT_MM / dy, max(1.0, STEP_MM / dy))
+    part = _block_means(voxels, np.rint(rows).astype(int), np.rint(columns).astype(int))
+    return part.reshape(len(voxels), -1)
+
+
+def mirror_scores(slices: Array, slice_spacing_mm: float) -> Array | None:
+    """(Z,) S(z) every half `STEP_MM` across the stack, -9 where too few pairs lie about a place; None if nowhere.
+
+    slices: (K, P) the same window on every slice.
+    """
+    extent_mm = (len(slices) - 1) * slice_spacing_mm
+    at = np.arange(0.0, extent_mm + 1e-6, STEP_MM) / slice_spacing_mm
+    if len(at) < 2:
+        return None
+    below = np.minimum(at.astype(int), len(slices) - 2)
+    share = (at - below)[:, None]
+    unit = _standardized(slices[below] * (1 - share) + slices[below + 1] * share)
+    first, second = np.triu_indices(len(at), 1)
+    apart_mm = (second - first) * STEP_MM
+    own = ~_copies(slices)[np.rint(at).astype(int)]
+    use = (apart_mm >= PAIR_MM[0]) & (apart_mm <= PAIR_MM[1]) & own[first] & own[second]
+    first, second = first[use], second[use]
+    table = np.full((2 * len(at) - 1, len(at)), np.nan)
+    table[first + second, second - first] = (unit @ unit.T)[first, second]
+    pairs = np.isfinite(table).sum(1)
+    usual = np.nansum(table, 0) / np.maximum(np.isfinite(table).sum(0), 1)
+    enough = pairs >= MIN_PAIRS
+    if not enough.any():
+        return None
+    return np.where(enough, np.nansum(table - usual, 1) / np.sqrt(np.maximum(pairs, 1)), -9.0)
+
+
+def _standardized(rows: Array) -> Array:
+    """Rows of mean 0 and length 1, so that their products are correlations."""
+    centred = rows - rows.mean(1, keepdims=True)
+    return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9))
+
+
+def _copies(slices: Array) -> NDArray[np.bool_]:
+    """(K,) slices that are copies of a neighbour."""
+    unit = _standardized(slices)
+    same = (unit[:-1] * unit[1:]).sum(1) > SAME
+    return np.asarray(np.r_[same, False] | np.r_[False, same])
+
+
+def smoothest_path(unary: Array, step_mm: float) -> Array:
+    """(L,) mm, the places (each a column of `unary` (L, Z), step_mm apart) with the best sum of scores and bends."""
+    count, places = unary.shape
+    mm = np.arange(places) * step_mm
+    tilt = -TILT * (mm[:, None] - mm) ** 2
+    best = unary[0][:, None] + unary[1] + tilt  # (Z, Z): states of the last two landmarks
+    bend = -BEND * (mm[:, None, None] - 2 * mm[None, :, None] + mm) ** 2
+    back = []
+    for row in range(2, count):
+        total = best[:, :, None] + bend
+        back.append(total.argmax(0))
+        best = total.max(0) + unary[row] + tilt
+    one, two = np.unravel_index(int(best.argmax()), best.shape)
+    path = [int(two), int(one)]
+    for choice in back[::-1]:
+        path.append(int(choice[path[-1], path[-2]]))
+    return np.asarray(mm[path[::-1]])
+
+
+def _block_means(voxels: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
+    """(K, R, C) means of the blocks that begin at the rows and columns, the picture's rim repeated beyond it."""
+    high, wide = (max(1, int(np.median(np.diff(at)))) for at in (rows, columns))
+    total = np.zeros((len(voxels), len(rows), len(columns)))
+    for i in range(high):
+        for j in range(wide):
+            at_rows = np.clip(rows + i, 0, voxels.shape[1] - 1)
+            at_columns = np.clip(columns + j, 0, voxels.shape[2] - 1)
+            total += voxels[:, at_rows[:, None], at_columns]
+    return total / (high * wide)

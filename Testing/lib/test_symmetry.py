@@ -1,0 +1,101 @@
+"""The lateral place of landmarks: where the surroundings are their own mirror image, along any bow of the spine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from SpineLandmarksLib.imaging.stack import SagittalStack
+from SpineLandmarksLib.imaging.symmetry import lateral_curve, mirror_scores, smoothest_path
+from SpineLandmarksLib.landmarks import LUMBAR11
+from SpineLandmarksLib.phantom.phantom import make_phantom
+
+Array = NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+def a_spine() -> tuple[SagittalStack, Array]:
+    """A generated stack of 1.5 mm slices with columns and rows that differ, and (L, 3) the truth in ijk."""
+    phantom = make_phantom(104)
+    stack = SagittalStack(phantom.voxels, phantom.ras_from_ijk)
+    truth = np.array([stack.to_ijk(np.array(phantom.landmarks[name].position_ras_mm)) for name in LUMBAR11])
+    return stack, truth
+
+
+def bowed(stack: SagittalStack, truth_ijk: Array, bow_mm: float) -> tuple[SagittalStack, Array]:
+    """Each row of pixels moved sideways, most in the middle of the lumbar spine; and the truth moved with it."""
+    spacing = stack.slice_spacing_mm
+    assert spacing is not None
+    rows = np.arange(stack.voxels.shape[1])
+    top, bottom = truth_ijk[0, 1], truth_ijk[-1, 1]
+    shift = bow_mm / spacing * np.sin(np.pi * np.clip((rows - top) / (bottom - top), 0, 1))
+    at = np.clip(np.arange(len(stack))[:, None] - shift, 0, len(stack) - 1)  # (K, H)
+    below = np.minimum(at.astype(int), len(stack) - 2)
+    share = (at - below)[..., None]
+    moved = stack.voxels[below, rows] * (1 - share) + stack.voxels[below + 1, rows] * share
+    truth = truth_ijk.copy()
+    truth[:, 2] += np.interp(truth[:, 1], rows, shift)
+    return replace(stack, voxels=moved.astype(np.float32)), truth
+
+
+@pytest.mark.parametrize("bow_mm", [0.0, 10.0, -15.0])
+def test_a_bowed_spine_is_followed(a_spine: tuple[SagittalStack, Array], bow_mm: float) -> None:
+    stack, truth = bowed(*a_spine, bow_mm)
+    assert stack.slice_spacing_mm is not None
+    curve = lateral_curve(stack, truth[:, :2])
+    assert curve is not None
+    assert np.abs(curve - truth[:, 2]).max() * stack.slice_spacing_mm < 4.0
+
+
+def test_the_order_in_which_slices_are_stored_changes_nothing(a_spine: tuple[SagittalStack, Array]) -> None:
+    stack, truth = bowed(*a_spine, 8.0)
+    one, other = (lateral_curve(each, truth[:, :2]) for each in (stack, stack.turned_round()))
+    assert one is not None
+    assert other is not None
+    np.testing.assert_allclose(len(stack) - 1 - other, one, atol=0.51)
+
+
+def test_a_point_out_of_view_lies_between_the_others(a_spine: tuple[SagittalStack, Array]) -> None:
+    stack, truth = a_spine
+    points = truth[:, :2].copy()
+    points[[0, 4]] = np.nan
+    curve = lateral_curve(stack, points)
+    assert curve is not None
+    assert curve[0] == curve[1]
+    assert curve[4] == pytest.approx((curve[3] + curve[5]) / 2)
+
+
+def test_few_slices_few_points_or_no_spacing_tell_nothing(a_spine: tuple[SagittalStack, Array]) -> None:
+    stack, truth = a_spine
+    assert lateral_curve(replace(stack, voxels=stack.voxels[:2]), truth[:, :2]) is None
+    assert lateral_curve(replace(stack, ras_from_ijk=None), truth[:, :2]) is None
+    assert lateral_curve(stack, np.full((11, 2), np.nan)) is None
+
+
+def test_the_middle_of_a_symmetric_window_scores_highest() -> None:
+    rng = np.random.default_rng(0)
+    half = rng.normal(size=(10, 40)).cumsum(0)
+    slices = np.concatenate([half, rng.normal(size=(1, 40)), half[::-1]])  # mirrored about slice 10
+    scores = mirror_scores(slices, 2.0)
+    assert scores is not None
+    assert int(scores.argmax()) == 20  # every millimetre: half of the step of 2 mm
+
+
+def test_copies_of_the_outermost_slice_are_no_evidence() -> None:
+    rng = np.random.default_rng(1)
+    half = rng.normal(size=(10, 40)).cumsum(0)
+    slices = np.concatenate([half, rng.normal(size=(1, 40)), half[::-1]])
+    padded = np.concatenate([slices, np.repeat(slices[-1:], 14, 0)])
+    scores = mirror_scores(padded, 2.0)
+    assert scores is not None
+    assert int(scores.argmax()) == 20
+
+
+def test_a_path_bends_no_more_than_the_evidence_asks_for() -> None:
+    unary = np.zeros((5, 21))
+    unary[0, 4] = unary[1, 6] = unary[3, 10] = unary[4, 12] = 3.0
+    unary[2, 20] = 0.5  # a stray peak, against a straight line through 8
+    np.testing.assert_allclose(smoothest_path(unary, 2.0), [8.0, 12.0, 16.0, 20.0, 24.0])

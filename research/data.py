@@ -1,0 +1,165 @@
+"""Prepare the shared sources as data sets to train on, each with a locked hold-out of patients.
+
+    python -m research.data ../shared/data --output DIR [--bundle lumbar11-heldout] [--share 0.2]
+
+Writes DIR/SOURCE with landmarks.json, images and holdout.json for each source, and DIR/levels.json: what became of
+each slice of `spider_mid`, to look at before it is used. `train --data DIR/tianchi150 --extra DIR/lsd_t1` then learns
+from no locked patient, `evaluate --locked DIR/lsd_t1` judges them.
+
+- `tianchi150`: as published. The hold-out is the one of `train --holdout 30 --split-seed 0`.
+- `spider`: as published. Patients held out of `spider_mid` are held out here too.
+- `lsd_t1`: patients whose second reader names another level are left out: which level is right is unknown.
+- `spider_mid`: a reader's five discs tell the level, the bundle the places. A chain whose discs are nearest to the
+  reader's in the reader's order is taken as it is, one that is shifted by a level as a whole is moved by that level,
+  any other is left out. T1 slices have no reader; one is taken where its chain lies on that of the same patient's T2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from research.bench.reader_levels import CLICKS, stated_spacing_mm
+from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.landmarks_json import Annotation, read_landmarks_json, write_landmarks_json
+from SpineLandmarksLib.imaging.study import read_study
+from SpineLandmarksLib.landmarks import LUMBAR11, PixelXY
+from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.splits import holdout, lock
+
+Points = dict[str, PixelXY]
+#: A T1 chain lies on that of its patient's T2 when they are this near in the mean, as a part of the length L1 to L5:
+#: about 6 mm, a fifth of a level.
+SAME_CHAIN = 0.04
+
+
+def main(arguments: list[str] | None = None) -> int:
+    p = argparse.ArgumentParser(prog="python -m research.data", description=__doc__.partition("\n")[0])
+    p.add_argument("shared", type=Path, metavar="SHARED", help="folder with tianchi150, spider, spider_mid, lsd_t1")
+    p.add_argument("--output", required=True, type=Path, metavar="DIR")
+    p.add_argument("--bundle", default="lumbar11-heldout", metavar="NAME_OR_DIR", help="places points on spider_mid")
+    p.add_argument("--share", type=float, default=0.2, metavar="S", help="of patients held out (default 0.2)")
+    p.add_argument("--split-seed", type=int, default=0, metavar="SEED")
+    options = p.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    source: Callable[[str], Path] = options.shared.joinpath
+    seed, share = options.split_seed, options.share
+    seen = {row.group for row in read_landmarks_json(source("spider"))}
+    localizer = Localizer.open(options.bundle)
+    mid, levels = with_checked_levels(localizer, source("spider_mid"))
+    write_text_atomically(options.output / "levels.json", json.dumps(levels, indent=1) + "\n")
+    # The bundle that places the points has seen `spider`: its patients can judge nothing that starts from it.
+    # Drawn from all patients, whatever the bundle made of them: a hold-out of those it read well would flatter.
+    everybody = {str(row["patient"]) for row in json.loads((source("spider_mid") / "landmarks.json").read_text())}
+    kept = held_out(everybody - seen, round(share * len(everybody)), seed)
+    for name, rows, locked in (
+        ("tianchi150", read_landmarks_json(source("tianchi150")), None),
+        ("spider", read_landmarks_json(source("spider")), kept),
+        ("spider_mid", mid, kept),
+        ("lsd_t1", undisputed(source("lsd_t1")), None),
+    ):
+        groups = {row.group for row in rows}
+        locked = locked if locked is not None else held_out(groups, round(share * len(groups)), seed)
+        write_source(rows, options.output / name, locked, seed)
+        own = len(groups & set(locked))
+        print(f"Written: {options.output / name}, {len(rows)} slices of {len(groups)} patients, {own} locked")
+    return 0
+
+
+def held_out(patients: Iterable[str], count: int, seed: int) -> list[str]:
+    """The patients that `train --holdout COUNT --split-seed SEED` would leave out."""
+    names = sorted(patients)
+    return [names[row] for row in holdout(names, count, seed)[1]]
+
+
+def write_source(rows: list[Annotation], folder: Path, locked: list[str], seed: int) -> None:
+    """Copy the pictures of a source and write its landmarks and its hold-out."""
+    (folder / "images").mkdir(parents=True)
+    copied = []
+    for row in rows:
+        image = Path(shutil.copyfile(row.image, folder / "images" / row.image.name))
+        copied.append(
+            Annotation(image, row.group, row.points_xy, row.spacing_mm, row.spacing_is_estimated, row.size_wh)
+        )
+    write_landmarks_json(copied, folder)
+    lock(folder, locked, seed=seed, by="research.data")
+
+
+def undisputed(folder: Path) -> list[Annotation]:
+    """The slices on which no second reader named another level."""
+    stated = json.loads((folder / "landmarks.json").read_text())
+    disputed = {str(row["patient"]) for row in stated if row["second_reader_shift"] not in (0, None)}
+    return [row for row in read_landmarks_json(folder) if row.group not in disputed]
+
+
+def with_checked_levels(localizer: Localizer, folder: Path) -> tuple[list[Annotation], list[dict[str, Any]]]:
+    """The slices of `spider_mid` whose chain stands at the reader's level, and what became of each slice."""
+    rows = json.loads((folder / "landmarks.json").read_text())
+    found, levels = [], []
+    chains: dict[str, tuple[Points, float]] = {}  # of each patient's T2, and its picture's width
+    for row in sorted(rows, key=lambda row: len(row.get("disc_posterior_edge_px", {})), reverse=True):
+        patient, clicks = str(row["patient"]), row.get("disc_posterior_edge_px", {})
+        spacing = stated_spacing_mm(row)
+        try:
+            marks = localizer.localize(read_study(folder / row["image"], spacing))
+        except SpineLandmarksError as error:
+            levels.append({"image": row["image"], "left out": str(error)})
+            continue
+        points: Points = {mark.name: mark.pixel_xy for mark in marks if mark.pixel_xy is not None}
+        width = float(row["size"][0])
+        if len(clicks) == len(CLICKS):
+            shift = shift_to(points, clicks)
+            if shift is not None:
+                points = moved(points, shift)
+                chains[patient] = points, width
+        else:
+            shift = 0 if patient in chains and lies_on(points, width, *chains[patient]) else None
+        levels.append({"image": row["image"], "patient": patient, "shift": shift})
+        if shift is not None:
+            size = (int(row["size"][0]), int(row["size"][1]))
+            found.append(Annotation((folder / row["image"]).resolve(), patient, points, spacing, False, size))
+    return found, levels
+
+
+def shift_to(points: Mapping[str, PixelXY], clicks: Mapping[str, PixelXY]) -> int | None:
+    """By how many levels the names must move toward the feet to stand at the reader's; None where no shift fits."""
+    discs = [name for name in LUMBAR11 if "-" in name and name in points]
+    if len(discs) < len(CLICKS):
+        return None
+    places = np.array([points[name] for name in discs])
+    order = [name for name in LUMBAR11 if "-" in name]
+    nearest = [discs[int(np.linalg.norm(places - np.asarray(click), axis=1).argmin())] for click in clicks.values()]
+    shifts = {order.index(name) - order.index(at) for name, at in zip(clicks, nearest, strict=True)}
+    # The disc beyond the end of a shifted chain was not found: its click then falls to the neighbour's.
+    if shifts == {1, 0} or shifts == {-1, 0}:
+        shifts -= {0} if nearest[0] == nearest[1] or nearest[-1] == nearest[-2] else set()
+    return shifts.pop() if len(shifts) == 1 and shifts <= {-1, 0, 1} else None
+
+
+def moved(points: Points, levels: int) -> Points:
+    """The points with their names moved toward the feet; what would leave the eleven is dropped."""
+    place = {name: LUMBAR11.index(name) + 2 * levels for name in points}
+    return {LUMBAR11[place[name]]: xy for name, xy in points.items() if 0 <= place[name] < len(LUMBAR11)}
+
+
+def lies_on(points: Points, width: float, other: Points, other_width: float) -> bool:
+    """Whether two chains on pictures of one field of view, maybe of another matrix, are the same."""
+    names = [name for name in LUMBAR11 if name in points and name in other]
+    if not {"L1", "L5"} <= set(names):
+        return False
+    a = np.array([points[name] for name in names]) / width
+    b = np.array([other[name] for name in names]) / other_width
+    length = np.linalg.norm(b[names.index("L1")] - b[names.index("L5")])
+    return bool(np.linalg.norm(a - b, axis=1).mean() < SAME_CHAIN * length)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
