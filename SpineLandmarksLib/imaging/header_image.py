@@ -61,6 +61,7 @@ _NRRD_END = rb"\r?\n\r?\n|^data ?file[ \t]*:[ \t]*LIST[^\r\n]*\r?\n"
 _META_END = rb"^[ \t]*ElementDataFile[ \t]*[=:][^\r\n]*\r?\n?"
 
 Fields = dict[str, str]
+_Vector = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ class _Layout:
     """
 
     sizes: tuple[int, ...]
-    directions_ras_mm: tuple[tuple[float, ...] | None, ...]
-    origin_ras_mm: tuple[float, ...] | None
+    directions_ras_mm: tuple[_Vector | None, ...]
+    origin_ras_mm: _Vector | None
     kind: np.dtype[Any]
     packing: str
     file: str
@@ -144,6 +145,23 @@ def _stated(fields: Fields, name: str, what: str, *keys: str) -> str:
 
 
 def _nrrd(fields: Fields, name: str) -> _Layout:
+    directions, origin = _nrrd_frame(fields, name)
+    kind = _NRRD_KINDS.get(fields.get("type", "").lower())
+    packing = _PACKINGS.get(fields.get("encoding", "").lower())
+    order = {"little": "<", "big": ">", "": "|"}.get(fields.get("endian", "").lower())
+    lines, skip = (fields.get(f"{what} skip", fields.get(f"{what}skip", "0")) for what in ("line", "byte"))
+    is_ordered = order != "|" or packing == "text" or (kind or "").endswith("1")
+    if not kind or not packing or order is None or not is_ordered or "sizes" not in fields:
+        raise InputError(f"Expected type, sizes, endian and an encoding of raw, text, gzip or bzip2; {name} has others")
+    if lines != "0" or not re.fullmatch(r"0|-1|\d{1,9}" if packing == "raw" else "0", skip):
+        raise InputError(f"Expected voxels that begin where their file does; those of {name} do not")
+    file = fields.get("data file", fields.get("datafile", ""))
+    sizes = tuple(map(int, fields["sizes"].split()))
+    return _Layout(sizes, directions, origin, np.dtype(f"{order}{kind}"), packing, file, int(skip))
+
+
+def _nrrd_frame(fields: Fields, name: str) -> tuple[tuple[_Vector | None, ...], _Vector | None]:
+    """The direction of each axis and the origin, RAS mm. Raises GeometryError where the header does not say it."""
     space = fields.get("space", "").lower()
     if space not in _SPACES:
         raise GeometryError(
@@ -151,61 +169,54 @@ def _nrrd(fields: Fields, name: str) -> _Layout:
             f"of {name} states none"
         )
     directions = _stated(fields, name, "voxel spacing and orientation (space directions)", "space directions")
-    if any(unit != "mm" for unit in re.findall(r'"([^"]+)"', fields.get("space units", ""))):
+    if not {"", "mm"}.issuperset(re.findall(r'"([^"]*)"', fields.get("space units", ""))):
         raise GeometryError(f"Expected space units of mm; the header of {name} states others")
-    kind = _NRRD_KINDS.get(fields.get("type", "").lower())
-    packing = _PACKINGS.get(fields.get("encoding", "").lower())
-    order = {"little": "<", "big": ">", "": "|"}.get(fields.get("endian", "").lower())
-    lines, skip = (fields.get(f"{what} skip", fields.get(f"{what}skip", "0")) for what in ("line", "byte"))
-    if not kind or not packing or order is None or (order == "|" and not kind.endswith("1")) or "sizes" not in fields:
-        raise InputError(f"Expected type, sizes, endian and an encoding of raw, text, gzip or bzip2; {name} has others")
-    if lines != "0" or not re.fullmatch(r"0|-1|\d{1,9}" if packing == "raw" else "0", skip):
-        raise InputError(f"Expected voxels that begin where their file does; those of {name} do not")
     signs = (*_SPACES[space], 1)
     vectors = [_vector(text, signs) for text in re.findall(r"none|\([^)]*\)", directions, re.IGNORECASE)]
-    origin = _vector(fields.get("space origin", "none"), signs)
-    file = fields.get("data file", fields.get("datafile", ""))
-    sizes = tuple(map(int, fields["sizes"].split()))
-    return _Layout(sizes, tuple(vectors), origin, np.dtype(f"{order}{kind}"), packing, file, int(skip))
+    return tuple(vectors), _vector(fields.get("space origin", "none"), signs)
 
 
-def _vector(text: str, signs: tuple[int, ...]) -> tuple[float, ...] | None:
+def _vector(text: str, signs: tuple[int, ...]) -> _Vector | None:
     if text.lower() == "none":
         return None
     return tuple(sign * float(value) for sign, value in zip(signs, text.strip("() ").split(","), strict=True))
 
 
 def _meta(fields: Fields, name: str) -> _Layout:
-    matrix = _stated(
-        fields, name, "an image with orientation (TransformMatrix)", "transformmatrix", "rotation", "orientation"
-    )
-    spacing = np.array(
-        _stated(fields, name, "voxel spacing (ElementSpacing)", "elementspacing", "elementsize").split(), dtype=float
-    )
-    if not (spacing > 0).all():
-        raise GeometryError(f"Expected positive voxel spacing; got a negative or NaN one in {name}")
+    directions, origin = _meta_frame(fields, name)
     kind = _META_KINDS.get(fields.get("elementtype", "").lower().removeprefix("met_"))
     if not kind or "dimsize" not in fields or not fields.get("elementdatafile"):
         raise InputError(f"Expected ElementType, DimSize and ElementDataFile; the header of {name} is damaged")
-    if fields.get("elementnumberofchannels", "1") != "1":
-        channels = fields["elementnumberofchannels"][:9]
-        raise InputError(f"Expected one grey value per voxel; got {channels} in {name}")
-    axes = len(spacing)
-    lps = np.reshape(np.array(matrix.split(), dtype=float), (axes, axes)) * spacing[:, np.newaxis]
-    signs = np.array([-1.0, -1.0, 1.0])[:axes]
-    origin = next((fields[key] for key in ("offset", "position", "origin") if key in fields), None)
+    channels = fields.get("elementnumberofchannels", "1")
+    if channels != "1":
+        raise InputError(f"Expected one grey value per voxel; got {channels[:9]} in {name}")
     is_big = "true" in (fields.get(key, "").lower() for key in ("binarydatabyteordermsb", "elementbyteordermsb"))
     packing = "zlib" if fields.get("compresseddata", "").lower() == "true" else "raw"
-    file = fields["elementdatafile"]
     return _Layout(
         tuple(map(int, map(float, fields["dimsize"].split()))),
-        tuple(tuple((row[:3] * signs).tolist()) for row in lps),
-        None if origin is None else tuple((np.array(origin.split()[:3], dtype=float) * signs).tolist()),
-        np.dtype(("" if kind.endswith("1") else ">" if is_big else "<") + kind),
+        directions,
+        origin,
+        np.dtype((">" if is_big else "<") + kind),
         "text" if fields.get("binarydata", "true").lower() == "false" else packing,
-        "" if file.upper() == "LOCAL" else file,
+        "" if fields["elementdatafile"].upper() == "LOCAL" else fields["elementdatafile"],
         int(fields.get("headersize", "0")),
     )
+
+
+def _meta_frame(fields: Fields, name: str) -> tuple[tuple[_Vector | None, ...], _Vector | None]:
+    """The direction of each axis and the origin, RAS mm. Raises GeometryError where the header does not say it."""
+    oriented = ("transformmatrix", "rotation", "orientation")
+    matrix = _stated(fields, name, "an image with orientation (TransformMatrix)", *oriented).split()
+    spacing = _stated(fields, name, "voxel spacing (ElementSpacing)", "elementspacing", "elementsize").split()
+    spacing_mm = np.array(spacing, dtype=float)
+    if not (spacing_mm > 0).all():
+        raise GeometryError(f"Expected positive voxel spacing; got a negative or NaN one in {name}")
+    axes = len(spacing_mm)
+    lps = np.reshape(np.array(matrix, dtype=float), (axes, axes)) * spacing_mm[:, np.newaxis]
+    signs = np.array([-1.0, -1.0, 1.0])[:axes]
+    origin = next((fields[key].split()[:3] for key in ("offset", "position", "origin") if key in fields), None)
+    directions = tuple(tuple((row[:3] * signs).tolist()) for row in lps)
+    return directions, None if origin is None else tuple((np.array(origin, dtype=float) * signs).tolist())
 
 
 def _place(layout: _Layout, name: str) -> tuple[tuple[int, int, int], Matrix]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.annotation.revision import ImageReference, require_study_key
-from SpineLandmarksLib.errors import FormatError, LandmarkError
+from SpineLandmarksLib.errors import FormatError, GeometryError, LandmarkError
 from SpineLandmarksLib.formats.atomic import sha256_of, write_atomically
 from SpineLandmarksLib.formats.strict_json import Fields
-from SpineLandmarksLib.geometry import Matrix, apply, ras_from_slice, spacing_mm
+from SpineLandmarksLib.geometry import Matrix, apply, check_affine, ras_from_slice, spacing_mm
 from SpineLandmarksLib.imaging.picture import frame_of_picture
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY, Point
@@ -92,16 +93,30 @@ class StudyRecord:
     def from_json(content: object, where: str = "study") -> StudyRecord:
         """Raises FormatError for a field that is missing or of the wrong kind; fields that are not known are left."""
         found = Fields.of(content, where)
-        known = {field.name: found.values[field.name] for field in fields(StudyRecord) if field.name in found.values}
         try:
-            known["size_wh"] = tuple(int(side) for side in found.numbers("size_wh", 2))
-            if found.has("spacing_mm"):
-                known["spacing_mm"] = found.numbers("spacing_mm", 2)
-            if found.has("ras_from_ijk"):
-                known["ras_from_ijk"] = tuple(tuple(map(float, row)) for row in found.list("ras_from_ijk"))
-            return StudyRecord(**known)
-        except (TypeError, ValueError, LandmarkError) as error:
+            record = StudyRecord(**{name: read(found, name) for name, read in _FIELDS.items() if found.has(name)})
+        except (TypeError, ValueError, OverflowError, LandmarkError, GeometryError) as error:
             raise FormatError(f"{where}: {error}") from error
+        image = Path(record.image)
+        if image.is_absolute() or ".." in image.parts or "\0" in record.image:
+            raise FormatError(f"{where}: expected an image inside the data set; got {record.image!r}")
+        return record
+
+
+def _matrix(found: Fields, name: str) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, check_affine(np.array(found.list(name), dtype=np.float64)).tolist()))
+
+
+#: How each field of a record is read from JSON.
+_FIELDS: dict[str, Callable[[Fields, str], Any]] = {
+    **dict.fromkeys(("key", "patient", "image", "image_sha256"), Fields.text),
+    "size_wh": lambda found, name: tuple(map(int, found.numbers(name, 2))),
+    **dict.fromkeys(("source", "source_sha256", "series_uid", "added"), Fields.text),
+    **dict.fromkeys(("slice_index", "slices"), Fields.whole_number),
+    "spacing_mm": lambda found, name: found.numbers(name, 2),
+    "spacing_is_estimated": Fields.flag,
+    "ras_from_ijk": _matrix,
+}
 
 
 def image_problems(study: StudyRecord, folder: Path) -> list[str]:

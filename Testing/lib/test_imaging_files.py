@@ -270,6 +270,7 @@ def test_every_packing_and_split_of_an_nrrd_gives_the_same_voxels(tmp_path):
         an_nrrd(tmp_path / "gzip.nrrd", gzip.compress(raw), encoding="gzip"),
         an_nrrd(tmp_path / "bzip2.nrrd", bz2.compress(raw), encoding="bz2"),
         an_nrrd(tmp_path / "text.nrrd", text, encoding="ASCII"),
+        an_nrrd(tmp_path / "units.nrrd", raw, last='space units: "mm" "" "mm"\n'),
         an_nrrd(tmp_path / "little.nrrd", values.astype("<i2").tobytes(), endian="little"),
         an_nrrd(tmp_path / "ras.nrrd", raw, space="RAS", directions="(-4,0,0) (0,0,-0.8) (0,-0.7,0)"),
         an_nrrd(

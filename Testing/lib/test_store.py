@@ -27,7 +27,7 @@ from PIL import Image
 from sqlalchemy import event
 
 from SpineLandmarksLib.annotation.revision import Revision
-from SpineLandmarksLib.errors import StoreError
+from SpineLandmarksLib.errors import FormatError, StoreError
 from SpineLandmarksLib.formats.atomic import sha256_of
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.store.checks import check_files, check_store
@@ -579,3 +579,24 @@ def test_two_writers_at_once_lose_nothing_and_see_no_lock(
     found = bench("writers", tmp_path / "store", "--seconds", "1", "--least", "15", *options)
     assert found["acknowledged"] == found["kept"] >= 30
     assert (found["lost"], found["errors"], found["complaints"]) == (0, [], [])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("ras_from_ijk", [[10**400] * 4] * 4, "too large"),
+        ("ras_from_ijk", [[0.0] * 4] * 4, "positive voxel spacing"),
+        ("ras_from_ijk", 3, "expected a list"),
+        ("slice_index", 1.5, "a whole number in 'slice_index'"),
+        ("slices", "many", "a whole number in 'slices'"),
+        ("image", "../../outside.png", "an image inside the data set"),
+        ("image", "/outside.png", "an image inside the data set"),
+        ("image", None, "image"),
+        ("patient", 7, "a text in 'patient'"),
+    ],
+)
+def test_a_study_record_that_is_damaged_is_refused(a_study: StudyRecord, field: str, value: object, rule: str) -> None:
+    content = json.loads(json.dumps({**a_study.as_json(), field: value}))
+    with pytest.raises(FormatError, match=rule):
+        StudyRecord.from_json(content)
+    assert StudyRecord.from_json(json.loads(json.dumps(a_study.as_json()))) == a_study

@@ -66,11 +66,12 @@ def _one_child(name: str, seed: int, first: int, end: int, tally: Tally, keep: P
             else:
                 current = answer["number"]
         status = child.wait()
-        if current is None and number < end and status:
-            said = child.stderr.read() if child.stderr else ""
-            raise SystemExit(f"{name}: the child ended with {status} between inputs: {said[-2000:]}")
+        if current is None and not status:
+            return number
         if current is None:
-            return number if number > first or status == 0 else end
+            said = child.stderr.read() if child.stderr else ""
+            tally.add(name, seed, number, [f"the process ended with {status} before it: {said[-2000:]}"])
+            return number + 1
         tally.add(name, seed, current, [f"crash or hang: status {status}"])
         _keep(name, seed, current, keep)
         return current + 1
