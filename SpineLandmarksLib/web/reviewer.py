@@ -155,6 +155,8 @@ class Reviewer:
         with self._explained():
             if name == "?":
                 self.state.help = not self.state.help
+            elif name == "Escape" and self.state.help:  # the dialog may have come too late to see the key
+                self.state.help = False
             elif not self._on_yes and self.controller.annotator:
                 self.actions.key(name)
 

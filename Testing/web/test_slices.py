@@ -178,6 +178,14 @@ def test_tab_and_enter_reach_studies_and_landmarks(page: Any) -> None:
     expect(selected(page)).to_have_text("L5")
 
 
+def test_escape_closes_the_help_however_soon_it_comes(page: Any) -> None:
+    for _ in range(8):
+        page.keyboard.press("?")
+        page.wait_for_function("() => document.querySelector('table.keys')?.checkVisibility()")
+        page.keyboard.press("Escape")
+        expect(page.locator("table.keys")).to_be_hidden()
+
+
 def test_escape_leaves_the_comment_and_ctrl_shift_z_does_it_again(page: Any) -> None:
     show(page, "slice3")
     page.locator(".comment textarea").first.fill("Bright disc")
