@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     localizer = Localizer.open(options.bundle)
     rows = json.loads((options.folder / "landmarks.json").read_text())[:: options.every]
     told = [
-        judge(localizer, read_study(options.folder / row["image"]), TURNS[number % len(TURNS)])
+        outcome(localizer, read_study(options.folder / row["image"]), TURNS[number % len(TURNS)])
         for number, row in enumerate(rows)
     ]
     print(
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def judge(localizer: Localizer, stack: SagittalStack, turn: Turn) -> str:
+def outcome(localizer: Localizer, stack: SagittalStack, turn: Turn) -> str:
     """What becomes of one picture that is turned."""
     upright = localizer.localize(stack)
     if is_turned(upright):
