@@ -14,6 +14,7 @@ from typing import Any
 
 from SpineLandmarksLib.errors import InputError, OutputError, SpineLandmarksError
 from SpineLandmarksLib.formats import FORMATS
+from SpineLandmarksLib.formats.atomic import drop_left_over
 from SpineLandmarksLib.formats.overlay import draw_overlay
 from SpineLandmarksLib.imaging.discover import PICTURES, VOLUMES, find_studies
 from SpineLandmarksLib.imaging.stack import SagittalStack
@@ -146,9 +147,10 @@ def explain(error: Exception) -> dict[str, str]:
 
 
 def prepare_output(output: Path) -> None:
-    """Make the folder, and take away an earlier run's list of failures: this run has not failed anywhere yet."""
+    """Make the folder, and take away an earlier run's list of failures, and what a killed one left half written."""
     try:
         output.mkdir(parents=True, exist_ok=True)
+        drop_left_over(output)
         (output / f"{FAILED}.json").unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"Expected a folder that can be made at {output}; got: {error.strerror}") from error

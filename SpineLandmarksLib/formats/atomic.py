@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from typing import BinaryIO
 from SpineLandmarksLib.errors import InputError, OutputError
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_PREFIX = ".spine-landmarks-"
+#: No file takes as long to write: an older temporary one was left by a process that was killed, s.
+_LEFT_OVER_S = 3600.0
 
 
 @contextmanager
@@ -29,7 +33,7 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises OutputError for a full disk, a missing or read-only folder and every other OSError of the block.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".spine-landmarks-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f"{_PREFIX}{secrets.token_hex(8)}.tmp")
     try:
         if target.exists() and not target.is_file():
             raise FileExistsError("it is there and not a regular file")
@@ -45,6 +49,14 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):  # after the rename there is none left
             temporary.unlink()
     _fsync_folder(target.parent)
+
+
+def drop_left_over(folder: Path) -> None:
+    """Take away what killed processes have left half written in a folder."""
+    for file in folder.glob(f"{_PREFIX}*.tmp"):
+        with contextlib.suppress(OSError):  # another process may take it away at the same time
+            if time.time() - file.stat().st_mtime > _LEFT_OVER_S:
+                file.unlink()
 
 
 def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:

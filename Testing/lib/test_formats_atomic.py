@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from SpineLandmarksLib.errors import OutputError
-from SpineLandmarksLib.formats.atomic import write_atomically, write_text_atomically
+from SpineLandmarksLib.formats.atomic import drop_left_over, write_atomically, write_text_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -155,3 +155,13 @@ def test_permissions_are_those_of_a_plain_new_file_or_of_the_old_one(an_old_resu
     an_old_result.chmod(0o600)
     write_text_atomically(an_old_result, "new")
     assert an_old_result.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_killed_process_left_half_written_goes_after_an_hour(tmp_path: Path) -> None:
+    fresh, old, other = (tmp_path / name for name in (".spine-landmarks-1.tmp", ".spine-landmarks-2.tmp", "x.tmp"))
+    for file in (fresh, old, other):
+        file.write_text("half")
+    for file in (old, other):
+        os.utime(file, (0, 0))
+    drop_left_over(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [fresh.name, other.name]
