@@ -1,0 +1,21 @@
+"""Each row of the conformance table names a test that is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+TABLE = FOLDER.parents[1] / "docs" / "conformance.md"
+ROW = re.compile(r"^\| .+ \| .+ \| `(test_\w+\.py)::(test_\w+)` \|$")
+
+
+def test_every_row_names_a_test_that_is_there() -> None:
+    rows = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    rows = [line for line in rows if not line.startswith("| what |")]
+    named = [ROW.match(line) for line in rows]
+    assert [line for line, found in zip(rows, named, strict=True) if found is None] == []
+    tests = [found.groups() for found in named if found]
+    gone = [name for file, name in tests if f"def {name}(" not in (FOLDER / file).read_text(encoding="utf-8")]
+    assert gone == []
+    assert len(tests) == len(set(tests)) > 50
