@@ -124,6 +124,12 @@ def read_in(store: Store) -> list[str]:
             file.unlink()
         except (StoreError, OSError) as error:
             problems.append(f"{file}: {error}")
+    return problems + read_beside(store)
+
+
+def read_beside(store: Store) -> list[str]:
+    """Save what 3D Slicer wrote beside the store, which stays there. Returns what could not be saved, and why."""
+    problems = []
     for study in _new_beside(store):
         try:
             for _, revision in read_training_set(store.folder, study):

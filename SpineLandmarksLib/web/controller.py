@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
+from SpineLandmarksLib.annotation.revision_files import REVISIONS
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import still_true
-from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError
+from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError, StoreError
 from SpineLandmarksLib.landmarks import UNREVIEWED, LandmarkSet
 from SpineLandmarksLib.store.checks import implausible
 from SpineLandmarksLib.store.export import refresh_training_file
+from SpineLandmarksLib.store.folder import read_beside
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.web.open_study import OpenStudy, StudyLoader
 from SpineLandmarksLib.web.saver import Saver
@@ -79,7 +81,9 @@ class ReviewController:
             self._order = tuple(order.result())
         elif order is not None:
             self._waiting.append((order, self._take_order))
-        self._to_sign: Session | None = None
+        self._to_sign: list[Session] = []
+        self._signing: dict[Future[Any], Session] = {}
+        self._problems: tuple[str, ...] = ()
         self._reading = ""
         self._said: tuple[str, ...] = ()
         self._aside = ThreadPoolExecutor(1, "training file")  # which nobody waits for: it holds every study
@@ -105,9 +109,14 @@ class ReviewController:
         self._threads.shutdown(wait=True)
         self._aside.shutdown(wait=True)
         self.saver.finish()
+        unsigned = self._sign_at_the_end()
         if self._is_training_file_old:
-            with contextlib.suppress(SpineLandmarksError):
+            with contextlib.suppress(Exception):
                 refresh_training_file(self.store)
+        return (unsigned + self._left_words).strip()
+
+    @property
+    def _left_words(self) -> str:
         folders = sorted({str(file.parent) for _, file in self.saver.left if file is not None})
         if not folders:
             return ""
@@ -134,10 +143,11 @@ class ReviewController:
         if end is not None:
             self._take_end(end)
         self._localize_what_opened()
-        if self._to_sign is not None and self.saver.is_idle:
-            session, self._to_sign = self._to_sign, None
-            self._ask(self._write_sign_off, self._signed_off, session.parent, session.study)
-        if self._is_training_file_old and not self._is_taking and not self._to_sign:
+        for session in [one for one in self._to_sign if one.is_saved]:
+            self._to_sign.remove(session)
+            future = self._ask(self._write_sign_off, self._signed_off, session.parent, session.study)
+            self._signing[future] = session
+        if self._is_training_file_old and not self._is_taking and not self._signing:
             self._is_training_file_old = False
             self._waiting.append((self._aside.submit(_write_training_file, self.store), self._written))
         self._look_around()
@@ -147,7 +157,9 @@ class ReviewController:
         job = self.localization.job
         if self.session is None or self._to_localize != self.session.study:
             return
-        if job is None:
+        if self.session.events:  # somebody was faster
+            self._to_localize = ""
+        elif job is None:
             self._to_localize = ""
             with self._told():
                 self._start(is_again=False)
@@ -177,7 +189,11 @@ class ReviewController:
 
     def refresh(self) -> None:
         """Look what others have done."""
-        self._ask(listing, self._take_listing, self.store, self.annotator, self._order, self.locked)
+        self._ask(self._look, self._take_look)
+
+    def _look(self) -> tuple[list[str], Listing]:
+        problems = read_beside(self.store)
+        return problems, listing(self.store, self.annotator, self._order, self.locked)
 
     # Studies
 
@@ -200,6 +216,7 @@ class ReviewController:
         """Let the open study be changed although it is signed off."""
         session = self._open_session()
         session.seal = ""
+        self._to_sign = [one for one in self._to_sign if one is not session]
         self._ask(self.store.take, lambda key: self.refresh(), [session.study], self.annotator)
 
     @property
@@ -221,7 +238,7 @@ class ReviewController:
         if not session.events and session.parent is None:
             raise LandmarkError("Expected landmarks to sign off; nothing was done yet")
         session.seal = self.annotator
-        self._to_sign = session
+        self._to_sign.append(session)
 
     def implausible(self) -> list[str]:
         """What makes no sense in the points of the open study."""
@@ -317,11 +334,14 @@ class ReviewController:
     def _notify(self, text: str, kind: str = "info", about: str = "") -> None:
         self._on_notify(Notification(text, kind, about))
 
-    def _ask(self, work: Callable[..., Any], then: Callable[[Any], None], *arguments: Any) -> None:
-        self._waiting.append((self._threads.submit(work, *arguments), then))
+    def _ask(self, work: Callable[..., Any], then: Callable[[Any], None], *arguments: Any) -> Future[Any]:
+        future = self._threads.submit(work, *arguments)
+        self._waiting.append((future, then))
+        return future
 
     def _finish(self, future: Future[Any], then: Callable[[Any], None]) -> None:
-        about = getattr(then, "__name__", "")
+        signed = self._signing.pop(future, None)
+        about = f"{getattr(then, '__name__', '')} {signed.study if signed else ''}"
         try:
             then(future.result())
             self._notify("", about=about)
@@ -333,15 +353,18 @@ class ReviewController:
             if then == self._read:  # it is passed over from now on, and kept for nobody
                 self._unreadable.add(self._reading)
                 self._threads.submit(self.store.release, self._reading)
-            if then == self._signed_off and self.session is not None:
-                self.session.seal = ""
+            if signed is not None:
+                signed.seal = ""
 
     def _take_order(self, keys: list[str]) -> None:
         self._order = tuple(keys)
         self.refresh()
 
-    def _take_listing(self, found: Listing) -> None:
-        self.listing = found
+    def _take_look(self, found: tuple[list[str], Listing]) -> None:
+        problems, self.listing = found
+        if tuple(problems) != self._problems:  # each is told once
+            self._problems = tuple(problems)
+            self._notify("; ".join(problems), "warning", about=REVISIONS)
         took = self._clock() - self._looked_at  # thousands of studies are looked at less often
         self._next_refresh = max(self._next_refresh, self._clock() + 10 * min(took, REFRESH_S))
 
@@ -399,6 +422,19 @@ class ReviewController:
         self.store.sign_off(revision, self.annotator)
         self.store.release(key)
         return key
+
+    def _sign_at_the_end(self) -> str:
+        """Sign off what was still to be; words for what the store does not take."""
+        failed = [session.study for future, session in self._signing.items() if future.exception()]
+        self._is_training_file_old |= bool(self._signing or self._to_sign)
+        for session in self._to_sign:
+            try:
+                if session.parent is None or not session.is_saved:
+                    raise StoreError("Expected the study to be saved before it is signed off")
+                self._write_sign_off(session.parent, session.study)
+            except Exception:  # whatever it is: the study is named
+                failed.append(session.study)
+        return f"Not signed off, as the store did not take it: {', '.join(failed)}. " if failed else ""
 
     def _written(self, problem: str) -> None:
         self._notify(problem, "warning", about="training file")

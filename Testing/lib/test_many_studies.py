@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,15 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import event, insert
+from sqlalchemy import event, insert, select
 
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
+from SpineLandmarksLib.annotation.revision_files import REVISIONS
 from SpineLandmarksLib.formats.atomic import sha256_of
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.retraining.queue import waiting_studies
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.checks import status_lines
-from SpineLandmarksLib.store.folder import init_dataset
+from SpineLandmarksLib.store.folder import init_dataset, read_beside
 from SpineLandmarksLib.store.store import PART, Store
 from SpineLandmarksLib.store.study_record import StudyRecord
 from SpineLandmarksLib.web.controller import ReviewController
@@ -111,6 +113,20 @@ def test_the_number_of_questions_does_not_grow_with_the_studies(
         counts.append(len(said))
     assert counts[1] <= counts[0] + 6  # a further part of those whose content is read
     assert counts[0] < 30
+
+
+def test_a_look_at_what_was_saved_beside_the_store_stays_cheap(stores: dict[int, Store]) -> None:
+    for store in stores.values():
+        with store.snapshot() as connection:
+            known = connection.execute(select(t.revisions.c.study, t.revisions.c.id)).all()
+        for study, revision in known:
+            place = store.folder / REVISIONS / study
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"0001-{revision}.json").touch()  # not read again
+        with counted(store) as said:
+            assert read_beside(store) == []
+        assert len(said) < 6
+        shutil.rmtree(store.folder / REVISIONS)
 
 
 def test_from_a_sign_off_to_the_next_study(stores: dict[int, Store]) -> None:

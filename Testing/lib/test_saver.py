@@ -130,3 +130,23 @@ def test_a_save_that_takes_long_is_told_with_the_place_of_its_file(store: Store)
         assert saver.words == ("Saving", "saving")
         now[0] = SLOW_S + 1
         assert str(store.folder / "unsaved") in saver.words[0]
+
+
+def test_at_the_end_one_refusal_keeps_no_other_study_back(store: Store) -> None:
+    another = StudyRecord("other", "p", "images/b.png", "01", (100, 300), spacing_mm=(1.0, 1.0))
+    store.add_study(another)
+
+    def save(revision: Revision) -> Saved:
+        if revision.study == "study":
+            raise RuntimeError("a fault of the program")
+        return store.save(revision)
+
+    with ThreadPoolExecutor(1) as threads:
+        saver = Saver(save, threads, store.folder)
+        for key in ("study", "other"):
+            session = Session(key, FOUND, "A. Reader")
+            saver.watch(session, IMAGE)
+            session.move("L3", (1.0, 0.0, -5.0))
+        saver.finish()
+    assert [revision.study for revision, file in saver.left if file is not None] == ["study"]
+    assert len(store.history("other")) == 1

@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from SpineLandmarksLib.annotation.revision import Revision, utc_now
+from SpineLandmarksLib.annotation.revision_files import REVISIONS, save_to_training_set
+from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import BANDS
-from SpineLandmarksLib.errors import AccessError, BackendError, LandmarkError, SpineLandmarksError
+from SpineLandmarksLib.errors import AccessError, BackendError, LandmarkError, SpineLandmarksError, StoreError
 from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.phantom.files import write_nifti
@@ -26,6 +29,7 @@ from SpineLandmarksLib.store.database import assignments
 from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.folder import init_dataset, open_dataset
 from SpineLandmarksLib.store.store import Store
+from SpineLandmarksLib.store.study_record import complete
 from SpineLandmarksLib.web import ordering
 from SpineLandmarksLib.web.actions import Actions
 from SpineLandmarksLib.web.controller import Notification, ReviewController
@@ -398,6 +402,22 @@ def test_a_new_study_is_localized_when_it_opens_and_no_other(store: Store, found
     at.controller.close()
 
 
+def test_what_was_placed_before_the_model_was_free_is_not_localized_over(
+    store: Store, found: Callable[[At], LandmarkSet]
+) -> None:
+    at = At(store, "Ann", localizes=True)
+    first = at.key
+    at.actions.do("skip")
+    at.poll_until(lambda: at.key != first and at.worker.cancelled)
+    assert at.controller.session is not None
+    at.controller.session.place("L3", found(at)["L3"].position_ras_mm or ())
+    at.worker.answer(event="cancelled")
+    at.poll_until(lambda: at.controller.localization.job is None)
+    at.settle()
+    assert (len(at.worker.asked), at.controller.session["L3"].status) == (1, "corrected")
+    at.controller.close()
+
+
 def test_a_result_for_a_study_that_is_no_longer_open_changes_nothing(
     sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
 ) -> None:
@@ -564,6 +584,112 @@ def test_a_sign_off_is_not_taken_away_unasked(
     ann.settle()
     words = next(row.words for row in ann.controller.listing.rows if row.key == key)
     assert words == "with Bob; Ann had signed it off"
+
+
+def refuse(what_takes: Any, name: str, keys: set[str], monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
+    """Let the store's `sign_off`, or the saver's `save`, refuse what is of these studies while they are in `keys`."""
+    take = getattr(what_takes, name)
+
+    def refuse_or_take(what: Any, *rest: Any) -> Any:
+        study = (what if isinstance(what, Revision) else what_takes.revision(what)).study
+        if study in keys:
+            raise kind(f"{study}: not now")
+        return take(what, *rest)
+
+    monkeypatch.setattr(what_takes, name, refuse_or_take)
+
+
+def seal(at: At, key: str, found: Callable[[At], LandmarkSet]) -> Session:
+    """Open a study of the list and sign it off, and wait for no save."""
+    at.controller.open(key)
+    at.poll_until(lambda: at.key == key and not at.controller.is_opening)
+    at.actions.do("localize")
+    at.worker.answer(event="done", result=as_json(found(at)))
+    at.poll_until(lambda: at.controller.localization.job is None)
+    session = at.controller.session
+    assert session is not None
+    session.confirm_all()
+    at.controller.sign_off()
+    return session
+
+
+def test_each_of_several_sign_offs_reaches_a_slow_store(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, keys = sit_down(), {"study1", "study2"}
+    refuse(at.controller.saver, "save", keys, monkeypatch, StoreError)
+    for key in sorted(keys):
+        seal(at, key, found)
+    keys.remove("study2")  # one that is refused for good keeps no other back
+    at.poll_until(lambda: [one.study for one in store.signed_off()] == ["study2"])
+    keys.clear()
+    for one in at.controller.saver._all():
+        one.retry_at = 0.0
+    at.settle()
+    assert [one.study for one in store.signed_off()] == ["study1", "study2"]
+
+
+def test_a_sign_off_that_is_refused_opens_its_own_study_again(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = sit_down()
+    saves, signs = {"study1"}, {"study1"}
+    refuse(at.controller.saver, "save", saves, monkeypatch, StoreError)
+    refuse(store, "sign_off", signs, monkeypatch, StoreError)
+    first = seal(at, "study1", found)
+    at.controller.open("study2")
+    at.poll_until(lambda: at.key == "study2")
+    now = at.controller.session
+    assert now is not None
+    now.seal = "B. Reader"
+    saves.clear()
+    for one in at.controller.saver._all():
+        one.retry_at = 0.0
+    at.settle()
+    (told,) = (each for each in at.notified if "study1: not now" in each.text)
+    assert (first.seal, now.seal) == ("", "B. Reader")
+    seal(at, "study3", found)
+    at.settle()
+    assert told.about not in at.settled  # what goes well is another one
+
+
+def test_sign_offs_are_written_at_the_end_and_what_is_refused_is_named(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, saves, signs = sit_down(), {"study1", "study2", "study3"}, {"study2"}
+    refuse(at.controller.saver, "save", saves, monkeypatch, KeyError)
+    refuse(store, "sign_off", signs, monkeypatch, KeyError)
+    for key in sorted(saves):
+        seal(at, key, found)
+    saves -= {"study2", "study3"}
+    words = at.controller.close()
+    assert [one.study for one in store.signed_off()] == ["study3"]
+    assert "study3" in (store.folder / "landmarks.json").read_text()
+    assert "Not signed off, as the store did not take it: study1, study2. " in words
+    assert str(store.folder / "unsaved") in words
+
+
+def test_what_slicer_saves_meanwhile_is_seen_and_what_is_damaged_is_told_once(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    at = sit_down()
+    session, study = at.controller.session, at.controller.opened.study  # type: ignore[union-attr]
+    assert session is not None
+    other = Revision(at.key, "B. Reader", utc_now(), complete(found(at), study.matrix), study.reference)
+    file = save_to_training_set(other, store.folder).path
+    at.controller.refresh()
+    at.settle()
+    assert [one.id for one in store.history(at.key)] == [other.id]
+    damaged = file.with_name("0002-0123.json")
+    damaged.write_text("{")
+    for _ in range(2):
+        at.controller.refresh()
+        at.settle()
+    assert sum(str(damaged) in each.text for each in at.notified) == 1
+    damaged.unlink()
+    at.controller.refresh()
+    at.settle()
+    assert REVISIONS in at.settled
 
 
 def test_a_sign_off_of_points_that_make_no_sense_is_asked_first(
