@@ -296,7 +296,7 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 v_model=("name_field", ""),
                 autofocus=True,
                 classes="name-field",
-                keyup="$event.key === 'Enter' && trigger('begin', [name_field])",
+                keydown="$event.key === 'Enter' && !$event.isComposing && trigger('begin', [name_field])",
             )
         with v.VCardActions():
             v.VBtn(
