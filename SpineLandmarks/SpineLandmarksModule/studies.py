@@ -19,6 +19,7 @@ from SpineLandmarksLib.formats.shared import complete_set
 from SpineLandmarksLib.formats.slicer_markups import described_landmark
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksModule.cases import origin_of
 from SpineLandmarksModule.points import StudyPoints, detach_session, find_node, restored_session, studied_nodes
 from SpineLandmarksModule.volumes import (
     frame_of,
@@ -146,8 +147,7 @@ class Studies:
         before = self.of(volume)
         if before:
             self.drop(before)
-        key = study_key_of(landmarks.series_uid or volume.GetName())
-        session = Session(key, landmarks, self._author, frame_of(volume))
+        session = Session(_key_of(volume, landmarks), landmarks, self._author, frame_of(volume))
         return self._add(session, volume, before.node if before else None)
 
     def _add(self, session: Session, volume: Any, node: Any = None) -> StudyPoints:
@@ -167,7 +167,7 @@ class Studies:
                     "they are; undo goes back no further than here"
                 ).format(name=node.GetName(), error=error)
             )
-            return Session(study_key_of(volume.GetName()), landmarks, self._author, frame_of(volume))
+            return Session(_key_of(volume, landmarks), landmarks, self._author, frame_of(volume))
         except SpineLandmarksError:
             detach_session(node)
             self._on_refused(
@@ -177,6 +177,12 @@ class Studies:
                 ).format(name=node.GetName(), error=error)
             )
             return None
+
+
+def _key_of(volume: Any, landmarks: LandmarkSet) -> str:
+    """A case has its key; another image is its own series, whatever series a file of landmarks is of."""
+    origin = origin_of(volume)
+    return origin.key if origin else study_key_of(series_uid_of(volume) or landmarks.series_uid or volume.GetName())
 
 
 def _moved(mark: Landmark, matrix: np.ndarray) -> Landmark:

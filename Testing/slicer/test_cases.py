@@ -14,6 +14,7 @@ pytest.importorskip("sqlalchemy")
 
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.cli.main import main
+from SpineLandmarksLib.formats.json_result import write_json
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksLib.phantom.files import write_nifti
 from SpineLandmarksLib.phantom.phantom import Phantom
@@ -149,3 +150,23 @@ def test_the_names_of_the_landmarks_are_those_of_the_panel(module: Module, a_dat
     module.ui.readerEdit.text = "Ann"
     next_case(module, a_dataset)
     assert [cells[0] for cells in module.rows()] in ([], list(LUMBAR11))
+
+
+@pytest.mark.parametrize("series_uid", ["1.2.3.4", None])
+def test_a_file_that_is_imported_onto_a_case_is_saved_as_that_case(
+    module: Module, a_dataset: Path, a_prediction: LandmarkSet, tmp_path: Path, series_uid: str | None
+) -> None:
+    with open_dataset(a_dataset) as store:
+        for key in ("p1", "p2"):
+            store.assign(key, "Bo")
+    module.ui.readerEdit.text = "Ann"
+    next_case(module, a_dataset)
+    module.ui.volumeSelector.currentNode().SetName("renamed")
+    write_json(replace(a_prediction, series_uid=series_uid), tmp_path / "found.json")
+    module.dialogs.files = [str(tmp_path / "found.json")]
+    module.ui.importButton.click()
+    module.ui.saveButton.click()
+    with open_dataset(a_dataset) as store:
+        head = store.head("p3")
+        assert head is not None
+        assert head.author == "Ann"
