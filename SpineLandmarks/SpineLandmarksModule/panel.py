@@ -220,7 +220,7 @@ class Panel:
 
     def localize(self) -> None:
         study = self.review_panel.study
-        if not (study and study.session.events) or ask(
+        if not (study and study.session.is_reviewed) or ask(
             tr(
                 "This study has corrections. Localize all landmarks anew? Undo takes it back. To keep what "
                 "is corrected or confirmed and find only the others, use Relocalize"

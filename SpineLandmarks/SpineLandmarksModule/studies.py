@@ -68,7 +68,7 @@ class Studies:
         """
         found = replace(found, input=source_of(volume), series_uid=series_uid_of(volume))
         study = self.of(volume)
-        if study is None or not (is_again or study.session.events):
+        if study is None or not (is_again or study.session.is_worked_on):
             return self._renew(volume, found)
         study.session.merge_relocalized(found, including_reviewed=not is_again)
         return study

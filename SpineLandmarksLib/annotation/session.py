@@ -103,6 +103,16 @@ class Session:
     def comment(self) -> str:
         return self._journal.comment
 
+    @property
+    def is_reviewed(self) -> bool:
+        """Whether a person has spoken of any landmark, now or in the work that this goes on from."""
+        return any(landmark.status not in UNREVIEWED for landmark in self._landmarks)
+
+    @property
+    def is_worked_on(self) -> bool:
+        """Whether there is anything to lose: a step, a revision that it follows, a word of a person."""
+        return bool(self.events or self.parent or self.is_reviewed)
+
     def given(self) -> dict[str, Point | None]:
         """What a person has said, for the chain solver to hold fixed: a position, or None for not visible.
 

@@ -170,3 +170,49 @@ def test_a_file_that_is_imported_onto_a_case_is_saved_as_that_case(
         head = store.head("p3")
         assert head is not None
         assert head.author == "Ann"
+
+
+def test_localizing_a_case_that_was_reviewed_asks_first_and_is_a_step_that_goes_on_from_its_revision(
+    module: Module, a_dataset: Path, a_prediction: LandmarkSet
+) -> None:
+    from PySide6.QtWidgets import QMessageBox
+
+    with open_dataset(a_dataset) as store:
+        for key in ("p2", "p3"):
+            store.assign(key, "Bo")
+        marks = [replace(mark, status="confirmed") if mark.name == "L3" else mark for mark in a_prediction]
+        said = replace(a_prediction, landmarks=tuple(marks))
+        head = store.head("p1")
+        assert head is not None
+        store.save(Revision("p1", "Ann", utc_now(), said, head.image, head.id))
+        reviewed = store.head("p1")
+    assert reviewed is not None
+    module.ui.readerEdit.text = "Ann"
+    next_case(module, a_dataset)
+    assert module.session.events == ()
+    module.dialogs.answers = [QMessageBox.No, QMessageBox.Yes]
+    module.ui.localizeButton.click()
+    assert "has corrections" in module.dialogs.shown[0]
+    assert module.panel.logic.runner.job is None
+    module.localize(a_prediction)
+    assert module.row("L3")[1] == "predicted"
+    module.ui.undoButton.click()
+    assert module.row("L3")[1] == "confirmed"
+    module.ui.redoButton.click()
+    module.ui.saveButton.click()
+    with open_dataset(a_dataset) as store:
+        assert [each.parent for each in store.heads("p1")] == [reviewed.id]
+
+
+def test_localizing_where_a_reviewed_file_was_imported_asks_and_can_be_undone(
+    module: Module, a_volume: Any, a_prediction: LandmarkSet, tmp_path: Path
+) -> None:
+    marks = tuple(mark if mark.is_absent else replace(mark, status="confirmed") for mark in a_prediction)
+    write_json(replace(a_prediction, landmarks=marks), tmp_path / "said.json")
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    module.dialogs.files = [str(tmp_path / "said.json")]
+    module.ui.importButton.click()
+    module.localize(a_prediction)
+    assert "has corrections" in module.dialogs.shown[0]
+    module.ui.undoButton.click()
+    assert module.row("L3")[1] == "confirmed"
