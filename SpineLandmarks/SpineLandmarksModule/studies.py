@@ -61,8 +61,9 @@ class Studies:
             session = self._from_points(volume, node, error)
         return self._add(session, volume, node) if session else None
 
-    def take(self, volume: Any, found: LandmarkSet, is_again: bool) -> StudyPoints:
-        """Show what the worker has found. is_again: only where no person has spoken.
+    def take(self, volume: Any, found: LandmarkSet, is_again: bool, since: LandmarkSet | None) -> StudyPoints:
+        """Show what the worker has found. is_again: only where no person has spoken. since: the landmarks when the
+        worker was asked, None where there were none; what a person did meanwhile stays.
 
         A study on which work was done keeps its history: the new landmarks are one more step, which undo takes back.
         """
@@ -70,7 +71,7 @@ class Studies:
         study = self.of(volume)
         if study is None or not (is_again or study.session.is_worked_on):
             return self._renew(volume, found)
-        study.session.merge_relocalized(found, including_reviewed=not is_again)
+        study.session.merge_relocalized(found, not is_again and since is not None, since)
         return study
 
     def import_file(self, volume: Any, path: Path, may: Callable[[str], bool]) -> bool:

@@ -179,11 +179,17 @@ class Session:
         way = f"{abs(levels)} towards the {'head' if levels > 0 else 'foot'}"
         return self._change("shift_chain", shift_names(self._landmarks, levels), way)
 
-    def merge_relocalized(self, new: LandmarkSet, including_reviewed: bool = False) -> Correction | None:
-        """Take a new prediction for every landmark that no person has spoken of, or to begin afresh for all."""
+    def merge_relocalized(
+        self, new: LandmarkSet, including_reviewed: bool = False, since: LandmarkSet | None = None
+    ) -> Correction | None:
+        """Take a new prediction for every landmark that no person has spoken of, or to begin afresh for all.
+
+        since: as they were when the model was asked; what was changed from then on stays.
+        """
         self._require_same_names(new)
-        free = [landmark for landmark in new if including_reviewed or self[landmark.name].status in UNREVIEWED]
-        return self._change("relocalize", free, new.bundle or "")
+        still = [mark for mark in self._landmarks if since is None or mark == since[mark.name]]
+        free = {mark.name for mark in still if including_reviewed or mark.status in UNREVIEWED}
+        return self._change("relocalize", [mark for mark in new if mark.name in free], new.bundle or "")
 
     def import_points(self, new: LandmarkSet, including_confirmed: bool = False) -> Correction | None:
         """Take all landmarks from a file that was read onto this image (`import_landmarks`), statuses included."""

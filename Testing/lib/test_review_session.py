@@ -187,6 +187,15 @@ def test_beginning_afresh_takes_the_whole_prediction_as_one_step_of_that_model(a
     assert a_session.current == before
 
 
+def test_what_was_changed_since_the_model_was_asked_stays_also_where_all_begins_afresh(a_session: Session) -> None:
+    a_session.confirm("L4")
+    since = a_session.current
+    a_session.confirm("L3")
+    kept, new = a_session["L3"], replace(predicted("L5-S1", confidence=0.5), bundle="lumbar11@2")
+    a_session.merge_relocalized(new, including_reviewed=True, since=since)
+    assert (a_session["L3"], a_session["L4"]) == (kept, new["L4"])
+
+
 def test_a_confirmed_point_without_millimetres_is_not_given_as_one_that_cannot_be_seen() -> None:
     session = Session("s", LandmarkSet((Landmark("L1", pixel_xy=(3.0, 4.0)), Landmark("L2", pixel_xy=(3.0, 9.0)))))
     session.confirm("L1")
