@@ -105,7 +105,13 @@ class Studies:
         moved = LandmarkSet(tuple(seen_in(frame, _moved(mark, matrix)) for mark in said), source.volume.GetName())
         if not any(mark.position_ras_mm for mark in moved):
             raise GeometryError(tr("No point of {name} lies in this volume").format(name=source.volume.GetName()))
-        landmarks = replace(moved, bundle=said.bundle)
+        landmarks = replace(
+            moved,
+            bundle=said.bundle,
+            needs_review=said.needs_review,
+            warnings=said.warnings,
+            numberings=said.numberings,
+        )
         return self._import(volume, landmarks, may)
 
     def _import(self, volume: Any, landmarks: LandmarkSet, may: Callable[[str], bool]) -> bool:
