@@ -19,6 +19,7 @@ from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksLib.phantom.files import write_nifti
 from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.store.folder import open_dataset
+from SpineLandmarksLib.web.next_study import next_study
 from SpineLandmarksLib.web.studies import listing
 from standins.bench import Module
 
@@ -216,3 +217,33 @@ def test_localizing_where_a_reviewed_file_was_imported_asks_and_can_be_undone(
     assert "has corrections" in module.dialogs.shown[0]
     module.ui.undoButton.click()
     assert module.row("L3")[1] == "confirmed"
+
+
+def test_a_case_that_was_only_looked_at_is_kept_for_nobody_and_one_that_was_begun_is(
+    module: Module, a_dataset: Path
+) -> None:
+    module.ui.readerEdit.text = "Ann"
+    next_case(module, a_dataset)
+    next_case(module)
+    if not module.rows():
+        next_case(module)
+    begun = module.ui.volumeSelector.currentNode().GetName()
+    with open_dataset(a_dataset) as store:
+        assert store.assignments() == {begun: "Ann"}
+    module.select("L3")
+    module.ui.confirmButton.click()
+    next_case(module)
+    opened = module.ui.volumeSelector.currentNode().GetName()
+    with open_dataset(a_dataset) as store:
+        assert store.assignments() == {begun: "Ann", opened: "Ann"}
+
+
+def test_a_case_is_released_only_where_another_is_open_and_by_who_has_it(a_dataset: Path, tmp_path: Path) -> None:
+    with open_dataset(a_dataset) as store:
+        for key, who in {"p1": "Ann", "p2": "Bo", "p3": "Bo"}.items():
+            store.assign(key, who)
+        assert next_study(store, "Ann", tmp_path, "p1", "p1")["key"] is None
+        assert store.assignments()["p1"] == "Ann"
+        store.release("p3")
+        assert next_study(store, "Ann", tmp_path, "p2", "p2")["key"] == "p3"
+        assert store.assignments() == {"p1": "Ann", "p2": "Bo", "p3": "Ann"}
