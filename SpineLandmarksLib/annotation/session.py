@@ -172,7 +172,9 @@ class Session:
     def merge_relocalized(self, new: LandmarkSet, including_reviewed: bool = False) -> Correction | None:
         """Take a new prediction for every landmark that no person has spoken of, or to begin afresh for all."""
         self._require_same_names(new)
-        free = [landmark for landmark in new if including_reviewed or self[landmark.name].status in UNREVIEWED]
+        free = [mark for mark in new if including_reviewed or self[mark.name].status in UNREVIEWED]
+        # the doubt about the new picture as a whole would be lost: a session keeps that of its first result
+        free = [replace(mark, needs_review=new.asks_for_review(mark)) for mark in free]
         return self._change("relocalize", free, new.bundle or "")
 
     def import_points(self, new: LandmarkSet, including_confirmed: bool = False) -> Correction | None:

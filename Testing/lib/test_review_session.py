@@ -571,3 +571,11 @@ def test_the_session_needs_neither_torch_nor_any_reader_nor_a_database() -> None
     code = f"import sys, {modules}; print(*[name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == ""
+
+
+def test_the_doubt_about_a_new_picture_as_a_whole_is_kept_on_its_points(a_session: Session) -> None:
+    a_session.move(LUMBAR11[0], (10.0, 20.0, 30.0))
+    a_session.merge_relocalized(replace(predicted(), needs_review=True, warnings=("This image is unlike",)))
+    marks = a_session.current
+    assert marks.asks_for_review(marks["L1"])
+    assert not marks.asks_for_review(marks[LUMBAR11[0]])
