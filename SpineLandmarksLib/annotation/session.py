@@ -188,8 +188,10 @@ class Session:
         """
         self._require_same_names(new)
         still = [mark for mark in self._landmarks if since is None or mark == since[mark.name]]
-        free = {mark.name for mark in still if including_reviewed or mark.status in UNREVIEWED}
-        return self._change("relocalize", [mark for mark in new if mark.name in free], new.bundle or "")
+        names = {mark.name for mark in still if including_reviewed or mark.status in UNREVIEWED}
+        # the doubt about the new picture as a whole would be lost: a session keeps that of its first result
+        free = [replace(mark, needs_review=new.asks_for_review(mark)) for mark in new if mark.name in names]
+        return self._change("relocalize", free, new.bundle or "")
 
     def import_points(self, new: LandmarkSet, including_confirmed: bool = False) -> Correction | None:
         """Take all landmarks from a file that was read onto this image (`import_landmarks`), statuses included."""
