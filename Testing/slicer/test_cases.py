@@ -247,3 +247,15 @@ def test_a_case_is_released_only_where_another_is_open_and_by_who_has_it(a_datas
         store.release("p3")
         assert next_study(store, "Ann", tmp_path, "p2", "p2")["key"] == "p3"
         assert store.assignments() == {"p1": "Ann", "p2": "Bo", "p3": "Ann"}
+
+
+def test_a_file_of_another_series_is_saved_as_the_dicom_series_that_it_was_imported_onto(
+    module: Module, slicer: Any, a_volume: Any, a_prediction: LandmarkSet, tmp_path: Path
+) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    hierarchy.SetItemUID(hierarchy.GetItemByDataNode(a_volume), "DICOM", "1.2.840.7")
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    write_json(replace(a_prediction, series_uid="1.2.3.4"), tmp_path / "found.json")
+    module.dialogs.files = [str(tmp_path / "found.json")]
+    module.ui.importButton.click()
+    assert module.session.study == "1.2.840.7"
