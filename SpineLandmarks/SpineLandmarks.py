@@ -154,8 +154,9 @@ class SpineLandmarksLogic(ScriptedLoadableModuleLogic):
         from SpineLandmarksModule.volumes import Snapshot, geometry_of, require_usable
 
         require_usable(volume)
-        given = {"given": self.studies.of(volume).session.given()} if is_again else {}
-        self._geometry = geometry_of(volume)
+        study = self.studies.of(volume)
+        given = {"given": study.session.given()} if is_again else {}
+        self._geometry, self._since = geometry_of(volume), study and study.session.current
         self.runner.use(model)
         self.runner.start(volume.GetID(), Snapshot(volume), {**slices, **given}, is_again)
 
@@ -171,7 +172,7 @@ class SpineLandmarksLogic(ScriptedLoadableModuleLogic):
         volume = slicer.mrmlScene.GetNodeByID(job.subject)
         if end.landmarks is not None and volume is not None:
             if geometry_of(volume) == self._geometry:
-                self.studies.take(volume, end.landmarks, job.is_again)
+                self.studies.take(volume, end.landmarks, job.is_again, self._since)
             else:
                 text = tr("{name} was moved while it was localized. Press Localize again")
                 end = JobResult(job, error=text.format(name=volume.GetName()))

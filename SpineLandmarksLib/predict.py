@@ -127,7 +127,7 @@ class Localizer:
         Args:
             stack: as `read_study` gives it.
             slice_index: overrides the automatic choice of the slice.
-            slices: limits that choice.
+            slices: limits that choice; the points lie between the first and the last of them.
             given: positions (RAS, mm) that somebody has confirmed, None for a landmark that cannot be seen; the others
                 are found around them.
             progress: called with the share done and what is being done; what it raises ends the work.
@@ -155,13 +155,14 @@ class Localizer:
         is_free: bool,
         given: Mapping[str, Point | None],
         progress: StageCallback | None,
+        is_upright: bool = False,
     ) -> LandmarkSet:
         """The landmarks by the slices `tried`, and by the one in the middle of what they show if the choice is free."""
         started = time.perf_counter()
         given_xy = self._given_xy(stack, given)
         readings = self.read_slices(stack.voxels[tried], stack.pixel_spacing_mm, given_xy, progress)
         scores, best, evidence = _compared(stack, tried, readings)
-        turned = None if given else self._read_turned(stack, float(scores.max()))
+        turned = None if is_upright else self._read_turned(stack, float(scores.max()), given)
         if turned is not None:
             return turned
         middle = round(centre_of(tried, evidence)) if not np.isnan(evidence).all() else tried[0]
@@ -174,6 +175,8 @@ class Localizer:
         choice = choose_slice(tried, scores, evidence, agrees) if agrees.any() else _no_spine(tried, scores)
         reading = readings[tried.index(choice.index)]
         lateral = lateral_curve(stack, reading.xy) if len(tried) > 1 else None  # an asked-for slice is kept to
+        if lateral is not None and not is_free:
+            lateral = np.clip(lateral, tried[0], tried[-1])
         found = self._described(stack, reading, choice, lateral, given, given_xy)
         return replace(found, runtime_s=time.perf_counter() - started)
 
@@ -210,17 +213,21 @@ class Localizer:
             numberings=numberings,
         )
 
-    def _read_turned(self, stack: SagittalStack, score: float) -> LandmarkSet | None:
+    def _read_turned(self, stack: SagittalStack, score: float, given: Mapping[str, Point | None]) -> LandmarkSet | None:
         """The landmarks of a picture that fits only when it is turned, on the picture as it lies; None for others."""
         has_frame = stack.ras_from_ijk is not None and stack.has_patient_frame
-        if has_frame or len(stack) > 1 or score > TURNED_NATS:
+        if has_frame or len(stack) > 1:
+            return None
+        if given:  # they make any chain fit badly: how the picture lies is told by what it shows
+            score = self.read_slices(stack.voxels, stack.pixel_spacing_mm)[0].chain.score
+        if score > TURNED_NATS:
             return None
         ways = [(turn.words, *stack.turned_in_plane(turn)) for turn in TURNS]
         scores = [self.read_slices(view.voxels, view.pixel_spacing_mm)[0].chain.score for _, view, _ in ways]
         if max(scores) < max(TURNED_NATS, score + TURNED_GAIN):
             return None
         words, view, stack_from_view = ways[int(np.argmax(scores))]
-        found = self._localize(view, [0], False, {}, None)
+        found = self._localize(view, [0], False, given, None, is_upright=True)
         said = f"The picture lies {words}: it was turned to be read. The points are on the picture as it lies"
         return replace(
             found,

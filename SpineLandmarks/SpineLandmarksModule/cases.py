@@ -81,11 +81,15 @@ class NextCase:
         if self._asked is not None:
             shutil.rmtree(self._asked[1], ignore_errors=True)
 
-    def ask(self, dataset: str, reader: str, after: str | None) -> None:
-        """Fetch what follows `after`, or what waits first. Raises BackendError."""
+    def ask(self, dataset: str, reader: str, after: str | None, release: bool) -> None:
+        """Fetch what follows `after`, or what waits first. Raises BackendError.
+
+        release: nobody worked on `after`, which is then kept for the reader no longer.
+        """
         folder = new_folder(Path(slicer.app.temporaryPath))
         command = [python(), "-m", "SpineLandmarksLib.web.next_study", dataset, reader, str(folder)]
-        self._asked = (dataset, folder, self._thread.submit(_answer, command + ([after] if after else [])))
+        keys = ([after, after] if release else [after]) if after else []
+        self._asked = (dataset, folder, self._thread.submit(_answer, command + keys))
         self._button.enabled = False
         self._say(tr("Looking for the next case of {dataset}").format(dataset=dataset))
         self._timer.start()

@@ -220,7 +220,7 @@ class Panel:
 
     def localize(self) -> None:
         study = self.review_panel.study
-        if not (study and study.session.events) or ask(
+        if not (study and study.session.is_reviewed) or ask(
             tr(
                 "This study has corrections. Localize all landmarks anew? Undo takes it back. To keep what "
                 "is corrected or confirmed and find only the others, use Relocalize"
@@ -286,7 +286,9 @@ class Panel:
                 raise InputError(tr("Enter your name as the reader first: cases are given to people"))
             dataset = origin.dataset if origin else self.files_panel.choose_dataset()
             if dataset and (not install.missing("cases") or install.install("cases", ask)):
-                self.cases.ask(dataset, reader, origin and origin.key)
+                study = self.review_panel.study
+                is_touched = study and (study.session.events or study.session.is_reviewed)
+                self.cases.ask(dataset, reader, origin and origin.key, release=not is_touched)
 
     def take_case(self, case: Case) -> None:
         """Show it in place of the one before, which stays in the scene while something of it is not saved."""

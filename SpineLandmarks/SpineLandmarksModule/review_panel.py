@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import qt
 import slicer
 from slicer.i18n import tr
 
+from SpineLandmarksLib.annotation.actions import OPERATIONS, SHIFTS, enabled
 from SpineLandmarksLib.annotation.wording import definition
-from SpineLandmarksLib.landmarks import ABSENT
 from SpineLandmarksModule import tables, views
 from SpineLandmarksModule.dialogs import ask, explained
 from SpineLandmarksModule.placing import Placing
@@ -20,6 +21,18 @@ from SpineLandmarksModule.points import StudyPoints
 HERE = Path(__file__).resolve()
 #: A close-up of each landmark. Installed, the resources lie beside the module; in the source tree one folder up.
 PICTURES = next(folder / "Resources" / "Landmarks" for folder in HERE.parents if (folder / "Resources").is_dir())
+#: The button of each action that both screens have; what placing means here, the panel says itself.
+BUTTONS = {
+    "next": "nextButton",
+    "confirm": "confirmButton",
+    "confirm_all": "confirmAllButton",
+    "not_visible": "notVisibleButton",
+    "relocalize": "relocalizeButton",
+    "shift_up": "levelUpButton",
+    "shift_down": "levelDownButton",
+    "undo": "undoButton",
+    "redo": "redoButton",
+}
 #: Keys, the button that each presses, and what it does.
 SHORTCUTS = (
     ("N", "nextButton", tr("next doubtful")),
@@ -50,19 +63,15 @@ class ReviewPanel:
         ui.shortcutsLabel.text = tr("Keys: {keys}").format(
             keys=", ".join(f"<b>{key}</b> {what}" for key, what in listed)
         )
-        for button, handler in {
+        handlers = {
+            **{BUTTONS[action]: partial(self._operate, action) for action in OPERATIONS if action in BUTTONS},
+            **{BUTTONS[action]: partial(self.shift, levels) for action, levels in SHIFTS.items()},
             "nextButton": self.next_doubtful,
-            "confirmButton": self.confirm,
-            "confirmAllButton": lambda: self._do(lambda session: session.confirm_all()),
             "placeButton": self.place,
             "placeRestButton": self.place_rest,
-            "notVisibleButton": lambda: self._do_selected(lambda session, name: session.mark_not_visible(name)),
             "relocalizeButton": relocalize,
-            "levelUpButton": lambda: self.shift(+1),
-            "levelDownButton": lambda: self.shift(-1),
-            "undoButton": lambda: self._do(lambda session: session.undo()),
-            "redoButton": lambda: self._do(lambda session: session.redo()),
-        }.items():
+        }
+        for button, handler in handlers.items():
             getattr(ui, button).connect("clicked()", handler)
         ui.landmarkTable.connect("cellClicked(int,int)", lambda row, column: self.jump(row))
         ui.landmarkTable.connect("itemSelectionChanged()", self.refresh_buttons)
@@ -94,24 +103,13 @@ class ReviewPanel:
     def refresh_buttons(self) -> None:
         """Only what can be done is offered."""
         ui, session = self.ui, self.study.session if self.study else None
-        marks = list(session.current) if session else []
         chosen = session[self.selected] if session and self.selected else None
-        has_point = chosen is not None and chosen.status not in ABSENT
         ui.confirmButton.text = tr("Take back") if chosen and chosen.status == "confirmed" else tr("Confirm")
-        for button, can in {
-            ui.nextButton: bool(session and session.to_review()),
-            ui.confirmButton: has_point,
-            ui.confirmAllButton: any(mark.status in ("predicted", "corrected") for mark in marks),
-            ui.placeButton: chosen is not None and not has_point,
-            ui.placeRestButton: bool(self._unplaced()),
-            ui.notVisibleButton: chosen is not None and chosen.status not in ("not_visible", "confirmed"),
-            ui.relocalizeButton: bool(session and session.given() and session.to_review()),
-            ui.levelUpButton: any(mark.status not in ABSENT for mark in marks),
-            ui.levelDownButton: any(mark.status not in ABSENT for mark in marks),
-            ui.undoButton: bool(session and session.can_undo()),
-            ui.redoButton: bool(session and session.can_redo()),
-        }.items():
-            button.enabled = can
+        can = enabled(session, self.selected)
+        for action, button in BUTTONS.items():
+            getattr(ui, button).enabled = can[action]
+        ui.placeButton.enabled = chosen is not None and chosen.is_absent
+        ui.placeRestButton.enabled = bool(self._unplaced())
         self._show_numberings(session.current.numberings if session else ())
 
     def _show_numberings(self, numberings: Sequence[tuple[int, float]]) -> None:
@@ -143,13 +141,6 @@ class ReviewPanel:
             name = self.study.session.next_doubtful(after=self.selected)
             if name:
                 self.select(name)
-
-    def confirm(self) -> None:
-        self._do_selected(
-            lambda session, name: (
-                session.unconfirm(name) if session[name].status == "confirmed" else session.confirm(name)
-            )
-        )
 
     def place(self) -> None:
         if self.study and self.selected and self.study.session[self.selected].is_absent:
@@ -210,10 +201,8 @@ class ReviewPanel:
             if self.study:
                 operation(self.study.session)
 
-    def _do_selected(self, operation: Callable[[Any, str], object]) -> None:
-        with explained():
-            if self.study and self.selected:
-                operation(self.study.session, self.selected)
+    def _operate(self, action: str) -> None:
+        self._do(lambda session: OPERATIONS[action](session, self.selected or ""))
 
     def _show_landmark(self) -> None:
         """What the selected landmark is, in words and as a picture, and its mark in the views."""

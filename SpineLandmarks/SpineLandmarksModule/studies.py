@@ -19,6 +19,7 @@ from SpineLandmarksLib.formats.shared import complete_set
 from SpineLandmarksLib.formats.slicer_markups import described_landmark
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksModule.cases import origin_of
 from SpineLandmarksModule.points import StudyPoints, detach_session, find_node, restored_session, studied_nodes
 from SpineLandmarksModule.volumes import (
     frame_of,
@@ -60,16 +61,17 @@ class Studies:
             session = self._from_points(volume, node, error)
         return self._add(session, volume, node) if session else None
 
-    def take(self, volume: Any, found: LandmarkSet, is_again: bool) -> StudyPoints:
-        """Show what the worker has found. is_again: only where no person has spoken.
+    def take(self, volume: Any, found: LandmarkSet, is_again: bool, since: LandmarkSet | None) -> StudyPoints:
+        """Show what the worker has found. is_again: only where no person has spoken. since: the landmarks when the
+        worker was asked, None where there were none; what a person did meanwhile stays.
 
         A study on which work was done keeps its history: the new landmarks are one more step, which undo takes back.
         """
         found = replace(found, input=source_of(volume), series_uid=series_uid_of(volume))
         study = self.of(volume)
-        if study is None or not (is_again or study.session.events):
+        if study is None or not (is_again or study.session.is_worked_on):
             return self._renew(volume, found)
-        study.session.merge_relocalized(found, including_reviewed=not is_again)
+        study.session.merge_relocalized(found, not is_again and since is not None, since)
         return study
 
     def import_file(self, volume: Any, path: Path, may: Callable[[str], bool]) -> bool:
@@ -103,7 +105,13 @@ class Studies:
         moved = LandmarkSet(tuple(seen_in(frame, _moved(mark, matrix)) for mark in said), source.volume.GetName())
         if not any(mark.position_ras_mm for mark in moved):
             raise GeometryError(tr("No point of {name} lies in this volume").format(name=source.volume.GetName()))
-        landmarks = replace(moved, bundle=said.bundle)
+        landmarks = replace(
+            moved,
+            bundle=said.bundle,
+            needs_review=said.needs_review,
+            warnings=said.warnings,
+            numberings=said.numberings,
+        )
         return self._import(volume, landmarks, may)
 
     def _import(self, volume: Any, landmarks: LandmarkSet, may: Callable[[str], bool]) -> bool:
@@ -146,8 +154,7 @@ class Studies:
         before = self.of(volume)
         if before:
             self.drop(before)
-        key = study_key_of(landmarks.series_uid or volume.GetName())
-        session = Session(key, landmarks, self._author, frame_of(volume))
+        session = Session(_key_of(volume, landmarks), landmarks, self._author, frame_of(volume))
         return self._add(session, volume, before.node if before else None)
 
     def _add(self, session: Session, volume: Any, node: Any = None) -> StudyPoints:
@@ -167,7 +174,7 @@ class Studies:
                     "they are; undo goes back no further than here"
                 ).format(name=node.GetName(), error=error)
             )
-            return Session(study_key_of(volume.GetName()), landmarks, self._author, frame_of(volume))
+            return Session(_key_of(volume, landmarks), landmarks, self._author, frame_of(volume))
         except SpineLandmarksError:
             detach_session(node)
             self._on_refused(
@@ -177,6 +184,12 @@ class Studies:
                 ).format(name=node.GetName(), error=error)
             )
             return None
+
+
+def _key_of(volume: Any, landmarks: LandmarkSet) -> str:
+    """A case has its key; another image is its own series, whatever series a file of landmarks is of."""
+    origin = origin_of(volume)
+    return origin.key if origin else study_key_of(series_uid_of(volume) or landmarks.series_uid or volume.GetName())
 
 
 def _moved(mark: Landmark, matrix: np.ndarray) -> Landmark:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,9 +49,3 @@ class ImageFrame:
         """Whether a position lies in the volume, which reaches half a voxel beyond the outer voxel centres."""
         ijk, tolerance = np.array(self.ijk(position_ras_mm)), 1e-6
         return bool((ijk >= -0.5 - tolerance).all() and (ijk <= np.array(self.size_ijk) - 0.5 + tolerance).all())
-
-    def bounds_ras_mm(self) -> tuple[Sequence[float], Sequence[float]]:
-        """Lowest and highest R, A, S (3,) of the volume, whose box encloses it when it is oblique."""
-        ends = np.array([[-0.5, size - 0.5] for size in self.size_ijk])
-        corners = apply(self.ras_from_ijk, np.stack(np.meshgrid(*ends), -1).reshape(-1, 3))
-        return corners.min(0).tolist(), corners.max(0).tolist()

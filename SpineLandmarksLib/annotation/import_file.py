@@ -83,12 +83,14 @@ def merged(said: LandmarkSet, before: LandmarkSet | None, schema: Sequence[str] 
     new, old = ({mark.name: mark for mark in landmarks} for landmarks in (said, before))
     marks = tuple(_over(new.get(name), old[name], by_model) for name in schema)
     undecided = any(mark.status in UNREVIEWED for mark in marks)
+    judged = said if by_model and said.needs_review is not None else before
     return replace(
         before,
         landmarks=marks,
         input=said.input,
         bundle=said.bundle or before.bundle,
-        needs_review=before.needs_review if undecided else False,
+        warnings=judged.warnings,
+        needs_review=judged.needs_review if undecided else False,
     )
 
 

@@ -103,6 +103,16 @@ class Session:
     def comment(self) -> str:
         return self._journal.comment
 
+    @property
+    def is_reviewed(self) -> bool:
+        """Whether a person has spoken of any landmark, now or in the work that this goes on from."""
+        return any(landmark.status not in UNREVIEWED for landmark in self._landmarks)
+
+    @property
+    def is_worked_on(self) -> bool:
+        """Whether there is anything to lose: a step, a revision that it follows, a word of a person."""
+        return bool(self.events or self.parent or self.is_reviewed)
+
     def given(self) -> dict[str, Point | None]:
         """What a person has said, for the chain solver to hold fixed: a position, or None for not visible.
 
@@ -169,10 +179,18 @@ class Session:
         way = f"{abs(levels)} towards the {'head' if levels > 0 else 'foot'}"
         return self._change("shift_chain", shift_names(self._landmarks, levels), way)
 
-    def merge_relocalized(self, new: LandmarkSet, including_reviewed: bool = False) -> Correction | None:
-        """Take a new prediction for every landmark that no person has spoken of, or to begin afresh for all."""
+    def merge_relocalized(
+        self, new: LandmarkSet, including_reviewed: bool = False, since: LandmarkSet | None = None
+    ) -> Correction | None:
+        """Take a new prediction for every landmark that no person has spoken of, or to begin afresh for all.
+
+        since: as they were when the model was asked; what was changed from then on stays.
+        """
         self._require_same_names(new)
-        free = [landmark for landmark in new if including_reviewed or self[landmark.name].status in UNREVIEWED]
+        still = [mark for mark in self._landmarks if since is None or mark == since[mark.name]]
+        names = {mark.name for mark in still if including_reviewed or mark.status in UNREVIEWED}
+        # the doubt about the new picture as a whole would be lost: a session keeps that of its first result
+        free = [replace(mark, needs_review=new.asks_for_review(mark)) for mark in new if mark.name in names]
         return self._change("relocalize", free, new.bundle or "")
 
     def import_points(self, new: LandmarkSet, including_confirmed: bool = False) -> Correction | None:

@@ -269,22 +269,30 @@ def _unpacked(file: Path, layout: _Layout, count: int, skip: int) -> np.ndarray[
         stream.seek(*((-size, 2) if skip < 0 and file.stat().st_size >= size else (max(skip, 0), 0)))
         if layout.packing == "text":
             values = stream.read(32 * count).split()[:count]
-            data = np.array(values, dtype=float).astype(layout.kind).tobytes()
+            numbers = np.array(values, dtype=float)
+            data = numbers.astype(layout.kind).tobytes()
+            if layout.kind.kind != "f" and (np.frombuffer(data, layout.kind) != numbers).any():
+                raise InputError(f"Expected values that {layout.kind} holds; {file.name} has others")
         elif layout.packing == "raw":
             data = stream.read(size)
         else:
-            unpack = bz2.BZ2Decompressor() if layout.packing == "bzip2" else zlib.decompressobj(47)  # zlib or gzip
-            data = _inflated(unpack, stream.read(), size, file.name)
+            data = _inflated(layout.packing, stream.read(), size, file.name)
     if len(data) != size:
         raise InputError(f"Expected {size} bytes of voxels; {file.name} is damaged, it holds {len(data)}")
     return np.frombuffer(data, dtype=layout.kind)
 
 
-def _inflated(unpack: Any, packed: bytes, size: int, name: str) -> bytes:
-    """What is packed, to its end, which checks its checksum; one byte more than `size` at most."""
-    data: bytes = unpack.decompress(packed, size + 1)
-    if len(data) <= size and not unpack.eof:
-        data += unpack.decompress(getattr(unpack, "unconsumed_tail", b""), size + 1 - len(data))
-    if not unpack.eof:
-        raise InputError(f"Expected packed voxels that end where their header says; those of {name} are damaged")
+def _inflated(packing: str, packed: bytes, size: int, name: str) -> bytes:
+    """What is packed, in one piece or several, each to its end, which checks its checksum; one byte more than `size`
+    at most.
+    """
+    data = b""
+    while packed and len(data) < size:
+        unpack: Any = bz2.BZ2Decompressor() if packing == "bzip2" else zlib.decompressobj(47)  # zlib or gzip
+        data += unpack.decompress(packed, size + 1 - len(data))
+        if len(data) <= size and not unpack.eof:
+            data += unpack.decompress(getattr(unpack, "unconsumed_tail", b""), size + 1 - len(data))
+        if not unpack.eof:
+            raise InputError(f"Expected packed voxels that end where their header says; those of {name} are damaged")
+        packed = unpack.unused_data
     return data

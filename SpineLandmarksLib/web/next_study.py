@@ -1,9 +1,10 @@
 """The next study of a data set for somebody who corrects in another program, assigned, as that program can read it.
 
-    python -m SpineLandmarksLib.web.next_study DATASET ANNOTATOR FOLDER [AFTER]
+    python -m SpineLandmarksLib.web.next_study DATASET ANNOTATOR FOLDER [AFTER [RELEASE]]
 
 prints one line of JSON: {"key", "done", "to_do", "voxels", "ras_from_ijk", "landmarks", "parent", "image", "notes"}.
 Queue, order and states are those of the browser: what was begun first, then the rest; AFTER a study, what follows it.
+RELEASE, which nobody worked on, is kept for the annotator no longer once there is another.
 `voxels` is a file in FOLDER: (K, H, W) of the upright stack, numpy's .npy. The landmarks are those of revision `parent`
 in the result contract; both are null where nothing is known yet. `image` is what a revision must say of the image.
 Where nothing waits, key is null.
@@ -27,13 +28,20 @@ from SpineLandmarksLib.web.open_study import OpenStudy, open_study
 from SpineLandmarksLib.web.studies import listing
 
 
-def next_study(store: Store, annotator: str, folder: Path, after: str | None = None) -> dict[str, Any]:
+def next_study(
+    store: Store, annotator: str, folder: Path, after: str | None = None, release: str | None = None
+) -> dict[str, Any]:
     """Assign it and say what it is. Raises as `open_study`."""
     listed = listing(store, annotator)
     to_do = listed.to_do(after)
     key = store.take(to_do, annotator)
     found = {"key": key, "done": listed.done, "to_do": len(to_do)}
-    return found if key is None else found | _described(open_study(store, key, annotator), folder)
+    if key is None:
+        return found
+    described = _described(open_study(store, key, annotator), folder)
+    if release is not None and store.assignments().get(release) == annotator:
+        store.release(release)
+    return found | described
 
 
 def _described(opened: OpenStudy, folder: Path) -> dict[str, Any]:
@@ -49,10 +57,11 @@ def _described(opened: OpenStudy, folder: Path) -> dict[str, Any]:
     }
 
 
-def print_next_study(dataset: str, annotator: str, folder: str, after: str | None = None) -> int:
+def print_next_study(dataset: str, annotator: str, folder: str, *keys: str) -> int:
+    """keys: AFTER and RELEASE, as far as they are given."""
     try:
         with open_dataset(Path(dataset)) as store:
-            print(json.dumps(next_study(store, annotator, Path(folder), after)))
+            print(json.dumps(next_study(store, annotator, Path(folder), *keys)))
     except (SpineLandmarksError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

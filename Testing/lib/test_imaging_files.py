@@ -268,6 +268,7 @@ def test_every_packing_and_split_of_an_nrrd_gives_the_same_voxels(tmp_path):
     paths = [
         an_nrrd(tmp_path / "raw.nrrd", raw),
         an_nrrd(tmp_path / "gzip.nrrd", gzip.compress(raw), encoding="gzip"),
+        an_nrrd(tmp_path / "pieces.nrrd", gzip.compress(raw[:999]) + gzip.compress(raw[999:]), encoding="gzip"),
         an_nrrd(tmp_path / "bzip2.nrrd", bz2.compress(raw), encoding="bz2"),
         an_nrrd(tmp_path / "text.nrrd", text, encoding="ASCII"),
         an_nrrd(tmp_path / "units.nrrd", raw, last='space units: "mm" "" "mm"\n'),
@@ -288,6 +289,12 @@ def test_every_packing_and_split_of_an_nrrd_gives_the_same_voxels(tmp_path):
         found = read_study(path)
         assert np.array_equal(found.voxels, expected.voxels), path.name
         assert path.name == "ras.nrrd" or found.ras_from_ijk == pytest.approx(expected.ras_from_ijk)
+
+
+def test_numbers_as_text_that_their_type_does_not_hold_are_refused(tmp_path):
+    text = b" ".join([b"70000"] + [b"1"] * (36 * 44 * 5 - 1))
+    with pytest.raises(InputError, match="Expected values that"):
+        read_study(an_nrrd(tmp_path / "text.nrrd", text, encoding="text"))
 
 
 def test_every_split_of_a_metaimage_gives_the_same_voxels(an_itk_image, tmp_path):

@@ -207,3 +207,13 @@ def test_another_model_speaks_of_what_nobody_has_decided_and_of_nothing_else() -
     assert (after["T12-L1"], after["L3"]) == (before["T12-L1"], new["L3"])
     assert after.bundle == "new@2"
     assert {mark.status for mark in merged(new, before)} == {"corrected"}  # a file that names no model is a person's
+
+
+def test_the_doubt_of_another_model_about_the_study_is_taken_with_its_points() -> None:
+    before = LandmarkSet(
+        tuple(Landmark(name, pixel_xy=(1.0, 2.0)) for name in LUMBAR11), bundle="a@1", needs_review=False
+    )
+    said = replace(before, bundle="b@1", needs_review=True, warnings=("This image is unlike",))
+    found = merged(said, before)
+    assert (found.needs_review, found.warnings) == (True, said.warnings)
+    assert merged(replace(said, bundle="a@1"), before).needs_review is False

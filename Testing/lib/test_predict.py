@@ -423,6 +423,29 @@ def test_a_picture_that_lies_otherwise_is_read_turned_with_points_on_it_as_it_li
         assert found.spacing_mm == lying.pixel_spacing_mm
 
 
+def test_a_turned_picture_is_read_turned_around_what_a_person_said_too(the_shipped_localizer: Localizer) -> None:
+    phantom = make_phantom(8, slices=1, matrix=(288, 256), pixel_mm=1.1)
+    matrix = np.array([[0.0, 0, 4, 0], [-1.1, 0, 0, 0], [0, -1.1, 0, 0], [0, 0, 0, 1]])
+    picture = SagittalStack(phantom.voxels, matrix, has_patient_frame=False)
+    for turn in (TURNS[0], TURNS[3]):
+        lying, _ = picture.turned_in_plane(turn)
+        first = the_shipped_localizer.localize(lying)
+        again = the_shipped_localizer.localize(lying, given={"L3": first["L3"].position_ras_mm})
+        assert again["L3"].status == "confirmed"
+        assert f"The picture lies {turn.words}" in again.warnings[0]
+        np.testing.assert_allclose(positions(again), positions(first), atol=1.0)
+        np.testing.assert_allclose(pixels(again), pixels(first), atol=1.0)
+
+
+def test_the_points_lie_between_the_slices_that_were_asked_for(the_shipped_localizer: Localizer) -> None:
+    phantom = make_phantom(3, slices=17, matrix=(160, 160), pixel_mm=2.0, slice_mm=4.4)
+    stack = SagittalStack(phantom.voxels, phantom.ras_from_ijk)
+    found = the_shipped_localizer.localize(stack, slices=[3, 4, 5])
+    lateral = stack.to_ijk(positions(found, tuple(mark.name for mark in found if not mark.is_absent)))[:, 2]
+    assert lateral.min() > 3 - 1e-6
+    assert lateral.max() < 5 + 1e-6
+
+
 def test_an_image_with_a_patient_frame_is_never_turned(the_shipped_localizer: Localizer) -> None:
     phantom = make_phantom(8, slices=1, matrix=(288, 256), pixel_mm=1.1)
     lying, _ = SagittalStack(phantom.voxels, phantom.ras_from_ijk).turned_in_plane(TURNS[0])

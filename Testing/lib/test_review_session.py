@@ -187,6 +187,15 @@ def test_beginning_afresh_takes_the_whole_prediction_as_one_step_of_that_model(a
     assert a_session.current == before
 
 
+def test_what_was_changed_since_the_model_was_asked_stays_also_where_all_begins_afresh(a_session: Session) -> None:
+    a_session.confirm("L4")
+    since = a_session.current
+    a_session.confirm("L3")
+    kept, new = a_session["L3"], replace(predicted("L5-S1", confidence=0.5), bundle="lumbar11@2")
+    a_session.merge_relocalized(new, including_reviewed=True, since=since)
+    assert (a_session["L3"], a_session["L4"]) == (kept, new["L4"])
+
+
 def test_a_confirmed_point_without_millimetres_is_not_given_as_one_that_cannot_be_seen() -> None:
     session = Session("s", LandmarkSet((Landmark("L1", pixel_xy=(3.0, 4.0)), Landmark("L2", pixel_xy=(3.0, 9.0)))))
     session.confirm("L1")
@@ -267,8 +276,6 @@ def test_the_volume_reaches_half_a_voxel_beyond_the_outer_voxel_centres(a_frame:
     inside = [at(-0.49, 0), at(199.49, 239.49, 6.49), at(0, -0.49, -0.49)]
     outside = [at(-0.51, 0), at(199.51, 0), at(0, 239.51), at(0, 0, 6.51), at(0, 0, -0.51)]
     assert [a_frame.contains(point) for point in inside + outside] == [True] * 3 + [False] * 5  # type: ignore[arg-type]
-    low, high = a_frame.bounds_ras_mm()
-    assert (low[2], high[2]) == pytest.approx((30 - 0.8 * 239.5, 30 + 0.8 * 0.5))
 
 
 # the order of review
@@ -571,3 +578,11 @@ def test_the_session_needs_neither_torch_nor_any_reader_nor_a_database() -> None
     code = f"import sys, {modules}; print(*[name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == ""
+
+
+def test_the_doubt_about_a_new_picture_as_a_whole_is_kept_on_its_points(a_session: Session) -> None:
+    a_session.move(LUMBAR11[0], (10.0, 20.0, 30.0))
+    a_session.merge_relocalized(replace(predicted(), needs_review=True, warnings=("This image is unlike",)))
+    marks = a_session.current
+    assert marks.asks_for_review(marks["L1"])
+    assert not marks.asks_for_review(marks[LUMBAR11[0]])

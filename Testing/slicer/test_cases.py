@@ -14,10 +14,12 @@ pytest.importorskip("sqlalchemy")
 
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.cli.main import main
+from SpineLandmarksLib.formats.json_result import write_json
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksLib.phantom.files import write_nifti
 from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.store.folder import open_dataset
+from SpineLandmarksLib.web.next_study import next_study
 from SpineLandmarksLib.web.studies import listing
 from standins.bench import Module
 
@@ -149,3 +151,111 @@ def test_the_names_of_the_landmarks_are_those_of_the_panel(module: Module, a_dat
     module.ui.readerEdit.text = "Ann"
     next_case(module, a_dataset)
     assert [cells[0] for cells in module.rows()] in ([], list(LUMBAR11))
+
+
+@pytest.mark.parametrize("series_uid", ["1.2.3.4", None])
+def test_a_file_that_is_imported_onto_a_case_is_saved_as_that_case(
+    module: Module, a_dataset: Path, a_prediction: LandmarkSet, tmp_path: Path, series_uid: str | None
+) -> None:
+    with open_dataset(a_dataset) as store:
+        for key in ("p1", "p2"):
+            store.assign(key, "Bo")
+    module.ui.readerEdit.text = "Ann"
+    next_case(module, a_dataset)
+    module.ui.volumeSelector.currentNode().SetName("renamed")
+    write_json(replace(a_prediction, series_uid=series_uid), tmp_path / "found.json")
+    module.dialogs.files = [str(tmp_path / "found.json")]
+    module.ui.importButton.click()
+    module.ui.saveButton.click()
+    with open_dataset(a_dataset) as store:
+        head = store.head("p3")
+        assert head is not None
+        assert head.author == "Ann"
+
+
+def test_localizing_a_case_that_was_reviewed_asks_first_and_is_a_step_that_goes_on_from_its_revision(
+    module: Module, a_dataset: Path, a_prediction: LandmarkSet
+) -> None:
+    from PySide6.QtWidgets import QMessageBox
+
+    with open_dataset(a_dataset) as store:
+        for key in ("p2", "p3"):
+            store.assign(key, "Bo")
+        marks = [replace(mark, status="confirmed") if mark.name == "L3" else mark for mark in a_prediction]
+        said = replace(a_prediction, landmarks=tuple(marks))
+        head = store.head("p1")
+        assert head is not None
+        store.save(Revision("p1", "Ann", utc_now(), said, head.image, head.id))
+        reviewed = store.head("p1")
+    assert reviewed is not None
+    module.ui.readerEdit.text = "Ann"
+    next_case(module, a_dataset)
+    assert module.session.events == ()
+    module.dialogs.answers = [QMessageBox.No, QMessageBox.Yes]
+    module.ui.localizeButton.click()
+    assert "has corrections" in module.dialogs.shown[0]
+    assert module.panel.logic.runner.job is None
+    module.localize(a_prediction)
+    assert module.row("L3")[1] == "predicted"
+    module.ui.undoButton.click()
+    assert module.row("L3")[1] == "confirmed"
+    module.ui.redoButton.click()
+    module.ui.saveButton.click()
+    with open_dataset(a_dataset) as store:
+        assert [each.parent for each in store.heads("p1")] == [reviewed.id]
+
+
+def test_localizing_where_a_reviewed_file_was_imported_asks_and_can_be_undone(
+    module: Module, a_volume: Any, a_prediction: LandmarkSet, tmp_path: Path
+) -> None:
+    marks = tuple(mark if mark.is_absent else replace(mark, status="confirmed") for mark in a_prediction)
+    write_json(replace(a_prediction, landmarks=marks), tmp_path / "said.json")
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    module.dialogs.files = [str(tmp_path / "said.json")]
+    module.ui.importButton.click()
+    module.localize(a_prediction)
+    assert "has corrections" in module.dialogs.shown[0]
+    module.ui.undoButton.click()
+    assert module.row("L3")[1] == "confirmed"
+
+
+def test_a_case_that_was_only_looked_at_is_kept_for_nobody_and_one_that_was_begun_is(
+    module: Module, a_dataset: Path
+) -> None:
+    module.ui.readerEdit.text = "Ann"
+    next_case(module, a_dataset)
+    next_case(module)
+    if not module.rows():
+        next_case(module)
+    begun = module.ui.volumeSelector.currentNode().GetName()
+    with open_dataset(a_dataset) as store:
+        assert store.assignments() == {begun: "Ann"}
+    module.select("L3")
+    module.ui.confirmButton.click()
+    next_case(module)
+    opened = module.ui.volumeSelector.currentNode().GetName()
+    with open_dataset(a_dataset) as store:
+        assert store.assignments() == {begun: "Ann", opened: "Ann"}
+
+
+def test_a_case_is_released_only_where_another_is_open_and_by_who_has_it(a_dataset: Path, tmp_path: Path) -> None:
+    with open_dataset(a_dataset) as store:
+        for key, who in {"p1": "Ann", "p2": "Bo", "p3": "Bo"}.items():
+            store.assign(key, who)
+        assert next_study(store, "Ann", tmp_path, "p1", "p1")["key"] is None
+        assert store.assignments()["p1"] == "Ann"
+        store.release("p3")
+        assert next_study(store, "Ann", tmp_path, "p2", "p2")["key"] == "p3"
+        assert store.assignments() == {"p1": "Ann", "p2": "Bo", "p3": "Ann"}
+
+
+def test_a_file_of_another_series_is_saved_as_the_dicom_series_that_it_was_imported_onto(
+    module: Module, slicer: Any, a_volume: Any, a_prediction: LandmarkSet, tmp_path: Path
+) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    hierarchy.SetItemUID(hierarchy.GetItemByDataNode(a_volume), "DICOM", "1.2.840.7")
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    write_json(replace(a_prediction, series_uid="1.2.3.4"), tmp_path / "found.json")
+    module.dialogs.files = [str(tmp_path / "found.json")]
+    module.ui.importButton.click()
+    assert module.session.study == "1.2.840.7"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -460,3 +461,15 @@ def test_points_that_are_taken_over_onto_work_are_one_step_that_undo_takes_back(
     a_case.ui.undoButton.click()
     assert a_case.row("L4")[1] == "not visible"
     assert a_case.dialogs.shown == []
+
+
+def test_points_that_are_taken_over_keep_the_doubts_about_them(
+    a_case: Module, another_series: Any, a_volume: Any, a_prediction: LandmarkSet
+) -> None:
+    for volume, uid in ((a_volume, "1"), (another_series, "2")):
+        volume.SetAttribute("DICOM.instanceUIDs", uid)
+    doubts = {"needs_review": True, "warnings": ("Six bodies",), "numberings": ((0, 0.6), (1, 0.4))}
+    a_case.localize(replace(a_prediction, **doubts))
+    a_case.ui.volumeSelector.setCurrentNode(another_series)
+    a_case.ui.takeOverButton.click()
+    assert {name: getattr(a_case.session.current, name) for name in doubts} == doubts

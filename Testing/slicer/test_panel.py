@@ -17,7 +17,7 @@ import pytest
 from SpineLandmarksLib.bundle import shipped_bundles
 from SpineLandmarksLib.errors import BundleError
 from SpineLandmarksLib.formats.csv_table import write_csv
-from SpineLandmarksLib.formats.json_result import as_json
+from SpineLandmarksLib.formats.json_result import as_json, write_json
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.phantom.phantom import Phantom
 from standins.application import VIEWS
@@ -579,6 +579,42 @@ def test_localizing_anew_over_corrections_asks_and_can_be_taken_back(a_case: Mod
     assert a_case.session["L3"] == a_prediction["L3"]
     a_case.ui.undoButton.click()
     assert a_case.session["L3"] == corrected
+
+
+@pytest.mark.parametrize("button", ["localizeButton", "relocalizeButton"])
+def test_what_is_corrected_while_the_model_runs_stays(a_case: Module, a_prediction: LandmarkSet, button: str) -> None:
+    drag(a_case.study, "L2", 0, 4, 0)
+    getattr(a_case.ui, button).click()
+    drag(a_case.study, "L3", 0, 4, 0)
+    corrected = a_case.session["L3"]
+    found = shifted(a_prediction)
+    answer(a_case, found)
+    assert a_case.session["L3"] == corrected
+    assert a_case.session["L4"].position_ras_mm == found["L4"].position_ras_mm
+    assert (a_case.session["L2"].status == "corrected") == (button == "relocalizeButton")
+
+
+def test_what_is_corrected_first_while_the_model_runs_stays(a_case: Module, a_prediction: LandmarkSet) -> None:
+    a_case.ui.localizeButton.click()
+    drag(a_case.study, "L3", 0, 4, 0)
+    corrected = a_case.session["L3"]
+    answer(a_case, shifted(a_prediction))
+    assert a_case.session["L3"] == corrected
+    assert a_case.session["L4"].position_ras_mm == shifted(a_prediction)["L4"].position_ras_mm
+
+
+def test_what_is_imported_while_the_model_first_runs_stays_where_a_person_has_spoken(
+    module: Module, a_volume: Any, a_prediction: LandmarkSet, tmp_path: Path
+) -> None:
+    module.ui.volumeSelector.setCurrentNode(a_volume)
+    module.ui.localizeButton.click()
+    marks = [replace(mark, status="confirmed") if mark.name == "L3" else mark for mark in a_prediction]
+    write_json(replace(a_prediction, landmarks=tuple(marks)), tmp_path / "said.json")
+    module.dialogs.files = [str(tmp_path / "said.json")]
+    module.ui.importButton.click()
+    answer(module, shifted(a_prediction))
+    assert module.session["L3"].status == "confirmed"
+    assert module.session["L4"].position_ras_mm == shifted(a_prediction)["L4"].position_ras_mm
 
 
 def press(*buttons: str) -> Callable[..., None]:
