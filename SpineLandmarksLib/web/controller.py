@@ -305,19 +305,13 @@ class ReviewController:
         elif self.session.seal:
             self._notify(f"The model is done with {opened.study.key}, which is signed off. Nothing was changed")
         elif end.job.is_again or self.session.events or opened.landmarks is not None:
-            found = self._without_what_was_corrected_meanwhile(self.session, end.landmarks)
-            self.session.merge_relocalized(found, including_reviewed=not end.job.is_again)
+            self.session.merge_relocalized(end.landmarks, not end.job.is_again, self._at_start)
         else:
             self._begin_with(opened, end.landmarks)
         if end.landmarks is not None and self.opened is not None and self.opened.study.key == opened.study.key:
             self._said = end.landmarks.warnings
             if end.landmarks.slice_index is not None:
                 self._on_found(end.landmarks.slice_index)
-
-    def _without_what_was_corrected_meanwhile(self, session: Session, found: LandmarkSet) -> LandmarkSet:
-        """A person who did not wait for the model has the last word."""
-        marks = [session[mark.name] if session[mark.name] != self._at_start[mark.name] else mark for mark in found]
-        return replace(found, landmarks=tuple(marks))
 
     def _begin_with(self, opened: OpenStudy, found: LandmarkSet) -> None:
         """The first landmarks of a study: the model's word is a revision of its own."""
