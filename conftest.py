@@ -37,6 +37,20 @@ PEAKS = 6
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs `dataset ...`, checks the status, and returns what was printed."""
+    from SpineLandmarksLib.cli.main import main
+
+    def command(*arguments: object, status: int = 0) -> str:
+        capsys.readouterr()
+        assert main(["dataset", *map(str, arguments)]) == status, capsys.readouterr()
+        said = capsys.readouterr()
+        return said.out + said.err
+
+    return command
+
+
 def pytest_report_header() -> str | None:
     return "Testing/web is left out here: .venv-web/bin/python -m pytest Testing/web" if collect_ignore else None
 

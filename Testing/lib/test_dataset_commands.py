@@ -16,7 +16,6 @@ from pydicom.dataset import Dataset
 
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.revision_files import save_to_training_set
-from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import DatasetError, InputError
 from SpineLandmarksLib.formats.csv_table import write_csv
 from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
@@ -36,19 +35,6 @@ from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.store.store import Store
 
 Run = Callable[..., str]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `dataset ...`, checks the status, and returns what was printed."""
-
-    def command(*arguments: object, status: int = 0) -> str:
-        capsys.readouterr()
-        assert main(["dataset", *map(str, arguments)]) == status, capsys.readouterr()
-        said = capsys.readouterr()
-        return said.out + said.err
-
-    return command
 
 
 @pytest.fixture

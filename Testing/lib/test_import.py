@@ -200,6 +200,17 @@ def mrml() -> Any:
     return slicer
 
 
+def four_points_in(scene: Any) -> Any:
+    """A list of Slicer: L1 as the model says it, L1-L2 without a position, L2 missing, L3 as a person puts it."""
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    for number, name in enumerate(("L1", "L1-L2", "L2", "L3"), start=1):
+        node.AddControlPoint([10.0 * number, 2.5, -3.0], name)
+    node.SetNthControlPointDescription(0, "predicted; confidence 0.93; radius95 2.5 mm, or so")
+    node.UnsetNthControlPointPosition(1)
+    node.SetNthControlPointPositionMissing(2)
+    return node
+
+
 @pytest.mark.parametrize("system", ["RAS", "LPS"])
 def test_an_fcsv_that_slicer_itself_wrote_reads_back(mrml: Any, tmp_path: Path, system: str) -> None:
     scene = mrml.vtkMRMLScene()
@@ -207,12 +218,7 @@ def test_an_fcsv_that_slicer_itself_wrote_reads_back(mrml: Any, tmp_path: Path, 
     application.SetMRMLScene(scene)
     logic.SetMRMLApplicationLogic(application)
     logic.SetMRMLScene(scene)
-    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
-    for number, name in enumerate(("L1", "L1-L2", "L2", "L3"), start=1):
-        node.AddControlPoint([10.0 * number, 2.5, -3.0], name)
-    node.SetNthControlPointDescription(0, "predicted; confidence 0.93; radius95 2.5 mm, or so")
-    node.UnsetNthControlPointPosition(1)
-    node.SetNthControlPointPositionMissing(2)
+    node = four_points_in(scene)
     storage = mrml.vtkMRMLMarkupsFiducialStorageNode()
     scene.AddNode(storage)
     storage.SetFileName(str(tmp_path / "a.fcsv"))
@@ -228,12 +234,7 @@ def test_an_fcsv_that_slicer_itself_wrote_reads_back(mrml: Any, tmp_path: Path, 
 @pytest.mark.parametrize("is_lps", [True, False])
 def test_the_table_that_slicer_itself_exports_is_read(mrml: Any, tmp_path: Path, is_lps: bool) -> None:
     scene = mrml.vtkMRMLScene()
-    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
-    for number, name in enumerate(("L1", "L1-L2", "L2", "L3"), start=1):
-        node.AddControlPoint([10.0 * number, 2.5, -3.0], name)
-    node.SetNthControlPointDescription(0, "predicted; confidence 0.93; radius95 2.5 mm, or so")
-    node.UnsetNthControlPointPosition(1)
-    node.SetNthControlPointPositionMissing(2)
+    node = four_points_in(scene)
     node.SetNthControlPointDescription(2, "predicted; confidence 0.5")
     assert mrml.vtkSlicerMarkupsLogic.ExportControlPointsToCSV(node, str(tmp_path / "a.csv"), is_lps)
     found = read_landmarks(tmp_path / "a.csv")

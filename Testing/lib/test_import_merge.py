@@ -12,7 +12,6 @@ import pytest
 
 from SpineLandmarksLib.annotation.import_file import import_landmarks, merged
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
-from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.formats.csv_table import write_csv
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
@@ -21,17 +20,6 @@ from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.store.store import Store
 
 Run = Callable[..., str]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def command(*arguments: object, status: int = 0) -> str:
-        capsys.readouterr()
-        assert main(["dataset", *map(str, arguments)]) == status, capsys.readouterr()
-        said = capsys.readouterr()
-        return said.out + said.err
-
-    return command
 
 
 @pytest.fixture

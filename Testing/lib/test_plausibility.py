@@ -15,7 +15,6 @@ from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.import_file import MisreadError, import_landmarks, import_or_ask
 from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, bow, doubt
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
-from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats import Reading
 from SpineLandmarksLib.formats.csv_table import write_csv
@@ -171,17 +170,6 @@ def test_real_spines_bow_forward_and_are_not_doubted(real_data: Path) -> None:
 
 
 # In a data set
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    def command(*arguments: object, status: int = 0) -> str:
-        capsys.readouterr()
-        assert main(["dataset", *map(str, arguments)]) == status, capsys.readouterr()
-        said = capsys.readouterr()
-        return said.out + said.err
-
-    return command
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
+from research.bench.volumes import bowed
 from SpineLandmarksLib.backends import Peaks
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.errors import GeometryError, InputError, LandmarkError
@@ -65,23 +66,13 @@ def test_a_bowed_spine_is_followed_with_a_wider_radius_where_it_leaves_the_slice
 ) -> None:
     phantom = make_phantom(3, slices=17, matrix=(320, 320), pixel_mm=1.0, slice_mm=4.4)
     stack = SagittalStack(phantom.voxels, phantom.ras_from_ijk)
-    ijk = stack.to_ijk(np.array([phantom.landmarks[name].position_ras_mm for name in LUMBAR11]))
-    shift = bow_mm / 4.4 * np.sin(np.pi * np.clip((np.arange(320) - ijk[0, 1]) / (ijk[-1, 1] - ijk[0, 1]), 0, 1))
-    rows = [shifted(phantom.voxels[:, row], shift[row]) for row in range(320)]
-    truth = ijk[:, 2] + np.interp(ijk[:, 1], np.arange(320), shift)
+    truth = {name: np.array(phantom.landmarks[name].position_ras_mm) for name in LUMBAR11}
+    moved, truth = bowed(stack, truth, bow_mm)
     straight = the_shipped_localizer.localize(stack)
-    found = the_shipped_localizer.localize(replace(stack, voxels=np.stack(rows, 1)))
-    off_mm = np.abs(stack.to_ijk(positions(found))[:, 2] - truth) * 4.4
+    found = the_shipped_localizer.localize(moved)
+    off_mm = np.abs(stack.to_ijk(positions(found)) - stack.to_ijk(np.array(list(truth.values()))))[:, 2] * 4.4
     assert off_mm.max() < 5.0
     assert found["L3"].radius95_mm > straight["L3"].radius95_mm
-
-
-def shifted(row: Any, by: float) -> Any:
-    """(K, W) values of one row of pixels on all slices, moved across the slices."""
-    at = np.clip(np.arange(len(row)) - by, 0, len(row) - 1)
-    below = np.minimum(at.astype(int), len(row) - 2)
-    share = (at - below)[:, None].astype(np.float32)
-    return row[below] * (1 - share) + row[below + 1] * share
 
 
 def test_the_asked_for_slice_is_used_alone(a_localizer: Localizer, an_oracle: Any, a_phantom_study: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from research.bench.volumes import bowed
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.symmetry import lateral_curve, mirror_scores, smoothest_path
 from SpineLandmarksLib.landmarks import LUMBAR11
@@ -25,25 +26,16 @@ def a_spine() -> tuple[SagittalStack, Array]:
     return stack, truth
 
 
-def bowed(stack: SagittalStack, truth_ijk: Array, bow_mm: float) -> tuple[SagittalStack, Array]:
-    """Each row of pixels moved sideways, most in the middle of the lumbar spine; and the truth moved with it."""
-    spacing = stack.slice_spacing_mm
-    assert spacing is not None
-    rows = np.arange(stack.voxels.shape[1])
-    top, bottom = truth_ijk[0, 1], truth_ijk[-1, 1]
-    shift = bow_mm / spacing * np.sin(np.pi * np.clip((rows - top) / (bottom - top), 0, 1))
-    at = np.clip(np.arange(len(stack))[:, None] - shift, 0, len(stack) - 1)  # (K, H)
-    below = np.minimum(at.astype(int), len(stack) - 2)
-    share = (at - below)[..., None]
-    moved = stack.voxels[below, rows] * (1 - share) + stack.voxels[below + 1, rows] * share
-    truth = truth_ijk.copy()
-    truth[:, 2] += np.interp(truth[:, 1], rows, shift)
-    return replace(stack, voxels=moved.astype(np.float32)), truth
+def bowed_ijk(stack: SagittalStack, truth_ijk: Array, bow_mm: float) -> tuple[SagittalStack, Array]:
+    """`bowed`, with the truth in ijk."""
+    places = {name: stack.to_ras(ijk[2], ijk[None, :2])[0] for name, ijk in zip(LUMBAR11, truth_ijk, strict=True)}
+    moved, truth = bowed(stack, places, bow_mm)
+    return moved, stack.to_ijk(np.array([truth[name] for name in LUMBAR11]))
 
 
 @pytest.mark.parametrize("bow_mm", [0.0, 10.0, -15.0])
 def test_a_bowed_spine_is_followed(a_spine: tuple[SagittalStack, Array], bow_mm: float) -> None:
-    stack, truth = bowed(*a_spine, bow_mm)
+    stack, truth = bowed_ijk(*a_spine, bow_mm)
     assert stack.slice_spacing_mm is not None
     curve = lateral_curve(stack, truth[:, :2])
     assert curve is not None
@@ -51,7 +43,7 @@ def test_a_bowed_spine_is_followed(a_spine: tuple[SagittalStack, Array], bow_mm:
 
 
 def test_the_order_in_which_slices_are_stored_changes_nothing(a_spine: tuple[SagittalStack, Array]) -> None:
-    stack, truth = bowed(*a_spine, 8.0)
+    stack, truth = bowed_ijk(*a_spine, 8.0)
     one, other = (lateral_curve(each, truth[:, :2]) for each in (stack, stack.turned_round()))
     assert one is not None
     assert other is not None
