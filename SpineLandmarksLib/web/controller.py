@@ -222,7 +222,7 @@ class ReviewController:
     @property
     def _untouched(self) -> str | None:
         """The open study, where nobody has worked on it yet: it need not be kept for this annotator."""
-        if self.session is None or any(mark.status not in UNREVIEWED for mark in self.session.current):
+        if self.session is None or self.session.is_reviewed:
             return None
         return self.session.study if self.session.is_saved and not self.session.comment else None
 
