@@ -1,4 +1,4 @@
-"""What a bundle says of spines with a body more or less: python research/bench/anomalies.py [BUNDLE] [COUNT].
+"""What a bundle says of spines with a body more or less: python -m research.bench.anomalies [BUNDLE] [COUNT].
 
 Phantoms of one seed each, none of which any training has drawn. "warned": six or four bodies are suspected. "flagged":
 `needs_review` of the study. "from the sacrum": the lowest name lies on the disc above the sacrum, however many bodies

@@ -1,6 +1,6 @@
 """Two actors of a Ray cluster on this machine against one, on the same 200 small studies in one run.
 
-    python research/bench/cluster.py [STUDIES] [BUNDLE]
+    python -m research.bench.cluster [STUDIES] [BUNDLE]
 
 The studies are copies of four phantoms of two slices. An actor has one thread for the network, also when it is alone.
 The time of the work is from when the first actor has loaded the model until all files are written; that of starting is

@@ -2,7 +2,7 @@
 
 To run it:
 
-    python research/bench/disc_positions.py ../shared/data/tianchi150 ../shared/data/spider
+    python -m research.bench.disc_positions ../shared/data/tianchi150 ../shared/data/spider
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the mean of several networks' points is worth, out of fold.
 
-    python research/bench/ensemble.py DATASET DIR/seeds default small unet-chain
+    python -m research.bench.ensemble DATASET DIR/seeds default small unet-chain
 
 DIR is the --output of `python -m research.experiments seeds`. Each further row moves a point of the first towards
 its own where the two are within 8 mm of each other, so that the first alone decides on levels.

@@ -3,7 +3,7 @@
     python -m venv venv
     venv/bin/pip install -e '.[train]' opencv-python-headless
     venv/bin/pip install --no-deps landmarker==0.4.1
-    venv/bin/python research/bench/landmarker_side_by_side.py ../shared/data/tianchi150 --output DIR --minutes 3 \\
+    venv/bin/python -m research.bench.landmarker_side_by_side ../shared/data/tianchi150 --output DIR --minutes 3 \\
         --document docs/benchmarks.md
 
 Run with torch 2.13, MONAI 1.6.1, opencv-python-headless 5.0. landmarker asks for an older scipy and much that is not

@@ -1,6 +1,6 @@
 """What to know of landmarker 0.4.1 before comparing with it, each point measured here.
 
-    python research/bench/landmarker_traps.py [docs/benchmarks.md]
+    python -m research.bench.landmarker_traps [docs/benchmarks.md]
 
 With a document, its section landmarker-decoders is written too.
 

@@ -1,6 +1,6 @@
 """Which chains are shifted at which growth of the votes, and what tells them.
 
-    python research/bench/levels.py DATASET BUNDLE [--holdout 30 --learned] [--growth 1 1.35 1.5 1.7]
+    python -m research.bench.levels DATASET BUNDLE [--holdout 30 --learned] [--growth 1 1.35 1.5 1.7]
 
 For weights that have not seen the data set, or with --fold I/N or --holdout N those patients alone; --learned judges
 the patients that the split leaves for learning. Each slice goes through the network once for each growth.

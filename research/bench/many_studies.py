@@ -1,6 +1,6 @@
 """Memory and rate of `predict --recursive` over many studies, told after each tenth of them, and of a resumed run.
 
-    python research/bench/many_studies.py [STUDIES] [BUNDLE]
+    python -m research.bench.many_studies [STUDIES] [BUNDLE]
 
 The studies are links to one picture. Memory is read from /proc, which only Linux has.
 """

@@ -1,6 +1,6 @@
 """The light backend beside torch on every slice of annotated data sets: points, confidence, and who is right how often.
 
-    python research/bench/parity.py ../shared/data/spider ../shared/data/tianchi150 [--bundle NAME] [--others] \\
+    python -m research.bench.parity ../shared/data/spider ../shared/data/tianchi150 [--bundle NAME] [--others] \\
         [--document docs/performance.md]
 
 --others also runs OpenVINO in float32 and bfloat16 (pip install openvino) and ONNX Runtime with 8-bit convolutions.

@@ -1,6 +1,6 @@
 """How many slices have to be tried: error of the lumbar bodies in 3-D, on volumes and on parts of them.
 
-    python research/bench/slice_search.py ../shared/data/volumes [--bundle NAME] [--document docs/performance.md]
+    python -m research.bench.slice_search ../shared/data/volumes [--bundle NAME] [--document docs/performance.md]
 
 Beside each NAME.nii.gz lies NAME.json, as volumes.py has it. Each volume is also cut by 14 and by 22 mm from a side,
 so that its middle is not the spine's.

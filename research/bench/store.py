@@ -1,7 +1,7 @@
 """Does the store keep what it acknowledged? Writers that are killed, and writers at once.
 
-    python research/bench/store.py kill FOLDER --saves 500 --kills 40
-    python research/bench/store.py writers FOLDER --seconds 60 [--store postgresql://...]
+    python -m research.bench.store kill FOLDER --saves 500 --kills 40
+    python -m research.bench.store writers FOLDER --seconds 60 [--store postgresql://...]
 
 Prints one JSON object; the status is 1 when an acknowledged save is missing, an error was seen, or the check complains.
 FOLDER is made and must not exist.
