@@ -54,13 +54,14 @@ def predict_all(
     slice_index: int | None = None,
     *,
     study: str | None = None,
+    every_series: bool = False,
     tree: bool = False,
     resume: bool = False,
     progress: bool = False,
 ) -> int:
     """Predict each input into `output`. Returns 0, 1 when some of several failed, or 2 when the only one did.
 
-    study: the exam to read, as of `read_study`. tree: inputs are searched for studies. resume: studies that an earlier
+    study, every_series: as of `read_study`. tree: inputs are searched for studies. resume: studies that an earlier
     run finished are kept, unless they, the bundle or the options have changed. progress: tell how far it is, on stderr;
     on a terminal it is told anyway.
     Raises OutputError when nothing can be written, InputError when a tree has no studies.
@@ -69,7 +70,7 @@ def predict_all(
     found = found_in(inputs, spacing_mm is not None, output) if tree else named(inputs)
     studies = list({study.stem: study for study in found}.values())  # an input that was given twice
     engine = LocalEngine(engine) if isinstance(engine, Localizer) else engine
-    settings = BatchSettings(tuple(formats), spacing_mm, slice_index, study)
+    settings = BatchSettings(tuple(formats), spacing_mm, slice_index, study, every_series)
     run = Run(engine, output, settings, studies, tree or len(inputs) > 1)
     with contextlib.closing(run):
         run.go(resume, progress)

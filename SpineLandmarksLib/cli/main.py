@@ -107,6 +107,8 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     p.add_argument(
         "--study", metavar="UID|DATE|N", help="exam to read where an input holds several; 1 is the newest (default)"
     )
+    votes = "all: the other sagittal series of a DICOM study are read too and vote on the levels (default best)"
+    p.add_argument("--series", choices=("best", "all"), default="best", help=votes)
     p.add_argument("--format", type=formats, default=FORMAT_NAMES, metavar="NAMES", help=",".join(FORMAT_NAMES))
     _add_many(p)
     add_model(p)
@@ -141,6 +143,7 @@ def run_predict(options: argparse.Namespace) -> int:
             options.spacing,
             options.slice,
             study=options.study,
+            every_series=options.series == "all",
             tree=options.recursive,
             resume=options.resume,
             progress=options.progress,
