@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.backends import Backend, Peaks, open_backend
 from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
-from SpineLandmarksLib.chain import FREE_SCALES, Chain, fix_given, solve_chain
+from SpineLandmarksLib.chain import FREE_SCALES, Chain, fix_given, solve_chain, take_peaks
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.geometry import Matrix, apply
 from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose_slice, most_evidence, slices_to_try
@@ -45,7 +45,8 @@ StageCallback = Callable[[float, str], None]
 class SliceReading:
     """What one slice says. xy: (L, 2) native pixels and places_mm: (L, 2) the same in mm, nan where out of view;
     variance_mm2: (L,) mean over the axes; candidates_mm: (L, K, 2) and log_mass: (L, K) all peaks; numbering: what the
-    same places could be called; caudal_margin_mm: picture below the lowest landmark, 0 where that one is out of view.
+    same places could be called; caudal_margin_mm: picture below the lowest landmark, 0 where that one is out of view,
+    infinite where levels are not counted from a sacrum.
     """
 
     chain: Chain
@@ -180,7 +181,7 @@ class Localizer:
         started = time.perf_counter()
         given_xy = self._given_xy(stack, given)
         readings = self.read_slices(stack.voxels[tried], stack.pixel_spacing_mm, given_xy, progress)
-        scores, best, evidence = _compared(stack, tried, readings)
+        scores, best, evidence = _compared(stack, tried, readings, self.bundle.names_per_level)
         turned = None if is_upright else self._read_turned(stack, float(scores.max()), given)
         if turned is not None:
             return turned
@@ -189,7 +190,7 @@ class Localizer:
             place = bisect(tried, middle)
             readings[place:place] = self.read_slices(stack.voxels[[middle]], stack.pixel_spacing_mm, given_xy)
             tried.insert(place, middle)
-            scores, best, evidence = _compared(stack, tried, readings)
+            scores, best, evidence = _compared(stack, tried, readings, self.bundle.names_per_level)
         agrees = np.array([_same_levels(best, other) for other in readings])
         choice = choose_slice(tried, scores, evidence, agrees) if agrees.any() else _no_spine(tried, scores)
         reading = readings[tried.index(choice.index)]
@@ -236,7 +237,7 @@ class Localizer:
     def _read_turned(self, stack: SagittalStack, score: float, given: Mapping[str, Point | None]) -> LandmarkSet | None:
         """The landmarks of a picture that fits only when it is turned, on the picture as it lies; None for others."""
         has_frame = stack.ras_from_ijk is not None and stack.has_patient_frame
-        if has_frame or len(stack) > 1:
+        if has_frame or len(stack) > 1 or self.bundle.prior is None:
             return None
         if given:  # they make any chain fit badly: how the picture lies is told by what it shows
             score = self.read_slices(stack.voxels, stack.pixel_spacing_mm)[0].chain.score
@@ -316,9 +317,13 @@ class Localizer:
         scales = (1.0,) if spacing_mm is not None else FREE_SCALES
         xy_mm, fixed_mass = fix_given(peaks_mm, log_mass, given_xy * mm)
         prior = self.bundle.prior
-        if np.isfinite(given_xy).any():
+        if prior is not None and np.isfinite(given_xy).any():
             prior = replace(prior, growth=1.0)  # levels are counted from what a reader has said, not from the sacrum
-        chain = solve_chain(xy_mm, fixed_mass, prior, extent, scales)
+        chain = (
+            take_peaks(xy_mm, fixed_mass, extent)
+            if prior is None
+            else solve_chain(xy_mm, fixed_mass, prior, extent, scales)
+        )
         taken = np.arange(len(xy_mm)), np.maximum(chain.choice, 0)
         absent = chain.choice < 0
         places = np.where(absent[:, None], np.nan, xy_mm[taken])
@@ -330,8 +335,10 @@ class Localizer:
             variance_mm2=np.where(absent, np.nan, variance[taken]),
             candidates_mm=peaks_mm,
             log_mass=log_mass,
-            numbering=number(places, peaks_mm, log_mass, self.bundle.prior, extent, chain.scale),
-            caudal_margin_mm=max(caudal_margin_mm, 0.0),
+            numbering=number(
+                places, peaks_mm, log_mass, self.bundle.prior, extent, chain.scale, self.bundle.names_per_level
+            ),
+            caudal_margin_mm=max(caudal_margin_mm, 0.0) if self.bundle.counts_from_sacrum else np.inf,
         )
 
     def _given_xy(self, stack: SagittalStack, given: Mapping[str, Point | None]) -> Array:
@@ -431,13 +438,13 @@ def _as_given(mark: Landmark, xy: Array, given: Mapping[str, Point | None]) -> L
 
 
 def _compared(
-    stack: SagittalStack, tried: Sequence[int], readings: Sequence[SliceReading]
+    stack: SagittalStack, tried: Sequence[int], readings: Sequence[SliceReading], per_level: int
 ) -> tuple[Array, SliceReading, Array]:
     """Scores (N,), the reading with the most evidence, and the evidence (N, L) of all at its points."""
     scores = np.array([reading.chain.score for reading in readings])
     row = most_evidence(tried, scores, len(stack), stack.slice_spacing_mm)
     margins = [reading.numbering.margin for reading in readings]
-    best = readings[by_majority(row, [reading.places_mm for reading in readings], margins, scores)]
+    best = readings[by_majority(row, [reading.places_mm for reading in readings], margins, scores, per_level)]
     return scores, best, _evidence_at(best, readings)
 
 
@@ -474,7 +481,8 @@ def sacrum_warnings(reading: SliceReading) -> tuple[str, ...]:
 def image_warnings(reading: SliceReading, calibration: Calibration) -> tuple[str, ...]:
     """What is so unusual about the whole picture that somebody should look at it, in words; empty for most."""
     said = []
-    if reading.chain.choice[-1] < 0 and (reading.chain.choice >= 0).any():
+    is_cut_off = reading.caudal_margin_mm < SACRUM_MM and reading.chain.choice[-1] < 0
+    if is_cut_off and (reading.chain.choice >= 0).any():
         said.append(WITHOUT_SACRUM)
     limit, numbering = calibration.anomaly_above, reading.numbering
     if limit is not None and numbering.anomaly > limit:

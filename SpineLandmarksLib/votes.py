@@ -15,8 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from SpineLandmarksLib.landmarks import LandmarkSet
-from SpineLandmarksLib.numbering import LEVEL
+from SpineLandmarksLib.landmarks import LandmarkSet, names_per_level
 from SpineLandmarksLib.uncertainty import MAX_CONFIDENCE
 
 Array = NDArray[np.float64]
@@ -33,12 +32,12 @@ SERIES_WEIGHT = 0.5
 MIN_PROBABILITY = 0.005
 
 
-def shift_between(places: Array, others: Array) -> int | None:
+def shift_between(places: Array, others: Array, per_level: int = 2) -> int | None:
     """The shift after which the names at `places` (L, D) stand where they do in `others` (L, D), mm, nan where unknown.
 
-    None where no shift lays one on the other.
+    None where no shift lays one on the other. per_level: landmarks in a level; without levels there is no shift but 0.
     """
-    apart = {shift: _median_apart(places, others, LEVEL * shift) for shift in SHIFTS}
+    apart = {shift: _median_apart(places, others, per_level * shift) for shift in SHIFTS}
     best = min(SHIFTS, key=lambda shift: apart[shift])
     return best if apart[best] < SAME_PLACES_MM else None
 
@@ -52,12 +51,14 @@ def _median_apart(places: Array, others: Array, step: int) -> float:
     return float(np.median(distance[known])) if known.any() else np.inf
 
 
-def by_majority(best: int, places: Sequence[Array], margins: Sequence[float], scores: Array) -> int:
+def by_majority(
+    best: int, places: Sequence[Array], margins: Sequence[float], scores: Array, per_level: int = 2
+) -> int:
     """The row of the best slice among those whose levels have the greatest sum of margins.
 
     best: row of the slice with the most evidence; places: (L, 2) of each, mm; margins, scores: nats.
     """
-    shifts = [shift_between(places[best], other) for other in places]
+    shifts = [shift_between(places[best], other, per_level) for other in places]
     votes = {shift: 0.0 for shift in SHIFTS}
     for shift, margin in zip(shifts, margins, strict=True):
         if shift is not None:
@@ -103,7 +104,8 @@ def with_votes(found: LandmarkSet, others: Sequence[LandmarkSet], review_below: 
 
 
 def _shift(found: LandmarkSet, other: LandmarkSet) -> int | None:
-    return shift_between(*(np.array([mark.position_ras_mm or (np.nan,) * 3 for mark in one]) for one in (found, other)))
+    here, there = (np.array([mark.position_ras_mm or (np.nan,) * 3 for mark in one]) for one in (found, other))
+    return shift_between(here, there, names_per_level(found.names))
 
 
 def _pool(found: LandmarkSet, voters: Sequence[tuple[LandmarkSet, int]]) -> tuple[tuple[int, float], ...]:

@@ -34,7 +34,7 @@ from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation, read_landmarks_json, write_landmarks_json
 from SpineLandmarksLib.imaging.study import read_study
-from SpineLandmarksLib.landmarks import LUMBAR11, PixelXY
+from SpineLandmarksLib.landmarks import CORNERS22, LUMBAR11, PixelXY
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.splits import holdout, lock
 
@@ -44,9 +44,6 @@ Points = dict[str, PixelXY]
 SAME_CHAIN = 0.04
 #: Of each body, as `corners_px` has them.
 OF_A_BODY = ("sup.ant", "sup.post", "inf.ant", "inf.post")
-#: Head to feet; of S1 the upper endplate alone.
-CORNERS = [f"{body}.{corner}" for body in ("L1", "L2", "L3", "L4", "L5") for corner in OF_A_BODY]
-CORNERS += ["S1.sup.ant", "S1.sup.post"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         write_source(rows, options.output / name, locked, seed)
         own = len(groups & set(locked))
         if name.endswith("_corners"):
-            write_text_atomically(options.output / name / "schema.json", json.dumps(CORNERS) + "\n")
+            write_text_atomically(options.output / name / "schema.json", json.dumps(CORNERS22) + "\n")
         print(f"Written: {options.output / name}, {len(rows)} slices of {len(groups)} patients, {own} locked")
     return 0
 

@@ -156,7 +156,9 @@ def _add(options: argparse.Namespace) -> int:
 
     with _opened(options) as store:
         sources = find_sources(options.inputs, read_folder(options.dataset).id, options.patient)
-        annotations = [one for path in options.annotations for one in read_annotations(path, _reading(options))]
+        annotations = [
+            one for path in options.annotations for one in read_annotations(path, _reading(options), store.schema)
+        ]
         matched, problems = match(annotations, sources)
         if any(one.instance_uid for one in annotations):  # what they name is a slice, and the rest was not looked at
             sources = [source for source in sources if source.key in matched]
@@ -217,8 +219,9 @@ def _status(options: argparse.Namespace) -> int:
 def _diff(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.store.agreement import compare_annotators, table_text, write_difference
 
+    one, other = options.annotators
     with _opened(options, read_only=True) as store:
-        compared = compare_annotators(store, *options.annotators)
+        compared = compare_annotators(store, one, other, store.schema)
     print(table_text(compared))
     print(f"Written: {', '.join(map(str, write_difference(compared, options.output)))}")
     return 0

@@ -11,14 +11,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, insert, select, true, update
 
+from SpineLandmarksLib.annotated_slices import schema_of
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.revision_files import spool
 from SpineLandmarksLib.errors import StoreError
+from SpineLandmarksLib.landmarks import Schema
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.database import lock_all, now, translate_errors
 from SpineLandmarksLib.store.study_record import StudyRecord
@@ -63,6 +66,11 @@ class Store:
 
     def close(self) -> None:
         self.engine.dispose()
+
+    @cached_property
+    def schema(self) -> Schema:
+        """The landmarks of the data set. Raises FormatError for a damaged `schema.json`."""
+        return schema_of(self.folder)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

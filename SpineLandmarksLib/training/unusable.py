@@ -50,10 +50,13 @@ def as_annotated(annotation: Annotation, schema: Sequence[str]) -> PerturbedSlic
     return PerturbedSlice(load_image(annotation.image), points_of(annotation, schema), spacing, spacing)
 
 
-def unusable(case: PerturbedSlice) -> list[PerturbedSlice]:
-    """The slice in ways in which its levels cannot be told, or only with luck: without its sacrum, turned, mirrored."""
+def unusable(case: PerturbedSlice, per_level: int = 2) -> list[PerturbedSlice]:
+    """The slice in ways in which its levels cannot be told, or only with luck: without its sacrum, turned, mirrored.
+
+    per_level: landmarks in a level, of which half, one and two are cut off.
+    """
     rng = np.random.default_rng(0)
-    without = [without_foot(case, landmarks) for landmarks in (1, 2, 4)]
+    without = [without_foot(case, landmarks) for landmarks in (-(-per_level // 2), per_level, 2 * per_level)]
     without += [cut_below(case, mm) for mm in BELOW_MM]
     return [*(cut for cut in without if cut is not None), flip(case, 1.0, rng), quarter_turns(case, 180.0, rng)]
 
