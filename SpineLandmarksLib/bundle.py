@@ -137,6 +137,12 @@ def load_bundle(name_or_folder: str | Path = DEFAULT, files: Sequence[Path] = HA
         raise BundleError(f"Bundle {folder}: a setting is missing or does not fit this version: {error!r}") from error
 
 
+def identity(bundle: Bundle) -> str:
+    """SHA-256 of the file that holds the hashes of all others; empty for a bundle that is not on disk."""
+    file = bundle.folder / METADATA
+    return sha256_of(file) if file.is_file() else ""
+
+
 def check_hash(path: Path, expected: str) -> None:
     """Raise BundleError unless the file is there and has the expected sha256."""
     if not path.is_file():
