@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Protocol
 
 from SpineLandmarksLib.batch.results import BatchItem, Outcome, explain, outcome_of
-from SpineLandmarksLib.bundle import Bundle
+from SpineLandmarksLib.bundle import Bundle, identity
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
@@ -64,7 +64,7 @@ def run_item(
             raise stack
         stack = localizer.most_lumbar(stack)
         found = replace(localizer.localize_study(stack, settings.slice_index), input=printable(study.path))
-        return outcome_of(study, stack, found, settings.formats)
+        return outcome_of(study, stack, found, settings.formats, identity(localizer.bundle))
     except Exception as error:
         return Outcome(study, error=explain(error))
 

@@ -25,8 +25,7 @@ from SpineLandmarksLib import __version__
 from SpineLandmarksLib.backends import usable_cpus
 from SpineLandmarksLib.batch.local import BatchSettings, run_item
 from SpineLandmarksLib.batch.results import BatchItem, Outcome, explain
-from SpineLandmarksLib.batch.run import identity
-from SpineLandmarksLib.bundle import METADATA, load_bundle
+from SpineLandmarksLib.bundle import METADATA, identity, load_bundle
 from SpineLandmarksLib.errors import BackendError
 from SpineLandmarksLib.formats.atomic import write_atomically
 from SpineLandmarksLib.imaging.study import read_study

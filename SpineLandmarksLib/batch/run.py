@@ -32,8 +32,8 @@ from SpineLandmarksLib.batch.results import (
     put_aside,
     result_files,
 )
-from SpineLandmarksLib.bundle import METADATA, Bundle
-from SpineLandmarksLib.formats.atomic import sha256_of, write_text_atomically
+from SpineLandmarksLib.bundle import identity
+from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.predict import Localizer, printable
 
 if TYPE_CHECKING:
@@ -191,12 +191,6 @@ class Run:
         parts += [f"failures in {self.output / FAILED}.json"] if self.failed else []
         parts += ["--resume goes on from here"] if len(self.rows) < len(self.studies) else []
         return "; ".join(parts)
-
-
-def identity(bundle: Bundle) -> str:
-    """Hash of the file that holds the hashes of all others; empty for a bundle that is not on disk."""
-    file = bundle.folder / METADATA
-    return sha256_of(file) if file.is_file() else ""
 
 
 def write_summary(output: Path, rows: list[dict[str, Any]], studies: int, settings: dict[str, Any]) -> None:

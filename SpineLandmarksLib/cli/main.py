@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from SpineLandmarksLib import __version__
-from SpineLandmarksLib.arguments import FORMAT_NAMES, add_model, formats, positive, slice_index, spacing
+from SpineLandmarksLib.arguments import DICOM_NAMES, FORMAT_NAMES, add_model, formats, positive, slice_index, spacing
 from SpineLandmarksLib.cli.bench import add_bench
 from SpineLandmarksLib.cli.dataset import add_dataset
 from SpineLandmarksLib.cli.demo import add_demo
@@ -30,6 +30,7 @@ LIBRARY = __name__.partition(".")[0]
 #: Extra that a missing package is in; all others are in `train`.
 EXTRAS = {
     "review": ("trame", "trame_slicer", "vtkmodules", "wslink", "aiohttp", "slicer"),
+    "dicom": ("highdicom",),
     "store": ("sqlalchemy", "psycopg", "dicomanonymizer"),
 }
 
@@ -109,7 +110,8 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     votes = "all: the other sagittal series of a DICOM study are read too and vote on the levels (default best)"
     p.add_argument("--series", choices=("best", "all"), default="best", help=votes)
-    p.add_argument("--format", type=formats, default=FORMAT_NAMES, metavar="NAMES", help=",".join(FORMAT_NAMES))
+    names = f"{','.join(FORMAT_NAMES)} (default); sr, sc: DICOM report and secondary capture of a DICOM study"
+    p.add_argument("--format", type=formats, default=FORMAT_NAMES, metavar="NAMES", help=names)
     _add_many(p)
     add_model(p)
     p.set_defaults(run=run_predict)
@@ -134,6 +136,10 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run_predict(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.batch import predict_all
 
+    if set(DICOM_NAMES.values()) & set(options.format):
+        from SpineLandmarksLib.formats.dicom_plane import require_highdicom
+
+        require_highdicom()  # before a study is localized for nothing
     with _engine(options) as engine:
         return predict_all(
             options.inputs,
