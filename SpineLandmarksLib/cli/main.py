@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.arguments import DICOM_NAMES, FORMAT_NAMES, add_model, formats, positive, slice_index, spacing
 from SpineLandmarksLib.cli.bench import add_bench
+from SpineLandmarksLib.cli.convert import add_convert
 from SpineLandmarksLib.cli.dataset import add_dataset
 from SpineLandmarksLib.cli.demo import add_demo
 from SpineLandmarksLib.cli.retrain import add_models, add_retrain
@@ -91,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"spine-landmarks {__version__}")
     commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    inference = (_add_predict, _add_serve, add_demo)
+    inference = (_add_predict, _add_serve, add_demo, add_convert)
     training = (add_evaluate, add_train, add_calibrate, add_phantom, add_export, add_bench)
     for add in (*inference, *training, add_dataset, add_retrain, add_models, add_review):
         add(commands)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksError
+from SpineLandmarksLib.formats.image_grid import ImageGrid
 from SpineLandmarksLib.geometry import Matrix, apply, spacing_mm
 from SpineLandmarksLib.imaging.dicom_choice import Wanted
 from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
@@ -31,7 +32,7 @@ from SpineLandmarksLib.imaging.discover import PICTURES
 from SpineLandmarksLib.imaging.header_image import is_header_image, read_header_image
 from SpineLandmarksLib.imaging.itk_image import read_itk
 from SpineLandmarksLib.imaging.nifti import header_of_pair, read_mgh, read_nifti
-from SpineLandmarksLib.imaging.orient import axes_of, cosines, upright
+from SpineLandmarksLib.imaging.orient import axes_of, cosines, upright, upright_matrix
 from SpineLandmarksLib.imaging.picture import read_picture
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.unzip import unpacked, unpacked_gzip
@@ -152,6 +153,27 @@ def _usable(volume: Volume, path: Path, warnings: tuple[str, ...]) -> list[Sagit
     with suppress(SpineLandmarksError):
         return [_stack(volume, path, warnings)]
     return []
+
+
+def read_grid(
+    path: str | Path, spacing_mm: float | tuple[float, float] | None = None, study: str | None = None
+) -> tuple[SagittalStack, ImageGrid]:
+    """The stack of an image as `read_study` gives it, and the pixels and voxels of its file. Raises as that."""
+    path = Path(path)
+    volume = _read(path, _spacing_xy(spacing_mm), study)
+    stack = _stack(volume, path, ())
+    shape, matrix, turn = volume.voxels.shape, volume.ras_from_ijk, None
+    if matrix is not None and volume.series_uid is not None:
+        turn = np.linalg.inv(matrix) @ upright_matrix(shape, matrix)
+    is_even = volume.origins_ras_mm is None and volume.has_patient_frame
+    return stack, ImageGrid(
+        path.resolve().name,
+        (stack.voxels.shape[2], stack.voxels.shape[1]),
+        shape if is_even else None,
+        matrix if is_even else None,
+        turn,
+        volume.tags.get("StudyInstanceUID"),
+    )
 
 
 def _stack(volume: Volume, path: Path, warnings: tuple[str, ...]) -> SagittalStack:
