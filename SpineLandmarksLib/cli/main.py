@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LIBRARY = __name__.partition(".")[0]
 #: Extra that a missing package is in; all others are in `train`.
 EXTRAS = {
-    "review": ("trame", "trame_slicer", "vtkmodules", "wslink", "aiohttp", "slicer"),
+    "review": ("trame", "trame_slicer", "vtkmodules", "wslink", "aiohttp", "slicer", "argon2"),
     "dicom": ("highdicom",),
     "store": ("sqlalchemy", "psycopg", "dicomanonymizer"),
 }
