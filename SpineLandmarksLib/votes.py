@@ -51,9 +51,7 @@ def _median_apart(places: Array, others: Array, step: int) -> float:
     return float(np.median(distance[known])) if known.any() else np.inf
 
 
-def by_majority(
-    best: int, places: Sequence[Array], margins: Sequence[float], scores: Array, per_level: int = 2
-) -> int:
+def by_majority(best: int, places: Sequence[Array], margins: Sequence[float], scores: Array, per_level: int = 2) -> int:
     """The row of the best slice among those whose levels have the greatest sum of margins.
 
     best: row of the slice with the most evidence; places: (L, 2) of each, mm; margins, scores: nats.

@@ -138,11 +138,13 @@ def _init(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.store.add import adopt_landmarks
     from SpineLandmarksLib.store.folder import init_dataset
 
-    with init_dataset(options.dataset, options.store) as store:
+    def fill(store: Store) -> None:
         print(f"Made a data set in {options.dataset}; its store is {store.where}")
         if (options.dataset / FILE_NAME).is_file():
             count = adopt_landmarks(store, options.author)
             print(f"Took in {count} studies of {FILE_NAME}, as annotated and signed off by {options.author}")
+
+    init_dataset(options.dataset, options.store, fill).close()
     return 0
 
 

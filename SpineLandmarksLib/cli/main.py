@@ -21,7 +21,7 @@ from SpineLandmarksLib.cli.demo import add_demo
 from SpineLandmarksLib.cli.retrain import add_models, add_retrain
 from SpineLandmarksLib.cli.review import add_review
 from SpineLandmarksLib.cli.train import add_calibrate, add_evaluate, add_export, add_phantom, add_train
-from SpineLandmarksLib.errors import BackendError, SpineLandmarksError
+from SpineLandmarksLib.errors import TOO_LITTLE_MEMORY, BackendError, SpineLandmarksError, is_out_of_memory
 
 if TYPE_CHECKING:
     from SpineLandmarksLib.batch.ray_engine import RayEngine
@@ -60,6 +60,10 @@ def run(options: argparse.Namespace) -> int:
         package = error.name.partition(".")[0]
         wanted = next((name for name, packages in EXTRAS.items() if package in packages), "train")
         return fail(f"this command needs {package}: pip install 'spine-landmarks[{wanted}]'")
+    except (MemoryError, ImportError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return fail(TOO_LITTLE_MEMORY)
     except KeyboardInterrupt:
         print("spine-landmarks: interrupted; every file written so far is whole", file=sys.stderr)
         return 130

@@ -89,8 +89,8 @@ class Store:
 
     # Studies
 
-    def add_study(self, study: StudyRecord) -> None:
-        """Raises StoreError for a name or an image that is there already."""
+    def add_study(self, study: StudyRecord, revisions: Sequence[Revision] = ()) -> None:
+        """A study with what is known of it, or nothing. StoreError for a name or an image that is there already."""
         c = t.studies.c
         with self.transaction() as connection:
             taken = connection.scalar(select(c.key).where(c.key == study.key))
@@ -101,6 +101,8 @@ class Store:
                 raise StoreError(f"Expected a new study; there is another one called {study.key}. Rename one of them")
             row = {"key": study.key, "patient": study.patient, "image_sha256": study.image_sha256}
             connection.execute(insert(t.studies).values(**row, content=_as_text(study.as_json())))
+            for revision in revisions:
+                add_revision(connection, revision, self.where)
 
     def studies(self) -> list[StudyRecord]:
         """All, by name."""
