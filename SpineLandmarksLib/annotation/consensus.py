@@ -16,8 +16,7 @@ from itertools import combinations
 
 import numpy as np
 
-from SpineLandmarksLib.annotation.session import names_per_level
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY, names_per_level
 
 #: Readers who are closer agree, mm: the distance within which a landmark counts as found (SDR@4).
 LIMIT_MM = 4.0

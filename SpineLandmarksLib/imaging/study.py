@@ -160,7 +160,7 @@ def read_grid(
 ) -> tuple[SagittalStack, ImageGrid]:
     """The stack of an image as `read_study` gives it, and the pixels and voxels of its file. Raises as that."""
     path = Path(path)
-    volume = _read(path, _spacing_xy(spacing_mm), study)
+    volume = _read(path, _spacing_xy(spacing_mm), Wanted(study))
     stack = _stack(volume, path, ())
     shape, matrix, turn = volume.voxels.shape, volume.ras_from_ijk, None
     if matrix is not None and volume.series_uid is not None:
