@@ -37,7 +37,7 @@ from SpineLandmarksLib.store.blind import (
     LEFT,
     MAKER,
     READER,
-    Reading,
+    BlindReading,
     ReadingView,
     open_readings,
 )
@@ -217,7 +217,7 @@ def sign_study(store: Store, revision: str, person: str) -> str:
     return f"{found.study} is signed off"
 
 
-def _sign_own(store: Store, reading: Reading, found: Revision, person: str) -> None:
+def _sign_own(store: Store, reading: BlindReading, found: Revision, person: str) -> None:
     """Sign one reading; with the last of them, what follows is done at once, or none of it."""
     last = _own(store, reading, store.history(found.study), person)
     if last is None or last.id != found.id:
@@ -238,7 +238,7 @@ def _sign_own(store: Store, reading: Reading, found: Revision, person: str) -> N
             _conclude(connection, store, now, study)
 
 
-def _conclude(connection: Connection, store: Store, reading: Reading, study: StudyRecord) -> None:
+def _conclude(connection: Connection, store: Store, reading: BlindReading, study: StudyRecord) -> None:
     """Bring together what all have signed, or say that somebody must decide."""
     opinions, comparing = _compared(store, reading, study)
     people = [one.person for one in opinions]
@@ -253,7 +253,7 @@ def _conclude(connection: Connection, store: Store, reading: Reading, study: Stu
     _close(connection, store, reading, made, "agreed")
 
 
-def _decide(store: Store, reading: Reading, found: Revision, person: str) -> str:
+def _decide(store: Store, reading: BlindReading, found: Revision, person: str) -> str:
     study = store.study(found.study)
     opinions, _ = _compared(store, reading, study)
     places = places_of(found.landmarks, study)
@@ -278,7 +278,7 @@ def _decide(store: Store, reading: Reading, found: Revision, person: str) -> str
     return f"{found.study} is decided and signed off"
 
 
-def _close(connection: Connection, store: Store, reading: Reading, made: Revision, action: str) -> None:
+def _close(connection: Connection, store: Store, reading: BlindReading, made: Revision, action: str) -> None:
     """End a reading with a revision that takes the place of all versions before it."""
     ended = update(t.readings).where(t.readings.c.id == reading.id).values(result=made.id, closed=t.now())
     connection.execute(ended)
@@ -288,7 +288,7 @@ def _close(connection: Connection, store: Store, reading: Reading, made: Revisio
     log_event(connection, made.author, action, made.study, made.id, "; ".join(made.landmarks.notes[-1:]))
 
 
-def _still(connection: Connection, reading: Reading) -> Reading:
+def _still(connection: Connection, reading: BlindReading) -> BlindReading:
     """The reading as it is now. StoreError where it has ended."""
     now = open_readings(connection, reading.study).get(reading.study)
     if now is None or now.id != reading.id:
@@ -314,7 +314,7 @@ def places_of(landmarks: LandmarkSet, study: StudyRecord) -> Places:
     return {name: (xy[0] * columns, xy[1] * rows) for name, xy in pixels.items() if xy is not None}
 
 
-def _compared(store: Store, reading: Reading, study: StudyRecord) -> tuple[tuple[Opinion, ...], ReadingComparison]:
+def _compared(store: Store, reading: BlindReading, study: StudyRecord) -> tuple[tuple[Opinion, ...], ReadingComparison]:
     opinions = []
     for part in reading.readers:
         landmarks = store.revision(part.revision or "").landmarks
@@ -325,7 +325,7 @@ def _compared(store: Store, reading: Reading, study: StudyRecord) -> tuple[tuple
     return tuple(opinions), compare_readings(places, LUMBAR11, reading.limit_mm)
 
 
-def _own(store: Store, reading: Reading, history: Sequence[Revision], person: str) -> Revision | None:
+def _own(store: Store, reading: BlindReading, history: Sequence[Revision], person: str) -> Revision | None:
     """What the person saved last in this reading."""
     with store.snapshot() as connection:
         c = t.revisions.c
