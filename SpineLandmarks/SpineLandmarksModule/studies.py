@@ -208,4 +208,6 @@ def _read_points(node: Any) -> LandmarkSet:
         position = tuple(node.GetNthControlPointPosition(row)) if defined else None
         label, description = node.GetNthControlPointLabel(row), node.GetNthControlPointDescription(row)
         found.append(described_landmark(node.GetName(), label, description, position))
-    return complete_set(found, LUMBAR11, node.GetName(), input=node.GetName())
+    names = [mark.name for mark in found]
+    schema = LUMBAR11 if any(name in LUMBAR11 for name in names) else names
+    return complete_set(found, schema, node.GetName(), input=node.GetName())

@@ -54,7 +54,7 @@ class Actor:
     def localize(self, study: BatchItem, path: Path, settings: BatchSettings) -> tuple[Outcome, Files]:
         """The outcome, without a way to write it, and the contents of its files by name. path: absolute."""
         try:
-            stack = read_study(path, settings.spacing_mm, settings.study)
+            stack = read_study(path, settings.spacing_mm, settings.study, settings.every_series)
             outcome = run_item(study, stack, self._loaded(), settings)
             return replace(outcome, write=None), _files(outcome)
         except Exception as error:

@@ -56,6 +56,7 @@ def predict_all(
     slice_index: int | None = None,
     *,
     study: str | None = None,
+    every_series: bool = False,
     tree: bool = False,
     resume: bool = False,
     progress: bool = False,
@@ -63,7 +64,7 @@ def predict_all(
 ) -> int:
     """Predict each input into `output`. Returns 0, 1 when some of several failed, or 2 when the only one did.
 
-    study: the exam to read, as of `read_study`. tree: inputs are searched for studies. resume: studies that an earlier
+    study, every_series: as of `read_study`. tree: inputs are searched for studies. resume: studies that an earlier
     run finished are kept, unless they, the bundle or the options have changed. progress: tell how far it is, on stderr;
     on a terminal it is told anyway. deliver: takes the report and the capture of each study that is done, also by an
     earlier run; what it raises is a failure of the study, whose files stay.
@@ -73,7 +74,7 @@ def predict_all(
     found = found_in(inputs, spacing_mm is not None, output) if tree else named(inputs)
     studies = list({study.stem: study for study in found}.values())  # an input that was given twice
     engine = LocalEngine(engine) if isinstance(engine, Localizer) else engine
-    settings = BatchSettings(tuple(formats), spacing_mm, slice_index, study)
+    settings = BatchSettings(tuple(formats), spacing_mm, slice_index, study, every_series)
     run = Run(engine, output, settings, studies, tree or len(inputs) > 1)
     with contextlib.closing(run):
         run.go(resume, progress, deliver)

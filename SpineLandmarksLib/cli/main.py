@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.arguments import DICOM_NAMES, FORMAT_NAMES, add_model, formats, positive, slice_index, spacing
 from SpineLandmarksLib.cli.bench import add_bench
+from SpineLandmarksLib.cli.convert import add_convert
 from SpineLandmarksLib.cli.dataset import add_dataset
 from SpineLandmarksLib.cli.demo import add_demo
 from SpineLandmarksLib.cli.retrain import add_models, add_retrain
 from SpineLandmarksLib.cli.review import add_review
 from SpineLandmarksLib.cli.train import add_calibrate, add_evaluate, add_export, add_phantom, add_train
-from SpineLandmarksLib.errors import BackendError, InputError, SpineLandmarksError
+from SpineLandmarksLib.errors import TOO_LITTLE_MEMORY, BackendError, InputError, SpineLandmarksError, is_out_of_memory
 
 if TYPE_CHECKING:
     from SpineLandmarksLib.batch.ray_engine import RayEngine
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 LIBRARY = __name__.partition(".")[0]
 #: Extra that a missing package is in; all others are in `train`.
 EXTRAS = {
-    "review": ("trame", "trame_slicer", "vtkmodules", "wslink", "aiohttp", "slicer"),
+    "review": ("trame", "trame_slicer", "vtkmodules", "wslink", "aiohttp", "slicer", "argon2"),
     "dicom": ("highdicom", "dicomweb_client", "requests", "pynetdicom"),
     "store": ("sqlalchemy", "psycopg", "dicomanonymizer"),
 }
@@ -60,6 +61,10 @@ def run(options: argparse.Namespace) -> int:
         package = error.name.partition(".")[0]
         wanted = next((name for name, packages in EXTRAS.items() if package in packages), "train")
         return fail(f"this command needs {package}: pip install 'spine-landmarks[{wanted}]'")
+    except (MemoryError, ImportError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return fail(TOO_LITTLE_MEMORY)
     except KeyboardInterrupt:
         print("spine-landmarks: interrupted; every file written so far is whole", file=sys.stderr)
         return 130
@@ -92,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"spine-landmarks {__version__}")
     commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    inference = (_add_predict, _add_serve, add_demo)
+    inference = (_add_predict, _add_serve, add_demo, add_convert)
     training = (add_evaluate, add_train, add_calibrate, add_phantom, add_export, add_bench)
     for add in (*inference, *training, add_dataset, add_retrain, add_models, add_review):
         add(commands)
@@ -109,6 +114,8 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     p.add_argument(
         "--study", metavar="UID|DATE|N", help="exam to read where an input holds several; 1 is the newest (default)"
     )
+    votes = "all: the other sagittal series of a DICOM study are read too and vote on the levels (default best)"
+    p.add_argument("--series", choices=("best", "all"), default="best", help=votes)
     names = f"{','.join(FORMAT_NAMES)} (default); sr, sc: DICOM report and secondary capture of a DICOM study"
     p.add_argument("--format", type=formats, default=FORMAT_NAMES, metavar="NAMES", help=names)
     _add_many(p)
@@ -168,6 +175,7 @@ def run_predict(options: argparse.Namespace) -> int:
             options.slice,
             study=None if options.source else options.study,
             deliver=deliver,
+            every_series=options.series == "all",
             tree=options.recursive,
             resume=options.resume,
             progress=options.progress,
