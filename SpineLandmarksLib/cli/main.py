@@ -18,6 +18,7 @@ from SpineLandmarksLib.cli.bench import add_bench
 from SpineLandmarksLib.cli.convert import add_convert
 from SpineLandmarksLib.cli.dataset import add_dataset
 from SpineLandmarksLib.cli.demo import add_demo
+from SpineLandmarksLib.cli.node import add_node
 from SpineLandmarksLib.cli.retrain import add_models, add_retrain
 from SpineLandmarksLib.cli.review import add_review
 from SpineLandmarksLib.cli.train import add_calibrate, add_evaluate, add_export, add_phantom, add_train
@@ -99,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
     inference = (_add_predict, _add_serve, add_demo, add_convert)
     training = (add_evaluate, add_train, add_calibrate, add_phantom, add_export, add_bench)
-    for add in (*inference, *training, add_dataset, add_retrain, add_models, add_review):
+    for add in (*inference, *training, add_dataset, add_retrain, add_models, add_review, add_node):
         add(commands)
     return root
 
