@@ -29,7 +29,7 @@ html_copy_source = html_show_sourcelink = False
 html_math_renderer = "mathml"  # MathJax, the default, is fetched from another server
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
 
-myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_enable_extensions = ["dollarmath", "attrs_inline"]
 myst_heading_anchors = 4
 
 nb_execution_mode = "force"
@@ -37,6 +37,7 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 
 default_role = "literal"
+highlight_language = "none"  # blocks without a language hold commands
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 napoleon_custom_sections = ["Source"]

@@ -9,7 +9,6 @@ from typing import Any
 from SpineLandmarksLib.annotation.actions import OPERATIONS, SHIFTS, enabled, next_to_place, next_untold, shift_question
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.geometry import spacing_mm
-from SpineLandmarksLib.landmarks import LUMBAR11
 from SpineLandmarksLib.web.controller import ReviewController
 from SpineLandmarksLib.web.keys import action_of, nudge_of
 
@@ -235,7 +234,8 @@ class Actions:
         self.scene.go_to_slice(min(max(self.scene.slice_index + by, 0), last))
 
     def _operate(self, operation: Callable[[Session, str], object]) -> None:
-        operation(self._session(), self.selected or LUMBAR11[0])
+        session = self._session()
+        operation(session, self.selected or session.names[0])
 
     def _session(self) -> Session:
         assert self.controller.session is not None

@@ -32,7 +32,7 @@ class OpenStudy:
     """stack: to look at. path: what a model reads, None where it is not what was annotated. notes: for the person.
 
     landmarks: as last saved, None where there are none. parent: the revision they are from. history: the file that
-    keeps the steps which led there. signed_by: who has signed that revision off, if anybody.
+    keeps the steps which led there. signed_by: who has signed that revision off, if anybody. schema: of the data set.
     """
 
     study: StudyRecord
@@ -44,6 +44,7 @@ class OpenStudy:
     notes: tuple[str, ...] = ()
     history: Path | None = None
     signed_by: str = ""
+    schema: tuple[str, ...] = LUMBAR11
 
     def session(self, author: str, landmarks: LandmarkSet | None = None, parent: str | None = None) -> Session:
         """To correct what was saved, or other landmarks; where there are none, all have to be placed.
@@ -61,7 +62,7 @@ class OpenStudy:
                 if session.parent == self.parent and session.is_saved:
                     return session
         nothing = LandmarkSet(
-            tuple(Landmark(name, "out_of_view", needs_review=True) for name in LUMBAR11),
+            tuple(Landmark(name, "out_of_view", needs_review=True) for name in self.schema),
             input=self.study.image,
             series_uid=self.study.series_uid,
             slice_index=self.study.slice_index,
@@ -84,7 +85,7 @@ def open_study(store: Store, key: str, annotator: str) -> OpenStudy:
     revision, more = _latest(store, study, annotator)
     landmarks = None
     if revision is not None:
-        known = complete_set(list(revision.landmarks), LUMBAR11, key)
+        known = complete_set(list(revision.landmarks), store.schema, key)
         told = replace(revision.landmarks, landmarks=known.landmarks)
         landmarks = complete(told, study.matrix)
     frame = ImageFrame.of(stack)
@@ -99,6 +100,7 @@ def open_study(store: Store, key: str, annotator: str) -> OpenStudy:
         (*problems, *notes, *more),
         store.folder / SESSIONS / f"{key}.json",
         store.signed_by(revision.id) if revision else "",
+        store.schema,
     )
 
 

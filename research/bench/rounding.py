@@ -42,12 +42,12 @@ COLUMNS = [
 def main(options: argparse.Namespace) -> None:
     bundle = load_bundle(options.bundle)
     rows = load_annotations(options.datasets, bundle.landmarks)[:: options.every]
-    whole = localized(bundle, rows)
+    whole = landmarks_on(bundle, rows)
     body = [["11", f"{compressed_mb(bundle):.2f}", *["-"] * 5]]
     with tempfile.TemporaryDirectory() as folder:
         for bits in options.bits:
             short = rounded(bundle, Path(folder) / str(bits), bits)
-            body.append([str(bits), f"{compressed_mb(short):.2f}", *apart(localized(short, rows), whole)])
+            body.append([str(bits), f"{compressed_mb(short):.2f}", *apart(landmarks_on(short, rows), whole)])
     print(f"{bundle.label}, {len(rows)} slices\n\n{markdown(COLUMNS, body)}")
     if options.output:
         rounded(bundle, options.output, export.SIGNIFICANT_BITS)
@@ -68,7 +68,7 @@ def rounded(bundle: Bundle, folder: Path, bits: int) -> Bundle:
     return load_bundle(folder)
 
 
-def localized(bundle: Bundle, rows: Sequence[Annotation]) -> list[LandmarkSet]:
+def landmarks_on(bundle: Bundle, rows: Sequence[Annotation]) -> list[LandmarkSet]:
     localizer = Localizer(bundle, LightBackend(bundle))
     return [localizer.localize(stack_of(row)) for row in rows]
 
