@@ -25,7 +25,7 @@ def add_retrain(commands: Parsers[argparse.ArgumentParser]) -> None:
     )
     p.add_argument("dataset", type=Path, metavar="DATASET", help="data-set folder with a locked hold-out")
     p.add_argument("--store", metavar="postgresql://...", help="a database instead of a file in the folder")
-    p.add_argument("--by", default=_who(), metavar="NAME", help="who asks for it (default: the user's name)")
+    p.add_argument("--by", default=user_name(), metavar="NAME", help="who asks for it (default: the user's name)")
     p.add_argument("--steps", type=positive, metavar="N", help="instead of the recipe's")
     p.add_argument("--restart", action="store_true", help="drop what is unfinished and begin anew")
     p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -50,11 +50,13 @@ def add_models(commands: Parsers[argparse.ArgumentParser]) -> None:
             verb.add_argument("model", metavar="NAME", help="as `models list` shows it")
             verb.add_argument("--why", default="promoted by hand", metavar="TEXT")
         if name != "list":
-            verb.add_argument("--by", default=_who(), metavar="NAME", help="who decides (default: the user's name)")
+            verb.add_argument(
+                "--by", default=user_name(), metavar="NAME", help="who decides (default: the user's name)"
+            )
         verb.set_defaults(run=_models, verb=name)
 
 
-def _who() -> str:
+def user_name() -> str:
     """The user's name; "unknown" on a machine that has none."""
     try:
         return getpass.getuser()

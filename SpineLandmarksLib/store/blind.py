@@ -39,7 +39,7 @@ class ReadingPart:
 
 
 @dataclass(frozen=True)
-class Reading:
+class BlindReading:
     """after: number of the last revision before it. result: of a gold case the truth. Times are ISO 8601, UTC."""
 
     id: str
@@ -82,7 +82,7 @@ class Reading:
         return "decide" if may_decide and self.is_read else "closed"
 
 
-def open_readings(connection: Connection, study: str | None = None) -> dict[str, Reading]:
+def open_readings(connection: Connection, study: str | None = None) -> dict[str, BlindReading]:
     """Those that go on, by study; at most one each."""
     query = select(t.readings).where(t.readings.c.closed.is_(None))
     if study is not None:
@@ -90,7 +90,7 @@ def open_readings(connection: Connection, study: str | None = None) -> dict[str,
     return {one.study: one for one in _readings(connection, query)}
 
 
-def all_readings(connection: Connection) -> list[Reading]:
+def all_readings(connection: Connection) -> list[BlindReading]:
     """In the order in which they were asked for."""
     return _readings(connection, select(t.readings).order_by(t.readings.c.time, t.readings.c.id))
 
@@ -103,12 +103,12 @@ def hidden() -> Select[Any]:
     return select(c.id).select_from(joined).where(((r.kind == GOLD) | r.closed.is_(None)) & (c.number > r.after))
 
 
-def _readings(connection: Connection, query: Select[Any]) -> list[Reading]:
+def _readings(connection: Connection, query: Select[Any]) -> list[BlindReading]:
     rows = connection.execute(query).mappings().all()
     parts: dict[str, list[ReadingPart]] = {row["id"]: [] for row in rows}
     for part in _parts(connection, list(parts)):
         parts[part.reading].append(ReadingPart(part.person, part.part, part.revision, part.time))
-    return [Reading(**row, parts=tuple(parts[row["id"]])) for row in rows]
+    return [BlindReading(**row, parts=tuple(parts[row["id"]])) for row in rows]
 
 
 def _parts(connection: Connection, ids: Sequence[str]) -> list[Any]:

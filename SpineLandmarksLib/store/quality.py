@@ -24,7 +24,7 @@ from SpineLandmarksLib.evaluation.bootstrap import Estimate, GroupBootstrap
 from SpineLandmarksLib.evaluation.plots import BLUE, VERMILION
 from SpineLandmarksLib.formats.atomic import write_atomically, write_text_atomically
 from SpineLandmarksLib.landmarks import LUMBAR11
-from SpineLandmarksLib.store.blind import GOLD, Reading, ReadingPart, all_readings
+from SpineLandmarksLib.store.blind import GOLD, BlindReading, ReadingPart, all_readings
 from SpineLandmarksLib.store.readings import places_of
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import StudyRecord, picture_problem
@@ -84,7 +84,7 @@ def gold_readings(store: Store) -> tuple[list[GoldReading], list[str]]:
     return sorted(found, key=lambda one: (one.reader, one.time)), problems
 
 
-def _against_truth(store: Store, reading: Reading, study: StudyRecord, part: ReadingPart) -> GoldReading:
+def _against_truth(store: Store, reading: BlindReading, study: StudyRecord, part: ReadingPart) -> GoldReading:
     history = store.history(study.key)
     by_id = {one.id: one for one in history}
     revision = by_id[part.revision or ""]

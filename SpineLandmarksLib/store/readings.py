@@ -7,6 +7,8 @@ there, each disputed landmark waits for a word, and what that person signs is th
 
 from __future__ import annotations
 
+import csv
+import io
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,8 +39,9 @@ from SpineLandmarksLib.store.blind import (
     LEFT,
     MAKER,
     READER,
-    Reading,
+    BlindReading,
     ReadingView,
+    all_readings,
     open_readings,
 )
 from SpineLandmarksLib.store.store import Store, add_revision, drop, heads_of, lock_study
@@ -217,7 +220,7 @@ def sign_study(store: Store, revision: str, person: str) -> str:
     return f"{found.study} is signed off"
 
 
-def _sign_own(store: Store, reading: Reading, found: Revision, person: str) -> None:
+def _sign_own(store: Store, reading: BlindReading, found: Revision, person: str) -> None:
     """Sign one reading; with the last of them, what follows is done at once, or none of it."""
     last = _own(store, reading, store.history(found.study), person)
     if last is None or last.id != found.id:
@@ -238,7 +241,7 @@ def _sign_own(store: Store, reading: Reading, found: Revision, person: str) -> N
             _conclude(connection, store, now, study)
 
 
-def _conclude(connection: Connection, store: Store, reading: Reading, study: StudyRecord) -> None:
+def _conclude(connection: Connection, store: Store, reading: BlindReading, study: StudyRecord) -> None:
     """Bring together what all have signed, or say that somebody must decide."""
     opinions, comparing = _compared(store, reading, study)
     people = [one.person for one in opinions]
@@ -253,7 +256,7 @@ def _conclude(connection: Connection, store: Store, reading: Reading, study: Stu
     _close(connection, store, reading, made, "agreed")
 
 
-def _decide(store: Store, reading: Reading, found: Revision, person: str) -> str:
+def _decide(store: Store, reading: BlindReading, found: Revision, person: str) -> str:
     study = store.study(found.study)
     opinions, _ = _compared(store, reading, study)
     places = places_of(found.landmarks, study)
@@ -278,7 +281,7 @@ def _decide(store: Store, reading: Reading, found: Revision, person: str) -> str
     return f"{found.study} is decided and signed off"
 
 
-def _close(connection: Connection, store: Store, reading: Reading, made: Revision, action: str) -> None:
+def _close(connection: Connection, store: Store, reading: BlindReading, made: Revision, action: str) -> None:
     """End a reading with a revision that takes the place of all versions before it."""
     ended = update(t.readings).where(t.readings.c.id == reading.id).values(result=made.id, closed=t.now())
     connection.execute(ended)
@@ -288,7 +291,7 @@ def _close(connection: Connection, store: Store, reading: Reading, made: Revisio
     log_event(connection, made.author, action, made.study, made.id, "; ".join(made.landmarks.notes[-1:]))
 
 
-def _still(connection: Connection, reading: Reading) -> Reading:
+def _still(connection: Connection, reading: BlindReading) -> BlindReading:
     """The reading as it is now. StoreError where it has ended."""
     now = open_readings(connection, reading.study).get(reading.study)
     if now is None or now.id != reading.id:
@@ -314,7 +317,7 @@ def places_of(landmarks: LandmarkSet, study: StudyRecord) -> Places:
     return {name: (xy[0] * columns, xy[1] * rows) for name, xy in pixels.items() if xy is not None}
 
 
-def _compared(store: Store, reading: Reading, study: StudyRecord) -> tuple[tuple[Opinion, ...], ReadingComparison]:
+def _compared(store: Store, reading: BlindReading, study: StudyRecord) -> tuple[tuple[Opinion, ...], ReadingComparison]:
     opinions = []
     for part in reading.readers:
         landmarks = store.revision(part.revision or "").landmarks
@@ -325,7 +328,7 @@ def _compared(store: Store, reading: Reading, study: StudyRecord) -> tuple[tuple
     return tuple(opinions), compare_readings(places, LUMBAR11, reading.limit_mm)
 
 
-def _own(store: Store, reading: Reading, history: Sequence[Revision], person: str) -> Revision | None:
+def _own(store: Store, reading: BlindReading, history: Sequence[Revision], person: str) -> Revision | None:
     """What the person saved last in this reading."""
     with store.snapshot() as connection:
         c = t.revisions.c
@@ -367,3 +370,62 @@ def _require_accounts(connection: Connection, names: Sequence[str]) -> None:
     strange = [name for name in names if known and name not in known]
     if strange:
         raise StoreError(f"Expected people with accounts; there is none of {', '.join(strange)}")
+
+
+# For a lead
+
+
+def reading_rows(store: Store) -> list[dict[str, object]]:
+    """One a landmark of each double reading that all have signed: how far apart, and what was disputed."""
+    with store.snapshot() as connection:
+        readings = [one for one in all_readings(connection) if one.kind == DOUBLE and one.is_read]
+    rows: list[dict[str, object]] = []
+    for reading in readings:
+        opinions, comparing = _compared(store, reading, store.study(reading.study))
+        people = [one.person for one in opinions]
+        shifts = "; ".join(f"{who}: {shift:+d}" for who, shift in zip(people, comparing.shifts, strict=True) if shift)
+        for one in comparing.differences:
+            rows.append(
+                {
+                    "study": reading.study,
+                    "readers": " and ".join(people),
+                    "landmark": one.name,
+                    "apart_mm": "" if one.apart_mm is None else f"{one.apart_mm:.3f}",
+                    "seen_by": one.seen,
+                    "disputed": int(one.is_disputed),
+                    "level_shift": shifts,
+                    "result": reading.result or "",
+                }
+            )
+    return rows
+
+
+def readings_csv(store: Store) -> str:
+    out = io.StringIO()
+    fields = ("study", "readers", "landmark", "apart_mm", "seen_by", "disputed", "level_shift", "result")
+    writer = csv.DictWriter(out, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(reading_rows(store))
+    return out.getvalue()
+
+
+def reading_lines(store: Store) -> list[str]:
+    """One a double reading, for a terminal."""
+    with store.snapshot() as connection:
+        readings = [one for one in all_readings(connection) if one.kind == DOUBLE]
+    return [f"{one.study:24} {reading_words(one)}{_differing(store, one)}" for one in readings]
+
+
+def reading_words(reading: BlindReading) -> str:
+    """Who reads it and who has signed."""
+    people = ", ".join(f"{one.person}{' (signed)' if one.revision else ''}" for one in reading.readers)
+    return f"{'read' if reading.closed else 'being read'} by {people}"
+
+
+def _differing(store: Store, reading: BlindReading) -> str:
+    if not reading.is_read:
+        return ""
+    opinions, comparing = _compared(store, reading, store.study(reading.study))
+    words = "; ".join(comparison_words([one.person for one in opinions], comparing))
+    waits = f" (waits for {reading.arbiter or 'a lead'})" if not reading.closed else ""
+    return f"; they differ{waits}: {words}" if words else "; they agree"
