@@ -28,7 +28,7 @@ Places = Mapping[str, PixelXY]
 
 
 @dataclass(frozen=True)
-class Difference:
+class LandmarkDifference:
     """One landmark. apart_mm: the largest distance between two who see it, None for fewer than two. seen: by how many.
 
     is_disputed: whether somebody has to decide.
@@ -44,7 +44,7 @@ class Difference:
 class ReadingComparison:
     """differences: head to foot. shifts: of each reader against the first, in levels. swaps: exchanged names."""
 
-    differences: tuple[Difference, ...]
+    differences: tuple[LandmarkDifference, ...]
     shifts: tuple[int, ...]
     swaps: tuple[tuple[str, str], ...] = ()
 
@@ -65,11 +65,11 @@ def compare_readings(readings: Sequence[Places], names: Sequence[str], limit_mm:
     return ReadingComparison(differences, shifts, tuple(sorted(swaps)) if not any(shifts) else ())
 
 
-def _difference(readings: Sequence[Places], name: str, limit_mm: float) -> Difference:
+def _difference(readings: Sequence[Places], name: str, limit_mm: float) -> LandmarkDifference:
     seen = [one[name] for one in readings if name in one]
     apart = max((_distance(a, b) for a, b in combinations(seen, 2)), default=None)
     is_disputed = len(seen) not in (0, len(readings)) or (apart is not None and apart > limit_mm)
-    return Difference(name, apart, len(seen), is_disputed)
+    return LandmarkDifference(name, apart, len(seen), is_disputed)
 
 
 def _distance(a: PixelXY, b: PixelXY) -> float:
@@ -107,7 +107,7 @@ def consensus_of(readings: Sequence[LandmarkSet], comparing: ReadingComparison) 
     return replace(readings[0], landmarks=tuple(marks), needs_review=bool(comparing.disputed), numberings=())
 
 
-def _agreed(readings: Sequence[LandmarkSet], difference: Difference) -> Landmark:
+def _agreed(readings: Sequence[LandmarkSet], difference: LandmarkDifference) -> Landmark:
     if difference.is_disputed:
         return Landmark(difference.name, "out_of_view", needs_review=True)
     return _mean_of([one[difference.name] for one in readings])

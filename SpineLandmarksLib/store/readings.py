@@ -60,7 +60,8 @@ class Opinion:
 class Standing:
     """What a person is to see of a study. revision: to go on from; landmarks: where these are to be others.
 
-    opinions: of the readers, for who decides. words: what they differ in. signed_by: who has signed `revision`.
+    opinions: of the readers, for who decides. words: what they differ in; disputed: in which landmarks. signed_by: who
+    has signed `revision`.
     """
 
     view: ReadingView
@@ -69,6 +70,7 @@ class Standing:
     landmarks: LandmarkSet | None = None
     opinions: tuple[Opinion, ...] = ()
     words: tuple[str, ...] = ()
+    disputed: tuple[str, ...] = ()
 
 
 # By a lead
@@ -192,7 +194,7 @@ def standing(store: Store, study: str, person: str) -> Standing:
     mine = _own(store, reading, history, person)
     first = next(one for one in history if one.id == reading.readers[0].revision)
     landmarks = None if mine else consensus_of([one.landmarks for one in opinions], comparing)
-    return Standing(view, mine or first, "", landmarks, opinions, words)
+    return Standing(view, mine or first, "", landmarks, opinions, words, tuple(comparing.disputed))
 
 
 def sign_study(store: Store, revision: str, person: str) -> str:

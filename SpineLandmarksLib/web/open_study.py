@@ -36,7 +36,7 @@ class OpenStudy:
 
     landmarks: as last saved, None where there are none. parent: the revision they are from. history: the file that
     keeps the steps which led there. signed_by: who has signed that revision off, if anybody. view: what this person
-    sees of it. opinions: of those who have read it, for who decides.
+    sees of it. opinions: of those who have read it, for who decides; disputed: the landmarks in which they differ.
     """
 
     study: StudyRecord
@@ -50,6 +50,7 @@ class OpenStudy:
     signed_by: str = ""
     view: ReadingView = "main"
     opinions: tuple[Opinion, ...] = ()
+    disputed: tuple[str, ...] = ()
 
     def session(self, author: str, landmarks: LandmarkSet | None = None, parent: str | None = None) -> Session:
         """To correct what was saved, or other landmarks; where there are none, all have to be placed.
@@ -112,6 +113,7 @@ def open_study(store: Store, key: str, annotator: str) -> OpenStudy:
         seen.signed_by,
         seen.view,
         seen.opinions,
+        seen.disputed,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import LETTERS, OPINION_STYLES, OpinionStyle
 from SpineLandmarksLib.formats.slicer_markups import DISPLAY
 from SpineLandmarksLib.geometry import Matrix, apply
-from SpineLandmarksLib.landmarks import LandmarkSet, Point
+from SpineLandmarksLib.landmarks import Landmark, Point
 from SpineLandmarksLib.web.open_study import OpenStudy
 
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):  # before VTK is loaded: it would look for a screen first
@@ -40,6 +40,8 @@ MARKUP_STYLE = {**DISPLAY, "textScale": 2.8, "sliceProjectionOpacity": 0.6, "act
 HIT_PX, DRAG_PX = 9.0, 4.0
 #: Size of the points of several readers, mm: larger than the one that is decided on, which stays in sight.
 OPINION_MM = 5.0
+#: Letters that a name takes.
+INDENT = 12
 #: Factor of magnification of one notch of the wheel.
 WHEEL = 1.1
 
@@ -121,18 +123,23 @@ class Scene:
         self._on_view()
 
     def _show_opinions(self, opened: OpenStudy) -> None:
-        """What each of several readers has signed, in a colour and shape of their own; nobody can grab it."""
+        """What several readers have signed where they differ, each in a colour and shape; nobody can grab it."""
         for node in self._opinions:
             self._app.scene.RemoveNode(node)
         drawn = zip(LETTERS, opened.opinions, OPINION_STYLES, strict=False)
-        self._opinions = [self._draw_opinion(letter, one.landmarks, looks) for letter, one, looks in drawn]
+        self._opinions = [
+            self._draw_opinion(letter, [mark for mark in one.landmarks if mark.name in opened.disputed], looks)
+            for letter, one, looks in drawn
+        ]
 
-    def _draw_opinion(self, letter: str, landmarks: LandmarkSet, looks: OpinionStyle) -> Any:
+    def _draw_opinion(self, letter: str, landmarks: Sequence[Landmark], looks: OpinionStyle) -> Any:
+        """The letters of two who name one place differently stand beside each other."""
+        indent = " " * INDENT * LETTERS.index(letter)
         node = self._app.scene.AddNewNodeByClass(KIND, f"reader {letter}")
         node.SetLocked(True)
         for mark in landmarks:
             if mark.position_ras_mm is not None:
-                row = node.AddControlPoint(mark.position_ras_mm, f"{letter} {mark.name}")
+                row = node.AddControlPoint(mark.position_ras_mm, f"{indent}{letter} {mark.name}")
                 node.SetNthControlPointLocked(row, True)
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()

@@ -69,7 +69,7 @@ def listing(store: Store, annotator: str, order: Sequence[str] = (), locked: boo
         signs = connection.execute(select(t.sign_offs, t.revisions.c.study).select_from(of_study)).all()
         given = {row.study: row for row in connection.execute(select(t.assignments))}
         blind = _Blind.of(connection, annotator)
-        out = dict(connection.execute(select(t.exclusions.c.study, t.exclusions.c.reason)).tuples().all())
+        out = {row.study: row.reason for row in connection.execute(select(t.exclusions))}
     keys = [study.key for study in studies if (study.patient in held_out) == locked]
     places = {key: place for place, key in reversed(list(enumerate([*order, *drawn(keys)])))}
     signed, earlier = {row.revision: row.author for row in signs}, {row.study: row.author for row in signs}
@@ -98,7 +98,7 @@ class _Blind:
         c, readings = t.revisions.c, open_readings(connection)
         mine = (c.author == name) & (c.study == t.readings.c.study) & (c.number > t.readings.c.after)
         query = select(c.study, func.max(c.time)).where(mine & t.readings.c.closed.is_(None)).group_by(c.study)
-        begun = dict(connection.execute(query).tuples().all()) if readings else {}
+        begun = {key: time for key, time in connection.execute(query)} if readings else {}
         return _Blind(account_of(connection, name), readings, begun)
 
     def over(self, key: str, state: str, words: str, since: str, is_known: bool) -> tuple[str, str, str]:

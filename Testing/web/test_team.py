@@ -246,7 +246,7 @@ def test_pages_come_back_after_the_server_was_killed(team: Team) -> None:
     team.server.process.wait()
     ann.page.locator(".lost").wait_for(timeout=60_000)
     team.start()
-    ann.wait(lambda: ann.page.evaluate("!window.isOld") and ann.page.locator(".study").count(), "the page", 120)
+    ann.page.wait_for_function("!window.isOld && document.querySelector('.study')", timeout=150_000)
     assert "Ann" in ann.page.locator(".person").inner_text()
     ann.page.locator(".logout").click()
     ann.page.locator("input[name=password]").wait_for()
