@@ -16,8 +16,7 @@ from itertools import combinations
 
 import numpy as np
 
-from SpineLandmarksLib.annotation.session import names_per_level
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY, names_per_level
 
 #: Readers who are closer agree, mm: the distance within which a landmark counts as found (SDR@4).
 LIMIT_MM = 4.0
@@ -28,7 +27,7 @@ Places = Mapping[str, PixelXY]
 
 
 @dataclass(frozen=True)
-class LandmarkDifference:
+class ReaderDifference:
     """One landmark. apart_mm: the largest distance between two who see it, None for fewer than two. seen: by how many.
 
     is_disputed: whether somebody has to decide.
@@ -44,7 +43,7 @@ class LandmarkDifference:
 class ReadingComparison:
     """differences: head to foot. shifts: of each reader against the first, in levels. swaps: exchanged names."""
 
-    differences: tuple[LandmarkDifference, ...]
+    differences: tuple[ReaderDifference, ...]
     shifts: tuple[int, ...]
     swaps: tuple[tuple[str, str], ...] = ()
 
@@ -65,11 +64,11 @@ def compare_readings(readings: Sequence[Places], names: Sequence[str], limit_mm:
     return ReadingComparison(differences, shifts, tuple(sorted(swaps)) if not any(shifts) else ())
 
 
-def _difference(readings: Sequence[Places], name: str, limit_mm: float) -> LandmarkDifference:
+def _difference(readings: Sequence[Places], name: str, limit_mm: float) -> ReaderDifference:
     seen = [one[name] for one in readings if name in one]
     apart = max((_distance(a, b) for a, b in combinations(seen, 2)), default=None)
     is_disputed = len(seen) not in (0, len(readings)) or (apart is not None and apart > limit_mm)
-    return LandmarkDifference(name, apart, len(seen), is_disputed)
+    return ReaderDifference(name, apart, len(seen), is_disputed)
 
 
 def _distance(a: PixelXY, b: PixelXY) -> float:
@@ -107,7 +106,7 @@ def consensus_of(readings: Sequence[LandmarkSet], comparing: ReadingComparison) 
     return replace(readings[0], landmarks=tuple(marks), needs_review=bool(comparing.disputed), numberings=())
 
 
-def _agreed(readings: Sequence[LandmarkSet], difference: LandmarkDifference) -> Landmark:
+def _agreed(readings: Sequence[LandmarkSet], difference: ReaderDifference) -> Landmark:
     if difference.is_disputed:
         return Landmark(difference.name, "out_of_view", needs_review=True)
     return _mean_of([one[difference.name] for one in readings])

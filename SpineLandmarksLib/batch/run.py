@@ -32,8 +32,8 @@ from SpineLandmarksLib.batch.results import (
     put_aside,
     result_files,
 )
-from SpineLandmarksLib.bundle import METADATA, Bundle
-from SpineLandmarksLib.formats.atomic import sha256_of, write_text_atomically
+from SpineLandmarksLib.bundle import identity
+from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.predict import Localizer, printable
 
 if TYPE_CHECKING:
@@ -54,13 +54,14 @@ def predict_all(
     slice_index: int | None = None,
     *,
     study: str | None = None,
+    every_series: bool = False,
     tree: bool = False,
     resume: bool = False,
     progress: bool = False,
 ) -> int:
     """Predict each input into `output`. Returns 0, 1 when some of several failed, or 2 when the only one did.
 
-    study: the exam to read, as of `read_study`. tree: inputs are searched for studies. resume: studies that an earlier
+    study, every_series: as of `read_study`. tree: inputs are searched for studies. resume: studies that an earlier
     run finished are kept, unless they, the bundle or the options have changed. progress: tell how far it is, on stderr;
     on a terminal it is told anyway.
     Raises OutputError when nothing can be written, InputError when a tree has no studies.
@@ -69,7 +70,7 @@ def predict_all(
     found = found_in(inputs, spacing_mm is not None, output) if tree else named(inputs)
     studies = list({study.stem: study for study in found}.values())  # an input that was given twice
     engine = LocalEngine(engine) if isinstance(engine, Localizer) else engine
-    settings = BatchSettings(tuple(formats), spacing_mm, slice_index, study)
+    settings = BatchSettings(tuple(formats), spacing_mm, slice_index, study, every_series)
     run = Run(engine, output, settings, studies, tree or len(inputs) > 1)
     with contextlib.closing(run):
         run.go(resume, progress)
@@ -190,12 +191,6 @@ class Run:
         parts += [f"failures in {self.output / FAILED}.json"] if self.failed else []
         parts += ["--resume goes on from here"] if len(self.rows) < len(self.studies) else []
         return "; ".join(parts)
-
-
-def identity(bundle: Bundle) -> str:
-    """Hash of the file that holds the hashes of all others; empty for a bundle that is not on disk."""
-    file = bundle.folder / METADATA
-    return sha256_of(file) if file.is_file() else ""
 
 
 def write_summary(output: Path, rows: list[dict[str, Any]], studies: int, settings: dict[str, Any]) -> None:

@@ -141,11 +141,13 @@ def _init(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.store.add import adopt_landmarks
     from SpineLandmarksLib.store.folder import init_dataset
 
-    with init_dataset(options.dataset, options.store) as store:
+    def fill(store: Store) -> None:
         print(f"Made a data set in {options.dataset}; its store is {store.where}")
         if (options.dataset / FILE_NAME).is_file():
             count = adopt_landmarks(store, options.author)
             print(f"Took in {count} studies of {FILE_NAME}, as annotated and signed off by {options.author}")
+
+    init_dataset(options.dataset, options.store, fill).close()
     return 0
 
 
@@ -159,7 +161,9 @@ def _add(options: argparse.Namespace) -> int:
 
     with _opened(options) as store:
         sources = find_sources(options.inputs, read_folder(options.dataset).id, options.patient)
-        annotations = [one for path in options.annotations for one in read_annotations(path, _reading(options))]
+        annotations = [
+            one for path in options.annotations for one in read_annotations(path, _reading(options), store.schema)
+        ]
         matched, problems = match(annotations, sources)
         if any(one.instance_uid for one in annotations):  # what they name is a slice, and the rest was not looked at
             sources = [source for source in sources if source.key in matched]
@@ -220,8 +224,9 @@ def _status(options: argparse.Namespace) -> int:
 def _diff(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.store.agreement import compare_annotators, table_text, write_difference
 
+    one, other = options.annotators
     with _opened(options, read_only=True) as store:
-        compared = compare_annotators(store, *options.annotators)
+        compared = compare_annotators(store, one, other, store.schema)
     print(table_text(compared))
     print(f"Written: {', '.join(map(str, write_difference(compared, options.output)))}")
     return 0

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from SpineLandmarksLib import __version__
-from SpineLandmarksLib.arguments import FORMAT_NAMES, add_model, formats, positive, slice_index, spacing
+from SpineLandmarksLib.arguments import DICOM_NAMES, FORMAT_NAMES, add_model, formats, positive, slice_index, spacing
 from SpineLandmarksLib.cli.bench import add_bench
+from SpineLandmarksLib.cli.convert import add_convert
 from SpineLandmarksLib.cli.dataset import add_dataset
 from SpineLandmarksLib.cli.demo import add_demo
 from SpineLandmarksLib.cli.retrain import add_models, add_retrain
 from SpineLandmarksLib.cli.review import add_review
 from SpineLandmarksLib.cli.train import add_calibrate, add_evaluate, add_export, add_phantom, add_train
-from SpineLandmarksLib.errors import BackendError, SpineLandmarksError
+from SpineLandmarksLib.errors import TOO_LITTLE_MEMORY, BackendError, SpineLandmarksError, is_out_of_memory
 
 if TYPE_CHECKING:
     from SpineLandmarksLib.batch.ray_engine import RayEngine
@@ -30,6 +31,7 @@ LIBRARY = __name__.partition(".")[0]
 #: Extra that a missing package is in; all others are in `train`.
 EXTRAS = {
     "review": ("trame", "trame_slicer", "vtkmodules", "wslink", "aiohttp", "slicer", "argon2"),
+    "dicom": ("highdicom",),
     "store": ("sqlalchemy", "psycopg", "dicomanonymizer"),
 }
 
@@ -58,6 +60,10 @@ def run(options: argparse.Namespace) -> int:
         package = error.name.partition(".")[0]
         wanted = next((name for name, packages in EXTRAS.items() if package in packages), "train")
         return fail(f"this command needs {package}: pip install 'spine-landmarks[{wanted}]'")
+    except (MemoryError, ImportError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return fail(TOO_LITTLE_MEMORY)
     except KeyboardInterrupt:
         print("spine-landmarks: interrupted; every file written so far is whole", file=sys.stderr)
         return 130
@@ -90,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"spine-landmarks {__version__}")
     commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    inference = (_add_predict, _add_serve, add_demo)
+    inference = (_add_predict, _add_serve, add_demo, add_convert)
     training = (add_evaluate, add_train, add_calibrate, add_phantom, add_export, add_bench)
     for add in (*inference, *training, add_dataset, add_retrain, add_models, add_review):
         add(commands)
@@ -107,7 +113,10 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     p.add_argument(
         "--study", metavar="UID|DATE|N", help="exam to read where an input holds several; 1 is the newest (default)"
     )
-    p.add_argument("--format", type=formats, default=FORMAT_NAMES, metavar="NAMES", help=",".join(FORMAT_NAMES))
+    votes = "all: the other sagittal series of a DICOM study are read too and vote on the levels (default best)"
+    p.add_argument("--series", choices=("best", "all"), default="best", help=votes)
+    names = f"{','.join(FORMAT_NAMES)} (default); sr, sc: DICOM report and secondary capture of a DICOM study"
+    p.add_argument("--format", type=formats, default=FORMAT_NAMES, metavar="NAMES", help=names)
     _add_many(p)
     add_model(p)
     p.set_defaults(run=run_predict)
@@ -132,6 +141,10 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run_predict(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.batch import predict_all
 
+    if set(DICOM_NAMES.values()) & set(options.format):
+        from SpineLandmarksLib.formats.dicom_plane import require_highdicom
+
+        require_highdicom()  # before a study is localized for nothing
     with _engine(options) as engine:
         return predict_all(
             options.inputs,
@@ -141,6 +154,7 @@ def run_predict(options: argparse.Namespace) -> int:
             options.spacing,
             options.slice,
             study=options.study,
+            every_series=options.series == "all",
             tree=options.recursive,
             resume=options.resume,
             progress=options.progress,

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,6 +70,8 @@ def review(options: argparse.Namespace) -> int:
     with _folder(options) as folder:
         store = open_dataset(folder, options.store)
         try:
+            if not options.by_hand:
+                require_same_landmarks(current_bundle(folder, options.bundle), store.schema)
             localization = LocalizationService(
                 lambda: WorkerClient((*SERVE, "--bundle", str(current_bundle(folder, options.bundle))))
             )
@@ -128,6 +130,18 @@ def _serve_team(options: argparse.Namespace) -> int:
 
         run_team(front, options.port or TEAM_PORT, certificate, tell)
     return 0
+
+
+def require_same_landmarks(bundle: str | Path, schema: Sequence[str]) -> None:
+    """Raise DatasetError for a model of other landmarks than the data set has."""
+    from SpineLandmarksLib.bundle import load_bundle
+
+    model = load_bundle(bundle, ())
+    if set(model.landmarks) != set(schema):
+        raise DatasetError(
+            f"Expected a model of {', '.join(schema)}; {model.label} has {', '.join(model.landmarks)}. Name one with "
+            "--bundle, or review without a model: --by-hand"
+        )
 
 
 @contextmanager

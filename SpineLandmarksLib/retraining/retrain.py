@@ -208,7 +208,7 @@ class RetrainRound:
         draft = self.folder / plan.model
         shutil.rmtree(draft, ignore_errors=True)
         doubt = replace(base.calibration, fitted_on=f"{base.calibration.fitted_on}; taken over from {base.label}")
-        build_bundle(draft, detector, recipe, base.landmarks, rows, doubt, prior=base.prior)
+        build_bundle(draft, detector, recipe, base.schema, rows, doubt, prior=base.prior)
         write_checksums(draft, read_settings(draft / METADATA) | {"fine_tuned_from": base.label})
         held, _ = holdout_revisions(self.store)
         decision = self._compare(draft, held, plan)

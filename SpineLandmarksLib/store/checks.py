@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from pathlib import Path
@@ -30,7 +30,7 @@ from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.annotation.revision_files import recovery_files
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.imaging.discover import read_tags
-from SpineLandmarksLib.landmarks import LandmarkSet, PixelXY
+from SpineLandmarksLib.landmarks import LandmarkSet, PixelXY, name_at_level
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.annotations import FROM_FILE
@@ -196,7 +196,8 @@ def implausible(study: StudyRecord, landmarks: LandmarkSet) -> list[str]:
 def _odd_chain(points: dict[str, PixelXY], study: StudyRecord) -> Iterator[str]:
     """Neighbours that stand in the wrong order, on one place, or at an implausible distance. points: head to foot."""
     mm = np.array(study.spacing_mm or (1.0, 1.0))
-    for (upper, a), (lower, b) in pairwise(points.items()):
+    for upper, lower in (pair for column in _columns(points) for pair in pairwise(column)):
+        a, b = points[upper], points[lower]
         if np.hypot(*np.subtract(a, b)) < SAME_PLACE_PX:
             yield f"{upper} and {lower} lie on one place"
         elif b[1] < a[1]:
@@ -213,6 +214,19 @@ def _odd_chain(points: dict[str, PixelXY], study: StudyRecord) -> Iterator[str]:
             yield f"{one} and {two} are {step / middle:.2f} times as far apart as neighbours of this spine are"
         elif measured and not STEP_MM[0] <= step <= STEP_MM[1]:
             yield f"{one} and {two} are {step:.1f} mm apart; {STEP_MM[0]:g} to {STEP_MM[1]:g} mm are plausible"
+
+
+def _columns(names: Iterable[str]) -> list[list[str]]:
+    """Names that follow each other from the head down: all bodies and discs, or all corners of one side.
+
+    >>> _columns(["L1.sup.ant", "L1.sup.post", "L1.inf.ant", "p01"]), _columns(["L1", "L1-L2"])
+    ([['L1.sup.ant', 'L1.inf.ant'], ['L1.sup.post']], [['L1', 'L1-L2']])
+    """
+    columns: dict[str, list[str]] = {}
+    for name in names:
+        if name_at_level(name, 0) is not None:
+            columns.setdefault(name.rpartition(".")[2] if "." in name else "", []).append(name)
+    return list(columns.values())
 
 
 def _are_neighbours(one: str, two: str) -> bool:

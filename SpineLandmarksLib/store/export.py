@@ -10,7 +10,6 @@ The files:
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.errors import FormatError, StoreError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.atomic import copy_atomically, write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import FILE_NAME, Annotation, write_landmarks_json
 from SpineLandmarksLib.formats.slicer_markups import write_markups
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
@@ -61,7 +60,7 @@ def export(store: Store, output: Path, revisions: Sequence[Revision]) -> int:
     for folder in (RECORDS, MARKUPS, "images"):
         (output / folder).mkdir(parents=True, exist_ok=True)
     for study in studies.values():
-        shutil.copyfile(store.folder / study.image, output / "images" / Path(study.image).name)
+        copy_atomically(store.folder / study.image, output / "images" / Path(study.image).name)
         text = json.dumps(record_of(store, study), ensure_ascii=False, allow_nan=False, indent=1)
         write_text_atomically(output / RECORDS / f"{study.key}.json", text + "\n")
     rows = []
@@ -70,7 +69,7 @@ def export(store: Store, output: Path, revisions: Sequence[Revision]) -> int:
         row = annotation_of(studies[revision.study], revision, store.folder)
         copy = output / "images" / row.image.name
         if not copy.is_file():
-            shutil.copyfile(row.image, copy)
+            copy_atomically(row.image, copy)
         rows.append(Annotation(copy, row.group, row.points_xy, row.spacing_mm, row.spacing_is_estimated, row.size_wh))
     write_landmarks_json(rows, output)
     return len(studies)
@@ -150,4 +149,4 @@ def _copy_image(study: StudyRecord, source: Path, folder: Path) -> None:
         raise FormatError(f"Expected the image of study {study.key} in {found}; there is none")
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(found, target)
+        copy_atomically(found, target)

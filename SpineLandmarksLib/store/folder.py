@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,8 @@ from SpineLandmarksLib.store.database import lock_all, now, open_postgresql, ope
 from SpineLandmarksLib.store.store import Store, add_revision
 
 STORE_FILE = "store.sqlite"
+#: What DATASET_FILE is called until all is in place that the data set begins with.
+BEGUN = "dataset.json.begun"
 VERSION_WITH_LOG = 3
 
 
@@ -54,8 +57,12 @@ class DatasetFolder:
     store: str | None = None
 
 
-def init_dataset(folder: Path, url: str | None = None) -> Store:
-    """Make a data-set folder with an empty store. Raises DatasetError where there is one already."""
+def init_dataset(folder: Path, url: str | None = None, fill: Callable[[Store], object] = lambda _: None) -> Store:
+    """Make a data-set folder with a store. Raises DatasetError where there is one already.
+
+    fill: puts in what the data set begins with; it must bear to be called again. The folder is a data set only when all
+    of it is there, and one that was cut short is gone on with.
+    """
     if (folder / DATASET_FILE).exists():
         raise DatasetError(
             f"Expected a folder that is no data set yet; {folder / DATASET_FILE} is there. "
@@ -67,10 +74,17 @@ def init_dataset(folder: Path, url: str | None = None) -> Store:
         (folder / "images").mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(f"Could not make the folder {folder / 'images'}: {error.strerror}") from error
-    identity = secrets.token_hex(16)
-    store = open_store(folder, url, identity)
-    said = {"id": identity, "created": now(), "store": without_password(url) if url else None}
-    write_text_atomically(folder / DATASET_FILE, json.dumps(said, indent=1) + "\n")
+    begun = folder / BEGUN
+    if not begun.is_file():
+        said = {"id": secrets.token_hex(16), "created": now(), "store": without_password(url) if url else None}
+        write_text_atomically(begun, json.dumps(said, indent=1) + "\n")
+    store = open_store(folder, url, _said_in(folder, begun).id)
+    try:
+        fill(store)
+        os.replace(begun, folder / DATASET_FILE)
+    except BaseException:
+        store.close()
+        raise
     return store
 
 
@@ -82,6 +96,10 @@ def read_folder(folder: Path) -> DatasetFolder:
             f"Expected a data set with {DATASET_FILE}; there is none in {folder}. Make one: "
             f"spine-landmarks dataset init {folder}"
         )
+    return _said_in(folder, file)
+
+
+def _said_in(folder: Path, file: Path) -> DatasetFolder:
     fields = Fields.of(load_json(file), str(file))
     return DatasetFolder(folder, fields.text("id"), fields.text("store") if fields.has("store") else None)
 

@@ -28,7 +28,7 @@ from SpineLandmarksLib.annotation.consensus import (
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.errors import StoreError
 from SpineLandmarksLib.formats.shared import complete_set
-from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
+from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.accounts import account_of, require_role
 from SpineLandmarksLib.store.audit import log_event
@@ -262,7 +262,7 @@ def _decide(store: Store, reading: BlindReading, found: Revision, person: str) -
     study = store.study(found.study)
     opinions, _ = _compared(store, reading, study)
     places = places_of(found.landmarks, study)
-    shifts = {one.person: level_shift(places, places_of(one.landmarks, study), LUMBAR11) for one in opinions}
+    shifts = {one.person: level_shift(places, places_of(one.landmarks, study), store.schema) for one in opinions}
     ids = tuple(one.revision or "" for one in reading.readers)
     decided = with_numberings(replace(found.landmarks, needs_review=False), shifts)
     made = replace(
@@ -323,11 +323,11 @@ def _compared(store: Store, reading: BlindReading, study: StudyRecord) -> tuple[
     opinions = []
     for part in reading.readers:
         landmarks = store.revision(part.revision or "").landmarks
-        known = complete_set(list(landmarks), LUMBAR11, study.key)
+        known = complete_set(list(landmarks), store.schema, study.key)
         whole = complete(replace(landmarks, landmarks=known.landmarks), study.matrix)
         opinions.append(Opinion(part.person, whole))
     places = [places_of(one.landmarks, study) for one in opinions]
-    return tuple(opinions), compare_readings(places, LUMBAR11, reading.limit_mm)
+    return tuple(opinions), compare_readings(places, store.schema, reading.limit_mm)
 
 
 def _own(store: Store, reading: BlindReading, history: Sequence[Revision], person: str) -> Revision | None:

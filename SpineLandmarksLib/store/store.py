@@ -11,14 +11,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, insert, select, true, update
 
+from SpineLandmarksLib.annotated_slices import schema_of
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.revision_files import spool
 from SpineLandmarksLib.errors import StoreError
+from SpineLandmarksLib.landmarks import Schema
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.accounts import account_of
 from SpineLandmarksLib.store.audit import log_event
@@ -67,6 +70,11 @@ class Store:
     def close(self) -> None:
         self.engine.dispose()
 
+    @cached_property
+    def schema(self) -> Schema:
+        """The landmarks of the data set. Raises FormatError for a damaged `schema.json`."""
+        return schema_of(self.folder)
+
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One that may write."""
@@ -81,8 +89,8 @@ class Store:
 
     # Studies
 
-    def add_study(self, study: StudyRecord) -> None:
-        """Raises StoreError for a name or an image that is there already."""
+    def add_study(self, study: StudyRecord, revisions: Sequence[Revision] = ()) -> None:
+        """A study with what is known of it, or nothing. StoreError for a name or an image that is there already."""
         c = t.studies.c
         with self.transaction() as connection:
             taken = connection.scalar(select(c.key).where(c.key == study.key))
@@ -93,6 +101,8 @@ class Store:
                 raise StoreError(f"Expected a new study; there is another one called {study.key}. Rename one of them")
             row = {"key": study.key, "patient": study.patient, "image_sha256": study.image_sha256}
             connection.execute(insert(t.studies).values(**row, content=_as_text(study.as_json())))
+            for revision in revisions:
+                add_revision(connection, revision, self.where)
 
     def studies(self) -> list[StudyRecord]:
         """All, by name."""

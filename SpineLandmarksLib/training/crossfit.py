@@ -18,6 +18,7 @@ from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
 from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.predict import Localizer, SliceReading
+from SpineLandmarksLib.splits import split_by_group
 from SpineLandmarksLib.training.build import held_out_of
 from SpineLandmarksLib.training.fit_calibration import HeldOut, fit_calibration
 from SpineLandmarksLib.uncertainty import Calibration
@@ -57,6 +58,19 @@ def read_fold(
     return Fold(localizer, left_out, read_annotated(localizer, left_out, progress))
 
 
+def deal(
+    localizer: Localizer,
+    annotations: Sequence[Annotation],
+    count: int,
+    seed: int,
+    progress: ProgressCallback | None = None,
+) -> list[Fold]:
+    """Slices that one bundle has never seen, in `count` parts by patient. Raises DatasetError as `split_by_group`."""
+    parts = [test for _, test in split_by_group([row.group for row in annotations], count, seed)]
+    readings = read_annotated(localizer, annotations, progress)
+    return [Fold(localizer, [annotations[row] for row in part], [readings[row] for row in part]) for part in parts]
+
+
 def crossfit(folds: Sequence[Fold], fitted_on: str) -> tuple[Predictions, Calibration]:
     """The out-of-fold predictions, each with a doubt fitted on the other folds, and the doubt fitted on all."""
     held_out = [fold.held_out for fold in folds]
@@ -64,7 +78,15 @@ def crossfit(folds: Sequence[Fold], fitted_on: str) -> tuple[Predictions, Calibr
     for number, fold in enumerate(folds):
         others = HeldOut.join(held_out[:number] + held_out[number + 1 :])
         judged.append(fold.judged_with(fit_calibration(others)))
-    return Predictions.join(judged), fit_calibration(HeldOut.join(held_out), fitted_on)
+    return _joined(judged), fit_calibration(HeldOut.join(held_out), fitted_on)
+
+
+def _joined(parts: Sequence[Predictions]) -> Predictions:
+    """All parts; millimetres are called estimated as soon as those of one part are."""
+    kinds = {part.millimetres for part in parts}
+    if len(kinds) > 1:
+        parts = [replace(part, millimetres="estimated") for part in parts]
+    return Predictions.join(parts)
 
 
 def operating_point(summary: dict[str, Any]) -> str:

@@ -11,7 +11,6 @@ from SpineLandmarksLib.annotation.consensus import chosen
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import LandmarkError
 from SpineLandmarksLib.geometry import spacing_mm
-from SpineLandmarksLib.landmarks import LUMBAR11
 from SpineLandmarksLib.store.accounts import Account
 from SpineLandmarksLib.store.exclusions import REASONS
 from SpineLandmarksLib.web.controller import ReviewController
@@ -285,7 +284,8 @@ class Actions:
         self.scene.go_to_slice(min(max(self.scene.slice_index + by, 0), last))
 
     def _operate(self, operation: Callable[[Session, str], object]) -> None:
-        operation(self._session(), self.selected or LUMBAR11[0])
+        session = self._session()
+        operation(session, self.selected or session.names[0])
 
     def _session(self) -> Session:
         assert self.controller.session is not None

@@ -271,7 +271,7 @@ class ReviewController:
             return ()
         given = [row.words for row in self.listing.rows if row.key == self.session.study and row.state == "given"]
         others = [f"This study is {words} now. What you change is kept beside theirs" for words in given]
-        return (*others, *self.opened.notes, *still_true(self._said, self.session.to_review()))
+        return (*others, *self.opened.notes, *still_true(self._said, self.session.to_review(), self.session.names))
 
     @property
     def is_decided(self) -> bool:

@@ -37,6 +37,7 @@ class OpenStudy:
     landmarks: as last saved, None where there are none. parent: the revision they are from. history: the file that
     keeps the steps which led there. signed_by: who has signed that revision off, if anybody. view: what this person
     sees of it. opinions: of those who have read it, for who decides; disputed: the landmarks in which they differ.
+    schema: of the data set.
     """
 
     study: StudyRecord
@@ -51,6 +52,7 @@ class OpenStudy:
     view: ReadingView = "main"
     opinions: tuple[Opinion, ...] = ()
     disputed: tuple[str, ...] = ()
+    schema: tuple[str, ...] = LUMBAR11
 
     def session(self, author: str, landmarks: LandmarkSet | None = None, parent: str | None = None) -> Session:
         """To correct what was saved, or other landmarks; where there are none, all have to be placed.
@@ -68,7 +70,7 @@ class OpenStudy:
                 if session.parent == self.parent and session.is_saved:
                     return session
         nothing = LandmarkSet(
-            tuple(Landmark(name, "out_of_view", needs_review=True) for name in LUMBAR11),
+            tuple(Landmark(name, "out_of_view", needs_review=True) for name in self.schema),
             input=self.study.image,
             series_uid=self.study.series_uid,
             slice_index=self.study.slice_index,
@@ -94,7 +96,7 @@ def open_study(store: Store, key: str, annotator: str) -> OpenStudy:
     revision, more = _latest(store, study, annotator) if seen.view == "main" else (seen.revision, ())
     landmarks = seen.landmarks
     if revision is not None and landmarks is None:
-        known = complete_set(list(revision.landmarks), LUMBAR11, key)
+        known = complete_set(list(revision.landmarks), store.schema, key)
         told = replace(revision.landmarks, landmarks=known.landmarks)
         landmarks = complete(told, study.matrix)
     if seen.view == "main":
@@ -114,6 +116,7 @@ def open_study(store: Store, key: str, annotator: str) -> OpenStudy:
         seen.view,
         seen.opinions,
         seen.disputed,
+        store.schema,
     )
 
 

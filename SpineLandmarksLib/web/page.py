@@ -265,6 +265,16 @@ def _work(handlers: Mapping[str, Callable[..., Any]]) -> None:
             classes="csv",
             title="Landmarks of this study as a table",
         )
+        v.VBtn(
+            "DICOM",
+            size="small",
+            variant="tonal",
+            prepend_icon="mdi-download",
+            disabled=("!study_key",),
+            click="trigger('report').then((x) => x && utils.download(study_key + '.sr.dcm', x, 'application/dicom'))",
+            classes="report",
+            title="Landmarks of this study as a DICOM report, for studies that are DICOM",
+        )
         v.VBtn("Keys", size="small", variant="text", prepend_icon="mdi-keyboard-outline", click="help = true")
         tip = "Bad image, wrong region: this study is to be left out"
         _button(handlers, "exclude", "Leave out", variant="text", disabled=("!study_key",), title=tip)

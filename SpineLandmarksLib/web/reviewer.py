@@ -17,9 +17,11 @@ from typing import Any
 from trame.app import get_server
 from wslink.websocket import LinkProtocol
 
+from SpineLandmarksLib.annotation.report import report_of
 from SpineLandmarksLib.annotation.session import Session
-from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.errors import InputError, SpineLandmarksError
 from SpineLandmarksLib.formats.csv_table import as_csv
+from SpineLandmarksLib.imaging.dicom_source import image_planes
 from SpineLandmarksLib.retraining.process import Retraining
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.work import TeamWork, Workload
@@ -83,7 +85,7 @@ class Reviewer:
         both |= {"open": self._open_key, "select": self._select, "assign": self._assign, "work": self._work}
         own: dict[str, Callable[..., Any]] = {"do": self.do, "comment": self._comment, "dismiss": self._dismiss}
         page.build(self.server, self.scene.layout, both | own)
-        for name, handler in {**both, "key": self._key, "csv": self._csv}.items():
+        for name, handler in {**both, "key": self._key, "csv": self._csv, "report": self._report}.items():
             self.server.trigger(name)(handler)
         self.state.change("slice_index")(self._on_slice)
         self.state.change("grey_window")(self._on_window)
@@ -229,6 +231,18 @@ class Reviewer:
 
     def _csv(self) -> str:
         return as_csv(self.controller.session.current) if self.controller.session else ""
+
+    def _report(self) -> Any:
+        """The report as an attachment; None where there is none to be had, which is told."""
+        opened, session = self.controller.opened, self.controller.session
+        if opened is None or session is None:
+            return None
+        with self._explained():
+            if opened.path is None:
+                raise InputError("Expected the images as they were annotated, to report on; they are not there")
+            content = report_of(session, image_planes(opened.path, opened.stack.series_uid))
+            return self.server.protocol.addAttachment(content)
+        return None
 
     def _on_slice(self, slice_index: int, **_: Any) -> None:
         if self.controller.opened and int(slice_index) != self.scene.slice_index:

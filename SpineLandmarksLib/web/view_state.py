@@ -8,7 +8,7 @@ from SpineLandmarksLib.annotation.actions import confirm_words, is_untold
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import LETTERS, OPINION_STYLES, cells, colour
-from SpineLandmarksLib.landmarks import LUMBAR11, Landmark
+from SpineLandmarksLib.landmarks import Landmark
 from SpineLandmarksLib.web.actions import Actions
 from SpineLandmarksLib.web.controller import ReviewController
 
@@ -66,9 +66,8 @@ def _looked_at(session: Session | None) -> str:
 def landmark_rows(controller: ReviewController, selected: str | None) -> list[dict[str, Any]]:
     """One a landmark, from the head down; also before there is a study."""
     frame = controller.opened.frame if controller.opened else None
-    marks = (
-        list(controller.session.current) if controller.session else [Landmark(name, "out_of_view") for name in LUMBAR11]
-    )
+    session, names = controller.session, controller.store.schema
+    marks = list(session.current) if session else [Landmark(name, "out_of_view") for name in names]
     return [_landmark(mark, frame, mark.name == selected, controller.session is not None) for mark in marks]
 
 

@@ -14,6 +14,7 @@ from SpineLandmarksLib.bundle import Bundle, load_bundle
 from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.evaluation.evaluate import read_annotated
 from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.splits import lock
 from SpineLandmarksLib.training import crossfit as module
 from SpineLandmarksLib.training.crossfit import Fold, crossfit
 
@@ -58,6 +59,31 @@ def test_all_slices_are_judged_once_and_the_doubt_goes_into_the_bundle(
     assert sorted(case["image"] for case in summary["images"]) == sorted(row.image.name for row in annotated)
     assert load_bundle(shipped).calibration.fitted_on.startswith("4 slices of")
     assert load_bundle(shipped).calibration.level is not None
+
+
+def test_the_locked_patients_of_several_data_sets_are_judged_by_one_bundle(
+    a_small_bundle: Bundle, a_phantom_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = tmp_path / "shipped"
+    shutil.copytree(a_small_bundle.folder, shipped)
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        shutil.copytree(a_phantom_dataset, folder)
+        rows = json.loads((folder / "landmarks.json").read_text())
+        for row in rows:
+            row["patient"] = f"{folder.name}/{row['patient']}"
+        (folder / "landmarks.json").write_text(json.dumps(rows))
+        lock(folder, sorted({row["patient"] for row in rows})[:2], seed=0)
+    where = ["--bundles", str(shipped), "--into", str(shipped), "--output", str(tmp_path / "out")]
+    asked = ["calibrate", *map(str, folders), *where, "--folds", "2"]
+    assert main(asked) == 2
+    assert "--locked" in capsys.readouterr().err
+    assert main([*asked, "--locked"]) == 0
+    for folder in folders:
+        summary = json.loads((tmp_path / "out" / folder.name / "metrics.json").read_text())
+        assert {case["group"].split("/")[0] for case in summary["images"]} == {folder.name}
+        assert len(summary["images"]) == 2
+    assert load_bundle(shipped).calibration.fitted_on.startswith("locked hold-outs (2 of one, 2 of two slices)")
 
 
 def test_a_bundle_of_another_fold_is_refused(
