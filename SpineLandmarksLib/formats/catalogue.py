@@ -13,6 +13,7 @@ from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.coco import read_coco, write_coco
 from SpineLandmarksLib.formats.csv_table import parse_csv, write_csv
 from SpineLandmarksLib.formats.cvat_xml import read_cvat_xml, write_cvat_xml
+from SpineLandmarksLib.formats.dicom_sr import parse_sr
 from SpineLandmarksLib.formats.disc_labels import SCT, read_sct, read_totalspineseg, write_sct, write_totalspineseg
 from SpineLandmarksLib.formats.fcsv import parse_fcsv
 from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, only_one
@@ -174,6 +175,14 @@ CATALOGUE: dict[str, FileFormat] = {
         frozenset({"mm", "absent", "status", "confidence", "radius"}),
         "read only",
         _single(parse_fcsv),
+    ),
+    "sr": FileFormat(
+        "DICOM report (TID 1500)",
+        (".sr.dcm", ".dcm"),
+        "LPS mm",
+        frozenset(FACTS) - {"pixels", "slice", "spacing"},
+        "read only; `predict --format sr` writes it beside its images",
+        _single(parse_sr),
     ),
     "poi": FileFormat(
         "TPTBox and SPINEPS points of interest",
