@@ -78,6 +78,7 @@ class FileFormat:
         read, write: None where that is not done.
         is_it: whether the content of a JSON file is this one.
         several: whether a file holds the landmarks of any number of images.
+        names: those that it can hold, where it cannot hold all.
     """
 
     title: str
@@ -89,6 +90,11 @@ class FileFormat:
     write: CasesWriter | None = None
     is_it: Callable[[Any], bool] | None = None
     several: bool = False
+    names: tuple[str, ...] | None = None
+
+    def holds(self, mark: Landmark) -> bool:
+        """Whether a file has this point."""
+        return not mark.is_absent and (self.names is None or mark.name in self.names)
 
 
 def _single(parse: Callable[..., LandmarkSet]) -> CasesReader:
@@ -211,6 +217,7 @@ CATALOGUE: dict[str, FileFormat] = {
         "discs alone, rounded to the nearest voxel; SCT's own lie at the posterior tip, ours at the centre",
         read_sct,
         write_sct,
+        names=tuple(SCT),
     ),
     "nnlandmark": FileFormat(
         "nnLandmark",
@@ -351,9 +358,8 @@ def _label_kind(path: Path) -> str:
 def losses(said: LandmarkSet, kind: FileFormat) -> list[str]:
     """What these landmarks say and a file of this format does not, in words."""
     lost = [IN_WORDS[fact] for fact, is_said in FACTS.items() if is_said(said) and fact not in kind.carries]
-    if kind.write is write_sct and any("-" not in mark.name and not mark.is_absent for mark in said):
-        lost.append("the vertebral bodies")
-    return lost
+    names = [mark.name for mark in said if not mark.is_absent and not kind.holds(mark)]
+    return [*lost, *([", ".join(names)] if names else [])]
 
 
 def as_table() -> str:
