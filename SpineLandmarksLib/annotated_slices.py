@@ -13,27 +13,34 @@ from SpineLandmarksLib.errors import DatasetError, FormatError
 from SpineLandmarksLib.formats.landmarks_json import Annotation, read_landmarks_json
 from SpineLandmarksLib.formats.strict_json import load_json, short_repr
 from SpineLandmarksLib.imaging.picture import read_picture
-from SpineLandmarksLib.landmarks import LUMBAR11, require_unique
+from SpineLandmarksLib.landmarks import LUMBAR11, Schema, require_unique
 from SpineLandmarksLib.transforms import Image
 
 #: Mean distance from the centre of L1 to that of L5, in mm; the ruler where no spacing is known.
 LUMBAR_LENGTH_MM = 144.0
+#: What a schema can say of the order of its names.
+ORDERED, UNORDERED = "head to foot", "none"
 Millimetres = Literal["measured", "estimated", "pixels"]
 
 
-def schema_of(folder: Path) -> tuple[str, ...]:
-    """The landmark names of a data set, head to foot: its `schema.json`, a list of names, or the eleven lumbar ones.
+def schema_of(folder: Path) -> Schema:
+    """The landmarks of a data set: its `schema.json`, or the eleven lumbar ones.
 
-    Raises LandmarkError when a name comes twice, FormatError when the file is not a list of at least two names.
+    The file is a list of names from the head down, or `{"landmarks": [...], "order": "none"}` for landmarks that are
+    no chain. Raises LandmarkError when a name comes twice, FormatError for another content.
     """
     file = folder / "schema.json"
     if not file.is_file():
-        return LUMBAR11
-    names = load_json(file)
+        return Schema(LUMBAR11)
+    content = load_json(file)
+    said = content if isinstance(content, dict) else {"landmarks": content}
+    names, order = said.get("landmarks"), said.get("order", ORDERED)
+    if order not in (ORDERED, UNORDERED):
+        raise FormatError(f"Expected an order of {ORDERED!r} or {UNORDERED!r} in {file}; got {short_repr(order)}")
     if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) and name for name in names):
         raise FormatError(f"Expected a list of two or more landmark names in {file}; got {short_repr(names)}")
     require_unique(names)
-    return tuple(names)
+    return Schema(names, order == ORDERED)
 
 
 def load_annotations(folders: Sequence[Path], schema: Sequence[str]) -> list[Annotation]:

@@ -15,12 +15,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from SpineLandmarksLib.chain import ChainPrior
+from SpineLandmarksLib.chain import ChainPrior, vote_growth
 from SpineLandmarksLib.errors import BundleError, InputError, SpineLandmarksError
 from SpineLandmarksLib.formats.atomic import sha256_of, write_atomically
+from SpineLandmarksLib.landmarks import Schema, names_per_level
 from SpineLandmarksLib.settings import from_dict, to_dict
 from SpineLandmarksLib.transforms import Preparation
 from SpineLandmarksLib.uncertainty import Calibration
@@ -51,8 +53,8 @@ HASHED = (DETECTOR, WEIGHTS, GRAPH)
 class Bundle:
     """A bundle whose files have been checked against their hashes.
 
-    landmarks: names in channel order. architecture: settings of `model.Architecture`. weights_sha256: of the weights
-    file, "" when there is none.
+    landmarks: names in channel order. architecture: settings of `model.Architecture`. prior: None for landmarks that
+    are no chain. weights_sha256: of the weights file, "" when there is none.
     """
 
     folder: Path
@@ -61,17 +63,33 @@ class Bundle:
     landmarks: tuple[str, ...]
     preparation: Preparation
     architecture: dict[str, Any]
-    prior: ChainPrior
+    prior: ChainPrior | None
     calibration: Calibration
     weights_sha256: str = ""
 
     def __post_init__(self) -> None:
-        count, factors, steps = len(self.landmarks), len(self.calibration.radius_factor), len(self.prior.angle_mean)
+        count, factors = len(self.landmarks), len(self.calibration.radius_factor)
+        steps = count - 1 if self.prior is None else len(self.prior.angle_mean)
         if count != factors or count != steps + 1:
             raise BundleError(
                 f"Bundle {self.folder}: expected a radius factor for each of {count} landmarks and {count - 1} offsets "
                 f"between them; got {factors} and {steps}"
             )
+
+    @property
+    def schema(self) -> Schema:
+        """The landmarks, and whether they are a chain."""
+        return Schema(self.landmarks, self.prior is not None)
+
+    @cached_property
+    def names_per_level(self) -> int:
+        """Landmarks from one to the same of the next level, 0 where names tell of none."""
+        return names_per_level(self.landmarks)
+
+    @property
+    def counts_from_sacrum(self) -> bool:
+        """Whether the lowest landmark lies at the sacrum, which tells the levels above it."""
+        return self.prior is not None and "S1" in self.landmarks[-1]
 
     @property
     def label(self) -> str:
@@ -127,7 +145,7 @@ def load_bundle(name_or_folder: str | Path = DEFAULT, files: Sequence[Path] = HA
             landmarks=tuple(values["landmarks"]),
             preparation=from_dict(Preparation, values["preparation"], "preparation"),
             architecture=values["architecture"],
-            prior=ChainPrior.from_dict(values["chain_prior"]),
+            prior=_prior_of(values["chain_prior"], tuple(values["landmarks"])),
             calibration=Calibration.from_dict(values["calibration"]),
             weights_sha256=expected[WEIGHTS.as_posix()],
         )
@@ -135,6 +153,18 @@ def load_bundle(name_or_folder: str | Path = DEFAULT, files: Sequence[Path] = HA
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, SpineLandmarksError) as error:
         raise BundleError(f"Bundle {folder}: a setting is missing or does not fit this version: {error!r}") from error
+
+
+def _prior_of(values: dict[str, Any] | None, names: tuple[str, ...]) -> ChainPrior | None:
+    if values is None:
+        return None
+    return ChainPrior.from_dict(values, vote_growth(names_per_level(names)))
+
+
+def identity(bundle: Bundle) -> str:
+    """SHA-256 of the file that holds the hashes of all others; empty for a bundle that is not on disk."""
+    file = bundle.folder / METADATA
+    return sha256_of(file) if file.is_file() else ""
 
 
 def check_hash(path: Path, expected: str) -> None:
@@ -154,7 +184,7 @@ def write_settings(
     landmarks: tuple[str, ...],
     preparation: Preparation,
     architecture: dict[str, Any],
-    prior: ChainPrior,
+    prior: ChainPrior | None,
     calibration: Calibration,
 ) -> None:
     """Write `configs/detector.json`."""
@@ -162,7 +192,7 @@ def write_settings(
         "landmarks": list(landmarks),
         "preparation": to_dict(preparation),
         "architecture": architecture,
-        "chain_prior": prior.to_dict(),
+        "chain_prior": None if prior is None else prior.to_dict(),
         "calibration": calibration.to_dict(),
     }
     write_bundle_json(folder / DETECTOR, values)

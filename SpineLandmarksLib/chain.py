@@ -10,6 +10,8 @@ g is a Gaussian of the logarithm of the offset's length and of its direction, le
 idea as the path of Payer et al. 2020 for VerSe, with their pairwise deviation as a likelihood). A candidate beyond the
 picture is no place: its mass speaks for the landmark being out of view. Solved exactly by dynamic programming
 (Viterbi); sums instead of maxima over the same table give each candidate's marginal probability.
+
+Landmarks whose schema says that they have no order are no chain: each takes its own best peak.
 """
 
 from __future__ import annotations
@@ -35,10 +37,13 @@ LOG_GIVEN = 1e3
 #: The worst that one offset can cost. A skipped level doubles an offset, which must cost more than the evidence of the
 #: landmarks above it can gain: at -10 a chain was torn wherever the sacrum and the upper spine contradicted each other.
 LOG_WORST_OFFSET = -40.0
-#: How much more each landmark's own evidence counts than that of the one above it. Levels are counted from the sacrum:
-#: landmarks near it know the level, and those above repeat it, errors included. Weights that had learned from SPIDER
-#: and phantoms alone shift 7 of 120 Tianchi chains at a growth of 1, 2 at 1.35 to 1.7 (research/bench/levels.py).
+#: How much more each landmark's own evidence counts than that of the one above it, where two make a level. Levels are
+#: counted from the sacrum: landmarks near it know the level, and those above repeat it, errors included. Weights that
+#: had learned from SPIDER and phantoms alone shift 7 of 120 Tianchi chains at a growth of 1, 2 at 1.35 to 1.7
+#: (research/bench/levels.py).
 VOTE_GROWTH = 1.5
+#: Two landmarks in one place are taken to be this far apart, mm, so that the logarithm of the length is a number.
+SHORTEST_MM = 0.1
 #: Scales tried when millimetres are only assumed.
 FREE_SCALES = tuple(np.geomspace(0.6, 1.6, 11))
 
@@ -71,20 +76,22 @@ class ChainPrior:
         if len(unseen):
             pairs = ", ".join(f"{k} and {k + 1}" for k in unseen)
             raise LandmarkError(f"Expected neighbouring landmarks annotated together; never so: {pairs} (from 0)")
-        log_length = np.log(np.linalg.norm(offset, axis=-1))
+        log_length = np.log(np.maximum(np.linalg.norm(offset, axis=-1), SHORTEST_MM))
         angle = np.arctan2(offset[..., 1], offset[..., 0])
+        # Means of unit vectors: steps that run forward lie on both sides of the half turn where angles jump.
+        mean = np.arctan2(np.nanmean(np.sin(angle), 0), np.nanmean(np.cos(angle), 0))
         return ChainPrior(
             np.nanmean(log_length, 0),
             np.maximum(np.nanstd(log_length, 0) * widen, 0.10),
-            np.nanmean(angle, 0),
-            np.maximum(np.nanstd(angle, 0) * widen, np.deg2rad(10.0)),
+            mean,
+            np.maximum(np.sqrt(np.nanmean(_half_turn(angle - mean) ** 2, 0)) * widen, np.deg2rad(10.0)),
         )
 
     @staticmethod
-    def from_dict(values: dict[str, Sequence[float]]) -> ChainPrior:
+    def from_dict(values: dict[str, Sequence[float]], growth: float = VOTE_GROWTH) -> ChainPrior:
         """From `to_dict`. Older bundles hold votes of their own too, which are not used."""
         mean, spread, angle, angle_spread = (np.asarray(values[name], dtype=np.float64) for name in STORED)
-        return ChainPrior(mean, spread, angle, angle_spread)
+        return ChainPrior(mean, spread, angle, angle_spread, growth)
 
     def to_dict(self) -> dict[str, list[float]]:
         return {name: [round(float(v), 5) for v in getattr(self, name)] for name in STORED}
@@ -101,8 +108,22 @@ class ChainPrior:
         log_length = np.log(np.maximum(np.linalg.norm(offset_mm, axis=-1) / scale, 1e-6))
         turn = np.arctan2(offset_mm[..., 1], offset_mm[..., 0]) - self.angle_mean.reshape(shape)
         z_length = (log_length - self.log_length_mean.reshape(shape)) / self.log_length_sd.reshape(shape)
-        z_angle = ((turn + np.pi) % (2 * np.pi) - np.pi) / self.angle_sd.reshape(shape)
+        z_angle = _half_turn(turn) / self.angle_sd.reshape(shape)
         return np.asarray(np.maximum(-0.5 * (z_length**2 + z_angle**2), LOG_WORST_OFFSET))
+
+
+def _half_turn(angle: Array) -> Array:
+    """The same directions, from half a turn back to half a turn on."""
+    return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
+def vote_growth(names_per_level: int) -> float:
+    """The growth from one landmark to the next where a level has so many; without levels all votes are alike.
+
+    >>> vote_growth(2) == VOTE_GROWTH, vote_growth(4) ** 4 == VOTE_GROWTH**2, vote_growth(0)
+    (True, True, 1.0)
+    """
+    return float(VOTE_GROWTH ** (2 / names_per_level)) if names_per_level else 1.0
 
 
 #: Fields of a prior that a bundle holds.
@@ -152,6 +173,27 @@ def solve_chain(
     tables = [_tables(xy_mm, log_mass, prior, extent_mm, scale) for scale in scales]
     best = _best_scale(tables) if len(scales) > 1 else 0
     return _solve(*tables[best], xy_mm, scales[best])
+
+
+def take_peaks(xy_mm: Array, log_mass: Array, extent_mm: Array, given_mm: Array | None = None) -> Chain:
+    """Each landmark's own best peak, for landmarks that are no chain: no place speaks for or against another.
+
+    Arguments and result as `solve_chain`; the score is the sum of what is taken.
+    """
+    if given_mm is not None:
+        xy_mm, log_mass = fix_given(xy_mm, log_mass, given_mm)
+    inside, beyond = _inside_and_beyond(xy_mm, log_mass, extent_mm)
+    unary = np.concatenate([inside, _log_sum(beyond, 1)[:, None]], 1)
+    rows, order = np.arange(len(unary)), np.argsort(-unary, 1)
+    best, second = order[:, 0], order[:, 1]
+    gap = unary[rows, best] - unary[rows, second]
+    runner_up, least = best.copy(), int(gap.argmin())
+    runner_up[least] = second[least]
+    probability = np.exp(unary[rows, best] - _log_sum(unary, 1))
+    score = float(np.minimum(unary[rows, best], 0).sum())
+    return Chain(
+        _as_choice(best, xy_mm), np.clip(probability, 0, 1), score, _as_choice(runner_up, xy_mm), score - gap[least]
+    )
 
 
 def _best_scale(tables: Sequence[tuple[Array, Array]]) -> int:

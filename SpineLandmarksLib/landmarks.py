@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,6 +11,18 @@ from SpineLandmarksLib.errors import LandmarkError
 
 #: The eleven landmarks, from the head down: a dash is a disc centre, no dash a vertebral body centre.
 LUMBAR11 = ("T12-L1", "L1", "L1-L2", "L2", "L2-L3", "L3", "L3-L4", "L4", "L4-L5", "L5", "L5-S1")
+
+#: The corners of the lumbar bodies and of S1's upper endplate in a sagittal picture, from the head down: upper and
+#: lower endplate (sup, inf), front and back end of it (ant, post).
+CORNERS22 = (
+    *(f"L{n}.{end}.{side}" for n in range(1, 6) for end in ("sup", "inf") for side in ("ant", "post")),
+    *("S1.sup.ant", "S1.sup.post"),
+)
+#: Vertebrae from the head down, by which names are moved from one level to the next.
+VERTEBRAE = tuple(
+    f"{part}{number}" for part, count in zip("CTLS", (7, 12, 5, 5), strict=True) for number in range(1, count + 1)
+)
+_VERTEBRA = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(reversed(VERTEBRAE))})(?![A-Za-z0-9])")
 
 Status = Literal["predicted", "corrected", "confirmed", "not_visible", "out_of_view"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -134,6 +147,63 @@ class LandmarkSet:
             if landmark.name == name:
                 return landmark
         raise LandmarkError(f"Expected one of {', '.join(self.names)}; got {name!r}")
+
+
+class Schema(tuple[str, ...]):
+    """The names of a data set's or a bundle's landmarks, in their order.
+
+    has_order: whether that order is a chain, from the head down; else the landmarks lie as they like, and no place of
+    one says where another is.
+
+    >>> Schema(("thumb", "wrist"), has_order=False).has_order, Schema.of(("L1", "L1-L2")).has_order
+    (False, True)
+    """
+
+    has_order: bool
+
+    def __new__(cls, names: Iterable[str], has_order: bool = True) -> Schema:
+        made = super().__new__(cls, names)
+        made.has_order = has_order
+        return made
+
+    @staticmethod
+    def of(names: Sequence[str]) -> Schema:
+        """Names as a schema: one that is one already stays, others are a chain."""
+        return names if isinstance(names, Schema) else Schema(names)
+
+
+def name_at_level(name: str, levels: int) -> str | None:
+    """What the same place is called that many levels nearer to the feet; None where there is no such name.
+
+    >>> name_at_level("L1.sup.ant", 1), name_at_level("T12-L1", 1), name_at_level("L5", -4), name_at_level("p01", 1)
+    ('L2.sup.ant', 'L1-L2', 'L1', None)
+    """
+    rows = [VERTEBRAE.index(found) + levels for found in _VERTEBRA.findall(name)]
+    if not rows or not all(0 <= row < len(VERTEBRAE) for row in rows):
+        return None
+    moved = iter(rows)
+    return _VERTEBRA.sub(lambda _: VERTEBRAE[next(moved)], name)
+
+
+def kind_of(name: str) -> str:
+    """What a name says beside its level: all bodies are of a kind, and all discs.
+
+    >>> kind_of("L1-L2") == kind_of("L5-S1") != kind_of("L1")
+    True
+    """
+    return _VERTEBRA.sub("", name) if _VERTEBRA.search(name) else ""
+
+
+def names_per_level(names: Sequence[str]) -> int:
+    """How many landmarks it is from one to the same of the next level; 0 where names tell of no levels.
+
+    >>> names_per_level(LUMBAR11), names_per_level(["L1", "L2", "L3"]), names_per_level(["p01", "p02"])
+    (2, 1, 0)
+    """
+    place = {name: row for row, name in enumerate(names)}
+    lower = [(row, name_at_level(name, 1)) for name, row in place.items()]
+    steps = [place[name] - row for row, name in lower if name in place]
+    return max(max(set(steps), key=steps.count, default=0), 0)
 
 
 def require_unique(names: Sequence[str]) -> None:

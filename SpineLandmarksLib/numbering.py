@@ -8,6 +8,9 @@ The chain solver finds places and names together. Here the places stay and the n
     four    = max over k of sum_{l < k} (E[l, +2] - E[l, 0])   the upper names lie one level nearer to the feet
     caudal  = -log of the probability that the lowest landmark's own heatmap puts below its place
 
+Bodies and discs alternate in these formulas; where a level has more landmarks, `per_level` stands for the two, and
+names that tell of no levels have no other numbering.
+
 A chain that is right has a large margin, large caudal evidence and no gain. The caudal evidence is what tells a chain
 that lies a level too high on a well-formed first sacral disc: all other landmarks follow the lowest one and are as sure
 as it is, while its own heatmap still shows the disc below. Where the sacrum and the upper spine contradict each other,
@@ -26,8 +29,6 @@ from SpineLandmarksLib.chain import LOG_OUT_OF_VIEW, ChainPrior
 
 Array = NDArray[np.float64]
 
-#: Landmarks in a level: a body and a disc.
-LEVEL = 2
 #: A heatmap that puts less than this near a place says no more than "not here".
 LOG_NOTHING = -8.0
 #: A peak of the lowest landmark this far below its place is another disc: less than a level, more than a disc's height.
@@ -47,6 +48,7 @@ class Numbering:
     four: float
     caudal_evidence_nats: float
     higher: float = 0.0
+    has_levels: bool = True
 
     @property
     def anomaly(self) -> float:
@@ -56,34 +58,48 @@ class Numbering:
         """(shift in levels, its probability), the likeliest first, of names that are right with `probability`.
 
         A shift is one of `Session.shift_chain`: +1 all names one level toward the head, -1 toward the feet. What is
-        not on the chosen numbering is divided between the two by their evidence.
+        not on the chosen numbering is divided between the two by their evidence. Empty where there are no levels.
         """
+        if not self.has_levels:
+            return ()
         higher = (1 - probability) / (1 + float(np.exp(-np.clip(self.higher, -50, 50))))
         every = ((0, probability), (+1, higher), (-1, 1 - probability - higher))
         return tuple(sorted(every, key=lambda one: -one[1]))
 
 
 def number(
-    places_mm: Array, xy_mm: Array, log_mass: Array, prior: ChainPrior, extent_mm: Array, scale: float = 1.0
+    places_mm: Array,
+    xy_mm: Array,
+    log_mass: Array,
+    prior: ChainPrior | None,
+    extent_mm: Array,
+    scale: float = 1.0,
+    per_level: int = 2,
 ) -> Numbering:
-    """Compare numberings of the chain's places (L, 2), nan where out of view; the rest as in `solve_chain`."""
-    count = len(places_mm)
-    if np.isnan(places_mm).all():
-        return Numbering(0.0, 0.0, 0.0, 0.0)
-    places = extended(places_mm, prior.mean_offset_mm(scale))
-    rows = np.arange(count) + LEVEL
-    kept, up, down = (_evidence(places[rows + shift], xy_mm, log_mass, extent_mm) for shift in (0, -LEVEL, LEVEL))
+    """Compare numberings of the chain's places (L, 2), nan where out of view; the rest as in `solve_chain`.
+
+    per_level: landmarks from one to the same of the next level; 0, or no prior, for those without levels.
+    """
+    if prior is None or per_level == 0 or np.isnan(places_mm).all():
+        return Numbering(0.0, 0.0, 0.0, 0.0, has_levels=prior is not None and per_level > 0)
+    places = extended(places_mm, prior.mean_offset_mm(scale), per_level)
+    rows = np.arange(len(places_mm)) + per_level
+    kept, up, down = (
+        _evidence(places[rows + shift], xy_mm, log_mass, extent_mm) for shift in (0, -per_level, per_level)
+    )
     vote = prior.vote
     margin = float(vote @ kept - max(vote @ up, vote @ down))
     higher = float(vote @ (up - down) / vote.sum())
     caudal = _caudal_evidence_nats(places_mm[-1], xy_mm[-1], log_mass[-1], scale)
-    return Numbering(margin, _max_gain(up - kept), _max_gain(down - kept), caudal, higher)
+    six, four = (_max_gain(gain - kept, per_level) for gain in (up, down))
+    return Numbering(margin, six, four, caudal, higher)
 
 
-def extended(places_mm: Array, step_mm: Array) -> Array:
-    """(LEVEL + L + LEVEL, 2) the places (L, 2), continued by the usual steps (L - 1, 2) where there are none."""
-    places = np.pad(places_mm, ((LEVEL, LEVEL), (0, 0)), constant_values=np.nan)
-    step = np.concatenate([step_mm[:LEVEL], step_mm, step_mm[-LEVEL:]])  # body and disc alternate beyond the ends too
+def extended(places_mm: Array, step_mm: Array, per_level: int = 2) -> Array:
+    """(level + L + level, 2) the places (L, 2), continued by the usual steps (L - 1, 2) where there are none."""
+    places = np.pad(places_mm, ((per_level, per_level), (0, 0)), constant_values=np.nan)
+    # body and disc alternate beyond the ends too
+    step = np.concatenate([step_mm[:per_level], step_mm, step_mm[-per_level:]])
     seen = np.flatnonzero(np.isfinite(places[:, 0]))
     for row in range(int(seen[0]) - 1, -1, -1):
         places[row] = places[row + 1] - step[row]
@@ -110,6 +126,6 @@ def _caudal_evidence_nats(place_mm: Array, xy_mm: Array, log_mass: Array, scale:
     return -float(np.log(np.clip(mass, np.exp(LOG_NOTHING), 1.0)))
 
 
-def _max_gain(gain: Array) -> float:
+def _max_gain(gain: Array, per_level: int) -> float:
     """The most that the upper landmarks gain together; the lowest level must stay, else it is a shift of the whole."""
-    return float(max(np.cumsum(gain)[:-LEVEL].max(initial=0.0), 0.0))
+    return float(max(np.cumsum(gain)[:-per_level].max(initial=0.0), 0.0))

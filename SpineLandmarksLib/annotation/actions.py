@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from SpineLandmarksLib.annotation.session import Session
-from SpineLandmarksLib.landmarks import Landmark
+from SpineLandmarksLib.landmarks import Landmark, names_per_level
 
 #: Key, action, and words for it.
 KEYS = (
@@ -43,6 +43,7 @@ def enabled(session: Session | None, selected: str | None) -> dict[str, bool]:
     has_point = chosen is not None and not chosen.is_absent
     has_points = any(not mark.is_absent for mark in session.current)
     to_review = bool(session.to_review())
+    can_shift = has_points and names_per_level(session.names) > 0
     return {
         "next": to_review,
         "confirm": has_point,
@@ -51,8 +52,8 @@ def enabled(session: Session | None, selected: str | None) -> dict[str, bool]:
         "not_visible": chosen is not None and chosen.status not in ("not_visible", "confirmed"),
         "rest_not_visible": any(mark.status == "out_of_view" for mark in session.current),
         "relocalize": bool(session.given()) and to_review,
-        "shift_up": has_points,
-        "shift_down": has_points,
+        "shift_up": can_shift,
+        "shift_down": can_shift,
         "undo": session.can_undo(),
         "redo": session.can_redo(),
     }

@@ -21,7 +21,7 @@ from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.review_order import next_to_review, to_review
 from SpineLandmarksLib.annotation.revision import ImageReference, Revision, require_study_key, utc_now
 from SpineLandmarksLib.errors import LandmarkError
-from SpineLandmarksLib.landmarks import UNREVIEWED, Landmark, LandmarkSet, Point
+from SpineLandmarksLib.landmarks import UNREVIEWED, Landmark, LandmarkSet, Point, name_at_level, names_per_level
 
 #: A pause longer than this between two operations is no work on the study, and nothing of it is counted.
 LONGEST_PAUSE_S = 120.0
@@ -345,37 +345,29 @@ def moved_session(session: Session, frame: ImageFrame | None, moved: Callable[[P
     )
 
 
-def names_per_level(names: Sequence[str]) -> int:
-    """How many landmarks it is from one to the next of its kind; a dash in a name is a disc.
-
-    >>> names_per_level(["T12-L1", "L1", "L1-L2", "L2"]), names_per_level(["L1", "L2", "L3"])
-    (2, 1)
-    """
-    discs = ["-" in name for name in names]
-    return next(step for step in range(1, len(names) + 1) if discs[step:] == discs[: len(names) - step])
-
-
 def shift_names(landmarks: Sequence[Landmark], levels: int) -> tuple[Landmark, ...]:
-    """Landmarks, head to foot, with every name moved `levels` towards the head (+) or the foot (-).
+    """Landmarks with every name moved `levels` towards the head (+) or the foot (-).
 
-    The commonest fault of a prediction is a chain that is right everywhere and one level off. One level is the distance
-    between two landmarks of a kind. +1: the body that was called L2 is now called L3. Points whose name would be beyond
-    the end are dropped; a name that no point is left for is out of view without a confidence: nobody has said that it
-    cannot be seen. A moved point counts as corrected; its confidence spoke of the level, and goes.
+    The commonest fault of a prediction is a chain that is right everywhere and one level off. +1: the body that was
+    called L2 is now called L3. Points whose name would be beyond the end are dropped; a name that no point is left for
+    is out of view without a confidence: nobody has said that it cannot be seen. A moved point counts as corrected; its
+    confidence spoke of the level, and goes.
 
-    Raises LandmarkError when no point would be left.
+    Raises LandmarkError when no point would be left, or names tell of no levels.
     """
-    step = levels * names_per_level([landmark.name for landmark in landmarks])
-    result = tuple(_renamed(landmarks, row - step, landmark.name) for row, landmark in enumerate(landmarks))
+    known = {landmark.name: landmark for landmark in landmarks}
+    if not names_per_level(tuple(known)):
+        raise LandmarkError(f"Expected names of levels, such as L1 and L2; got {', '.join(known)}")
+    result = tuple(_renamed(known.get(name_at_level(name, -levels) or ""), name) for name in known)
     if all(landmark.is_absent for landmark in result):
         raise LandmarkError("Expected points to shift; none would be left. Localize or place some first")
     return result
 
 
-def _renamed(landmarks: Sequence[Landmark], row: int, name: str) -> Landmark:
-    if not 0 <= row < len(landmarks):
+def _renamed(landmark: Landmark | None, name: str) -> Landmark:
+    if landmark is None:
         return Landmark(name, "out_of_view")
-    moved = replace(landmarks[row], name=name, confidence=None)
+    moved = replace(landmark, name=name, confidence=None)
     return moved if moved.is_absent else replace(moved, status="corrected", needs_review=False)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from SpineLandmarksLib.arguments import positive, slice_index, spacing
+from SpineLandmarksLib.cli.team import add_team
 from SpineLandmarksLib.errors import SpineLandmarksError, StoreError
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def add_dataset(commands: Parsers[argparse.ArgumentParser]) -> None:
     _add_deciding(verbs)
     _add_files(verbs)
     _add_queue(verbs)
+    add_team(verbs, partial(_verb, verbs))
 
 
 def _verb(
@@ -158,7 +161,9 @@ def _add(options: argparse.Namespace) -> int:
 
     with _opened(options) as store:
         sources = find_sources(options.inputs, read_folder(options.dataset).id, options.patient)
-        annotations = [one for path in options.annotations for one in read_annotations(path, _reading(options))]
+        annotations = [
+            one for path in options.annotations for one in read_annotations(path, _reading(options), store.schema)
+        ]
         matched, problems = match(annotations, sources)
         if any(one.instance_uid for one in annotations):  # what they name is a slice, and the rest was not looked at
             sources = [source for source in sources if source.key in matched]
@@ -219,8 +224,9 @@ def _status(options: argparse.Namespace) -> int:
 def _diff(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.store.agreement import compare_annotators, table_text, write_difference
 
+    one, other = options.annotators
     with _opened(options, read_only=True) as store:
-        compared = compare_annotators(store, *options.annotators)
+        compared = compare_annotators(store, one, other, store.schema)
     print(table_text(compared))
     print(f"Written: {', '.join(map(str, write_difference(compared, options.output)))}")
     return 0
@@ -283,6 +289,9 @@ def _choose(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.cli.retrain import user_name
+    from SpineLandmarksLib.formats.atomic import write_text_atomically
+    from SpineLandmarksLib.store.audit import log_now, log_text
     from SpineLandmarksLib.store.checks import misreadings
     from SpineLandmarksLib.store.export import export, write_training_file
 
@@ -292,10 +301,12 @@ def _export(options: argparse.Namespace) -> int:
             every = [store.heads(study.key) for study in store.studies()]
             revisions = [ends[0] for ends in every if len(ends) == 1 and not ends[0].undecided]
         _complain(misreadings(store, revisions))
+        log_now(store, user_name(), "exported", detail=f"{len(revisions)} studies")
         if options.output is None:
             print(f"Written: {write_training_file(store, revisions)}, {len(revisions)} studies")
         else:
             count = export(store, options.output, revisions)
+            write_text_atomically(options.output / "log.csv", log_text(store))
             print(
                 f"Written to {options.output}: {count} studies with all their revisions, landmarks.json with "
                 f"{len(revisions)} studies"

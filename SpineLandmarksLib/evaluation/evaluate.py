@@ -48,7 +48,7 @@ def compare(localizer: Localizer, annotations: Sequence[Annotation], readings: S
         confidence=confidence,
         radius95_mm=np.stack([bundle.calibration.radius95_mm(reading.variance_mm2) for reading in readings]),
         groups=np.array([annotation.group for annotation in annotations]),
-        names=bundle.landmarks,
+        names=bundle.schema,
         image_names=tuple(annotation.image.name for annotation in annotations),
         millimetres=millimetres_of(annotations),
         needs_review=needs_review,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,10 @@ from numpy.typing import NDArray
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.evaluation.bootstrap import LEVEL, Estimate, GroupBootstrap
 from SpineLandmarksLib.evaluation.predictions import Bools, Floats, Predictions
+from SpineLandmarksLib.landmarks import Schema, kind_of, names_per_level
 
-#: A whole chain is looked for up to this many landmarks up or down: two levels, as body and disc alternate.
-MAX_STEPS = 4
+#: A whole chain is looked for up to this many levels up or down; names without levels are taken to have two a level.
+MAX_LEVELS = 2
 
 
 def shifted(predictions: Predictions) -> Bools:
@@ -33,8 +33,8 @@ def shifted_within_kind(predictions: Predictions) -> Bools:
 
     A body centre put on the disc beside it is half a level off; it counts in `shifted` and not here.
     """
-    is_disc = np.array(["-" in name for name in predictions.names], dtype=np.bool_)
-    return _nearer_elsewhere(predictions, is_disc[:, None] == is_disc[None, :])
+    kinds = np.array([kind_of(name) for name in predictions.names])
+    return _nearer_elsewhere(predictions, kinds[:, None] == kinds[None, :])
 
 
 def _nearer_elsewhere(predictions: Predictions, comparable: Bools) -> Bools:
@@ -47,11 +47,14 @@ def _nearer_elsewhere(predictions: Predictions, comparable: Bools) -> Bools:
 def chain_shifts(predictions: Predictions) -> NDArray[np.int64]:
     """(N,): landmarks by which the chain as a whole is off; 0 = in place, 2 = one level towards the feet.
 
-    That is the k in -4..4 with the least median distance from prediction l to the truth of l + k, over the points
-    where both are there. At least two points, and half of those that could be compared at k = 0, must take part.
+    That is the k up to two levels away with the least median distance from prediction l to the truth of l + k, over
+    the points where both are there. At least two points, and half of those that could be compared at k = 0, must take
+    part. Landmarks without an order are in place as a whole.
     """
+    if not Schema.of(predictions.names).has_order:
+        return np.zeros(len(predictions), dtype=np.int64)
     count = len(predictions.names)
-    most = min(MAX_STEPS, count - 1)
+    most = min(MAX_LEVELS * (names_per_level(predictions.names) or 2), count - 1)
     steps = sorted(range(-most, most + 1), key=abs)  # 0 first, so that it wins a tie
     needed = np.maximum(predictions.counted.sum(axis=1) / 2, 2)
     misfit = np.stack([_misfit(predictions.distance_mm, step, needed) for step in steps], axis=1)
@@ -68,15 +71,15 @@ def _misfit(distance_mm: Floats, step: int, needed: Floats) -> Floats:
 
 
 def describe_shift(step: int, names: Sequence[str]) -> str:
-    """One line for a reader. Levels are named where body and disc alternate, so that two landmarks are one level.
+    """One line for a reader, in levels where names tell of them.
 
     >>> describe_shift(-2, ("L1", "L1-L2", "L2"))
     '1 level towards the head'
     """
     if step == 0:
         return "in place"
-    alternating = all(("-" in a) != ("-" in b) for a, b in pairwise(names))
-    size, word = (abs(step) / 2, "level") if alternating else (float(abs(step)), "landmark")
+    per_level = names_per_level(names)
+    size, word = (abs(step) / per_level, "level") if per_level else (float(abs(step)), "landmark")
     return f"{size:g} {word}{'' if size == 1 else 's'} towards the {'feet' if step > 0 else 'head'}"
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.annotated_slices import LUMBAR_LENGTH_MM, Millimetres
 from SpineLandmarksLib.errors import LandmarkError
-from SpineLandmarksLib.landmarks import require_unique
+from SpineLandmarksLib.landmarks import Schema, require_unique
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -31,7 +31,8 @@ class Predictions:
         (between rows, between columns): swap it. A row of nan means unknown: the image is scaled by its own
         annotation so that L1-L5 = 144 mm.
     confidence: (N, L), probability that the level is right. radius95_mm: (N, L). Both nan where not stated.
-    groups: (N,), the patient or study that an image belongs to. image_names: (N,). names: (L,), head to foot.
+    groups: (N,), the patient or study that an image belongs to. image_names: (N,). names: (L,), head to foot,
+    or a `Schema` that has no order.
     millimetres: where the known spacings come from. needs_review: (N, L), flagged for a reader; all False if not said.
     Raises LandmarkError when a shape, a range or a name breaks these rules.
     """
@@ -69,7 +70,7 @@ class Predictions:
         for field in ("valid", "found", "needs_review"):
             self._set(field, np.asarray(getattr(self, field), dtype=np.bool_))
         self._set("groups", np.asarray([str(group) for group in self.groups], dtype=np.str_))
-        self._set("names", tuple(str(name) for name in self.names))
+        self._set("names", Schema(map(str, self.names), Schema.of(self.names).has_order))
         self._set("image_names", tuple(str(name) for name in self.image_names))
 
     def _check_shapes(self) -> None:

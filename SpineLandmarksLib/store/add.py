@@ -24,7 +24,7 @@ from SpineLandmarksLib.imaging.discover import PICTURES, files_below
 from SpineLandmarksLib.imaging.picture import read_picture
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
-from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Schema, require_known
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.store.annotations import Annotated
 from SpineLandmarksLib.store.database import now
@@ -69,9 +69,9 @@ def add_source(store: Store, source: Source, annotated: Sequence[Annotated], how
     given = row.spacing_mm if row is not None and row.spacing_mm is not None else how.spacing_mm
     stack = read_study(source.path, given)
     annotated = [_upright(one, source, stack) for one in annotated]
-    found = [_from_annotation(one, stack) for one in annotated]
+    found = [_from_annotation(one, stack, store.schema) for one in annotated]
     if row is not None:
-        found.append(_from_row(source, stack))
+        found.append(_from_row(source, stack, store.schema))
     if not found and how.localizer is not None:
         found.append(how.localizer.localize(stack, how.slice_index))
     index = _slice(found, stack, how.slice_index)
@@ -92,7 +92,7 @@ def adopt_landmarks(store: Store, author: str) -> int:
 
     Called again, it goes on where it was cut short.
     """
-    rows = read_landmarks_json(store.folder)
+    rows = read_landmarks_json(store.folder, store.schema)
     for row in rows:
         source = Source(row.image, study_key_of(row.image.stem), row.group, annotation=row)
         with suppress(AlreadyThere):
@@ -116,25 +116,26 @@ def _upright(one: Annotated, source: Source, stack: SagittalStack) -> Annotated:
     return replace(one, landmarks=on, comment="; ".join(turned.repairs))
 
 
-def _from_annotation(one: Annotated, stack: SagittalStack) -> LandmarkSet:
+def _from_annotation(one: Annotated, stack: SagittalStack, schema: Schema) -> LandmarkSet:
     """Landmarks in upright pixels and, where the image has them, in millimetres.
 
     Raises MisreadError for positions that the image cannot hold.
     """
     frame = ImageFrame.of(stack)
     if frame is not None:
-        require_plausible(one.landmarks, Expected(frame.contains), one.path, one.reading)
+        require_plausible(one.landmarks, Expected(frame.contains), one.path, one.reading, schema)
     placed = complete(one.landmarks, stack.ras_from_ijk, slices=len(stack), where=str(one.path))
-    return filled(placed, LUMBAR11)
+    return filled(placed, schema)
 
 
-def _from_row(source: Source, stack: SagittalStack) -> LandmarkSet:
+def _from_row(source: Source, stack: SagittalStack, schema: Schema) -> LandmarkSet:
     """Of a row of landmarks.json; names that it lacks were not annotated, so nobody saw them."""
     assert source.annotation is not None
     known = source.annotation.points_xy
+    require_known(list(known), schema)
     marks = [
         Landmark(name, "confirmed", pixel_xy=known[name]) if name in known else Landmark(name, "not_visible")
-        for name in LUMBAR11
+        for name in schema
     ]
     return complete(LandmarkSet(tuple(marks)), stack.ras_from_ijk, 0)
 

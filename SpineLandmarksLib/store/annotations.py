@@ -9,9 +9,10 @@ from pathlib import Path
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats import AS_STATED, READERS, Reading, ending_of, read_landmarks
+from SpineLandmarksLib.formats.dicom_sr import is_dicom_image
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.formats.tianchi import TianchiSlice, read_tianchi
-from SpineLandmarksLib.landmarks import LandmarkSet
+from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksLib.store.find import Source
 
 #: How the comment of a revision begins that was made of a landmark file.
@@ -37,19 +38,19 @@ class Annotated:
     reading: Reading = AS_STATED
 
 
-def read_annotations(path: Path, reading: Reading = AS_STATED) -> list[Annotated]:
+def read_annotations(path: Path, reading: Reading = AS_STATED, schema: Sequence[str] = LUMBAR11) -> list[Annotated]:
     """Tianchi's JSON as published or its raw rows, a CSV, markups or result file named as its study, or a folder of
     such files. Raises FormatError.
     """
     if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if ending_of(file.name)]
+        files = [file for file in sorted(path.iterdir()) if ending_of(file.name) and not is_dicom_image(file)]
         if not files:
             raise FormatError(f"{path}: expected files that end in {', '.join(READERS)}; found none")
-        return [annotated for file in files for annotated in read_annotations(file, reading)]
+        return [annotated for file in files for annotated in read_annotations(file, reading, schema)]
     ending = ending_of(path.name) or ""
     if ending.lower() == ".json" and isinstance(load_json(path), list):
         return [_annotated(one, path) for one in read_tianchi(path)]
-    landmarks = read_landmarks(path, reading=reading)
+    landmarks = read_landmarks(path, schema, reading)
     if not len(landmarks):
         raise FormatError(f"{path}: expected at least one landmark; it says nothing of any")
     study = path.name.removesuffix(ending)

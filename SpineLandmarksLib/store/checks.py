@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from pathlib import Path
@@ -30,12 +30,15 @@ from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.annotation.revision_files import recovery_files
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.imaging.discover import read_tags
-from SpineLandmarksLib.landmarks import LandmarkSet, PixelXY
+from SpineLandmarksLib.landmarks import LandmarkSet, PixelXY, name_at_level
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.annotations import FROM_FILE
+from SpineLandmarksLib.store.audit import audit_problems
+from SpineLandmarksLib.store.exclusions import exclusions
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import StudyRecord, image_problems, is_inside, pixel_of
+from SpineLandmarksLib.store.work import team_work, work_lines
 
 STEP_RATIO = (0.45, 1.8)
 STEP_MM = (7.0, 35.0)
@@ -76,7 +79,8 @@ def check_dataset(store: Store) -> list[Finding]:
 def check_store(store: Store) -> list[Finding]:
     """Everything that is wrong with the records; none in a sound store. Forks and files set aside are to be done."""
     with store.snapshot() as connection:
-        found = [Finding(problem) for problem in (*_damage(connection), *_bad_revisions(connection))]
+        problems = (*_damage(connection), *_bad_revisions(connection), *audit_problems(connection))
+        found = [Finding(problem) for problem in problems]
     for study, heads in store.forks().items():
         ends = ", ".join(f"{one.id} by {one.author}" for one in heads)
         found.append(Finding(f"{study}: {len(heads)} versions stand side by side: {ends}. Choose one", False))
@@ -192,7 +196,8 @@ def implausible(study: StudyRecord, landmarks: LandmarkSet) -> list[str]:
 def _odd_chain(points: dict[str, PixelXY], study: StudyRecord) -> Iterator[str]:
     """Neighbours that stand in the wrong order, on one place, or at an implausible distance. points: head to foot."""
     mm = np.array(study.spacing_mm or (1.0, 1.0))
-    for (upper, a), (lower, b) in pairwise(points.items()):
+    for upper, lower in (pair for column in _columns(points) for pair in pairwise(column)):
+        a, b = points[upper], points[lower]
         if np.hypot(*np.subtract(a, b)) < SAME_PLACE_PX:
             yield f"{upper} and {lower} lie on one place"
         elif b[1] < a[1]:
@@ -209,6 +214,19 @@ def _odd_chain(points: dict[str, PixelXY], study: StudyRecord) -> Iterator[str]:
             yield f"{one} and {two} are {step / middle:.2f} times as far apart as neighbours of this spine are"
         elif measured and not STEP_MM[0] <= step <= STEP_MM[1]:
             yield f"{one} and {two} are {step:.1f} mm apart; {STEP_MM[0]:g} to {STEP_MM[1]:g} mm are plausible"
+
+
+def _columns(names: Iterable[str]) -> list[list[str]]:
+    """Names that follow each other from the head down: all bodies and discs, or all corners of one side.
+
+    >>> _columns(["L1.sup.ant", "L1.sup.post", "L1.inf.ant", "p01"]), _columns(["L1", "L1-L2"])
+    ([['L1.sup.ant', 'L1.inf.ant'], ['L1.sup.post']], [['L1', 'L1-L2']])
+    """
+    columns: dict[str, list[str]] = {}
+    for name in names:
+        if name_at_level(name, 0) is not None:
+            columns.setdefault(name.rpartition(".")[2] if "." in name else "", []).append(name)
+    return list(columns.values())
 
 
 def _are_neighbours(one: str, two: str) -> bool:
@@ -271,13 +289,17 @@ def status_lines(store: Store) -> list[str]:
         f"  locked       {len(held_out)} studies of {len(locked)} patients, "
         f"{sum(study.key in signed for study in held_out)} of them signed off",
     ]
+    out = exclusions(store)
+    if out:
+        reasons = Counter(one.reason for one in out.values()).most_common()
+        lines.append(f"  left out     {len(out)}: {', '.join(f'{count} {reason}' for reason, count in reasons)}")
     forks = [key for key, heads in ends.items() if len(heads) > 1]
     if forks:
         lines.append(f"  forked       {len(forks)}, choose one version of each: {', '.join(forks[:5])}")
     lines += [f"  waiting      {file}" for file, _ in recovery_files(store.folder)]
     assigned = Counter(store.assignments().values())
     lines += [f"{name} has {count} studies" for name, count in sorted(assigned.items())]
-    return lines + _time_lines(store)
+    return [*lines, *_time_lines(store), *work_lines(team_work(store, signed))]
 
 
 def _time_lines(store: Store) -> list[str]:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.errors import FormatError, StoreError
@@ -23,6 +24,8 @@ from SpineLandmarksLib.formats.landmarks_json import FILE_NAME, Annotation, writ
 from SpineLandmarksLib.formats.slicer_markups import write_markups
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
 from SpineLandmarksLib.store import database as t
+from SpineLandmarksLib.store.audit import log_event
+from SpineLandmarksLib.store.blind import all_readings
 from SpineLandmarksLib.store.store import Store, add_revision
 from SpineLandmarksLib.store.study_record import StudyRecord, is_inside, picture_of, pixel_of, slice_of
 
@@ -79,11 +82,13 @@ def record_of(store: Store, study: StudyRecord) -> dict[str, Any]:
     with store.snapshot() as connection:
         signed = connection.execute(select(t.sign_offs).where(t.sign_offs.c.revision.in_(ids))).mappings().all()
         chosen = connection.execute(select(t.choices).where(t.choices.c.dropped.in_(ids))).mappings().all()
+        readings = [one for one in all_readings(connection) if one.study == study.key]
     return {
         "study": study.as_json(),
         "revisions": [revision.as_json() for revision in history],
         "sign_offs": [dict(row) for row in signed],
         "choices": [dict(row) for row in chosen],
+        "readings": [asdict(reading) for reading in readings],
     }
 
 
@@ -111,7 +116,31 @@ def import_record(store: Store, file: Path) -> tuple[str, int]:
             rows = [item.values for item in fields.objects(name) if item.text(key) not in have]
             if rows:
                 connection.execute(insert(table), rows)
+            if name == "sign_offs":
+                for row in rows:
+                    log_event(connection, row["author"], "signed", study.key, row["revision"], "imported")
+        _import_readings(connection, fields, study.key)
     return study.key, added
+
+
+def _import_readings(connection: Connection, fields: Fields, study: str) -> None:
+    """Those that have ended; one that goes on here or there is its own."""
+    have = set(connection.scalars(select(t.readings.c.id)))
+    for item in fields.objects("readings") if fields.has("readings") else ():
+        row, parts = {**item.values}, [part.values for part in item.objects("parts")]
+        del row["parts"]
+        if row["id"] not in have and row["closed"]:
+            row["after"] = _last_before(connection, study, [part["person"] for part in parts])
+            connection.execute(insert(t.readings).values(row))
+            connection.execute(insert(t.readers), [{"reading": row["id"], **part} for part in parts])
+            log_event(connection, row["author"], "assigned", study, detail="imported")
+
+
+def _last_before(connection: Connection, study: str, people: Sequence[str]) -> int:
+    """Number of the last revision before the first by these people; numbers differ from store to store."""
+    c = t.revisions.c
+    first = connection.scalar(select(func.min(c.number)).where((c.study == study) & c.author.in_(people)))
+    return (first or 1) - 1
 
 
 def _copy_image(study: StudyRecord, source: Path, folder: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from SpineLandmarksLib.annotated_slices import schema_of
 from SpineLandmarksLib.annotation.revision import study_key_of
 from SpineLandmarksLib.batch import stems
 from SpineLandmarksLib.errors import DatasetError
@@ -59,7 +60,7 @@ def find_sources(inputs: Sequence[Path], secret: str, patient: str | None = None
         if not path.exists():
             raise DatasetError(f"Expected an existing file or folder; there is no {path}")
         if path.is_dir() and (path / FILE_NAME).is_file():
-            rows += read_landmarks_json(path)
+            rows += read_landmarks_json(path, schema_of(path))
             continue
         for study in find_studies(path, with_pictures=True):
             slices = list(filter(None, map(_header, files_below(study))))

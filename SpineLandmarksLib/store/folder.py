@@ -34,12 +34,18 @@ from SpineLandmarksLib.errors import DatasetError, OutputError, SpineLandmarksEr
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
 from SpineLandmarksLib.store import database as t
+from SpineLandmarksLib.store.audit import begin_log
 from SpineLandmarksLib.store.database import lock_all, now, open_postgresql, open_sqlite, without_password
 from SpineLandmarksLib.store.store import Store, add_revision
 
 STORE_FILE = "store.sqlite"
 #: What DATASET_FILE is called until all is in place that the data set begins with.
 BEGUN = "dataset.json.begun"
+VERSION_WITH_LOG = 3
+
+
+class OutdatedStoreError(StoreError):
+    """A store of an older version, which cannot be brought up to date by who only reads."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,12 @@ def _said_in(folder: Path, file: Path) -> DatasetFolder:
 def open_dataset(folder: Path, url: str | None = None, read_only: bool = False) -> Store:
     """The store of a data set. url: where it is, when not where the folder says (or to give the password)."""
     known = read_folder(folder)
+    try:
+        return open_store(folder, url or known.store, known.id, read_only)
+    except OutdatedStoreError:
+        if not os.access(folder, os.W_OK):
+            raise
+    _bring_up_to_date(folder, url or known.store, known.id)
     return open_store(folder, url or known.store, known.id, read_only)
 
 
@@ -126,6 +138,14 @@ def open_store(folder: Path, url: str | None = None, dataset: str = "", read_onl
         store.close()
         raise
     return store
+
+
+def _bring_up_to_date(folder: Path, url: str | None, dataset: str) -> None:
+    """Only that: what was set aside is read in by who writes."""
+    where = without_password(url) if url else str(folder / STORE_FILE)
+    store = Store(open_postgresql(url) if url else open_sqlite(folder / STORE_FILE), folder, where)
+    with store, store.transaction() as connection:
+        _prepare(connection, where, dataset, read_only=False)
 
 
 def read_in(store: Store) -> list[str]:
@@ -181,11 +201,13 @@ def _prepare(connection: Connection, where: str, dataset: str, read_only: bool) 
         t.create(connection, dataset)
     elif version != t.VERSION:
         if read_only and version < t.VERSION:
-            raise StoreError(
+            raise OutdatedStoreError(
                 f"{where} is of version {version} and must be brought to {t.VERSION} before it is read. "
                 "Open it once from a folder that may be written to"
             )
         t.migrate(connection, version, where)
+        if version < VERSION_WITH_LOG:
+            begin_log(connection)
     known = connection.scalar(select(t.properties.c.value).where(t.properties.c.name == "dataset"))
     if dataset and known and known != dataset:
         raise StoreError(

@@ -13,7 +13,7 @@ from SpineLandmarksLib.annotation.revision_files import REVISIONS, read_training
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats import AS_STATED, Reading
 from SpineLandmarksLib.formats.strict_json import load_json
-from SpineLandmarksLib.landmarks import LandmarkSet
+from SpineLandmarksLib.landmarks import LandmarkSet, Schema
 from SpineLandmarksLib.store.add import Adding, add_source
 from SpineLandmarksLib.store.annotations import Annotated, read_annotations
 from SpineLandmarksLib.store.checks import ambiguity, before, check_landmarks
@@ -72,7 +72,7 @@ def _saved_beside(store: Store, folder: Path) -> str:
 
 def _landmark_files(store: Store, path: Path, author: str, reading: Reading) -> Iterator[str]:
     """Each file becomes a revision on top of what its study has; none does when one of them cannot."""
-    revisions = [_revision(store, one, author) for one in read_annotations(path, reading)]
+    revisions = [_revision(store, one, author) for one in read_annotations(path, reading, store.schema)]
     for revision in revisions:
         saved = store.save(revision)
         yield "; ".join((f"{revision.study}: saved as {saved.id}", *saved.notes))
@@ -86,8 +86,8 @@ def _landmark_files(store: Store, path: Path, author: str, reading: Reading) -> 
 def _revision(store: Store, one: Annotated, author: str) -> Revision:
     study = store.study(one.study)
     heads = store.heads(study.key)
-    said = _placed(one, study, course_of(store.history(study.key)))
-    told = merged(said, heads[-1].landmarks if heads else None)
+    said = _placed(one, study, course_of(store.history(study.key)), store.schema)
+    told = merged(said, heads[-1].landmarks if heads else None, store.schema)
     stated = one.landmarks.slice_index is not None or study.matrix is None
     index = said.slice_index if stated else study.nearest_slice(told)
     return Revision(
@@ -101,7 +101,7 @@ def _revision(store: Store, one: Annotated, author: str) -> Revision:
     )
 
 
-def _placed(one: Annotated, study: StudyRecord, course: Points) -> LandmarkSet:
+def _placed(one: Annotated, study: StudyRecord, course: Points, schema: Schema) -> LandmarkSet:
     """What a file says, in pixels and millimetres of the study. Raises FormatError where it cannot mean it."""
     if one.tianchi and study.ras_from_ijk is not None:
         raise FormatError(
@@ -109,5 +109,5 @@ def _placed(one: Annotated, study: StudyRecord, course: Points) -> LandmarkSet:
             "file. Add the study with them: spine-landmarks dataset add --annotations"
         )
     if study.matrix is not None:
-        require_plausible(one.landmarks, Expected(study.contains, course), one.path, one.reading)
+        require_plausible(one.landmarks, Expected(study.contains, course), one.path, one.reading, schema)
     return complete(one.landmarks, study.matrix, 0 if one.tianchi else None, study.known_slices, str(one.path))

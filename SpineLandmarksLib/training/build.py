@@ -23,11 +23,13 @@ from SpineLandmarksLib.bundle import (
     write_settings,
 )
 from SpineLandmarksLib.chain import ChainPrior
+from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
 from SpineLandmarksLib.evaluation.metrics import chain_shifts, shifted
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.fusion import fit_sigma
 from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.landmarks import Schema
 from SpineLandmarksLib.model import Detector
 from SpineLandmarksLib.predict import Localizer, SliceReading
 from SpineLandmarksLib.settings import to_dict
@@ -74,7 +76,7 @@ def build_bundle(
     calibration = calibration or replace(UNCALIBRATED, radius_factor=(4.0,) * len(schema))
     write_weights(detector, folder)
     write_graph(detector, folder)
-    prior = prior or fit_prior(annotations, schema)
+    prior = prior if prior is not None else fit_prior(annotations, schema)
     write_settings(folder, tuple(schema), recipe.preparation, to_dict(recipe.architecture), prior, calibration)
     write_bundle_json(folder / "configs" / "inference.json", INFERENCE)
     write_checksums(folder, metadata(folder.name, version, recipe, annotations, schema))
@@ -95,9 +97,16 @@ def fit_fusion(detector: Detector, recipe: Recipe, held_out: Sequence[Annotation
     detector.fusion.set_sigma(fit_sigma(torch.stack(means), truth, ~torch.isnan(truth).any(-1)))
 
 
-def fit_prior(annotations: Sequence[Annotation], schema: Sequence[str]) -> ChainPrior:
-    """The chain prior of annotated spines whose spacing is known or estimated. Raises as `ChainPrior.fit`."""
+def fit_prior(annotations: Sequence[Annotation], schema: Sequence[str]) -> ChainPrior | None:
+    """The chain prior of annotated spines whose spacing is known or estimated; None for landmarks without an order.
+
+    Raises DatasetError where no spacing is known, and as `ChainPrior.fit`.
+    """
+    if not Schema.of(schema).has_order:
+        return None
     known = [(points_of(row, schema), spacing_of(row)) for row in annotations]
+    if all(spacing is None for _, spacing in known):
+        raise DatasetError("Expected 'spacing_mm' of an image, to learn how far landmarks lie apart; no image has one")
     points_mm = np.array([points * spacing for points, spacing in known if spacing is not None])
     return ChainPrior.fit(points_mm.reshape(-1, len(schema), 2))
 
@@ -133,7 +142,8 @@ def _changed(localizer: Localizer, annotations: Sequence[Annotation]) -> list[He
     for annotation in annotations:
         if spacing_of(annotation) is None:
             continue
-        for case in unusable(as_annotated(annotation, localizer.bundle.landmarks)):
+        case_as_is = as_annotated(annotation, localizer.bundle.landmarks)
+        for case in unusable(case_as_is, localizer.bundle.names_per_level or 2):
             (reading,) = localizer.read_slices(case.image[None], case.stated_spacing_mm)
             error = np.linalg.norm((reading.xy - case.points_xy) * case.spacing_mm, axis=-1)[case.inside]
             unknown = np.full((1, len(reading.xy)), np.nan)

@@ -14,6 +14,7 @@ from SpineLandmarksLib.chain import (
     LOG_WORST_OFFSET,
     ChainPrior,
     solve_chain,
+    take_peaks,
 )
 from SpineLandmarksLib.errors import LandmarkError
 
@@ -323,3 +324,29 @@ def test_spines_with_gaps_fit_a_prior_but_a_pair_never_seen_is_refused(a_spine):
 def test_another_number_of_landmarks_than_the_priors_is_refused(a_prior):
     with pytest.raises(LandmarkError, match="candidates of 11 landmarks"):
         solve_chain(np.zeros((4, 2, 2)), np.zeros((4, 2)), a_prior, WIDE)
+
+
+def test_steps_that_run_forward_are_fitted_on_both_sides_of_the_half_turn():
+    """From a back corner to the next front corner, 180 degrees give or take 5: the mean is no direction between."""
+    rng = np.random.default_rng(0)
+    angle = np.deg2rad(180 + rng.normal(0, 5, 200))
+    points = np.stack([np.zeros((200, 2)), 30 * np.stack([np.cos(angle), np.sin(angle)], -1)], 1)
+    prior = ChainPrior.fit(points)
+    assert abs(np.rad2deg(prior.angle_mean[0])) == pytest.approx(180, abs=2)
+    assert np.rad2deg(prior.angle_sd[0]) == pytest.approx(10)
+
+
+def test_peaks_without_a_chain_are_each_landmarks_own_best_inside_the_picture():
+    xy = np.array([[[10.0, 10.0], [20.0, 20.0]], [[30.0, 5.0], [-5.0, 5.0]], [[-9.0, 1.0], [8.0, 8.0]]])
+    mass = np.array([[0.3, 0.6], [0.2, 0.7], [0.9, 1e-9]])
+    chain = take_peaks(xy, np.log(mass), np.array([[0.0, 0.0], [40.0, 40.0]]))
+    # the second landmark's likeliest place lies beyond the picture, and so is it; the third has no other
+    assert chain.choice.tolist() == [1, -1, -1]
+    beyond = np.exp(LOG_OUT_OF_VIEW)
+    assert chain.probability[0] == pytest.approx(0.6 / (0.9 + 2 * beyond))
+    assert chain.probability[1] == pytest.approx((0.7 + 2 * beyond) / (0.9 + 2 * beyond))
+    assert chain.runner_up.tolist() == [0, -1, -1]
+    given = take_peaks(
+        xy, np.log(mass), np.array([[0.0, 0.0], [40.0, 40.0]]), np.array([[np.nan] * 2, [1, 2], [np.nan] * 2])
+    )
+    assert given.choice[1] == 0

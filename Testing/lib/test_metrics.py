@@ -189,10 +189,11 @@ def test_one_point_alone_is_no_chain():
     assert chain_shifts(replace(spines, found=found)).tolist() == [0, 2]
 
 
-def test_a_shift_is_told_in_levels_where_bodies_and_discs_alternate():
+def test_a_shift_is_told_in_levels_where_names_tell_of_them():
     assert describe_shift(2, LUMBAR11) == "1 level towards the feet"
     assert describe_shift(-4, LUMBAR11) == "2 levels towards the head"
-    assert describe_shift(1, ("L1", "L2", "L3")) == "1 landmark towards the feet"
+    assert describe_shift(1, ("L1", "L2", "L3")) == "1 level towards the feet"
+    assert describe_shift(1, ("p01", "p02", "p03")) == "1 landmark towards the feet"
 
 
 def test_an_interval_is_wider_when_the_errors_of_a_patient_go_together():

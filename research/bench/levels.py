@@ -36,6 +36,7 @@ def main(options: argparse.Namespace) -> None:
     others = ", the others" if options.learned else ""
     print(f"{localizer.bundle.label} on {len(rows)} slices, {split}{others}")
     prior = localizer.bundle.prior
+    assert prior is not None
     for growth in options.growth:
         localizer.bundle = replace(localizer.bundle, prior=replace(prior, growth=growth))
         readings = read_annotated(localizer, rows)
