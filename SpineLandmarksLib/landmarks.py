@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class Landmark:
         if self.confidence is not None and not 0.0 <= self.confidence <= 1.0:
             raise LandmarkError(f"Landmark {self.name}: expected a confidence in 0..1; got {self.confidence}")
         places = (*(self.position_ras_mm or ()), *(self.pixel_xy or ()))
-        if any(abs(value) > FARTHEST for value in places):
+        if any(FARTHEST < abs(value) < math.inf for value in places):
             raise LandmarkError(f"Landmark {self.name}: expected places within {FARTHEST:g} mm; got {max(places):g}")
         if self.is_absent and (self.position_ras_mm is not None or self.pixel_xy is not None):
             raise LandmarkError(f"Landmark {self.name} is {self.status}; expected no position, got one")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.backends import Backend, Peaks, open_backend
 from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
-from SpineLandmarksLib.chain import FREE_SCALES, Chain, fix_given, solve_chain, take_peaks
+from SpineLandmarksLib.chain import FREE_SCALES, NEAR_SCALES, Chain, fix_given, own_scale, solve_chain, take_peaks
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.geometry import Matrix, apply
 from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose_slice, most_evidence, slices_to_try
@@ -276,8 +276,25 @@ class Localizer:
     ) -> list[SliceReading]:
         """Each native slice of (N, H, W), N at least 1, which share their pixel spacing (x, y), on its own.
 
-        given_xy: (L, 2) native pixels that hold on every slice, nan where nothing is given.
+        given_xy: (L, 2) native pixels that hold on every slice, nan where nothing is given. Slices without spacing are
+        read twice, the second time in the millimetres that make the chain which was found as long as a spine is.
         """
+        found = self._read_slices(slices, spacing_mm, _scales_of(spacing_mm), given_xy, progress)
+        if spacing_mm is not None or self.bundle.prior is None:
+            return found
+        best = max(found, key=lambda reading: reading.chain.score)
+        assumed = working_spacing(slices.shape[1:], None, self.bundle.preparation)
+        x, y = (float(mm) for mm in assumed / own_scale(best.places_mm, self.bundle.prior))
+        return self._read_slices(slices, (x, y), NEAR_SCALES, given_xy, progress)
+
+    def _read_slices(
+        self,
+        slices: NDArray[np.float32],
+        spacing_mm: tuple[float, float] | None,
+        scales: Sequence[float],
+        given_xy: Array | None,
+        progress: StageCallback | None,
+    ) -> list[SliceReading]:
         peaks = []
         for start in range(0, len(slices), self.backend.batch):
             if progress:
@@ -290,7 +307,7 @@ class Localizer:
         shape = (int(slices.shape[1]), int(slices.shape[2]))
         given = np.full((len(self.bundle.landmarks), 2), np.nan) if given_xy is None else given_xy
         return [
-            self.read_peaks(joined, row, pixel_from_slice, shape, valid_extent(image), spacing_mm, given)
+            self.read_peaks(joined, row, pixel_from_slice, shape, valid_extent(image), spacing_mm, given, scales)
             for row, image in enumerate(slices)
         ]
 
@@ -303,6 +320,7 @@ class Localizer:
         extent_xy: Array,
         spacing_mm: tuple[float, float] | None,
         given_xy: Array,
+        scales: Sequence[float] | None = None,
     ) -> SliceReading:
         """Row `row` of what the network found; `shape` (H, W) and the `valid_extent` are of its native slice."""
         mm = working_spacing(shape, spacing_mm, self.bundle.preparation)
@@ -312,7 +330,6 @@ class Localizer:
         variance = (peaks.covariance[row][..., :2] * mm_per_pixel**2).mean(-1)  # (L, K)
         log_mass = peaks.log_mass[row].astype(np.float64)
         extent = extent_xy * mm
-        scales = (1.0,) if spacing_mm is not None else FREE_SCALES
         xy_mm, fixed_mass = fix_given(peaks_mm, log_mass, given_xy * mm)
         prior = self.bundle.prior
         if prior is not None and np.isfinite(given_xy).any():
@@ -320,7 +337,7 @@ class Localizer:
         chain = (
             take_peaks(xy_mm, fixed_mass, extent)
             if prior is None
-            else solve_chain(xy_mm, fixed_mass, prior, extent, scales)
+            else solve_chain(xy_mm, fixed_mass, prior, extent, scales or _scales_of(spacing_mm))
         )
         taken = np.arange(len(xy_mm)), np.maximum(chain.choice, 0)
         absent = chain.choice < 0
@@ -408,6 +425,10 @@ predict_study = predict
 def printable(path: str | Path) -> str:
     """A path as text that any file can hold: bytes of a name that are not UTF-8 become question marks."""
     return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _scales_of(spacing_mm: object) -> tuple[float, ...]:
+    return FREE_SCALES if spacing_mm is None else (1.0,)
 
 
 def _slices_of(stack: SagittalStack, slice_index: int | None, slices: Sequence[int] | None) -> list[int]:
