@@ -10,6 +10,8 @@ from pathlib import Path
 ProgressCallback = Callable[[int, int], None]
 
 FORMAT_NAMES = ("json", "csv", "mrk.json")
+#: Objects that belong to a DICOM study, by what they are asked for as: report and secondary capture. Not made unasked.
+DICOM_NAMES = {"sr": "sr.dcm", "sc": "sc.dcm"}
 
 
 def spacing(text: str) -> float | tuple[float, float]:
@@ -58,10 +60,14 @@ def positive(text: str) -> int:
 
 
 def formats(text: str) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    unknown = [name for name in names if name not in FORMAT_NAMES]
-    if unknown or not names:
-        raise argparse.ArgumentTypeError(f"expected formats of {', '.join(FORMAT_NAMES)}; got {text!r}")
+    """Endings of files, from the names that people give."""
+    given = (part.strip() for part in text.split(",") if part.strip())
+    names = tuple(DICOM_NAMES.get(name, name) for name in given)
+    known = (*FORMAT_NAMES, *DICOM_NAMES.values())
+    if not names or any(name not in known for name in names):
+        raise argparse.ArgumentTypeError(
+            f"expected formats of {', '.join((*FORMAT_NAMES, *DICOM_NAMES))}; got {text!r}"
+        )
     return names
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.bundle import GRAPH, WEIGHTS, Bundle
-from SpineLandmarksLib.errors import BackendError, SpineLandmarksError
+from SpineLandmarksLib.errors import BackendError, SpineLandmarksError, is_out_of_memory
 from SpineLandmarksLib.settings import from_dict
 
 BACKENDS = ("auto", "light", "torch")
@@ -66,6 +66,8 @@ class LightBackend:
         try:
             import onnxruntime as ort
         except ImportError as error:
+            if is_out_of_memory(error):
+                raise MemoryError("The model does not fit into it") from error
             said = f" ({error})" if str(error) else ""
             raise BackendError(
                 f"The light backend needs ONNX Runtime: pip install --upgrade onnxruntime{said}"
@@ -73,12 +75,14 @@ class LightBackend:
         require_version("onnxruntime", ort.__version__, "pip install --upgrade onnxruntime")
         limit_malloc_retention()
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # its errors are raised, and told in one line
         options.intra_op_num_threads = usable_threads()
         graph, mend = bundle.folder / GRAPH, f"spine-landmarks export {bundle.folder} --format onnx"
         try:
             self.session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime raises its own classes, which share no base but Exception
+            if is_out_of_memory(error):
+                raise MemoryError("The model does not fit into it") from error
             raise BackendError(
                 f"ONNX Runtime {ort.__version__} cannot run {graph}. Install a newer one (pip install --upgrade "
                 f"onnxruntime), write the graph anew ({mend}), or choose --backend torch. It says: {error}"
@@ -144,7 +148,7 @@ def translate_oom(images: NDArray[np.float32]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not re.search(r"alloc|out of memory", str(error), re.IGNORECASE):
+        if not is_out_of_memory(error):
             raise
         count, _, height, width = images.shape
         raise MemoryError(f"The network ran out of it on {count} slices of {width} x {height} pixels") from error

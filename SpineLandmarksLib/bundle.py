@@ -161,6 +161,12 @@ def _prior_of(values: dict[str, Any] | None, names: tuple[str, ...]) -> ChainPri
     return ChainPrior.from_dict(values, vote_growth(names_per_level(names)))
 
 
+def identity(bundle: Bundle) -> str:
+    """SHA-256 of the file that holds the hashes of all others; empty for a bundle that is not on disk."""
+    file = bundle.folder / METADATA
+    return sha256_of(file) if file.is_file() else ""
+
+
 def check_hash(path: Path, expected: str) -> None:
     """Raise BundleError unless the file is there and has the expected sha256."""
     if not path.is_file():

@@ -24,6 +24,20 @@ class SpineLandmarksError(Exception):
         return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 500]} ... {text[-495:]}"
 
 
+#: Said where there is no room for a study, a model or a library.
+TOO_LITTLE_MEMORY = "Expected enough memory; there is too little. Close other programs, or use a machine with more"
+_OUT_OF_MEMORY = re.compile("alloc|out of memory|failed to map segment", re.IGNORECASE)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was too little memory: native libraries and the loader say so in words of their own.
+
+    >>> is_out_of_memory(ImportError("x.so: failed to map segment from shared object")), is_out_of_memory(KeyError())
+    (True, False)
+    """
+    return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
+
+
 class InputError(SpineLandmarksError):
     """The image or study cannot be read, or is not something that landmarks can be placed on."""
 

@@ -35,6 +35,7 @@ from SpineLandmarksLib.numbering import Numbering, number
 from SpineLandmarksLib.quadrilaterals import disagreeing, disc_of, own
 from SpineLandmarksLib.transforms import prepare_slice, valid_extent, working_spacing
 from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, MAX_CONFIDENCE, SACRUM_MM, Calibration
+from SpineLandmarksLib.votes import by_majority, with_votes
 
 Array = NDArray[np.float64]
 #: Called with the share that is done and what is being done.
@@ -79,6 +80,13 @@ SIDE_SHARE = 0.3
 #: A spine that leaves the chosen slice by more than `BESIDE_MM` and comes this near to the outermost slice may lie
 #: beyond it: nothing there tells its middle.
 BESIDE_MM, RIM_MM = 8.0, 16.0
+
+
+#: Said where the lowest landmark is out of view, and needs review; and where too little is seen below it.
+WITHOUT_SACRUM = (
+    "The sacrum is not in the picture, or hardly: levels are counted from it, so all names may be one "
+    "or more levels off"
+)
 
 
 class Localizer:
@@ -159,6 +167,17 @@ class Localizer:
         found = self._localize(stack.turned_round(), turned, is_free, given or {}, progress)
         return replace(found, slice_index=last - (found.slice_index or 0))
 
+    def localize_study(self, stack: SagittalStack, slice_index: int | None = None) -> LandmarkSet:
+        """The landmarks of a stack, with the votes of its companions in the same frame of reference on the levels."""
+        found = self.localize(stack, slice_index)
+        frame = stack.tags.get("FrameOfReferenceUID")
+        alike = [other for other in stack.companions if frame and other.tags.get("FrameOfReferenceUID") == frame]
+        if len(alike) < len(stack.companions):
+            count = len(stack.companions) - len(alike)
+            said = f"{count} other series lie in another frame of reference, so that they have no vote on the levels"
+            found = replace(found, notes=(*found.notes, said))
+        return with_votes(found, [self.localize(other) for other in alike], self.bundle.calibration.review_below)
+
     def _localize(
         self,
         stack: SagittalStack,
@@ -172,7 +191,7 @@ class Localizer:
         started = time.perf_counter()
         given_xy = self._given_xy(stack, given)
         readings = self.read_slices(stack.voxels[tried], stack.pixel_spacing_mm, given_xy, progress)
-        scores, best, evidence = _compared(stack, tried, readings)
+        scores, best, evidence = _compared(stack, tried, readings, self.bundle.names_per_level)
         turned = None if is_upright else self._read_turned(stack, float(scores.max()), given)
         if turned is not None:
             return turned
@@ -181,7 +200,7 @@ class Localizer:
             place = bisect(tried, middle)
             readings[place:place] = self.read_slices(stack.voxels[[middle]], stack.pixel_spacing_mm, given_xy)
             tried.insert(place, middle)
-            scores, best, evidence = _compared(stack, tried, readings)
+            scores, best, evidence = _compared(stack, tried, readings, self.bundle.names_per_level)
         agrees = np.array([_same_levels(best, other) for other in readings])
         choice = choose_slice(tried, scores, evidence, agrees) if agrees.any() else _no_spine(tried, scores)
         reading = readings[tried.index(choice.index)]
@@ -211,6 +230,7 @@ class Localizer:
         sure = float(self.bundle.calibration.chain_confidence(reading.confidence_features))
         numberings = () if given else reading.numbering.alternatives(min(sure, MAX_CONFIDENCE))
         renamed = _numbering_warnings(numberings) if doubtful else ()
+        said = (*sacrum_warnings(reading), *unusual, *_review_warnings(landmarks), *renamed)
         made = LandmarkSet(
             landmarks=landmarks,
             input=stack.source,
@@ -218,7 +238,7 @@ class Localizer:
             slice_index=choice.index,
             spacing_mm=stack.pixel_spacing_mm,
             bundle=self.bundle.label,
-            warnings=(*stack.warnings, *unusual, *_review_warnings(landmarks), *renamed, *choice.warnings),
+            warnings=(*stack.warnings, *said, *choice.warnings),
             needs_review=doubtful,
             notes=stack.notes,
             numberings=numberings,
@@ -406,6 +426,7 @@ def predict(
     spacing_mm: float | tuple[float, float] | None = None,
     slice_index: int | None = None,
     study: str | None = None,
+    every_series: bool = False,
 ) -> tuple[SagittalStack, LandmarkSet]:
     """Read one study and localize its landmarks.
 
@@ -415,6 +436,7 @@ def predict(
         spacing_mm: pixel spacing of a picture, (between columns, between rows) or one number for both.
         slice_index: overrides the automatic choice of the slice.
         study: which exam, as `read_study` takes it.
+        every_series: the other sagittal series of a DICOM study have a vote on the levels.
 
     Returns:
         The stack and its landmarks, RAS mm.
@@ -431,8 +453,8 @@ def predict(
     >>> len(stack), len(landmarks)
     (1, 11)
     """
-    stack = localizer.most_lumbar(read_study(path, spacing_mm, study))
-    return stack, replace(localizer.localize(stack, slice_index), input=printable(path))
+    stack = localizer.most_lumbar(read_study(path, spacing_mm, study, every_series))
+    return stack, replace(localizer.localize_study(stack, slice_index), input=printable(path))
 
 
 #: The name that the package exports: its `predict` is this module.
@@ -495,11 +517,13 @@ def _as_given(mark: Landmark, xy: Array, given: Mapping[str, Point | None]) -> L
 
 
 def _compared(
-    stack: SagittalStack, tried: Sequence[int], readings: Sequence[SliceReading]
+    stack: SagittalStack, tried: Sequence[int], readings: Sequence[SliceReading], per_level: int
 ) -> tuple[Array, SliceReading, Array]:
     """Scores (N,), the reading with the most evidence, and the evidence (N, L) of all at its points."""
     scores = np.array([reading.chain.score for reading in readings])
-    best = readings[most_evidence(tried, scores, len(stack), stack.slice_spacing_mm)]
+    row = most_evidence(tried, scores, len(stack), stack.slice_spacing_mm)
+    margins = [reading.numbering.margin for reading in readings]
+    best = readings[by_majority(row, [reading.places_mm for reading in readings], margins, scores, per_level)]
     return scores, best, _evidence_at(best, readings)
 
 
@@ -527,14 +551,18 @@ def _same_levels(one: SliceReading, other: SliceReading, near_mm: float = 8.0) -
     return bool(both.any()) and float(np.median(apart)) < near_mm
 
 
+def sacrum_warnings(reading: SliceReading) -> tuple[str, ...]:
+    """A warning where the sacrum is hardly seen. By itself it flags nothing: the confidence has weighed it already."""
+    is_seen = reading.chain.choice[-1] >= 0
+    return (WITHOUT_SACRUM,) if is_seen and reading.caudal_margin_mm < SACRUM_MM else ()
+
+
 def image_warnings(reading: SliceReading, calibration: Calibration) -> tuple[str, ...]:
-    """What is unusual about the whole picture, in words for people; empty for most."""
+    """What is so unusual about the whole picture that somebody should look at it, in words; empty for most."""
     said = []
-    if reading.caudal_margin_mm < SACRUM_MM and (reading.chain.choice >= 0).any():
-        said.append(
-            "The sacrum is not in the picture, or hardly: levels are counted from it, so all names may be one "
-            "or more levels off"
-        )
+    is_cut_off = reading.caudal_margin_mm < SACRUM_MM and reading.chain.choice[-1] < 0
+    if is_cut_off and (reading.chain.choice >= 0).any():
+        said.append(WITHOUT_SACRUM)
     limit, numbering = calibration.anomaly_above, reading.numbering
     if limit is not None and numbering.anomaly > limit:
         bodies = "six" if numbering.six >= numbering.four else "four"

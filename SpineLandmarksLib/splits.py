@@ -15,6 +15,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,31 @@ def split_dataset(
     else:
         return rows, rows, f"all slices{locked_out}"
     return [rows[i] for i in learn], [rows[i] for i in judge], words
+
+
+def refuse_shared(
+    data: tuple[Path, Sequence[Annotation], Sequence[Annotation]],
+    extra: Sequence[tuple[Path, float | None]],
+    schema: tuple[str, ...],
+) -> None:
+    """Raise DatasetError when a patient that judges the result is learned from under the same number elsewhere.
+
+    data: the folder, its rows to learn from, and those that judge; the locked of every data set judge too.
+    """
+    main, learn, judge = data
+    learned = {main: {row.group for row in learn}}
+    judges = {main: {row.group for row in judge} | locked_patients(main)}
+    for folder, _ in extra:
+        learned[folder] = {row.group for row in without_locked(load_annotations([folder], schema), folder)[0]}
+        judges[folder] = set(locked_patients(folder))
+    for folder, other in permutations(learned, 2):
+        shared = sorted(learned[folder] & judges[other])
+        if shared:
+            raise DatasetError(
+                f"Expected patients that judge the result to be learned from nowhere; {', '.join(shared[:5])} "
+                f"({len(shared)} in all), held out of {other.name}, are also in {folder.name}. Lock them there too; if "
+                "equal numbers in the two are other people, say so with --separate-patients"
+            )
 
 
 def with_extra(

@@ -12,6 +12,7 @@ from no locked patient, `evaluate --locked DIR/lsd_t1` judges them.
 - `spider_mid`: a reader's five discs tell the level, the bundle the places. A chain whose discs are nearest to the
   reader's in the reader's order is taken as it is, one that is shifted by a level as a whole is moved by that level,
   any other is left out. T1 slices have no reader; one is taken where its chain lies on that of the same patient's T2.
+- `lsd_t1_corners`: the same pictures and hold-out with the corners of the bodies instead, and their schema.json.
 """
 
 from __future__ import annotations
@@ -21,17 +22,19 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from research.bench.reader_levels import CLICKS, stated_spacing_mm
+from SpineLandmarksLib.annotated_slices import spacing_of
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation, read_landmarks_json, write_landmarks_json
 from SpineLandmarksLib.imaging.study import read_study
-from SpineLandmarksLib.landmarks import LUMBAR11, PixelXY
+from SpineLandmarksLib.landmarks import CORNERS22, LUMBAR11, PixelXY
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.splits import holdout, lock
 
@@ -39,6 +42,8 @@ Points = dict[str, PixelXY]
 #: A T1 chain lies on that of its patient's T2 when they are this near in the mean, as a part of the length L1 to L5:
 #: about 6 mm, a fifth of a level.
 SAME_CHAIN = 0.04
+#: Of each body, as `corners_px` has them.
+OF_A_BODY = ("sup.ant", "sup.post", "inf.ant", "inf.post")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,11 +70,14 @@ def main(arguments: list[str] | None = None) -> int:
         ("spider", read_landmarks_json(source("spider")), kept),
         ("spider_mid", mid, kept),
         ("lsd_t1", undisputed(source("lsd_t1")), None),
+        ("lsd_t1_corners", with_corners(source("lsd_t1"), undisputed(source("lsd_t1"))), None),
     ):
         groups = {row.group for row in rows}
         locked = locked if locked is not None else held_out(groups, round(share * len(groups)), seed)
         write_source(rows, options.output / name, locked, seed)
         own = len(groups & set(locked))
+        if name.endswith("_corners"):
+            write_text_atomically(options.output / name / "schema.json", json.dumps(CORNERS22) + "\n")
         print(f"Written: {options.output / name}, {len(rows)} slices of {len(groups)} patients, {own} locked")
     return 0
 
@@ -98,6 +106,21 @@ def undisputed(folder: Path) -> list[Annotation]:
     stated = json.loads((folder / "landmarks.json").read_text())
     disputed = {str(row["patient"]) for row in stated if row["second_reader_shift"] not in (0, None)}
     return [row for row in read_landmarks_json(folder) if row.group not in disputed]
+
+
+def with_corners(folder: Path, rows: list[Annotation]) -> list[Annotation]:
+    """The slices with the corners of their bodies instead of the eleven; S1 has its two upper ones."""
+    stated = {str(row["patient"]): row["corners_px"] for row in json.loads((folder / "landmarks.json").read_text())}
+    corners = {
+        patient: {f"{body}.{name}": xy for body in bodies for name, xy in zip(OF_A_BODY, bodies[body], strict=False)}
+        for patient, bodies in stated.items()
+    }
+    # Corners alone do not tell the length from L1 to L5 that stands for the spacing.
+    sizes = [spacing_of(row) for row in rows]
+    return [
+        replace(row, points_xy=corners[row.group], spacing_mm=size, spacing_is_estimated=True)
+        for row, size in zip(rows, sizes, strict=True)
+    ]
 
 
 def with_checked_levels(localizer: Localizer, folder: Path) -> tuple[list[Annotation], list[dict[str, Any]]]:

@@ -12,11 +12,16 @@ import slicer
 from slicer.i18n import tr
 
 from SpineLandmarksLib.annotation.measurements import COLUMNS, measure, write_measurements
+from SpineLandmarksLib.annotation.report import report_of
 from SpineLandmarksLib.annotation.revision import ImageReference
 from SpineLandmarksLib.annotation.revision_files import image_reference, save_to_training_set
+from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.formats import READERS
+from SpineLandmarksLib.formats.atomic import write_atomically
 from SpineLandmarksLib.formats.csv_table import as_text, write_csv
+from SpineLandmarksLib.formats.dicom_plane import require_highdicom
 from SpineLandmarksLib.formats.slicer_markups import write_markups
+from SpineLandmarksLib.imaging.dicom_source import planes_of
 from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.retraining.process import Retraining, RetrainStatus
 from SpineLandmarksModule.cases import origin_of
@@ -37,20 +42,41 @@ def _measurements_as_text(landmarks: LandmarkSet) -> str:
     return "\n".join("\t".join(row) for row in (COLUMNS, *(each.row() for each in measure(landmarks)))) + "\n"
 
 
+def _write_report(study: StudyPoints, path: Path) -> None:
+    try:
+        require_highdicom()
+    except OutputError as error:
+        raise OutputError(
+            tr(
+                "A DICOM report needs the package highdicom. Type slicer.util.pip_install('highdicom') into Slicer's "
+                "Python console, and export again"
+            )
+        ) from error
+    planes = planes_of(files_of(study.volume), series_uid_of(study.volume))
+    content = report_of(study.session, planes)
+    with write_atomically(path) as file:
+        file.write(content)
+
+
 #: What can be exported: ending, how it is written, and how it is copied.
-FORMATS: dict[str, tuple[str, Callable[[LandmarkSet, Path], None], Callable[[LandmarkSet], str]]] = {
-    tr("Landmarks, CSV in RAS"): (".csv", lambda marks, path: write_csv(marks, path, "RAS"), as_text),
+FORMATS: dict[str, tuple[str, Callable[[StudyPoints, Path], None], Callable[[LandmarkSet], str]]] = {
+    tr("Landmarks, CSV in RAS"): (".csv", lambda study, path: write_csv(study.session.current, path, "RAS"), as_text),
     tr("Landmarks, CSV in LPS"): (
         ".csv",
-        lambda marks, path: write_csv(marks, path, "LPS"),
+        lambda study, path: write_csv(study.session.current, path, "LPS"),
         lambda marks: as_text(marks, "LPS"),
     ),
-    tr("Landmarks, Slicer markups"): (".mrk.json", write_markups, as_text),
+    tr("Landmarks, Slicer markups"): (
+        ".mrk.json",
+        lambda study, path: write_markups(study.session.current, path),
+        as_text,
+    ),
     tr("Measurements, CSV"): (
         ".csv",
-        lambda marks, path: write_measurements(measure(marks), path),
+        lambda study, path: write_measurements(measure(study.session.current), path),
         _measurements_as_text,
     ),
+    tr("Landmarks, DICOM report"): (".sr.dcm", _write_report, as_text),
 }
 
 
@@ -103,7 +129,7 @@ class FilesPanel:
         if str(path) != chosen and path.exists() and not ask(question):
             return
         with explained():
-            write(self.study.session.current, path)
+            write(self.study, path)
             self._remember("export", path.parent)
             self._say(tr("Written: {path}").format(path=path))
 

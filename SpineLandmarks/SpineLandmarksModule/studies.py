@@ -80,11 +80,12 @@ class Studies:
         """
         require_usable(volume)
         study = self.of(volume)
+        frame = replace(frame_of(volume), reference_uid=frame_of_reference_of(volume) or "")
         if study is None:
-            landmarks = import_or_ask(path, LUMBAR11, frame_of(volume), None, None, may)
+            landmarks = import_or_ask(path, LUMBAR11, frame, None, None, may)
         else:
             session = study.session
-            landmarks = import_or_ask(path, session.names, frame_of(volume), session.original, session.current, may)
+            landmarks = import_or_ask(path, session.names, frame, session.original, session.current, may)
         return landmarks is not None and self._import(volume, landmarks, may)
 
     def in_frame_of(self, volume: Any) -> list[StudyPoints]:

@@ -16,11 +16,13 @@ from SpineLandmarksLib.landmarks import PixelXY, Point
 @dataclass(frozen=True)
 class ImageFrame:
     """ras_from_ijk: (4, 4) RAS mm from (i = column, j = row, k = slice) of the upright sagittal stack, so that (i, j)
-    are the pixels that results speak of. size_ijk: columns, rows, slices.
+    are the pixels that results speak of. size_ijk: columns, rows, slices. reference_uid: of the DICOM frame of
+    reference, empty when unknown.
     """
 
     ras_from_ijk: Matrix
     size_ijk: tuple[int, int, int]
+    reference_uid: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ras_from_ijk", check_affine(self.ras_from_ijk))
@@ -31,7 +33,9 @@ class ImageFrame:
     def of(stack: SagittalStack) -> ImageFrame | None:
         """The frame of a stack; None when it has no known spacing."""
         slices, rows, columns = stack.voxels.shape
-        return None if stack.ras_from_ijk is None else ImageFrame(stack.ras_from_ijk, (columns, rows, slices))
+        if stack.ras_from_ijk is None:
+            return None
+        return ImageFrame(stack.ras_from_ijk, (columns, rows, slices), stack.tags.get("FrameOfReferenceUID", ""))
 
     def ijk(self, position_ras_mm: ArrayLike) -> tuple[float, float, float]:
         """Voxel coordinates of a position (3,); an integer is a voxel centre."""

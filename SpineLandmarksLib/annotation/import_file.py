@@ -11,6 +11,7 @@ from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, doubt, known_positions, misplaced
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats import AS_STATED, UNITS, Reading, read_landmarks
+from SpineLandmarksLib.formats.dicom_sr import frame_of_reference
 from SpineLandmarksLib.formats.shared import System, filled
 from SpineLandmarksLib.landmarks import LUMBAR11, UNREVIEWED, Landmark, LandmarkSet
 
@@ -44,6 +45,7 @@ def import_landmarks(
     name = os.fspath(path)
     landmarks = read_landmarks(path, schema, reading)
     _require_millimetres(landmarks, name)
+    _require_frame_of_reference(name, frame)
     if frame is None:
         return merged(landmarks, before, schema)
     course = known_positions(known) if known is not None else None
@@ -163,6 +165,14 @@ def _require_millimetres(landmarks: LandmarkSet, name: str) -> None:
     if all(landmark.position_ras_mm is None for landmark in landmarks):
         only = "pixels only" if any(landmark.pixel_xy is not None for landmark in landmarks) else "no point at all"
         raise FormatError(f"{name}: expected points in patient millimetres; got {only}")
+
+
+def _require_frame_of_reference(name: str, frame: ImageFrame | None) -> None:
+    """Raise FormatError for a report whose points are in another frame of reference than the image."""
+    wanted = frame.reference_uid if frame else ""
+    found = frame_of_reference(name) if wanted and name.lower().endswith(".dcm") else ""
+    if found and found != wanted:
+        raise FormatError(f"{name}: expected points of the image's frame of reference {wanted}; got {found}")
 
 
 def seen_in(frame: ImageFrame, landmark: Landmark) -> Landmark:

@@ -1,7 +1,7 @@
 """One saved state of one study: who said, when, where its landmarks are. Revisions are only ever added.
 
 As JSON: {"version", "study", "author", "time", "parent", "seconds_spent", "comment", "image": {"path", "sha256",
-"series_uid"}, "result": the result contract of `formats/json_result.py`, "id"}.
+"series_uid"}, "merged": ids, where there are any, "result": the result contract of `formats/json_result.py`, "id"}.
 
 The id is the first 16 hex digits of the SHA-256 of all the other fields that are not null, so that every store gives
 the same revision the same id, a save that is repeated adds nothing, a file that was altered shows, and a field that the
@@ -47,6 +47,8 @@ class ImageReference:
 class Revision:
     """study: key of the study; parent: id of the revision it was made from; seconds_spent: of the author, since then.
 
+    merged: ids of further revisions that it was made from: a consensus has the readings of several people.
+
     time: aware, UTC. landmarks.bundle is the model that predicted what was corrected.
     Raises LandmarkError for a study key that is no plain name, no author, a time without zone, negative seconds.
     """
@@ -59,6 +61,7 @@ class Revision:
     parent: str | None = None
     seconds_spent: float = 0.0
     comment: str = ""
+    merged: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_study_key(self.study)
@@ -101,6 +104,7 @@ class Revision:
             "seconds_spent": rounded(self.seconds_spent, 3),
             "comment": self.comment,
             "image": asdict(self.image),
+            **({"merged": list(self.merged)} if self.merged else {}),
             "result": {key: value for key, value in as_json(self.landmarks).items() if key not in _LATER or value},
         }
 
@@ -143,6 +147,7 @@ def _read(fields: Fields) -> Revision:
         parent=optional_text(fields, "parent"),
         seconds_spent=fields.number("seconds_spent"),
         comment=fields.text("comment"),
+        merged=tuple(map(str, fields.list("merged"))) if fields.has("merged") else (),
     )
 
 

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Protocol
 
 from SpineLandmarksLib.batch.results import BatchItem, Outcome, explain, outcome_of
-from SpineLandmarksLib.bundle import Bundle
+from SpineLandmarksLib.bundle import Bundle, identity
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
@@ -24,6 +24,7 @@ class BatchSettings:
     spacing_mm: float | tuple[float, float] | None = None
     slice_index: int | None = None
     study: str | None = None
+    every_series: bool = False
 
 
 class Engine(Protocol):
@@ -48,7 +49,7 @@ class LocalEngine:
 
     def outcomes(self, studies: Iterable[BatchItem], settings: BatchSettings) -> Generator[Outcome, None, None]:
         def read(study: BatchItem) -> SagittalStack:
-            return read_study(study.path, settings.spacing_mm, settings.study)
+            return read_study(study.path, settings.spacing_mm, settings.study, settings.every_series)
 
         for study, stack in read_ahead(read, studies):
             yield run_item(study, stack, self._localizer, settings)
@@ -62,8 +63,8 @@ def run_item(
         if isinstance(stack, Exception):
             raise stack
         stack = localizer.most_lumbar(stack)
-        found = replace(localizer.localize(stack, settings.slice_index), input=printable(study.path))
-        return outcome_of(study, stack, found, settings.formats)
+        found = replace(localizer.localize_study(stack, settings.slice_index), input=printable(study.path))
+        return outcome_of(study, stack, found, settings.formats, identity(localizer.bundle))
     except Exception as error:
         return Outcome(study, error=explain(error))
 

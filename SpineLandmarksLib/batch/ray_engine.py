@@ -25,8 +25,7 @@ from SpineLandmarksLib import __version__
 from SpineLandmarksLib.backends import usable_cpus
 from SpineLandmarksLib.batch.local import BatchSettings, run_item
 from SpineLandmarksLib.batch.results import BatchItem, Outcome, explain
-from SpineLandmarksLib.batch.run import identity
-from SpineLandmarksLib.bundle import METADATA, load_bundle
+from SpineLandmarksLib.bundle import METADATA, identity, load_bundle
 from SpineLandmarksLib.errors import BackendError
 from SpineLandmarksLib.formats.atomic import write_atomically
 from SpineLandmarksLib.imaging.study import read_study
@@ -55,7 +54,7 @@ class Actor:
     def localize(self, study: BatchItem, path: Path, settings: BatchSettings) -> tuple[Outcome, Files]:
         """The outcome, without a way to write it, and the contents of its files by name. path: absolute."""
         try:
-            stack = read_study(path, settings.spacing_mm, settings.study)
+            stack = read_study(path, settings.spacing_mm, settings.study, settings.every_series)
             outcome = run_item(study, stack, self._loaded(), settings)
             return replace(outcome, write=None), _files(outcome)
         except Exception as error:

@@ -12,10 +12,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from SpineLandmarksLib.arguments import DICOM_NAMES
 from SpineLandmarksLib.errors import InputError, OutputError, SpineLandmarksError
 from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.formats.atomic import drop_left_over
+from SpineLandmarksLib.formats.dicom_capture import write_capture
+from SpineLandmarksLib.formats.dicom_sr import write_sr
 from SpineLandmarksLib.formats.overlay import draw_overlay
+from SpineLandmarksLib.imaging.dicom_source import image_planes
 from SpineLandmarksLib.imaging.discover import PICTURES, VOLUMES, find_studies
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.landmarks import LandmarkSet
@@ -124,14 +128,16 @@ class Outcome:
     error: dict[str, str] | None = None
 
 
-def outcome_of(study: BatchItem, stack: SagittalStack, landmarks: LandmarkSet, formats: Sequence[str]) -> Outcome:
+def outcome_of(
+    study: BatchItem, stack: SagittalStack, landmarks: LandmarkSet, formats: Sequence[str], model_sha256: str = ""
+) -> Outcome:
     """The outcome of a study that went well."""
     return Outcome(
         study,
         headline(landmarks),
         remarks(stack, landmarks),
         row_of(landmarks),
-        lambda folder: write_results(stack, landmarks, folder, study.stem, formats),
+        lambda folder: write_results(stack, landmarks, folder, study.stem, formats, model_sha256),
     )
 
 
@@ -162,20 +168,33 @@ def result_files(stem: str, formats: Sequence[str]) -> list[str]:
 
 
 def write_results(
-    stack: SagittalStack, landmarks: LandmarkSet, output: Path, stem: str, formats: Sequence[str]
+    stack: SagittalStack,
+    landmarks: LandmarkSet,
+    output: Path,
+    stem: str,
+    formats: Sequence[str],
+    model_sha256: str = "",
 ) -> list[Path]:
-    """`stem`.<format> for each format, and `stem`.overlay.png to check them by."""
+    """`stem`.<format> for each format, and `stem`.overlay.png to check them by. model_sha256: `bundle.identity`."""
     files = [output / name for name in result_files(stem, formats)]
-    for name, file in zip(formats, files, strict=False):
-        FORMATS[name](landmarks, file)
+    by_name = dict(zip(formats, files, strict=False))
     assert landmarks.slice_index is not None
-    draw_overlay(stack.voxels[landmarks.slice_index], landmarks, files[-1])
+    image = stack.voxels[landmarks.slice_index]
+    planes = image_planes(stack.source, stack.series_uid) if set(DICOM_NAMES.values()) & set(formats) else []
+    for name, file in by_name.items():
+        if name == DICOM_NAMES["sr"]:
+            write_sr(landmarks, planes, file, model_sha256=model_sha256)
+        elif name == DICOM_NAMES["sc"]:
+            write_capture(image, landmarks, planes, file)
+        else:
+            FORMATS[name](landmarks, file)
+    draw_overlay(image, landmarks, files[-1])
     return files
 
 
 def put_aside(output: Path, stem: str) -> None:
     """Rename an earlier run's files of this stem, in any format, so that they do not look current. Raises OSError."""
-    for name in result_files(stem, tuple(FORMATS)):
+    for name in result_files(stem, (*FORMATS, *DICOM_NAMES.values())):
         with contextlib.suppress(FileNotFoundError):
             os.replace(output / name, output / (name + STALE))
 

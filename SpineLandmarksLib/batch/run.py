@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from SpineLandmarksLib import __version__
+from SpineLandmarksLib.arguments import DICOM_NAMES
 from SpineLandmarksLib.batch.ledger import FILE_NAME, Entry, Ledger, fingerprint, settings_of
 from SpineLandmarksLib.batch.local import BatchSettings, Engine, LocalEngine
 from SpineLandmarksLib.batch.results import (
@@ -32,8 +33,9 @@ from SpineLandmarksLib.batch.results import (
     put_aside,
     result_files,
 )
-from SpineLandmarksLib.bundle import METADATA, Bundle
-from SpineLandmarksLib.formats.atomic import sha256_of, write_text_atomically
+from SpineLandmarksLib.bundle import identity
+from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.predict import Localizer, printable
 
 if TYPE_CHECKING:
@@ -54,25 +56,28 @@ def predict_all(
     slice_index: int | None = None,
     *,
     study: str | None = None,
+    every_series: bool = False,
     tree: bool = False,
     resume: bool = False,
     progress: bool = False,
+    deliver: Callable[[list[Path]], object] | None = None,
 ) -> int:
     """Predict each input into `output`. Returns 0, 1 when some of several failed, or 2 when the only one did.
 
-    study: the exam to read, as of `read_study`. tree: inputs are searched for studies. resume: studies that an earlier
+    study, every_series: as of `read_study`. tree: inputs are searched for studies. resume: studies that an earlier
     run finished are kept, unless they, the bundle or the options have changed. progress: tell how far it is, on stderr;
-    on a terminal it is told anyway.
+    on a terminal it is told anyway. deliver: takes the report and the capture of each study that is done, also by an
+    earlier run; what it raises is a failure of the study, whose files stay.
     Raises OutputError when nothing can be written, InputError when a tree has no studies.
     """
     prepare_output(output)
     found = found_in(inputs, spacing_mm is not None, output) if tree else named(inputs)
     studies = list({study.stem: study for study in found}.values())  # an input that was given twice
     engine = LocalEngine(engine) if isinstance(engine, Localizer) else engine
-    settings = BatchSettings(tuple(formats), spacing_mm, slice_index, study)
+    settings = BatchSettings(tuple(formats), spacing_mm, slice_index, study, every_series)
     run = Run(engine, output, settings, studies, tree or len(inputs) > 1)
     with contextlib.closing(run):
-        run.go(resume, progress)
+        run.go(resume, progress, deliver)
     return 0 if not run.failed else 2 if len(studies) == 1 else 1
 
 
@@ -102,7 +107,7 @@ class Run:
         if self.ledger:
             self.ledger.close()
 
-    def go(self, resume: bool, progress: bool) -> None:
+    def go(self, resume: bool, progress: bool, deliver: Callable[[list[Path]], object] | None = None) -> None:
         """Do all studies, and say at the end, or where it is interrupted, how it went."""
         if len(self.studies) > 1 and (progress or sys.stderr.isatty()):
             from SpineLandmarksLib.batch.progress import ProgressBar
@@ -113,6 +118,8 @@ class Run:
                 for outcome in outcomes:
                     self._record(outcome)
                     del outcome  # it holds a stack
+            if deliver:
+                self._deliver(deliver)
         finally:  # also when the user interrupts
             self._report()
 
@@ -149,6 +156,16 @@ class Run:
         if self.ledger:
             self.ledger.end(study, row, self._before[study])
         self._tell(outcome)
+
+    def _deliver(self, deliver: Callable[[list[Path]], object]) -> None:
+        for study in self.studies:
+            if self.rows.get(study.stem, {}).get("status") not in ("done", "kept"):
+                continue
+            try:
+                deliver([self.output / f"{study.stem}.{name}" for name in DICOM_NAMES.values()])
+            except SpineLandmarksError as error:
+                self.failed.append({"input": printable(study.path), "error": str(error)})
+                print(f"spine-landmarks: {printable(study.path)}: {error}", file=sys.stderr)
 
     def _written(self, outcome: Outcome, write: Callable[[Path], object]) -> Outcome:
         try:
@@ -190,12 +207,6 @@ class Run:
         parts += [f"failures in {self.output / FAILED}.json"] if self.failed else []
         parts += ["--resume goes on from here"] if len(self.rows) < len(self.studies) else []
         return "; ".join(parts)
-
-
-def identity(bundle: Bundle) -> str:
-    """Hash of the file that holds the hashes of all others; empty for a bundle that is not on disk."""
-    file = bundle.folder / METADATA
-    return sha256_of(file) if file.is_file() else ""
 
 
 def write_summary(output: Path, rows: list[dict[str, Any]], studies: int, settings: dict[str, Any]) -> None:

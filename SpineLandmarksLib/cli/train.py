@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from SpineLandmarksLib.arguments import add_holdout, add_model, extra, positive, show_progress
-from SpineLandmarksLib.errors import OutputError
+from SpineLandmarksLib.errors import DatasetError, OutputError
 
 if TYPE_CHECKING:
     from SpineLandmarksLib.bundle import Bundle
+    from SpineLandmarksLib.evaluation.predictions import Predictions
     from SpineLandmarksLib.formats.landmarks_json import Annotation
     from SpineLandmarksLib.model import Detector
+    from SpineLandmarksLib.training.crossfit import Fold
     from SpineLandmarksLib.training.recipe import Recipe
 
 
@@ -58,11 +60,13 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     p.add_argument("--data", required=True, type=Path, metavar="DATASET")
     more = "more data to learn from, never held out, and its share of all draws"
     p.add_argument("--extra", action="append", default=[], type=extra, metavar="DATASET[=SHARE]", help=more)
+    separate = "each data set numbers its own patients: equal numbers in two of them are two people"
+    p.add_argument("--separate-patients", action="store_true", help=separate)
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument("--name", default="bundle", help="name of the bundle, which is written to DIR/NAME")
     p.add_argument("--steps", type=positive, metavar="N", help="instead of the recipe's")
     p.add_argument("--resume", action="store_true", help="go on from DIR/checkpoint.pt when it is there")
-    p.add_argument("--start-from", type=Path, metavar="BUNDLE", help="fine-tune the weights of this bundle")
+    p.add_argument("--start-from", type=Path, metavar="BUNDLE", help="fine-tune these weights")
     p.add_argument("--calibration-of", type=Path, metavar="BUNDLE", help="copy the calibration of this bundle")
     p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add_holdout(p, "leave N patients of --data out, judge the result on them and calibrate its doubt there")
@@ -71,16 +75,16 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def train_command(options: argparse.Namespace) -> int:
     """Train, build the bundle and, with a hold-out, calibrate and judge it there."""
-    import safetensors.torch
+    from safetensors.torch import load_file
 
     from SpineLandmarksLib.annotated_slices import schema_of
     from SpineLandmarksLib.backends import device_of
     from SpineLandmarksLib.bundle import WEIGHTS, load_bundle
-    from SpineLandmarksLib.splits import split_dataset, with_extra
+    from SpineLandmarksLib.splits import refuse_shared, split_dataset, with_extra
     from SpineLandmarksLib.training.build import fit_prior
     from SpineLandmarksLib.training.dataset import load_cases
     from SpineLandmarksLib.training.recipe import load_recipe
-    from SpineLandmarksLib.training.train import rank_and_world, train
+    from SpineLandmarksLib.training.train import rank_and_world, train, with_landmarks
 
     recipe = load_recipe(options.recipe)
     recipe = replace(recipe, steps=options.steps) if options.steps else recipe
@@ -88,6 +92,8 @@ def train_command(options: argparse.Namespace) -> int:
         raise OutputError(f"Expected --resume, or an --output without a training; {options.output} holds one")
     schema = schema_of(options.data)
     data, judged, split = split_dataset(options, options.data, schema)
+    if not options.separate_patients:
+        refuse_shared((options.data, data, [] if judged is data else judged), options.extra, schema)
     learned, weight = with_extra(data, options.extra, schema)
     fit_prior(learned, schema)  # what the bundle will need from the data is asked for now, not after hours
     device = device_of(options.device)
@@ -99,7 +105,9 @@ def train_command(options: argparse.Namespace) -> int:
         options.output,
         device=device,
         resume=options.resume,
-        start_from=None if start is None else safetensors.torch.load_file(start.folder / WEIGHTS),
+        start_from=None
+        if start is None
+        else with_landmarks(load_file(start.folder / WEIGHTS), start.landmarks, schema),
         origin=_origin(options, split, start),
     )
     if rank_and_world()[0] == 0:
@@ -147,8 +155,13 @@ def _finish(
 
 def add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("calibrate", help="judge all folds together, and fit the doubt of a bundle on them")
-    p.add_argument("dataset", type=Path, metavar="DATASET", help="folder with landmarks.json and images/")
-    p.add_argument("--bundles", required=True, metavar="PATTERN", help="those of `train --fold I/N`, with {fold} for I")
+    where = "folder with landmarks.json and images/; several with --locked"
+    p.add_argument("datasets", type=Path, nargs="+", metavar="DATASET", help=where)
+    which = "those of `train --fold I/N`, with {fold} for I; with --locked the one that is judged"
+    p.add_argument("--bundles", required=True, metavar="PATTERN", help=which)
+    p.add_argument("--locked", action="store_true", help="on the locked hold-outs of all DATASETs, which it never saw")
+    levels = "of the DATASETs one whose points tell levels but not places, as those that a model has placed"
+    p.add_argument("--levels-alone", type=Path, action="append", default=[], metavar="DATASET", help=levels)
     p.add_argument("--folds", type=positive, default=5, metavar="N")
     p.add_argument("--split-seed", type=int, default=0, metavar="SEED", help="which split (default 0)")
     p.add_argument("--into", type=Path, metavar="BUNDLE", help="write the doubt fitted on all folds into this bundle")
@@ -157,36 +170,78 @@ def add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def calibrate_command(options: argparse.Namespace) -> int:
-    """Judge every slice by the bundle of its fold, and write metrics, report and, where asked for, the doubt."""
-    from SpineLandmarksLib.annotated_slices import load_image, schema_of
+    """Judge every slice with a doubt fitted on others, and write metrics, report and, where asked for, the doubt."""
     from SpineLandmarksLib.bundle import load_bundle
-    from SpineLandmarksLib.evaluation.metrics import summarize
-    from SpineLandmarksLib.evaluation.report import write_report
-    from SpineLandmarksLib.splits import split_dataset
     from SpineLandmarksLib.training.build import with_calibration
-    from SpineLandmarksLib.training.crossfit import crossfit, operating_point, read_fold
+    from SpineLandmarksLib.training.crossfit import crossfit
 
-    schema = schema_of(options.dataset)
-    folds, rows = [], []
-    for number in range(1, options.folds + 1):
-        options.fold, options.holdout = (number, options.folds), None
-        _, judged, split = split_dataset(options, options.dataset, schema)
-        bundle = Path(options.bundles.format(fold=number))
-        folds.append(read_fold(bundle, options.dataset, judged, split, options.progress))
-        rows += judged
-    words = f"{len(rows)} slices of {options.dataset.name}, {options.folds} folds, split seed {options.split_seed}"
+    if len(options.datasets) > 1 and not options.locked:
+        raise DatasetError("Expected one data set, or --locked for the hold-outs of several")
+    folds, words = _locked_folds(options) if options.locked else _trained_folds(options)
     predictions, calibration = crossfit(folds, words)
     notes = [f"Data: {words}; each fold's doubt was fitted on the others"]
-    about = {"bundle": f"{options.folds} folds of {Path(options.bundles).name}", "notes": notes}
-    summary = summarize(predictions) | about
-    title = f"{len(rows)} slices, each judged out of its fold"
-    images = [row.image for row in rows]
-    write_report(predictions, summary, lambda row: load_image(images[row]), options.output, title, notes=notes)
-    print(f"{metrics_line(summary)}\n{operating_point(summary)}")
-    print(f"Written: {options.output / 'metrics.json'}, {options.output / 'report.html'}")
+    for folder in options.datasets:
+        rows = [row for fold in folds for row in fold.annotations]
+        part = [number for number, row in enumerate(rows) if row.image.is_relative_to(folder.resolve())]
+        name = options.output / folder.name if options.locked else options.output
+        _report(predictions.take(part), [rows[number] for number in part], name, Path(options.bundles).name, notes)
     if options.into:
         print(f"Doubt written into {with_calibration(load_bundle(options.into), calibration).folder}")
     return 0
+
+
+def _trained_folds(options: argparse.Namespace) -> tuple[list[Fold], str]:
+    """Every slice of one data set, read by the bundle of its fold."""
+    from SpineLandmarksLib.annotated_slices import schema_of
+    from SpineLandmarksLib.splits import split_dataset
+    from SpineLandmarksLib.training.crossfit import read_fold
+
+    (dataset,) = options.datasets
+    schema = schema_of(dataset)
+    folds = []
+    for number in range(1, options.folds + 1):
+        options.fold, options.holdout = (number, options.folds), None
+        _, judged, split = split_dataset(options, dataset, schema)
+        bundle = Path(options.bundles.format(fold=number))
+        folds.append(read_fold(bundle, dataset, judged, split, options.progress))
+    count = sum(len(fold.annotations) for fold in folds)
+    return folds, f"{count} slices of {dataset.name}, {options.folds} folds, split seed {options.split_seed}"
+
+
+def _locked_folds(options: argparse.Namespace) -> tuple[list[Fold], str]:
+    """The locked slices of all data sets, read by one bundle and dealt to folds by patient."""
+    from SpineLandmarksLib.annotated_slices import load_annotations
+    from SpineLandmarksLib.predict import Localizer
+    from SpineLandmarksLib.splits import only_locked
+    from SpineLandmarksLib.training.crossfit import deal
+
+    localizer = Localizer.open(options.bundles)
+    if strange := set(options.levels_alone) - set(options.datasets):
+        raise DatasetError(f"Expected --levels-alone to name one of the data sets; got {', '.join(map(str, strange))}")
+    rows, is_placed, told = [], [], []
+    for folder in options.datasets:
+        part = only_locked(load_annotations([folder], localizer.bundle.landmarks), folder)
+        rows += part
+        is_placed += [folder not in options.levels_alone] * len(part)
+        told.append(f"{len(part)} of {folder.name}")
+    folds = deal(localizer, rows, options.folds, options.split_seed, is_placed, options.progress)
+    return folds, f"locked hold-outs ({', '.join(told)} slices), {options.folds} folds, split seed {options.split_seed}"
+
+
+def _report(predictions: Predictions, rows: list[Annotation], output: Path, bundle: str, notes: list[str]) -> None:
+    """Metrics and pages of one data set."""
+    from SpineLandmarksLib.annotated_slices import load_image, millimetres_of
+    from SpineLandmarksLib.evaluation.metrics import summarize
+    from SpineLandmarksLib.evaluation.report import write_report
+    from SpineLandmarksLib.training.crossfit import operating_point
+
+    predictions = replace(predictions, millimetres=millimetres_of(rows))
+    summary = summarize(predictions) | {"bundle": bundle, "notes": notes}
+    title = f"{len(rows)} slices, each judged out of its fold"
+    output.mkdir(parents=True, exist_ok=True)
+    write_report(predictions, summary, lambda row: load_image(rows[row].image), output, title, notes=notes)
+    print(f"{output.name}: {metrics_line(summary)}\n{operating_point(summary)}")
+    print(f"Written: {output / 'metrics.json'}, {output / 'report.html'}")
 
 
 def add_phantom(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.csv_table import parse_csv, write_csv
+from SpineLandmarksLib.formats.dicom_sr import parse_sr
 from SpineLandmarksLib.formats.fcsv import parse_fcsv
 from SpineLandmarksLib.formats.json_result import parse_json_result, write_json
 from SpineLandmarksLib.formats.shared import System
@@ -26,6 +27,8 @@ READERS: dict[str, Reader] = {
     ".json": parse_json_result,
     ".csv": parse_csv,
     ".fcsv": parse_fcsv,
+    ".sr.dcm": parse_sr,
+    ".dcm": parse_sr,
 }
 #: How many millimetres each is.
 Unit = Literal["mm", "cm", "m"]

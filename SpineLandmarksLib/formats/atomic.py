@@ -9,9 +9,10 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,6 +52,16 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     _fsync_folder(target.parent)
 
 
+def copy_atomically(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Copy a file, whole or not at all. Raises OutputError as `write_atomically`, InputError for the source."""
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(open(source, "rb"))
+        except OSError as error:
+            raise _unreadable(source, error) from error
+        shutil.copyfileobj(opened, stack.enter_context(write_atomically(target)))
+
+
 def drop_left_over(folder: Path) -> None:
     """Take away what killed processes have left half written in a folder."""
     for file in folder.glob(f"{_PREFIX}*.tmp"):
@@ -73,11 +84,13 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(
-            f"Expected a file that can be read at {os.fspath(path)}; got: {reason}. Is it still there?"
-        ) from error
+        raise _unreadable(path, error) from error
     return digest.hexdigest()
+
+
+def _unreadable(path: str | os.PathLike[str], error: OSError) -> InputError:
+    reason = error.strerror or str(error)
+    return InputError(f"Expected a file that can be read at {os.fspath(path)}; got: {reason}. Is it still there?")
 
 
 def _mode_of(target: Path) -> int:

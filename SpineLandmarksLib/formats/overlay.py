@@ -64,6 +64,13 @@ def draw_overlay(image: ArrayLike, landmarks: LandmarkSet, path: str | os.PathLi
     pixels. The longer side becomes about 1000 px. Points without pixels are listed below the picture.
     Raises InputError when `image` is no slice, OutputError when the file cannot be written (nothing is changed).
     """
+    page = overlay_page(image, landmarks)
+    with write_atomically(path) as file:
+        page.save(file, format="PNG", compress_level=_COMPRESSION)
+
+
+def overlay_page(image: ArrayLike, landmarks: LandmarkSet) -> PillowImage:
+    """The picture that `draw_overlay` writes, RGB. Raises InputError as it does."""
     pixels = np.asarray(image, dtype=np.float64)
     if pixels.ndim != 2 or min(pixels.shape) < 1:
         raise InputError(f"Expected a slice (H, W) to draw; got an array of shape {pixels.shape}")
@@ -74,9 +81,7 @@ def draw_overlay(image: ArrayLike, landmarks: LandmarkSet, path: str | os.PathLi
     _draw_points(picture, marks)
     if landmarks.spacing_mm is not None:
         _draw_ruler(picture, scale_xy[0] / landmarks.spacing_mm[0])
-    page = _with_caption(picture, landmarks)
-    with write_atomically(path) as file:
-        page.save(file, format="PNG", compress_level=_COMPRESSION)
+    return _with_caption(picture, landmarks)
 
 
 def _scale(shape: tuple[int, ...], spacing_mm: tuple[float, float] | None) -> tuple[float, float]:

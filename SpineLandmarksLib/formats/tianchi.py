@@ -1,4 +1,4 @@
-"""Import of the Tianchi spine competition's annotations, with their defects repaired and each repair told.
+"""The Tianchi spine competition's annotations: read with their defects repaired and each repair told, and written.
 
 Published:  [{"studyUid", "data": [{"seriesUid", "instanceUid", "annotation": ANNOTATION}]}]
 Raw rows:   [{"dcmPath", "annotation": ANNOTATION}]
@@ -13,12 +13,16 @@ or on its side: what is repaired is said anew of the points where they come to l
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.image_grid import PointsOnImage, known_pixels
 from SpineLandmarksLib.formats.strict_json import Fields, load_objects, short_repr
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet, PixelXY
 
@@ -61,6 +65,35 @@ def read_tianchi(path: str | os.PathLike[str]) -> list[TianchiSlice]:
     return [annotated for item in load_objects(path) for annotated in _read_item(item)]
 
 
+def write_tianchi(cases: Sequence[PointsOnImage], path: str | os.PathLike[str]) -> None:
+    """Write the layout that was published, for any number of images: whole pixels of the file as it is stored.
+
+    UIDs and grades that are not known are empty texts; a series without a study's UID goes by the image's name.
+    Raises FormatError for landmarks without pixels or of other names; OutputError.
+    """
+    content = [_as_published(one) for one in cases]
+    write_text_atomically(path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+
+
+def _as_published(one: PointsOnImage) -> dict[str, Any]:
+    index, known = one.landmarks.slice_index or 0, known_pixels(one, "Tianchi")
+    unknown = [name for name in known if name not in LUMBAR11]
+    if unknown:
+        raise FormatError(f"Tianchi: expected names of {', '.join(LUMBAR11)}; got {', '.join(unknown)}")
+    points = []
+    for name, shown_xy in known.items():
+        xy = one.image.stored(shown_xy, index) if one.image else shown_xy
+        tag = {"identification": name, "disc" if "-" in name else "vertebra": ""}
+        points.append({"tag": tag, "coord": [round(value) for value in xy], "zIndex": index})
+    series = {
+        "seriesUid": one.landmarks.series_uid or "",
+        "instanceUid": "",
+        "annotation": [{"annotator": "", "data": {"point": points}}],
+    }
+    study = one.image.study_uid or one.image.stem if one.image else one.name
+    return {"studyUid": study, "data": [series]}
+
+
 def _read_item(item: Fields) -> list[TianchiSlice]:
     if "dcmPath" in item.values:
         file = item.text("dcmPath")
@@ -94,7 +127,7 @@ def _repaired(stored: TianchiSlice) -> TianchiSlice:
 
 
 def _text(fields: Fields, key: str) -> str | None:
-    return str(fields.values[key]) if fields.has(key) else None
+    return (str(fields.values[key]) or None) if fields.has(key) else None
 
 
 def _read_point(item: Fields) -> _Point:

@@ -75,14 +75,26 @@ def read_key(file: Path | None) -> bytes:
             if len(key) < 16:
                 raise ValueError("too short")
             return key
-        key = secrets.token_bytes(32)
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-            opened.write(key.hex() + "\n")
-        return key
+        return _new_key(file)
     except ValueError as error:
         raise InputError(f"Expected a key of 32 or more hexadecimal digits in {file}; got something else") from error
     except OSError as error:
         raise OutputError(f"Could not keep the key in {file}: {error.strerror}") from error
+
+
+def _new_key(file: Path) -> bytes:
+    """Made in the file, which nobody else may read; of a file that cannot be written whole nothing stays."""
+    key = secrets.token_bytes(32)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as opened:
+            opened.write(key.hex() + "\n")
+            opened.flush()
+            os.fsync(descriptor)
+    except OSError:
+        file.unlink()
+        raise
+    return key
 
 
 def anonymize(

@@ -21,6 +21,18 @@ from SpineLandmarksLib.imaging.volume import check_size
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is asked of an input. study: as `asked_for` takes it. every_series: also those beside the best one."""
+
+    study: str | None = None
+    every_series: bool = False
+
+
+#: The best series of the newest exam.
+NEWEST = Wanted()
+
+
+@dataclass(frozen=True)
 class Exam:
     """The series of one StudyInstanceUID and day, with the digits of its date and time, as those of a Frame."""
 
@@ -91,6 +103,8 @@ LOCALIZER_SLICES = 9
 APART_MM = 60.0
 #: No more regions than this are compared.
 MAX_REGIONS = 4
+#: No more series than this are read beside the best one.
+MAX_COMPANIONS = 4
 _LAST_TO_COMPARE = CONTRASTS.index("fat-suppressed")
 
 
@@ -168,6 +182,13 @@ def regions(good: Sequence[Choice]) -> list[Choice]:
         if _is_comparable(choice, good[0]) and all(_apart(choice, other) for other in found):
             found.append(choice)
     return found[:MAX_REGIONS]
+
+
+def companions(good: Sequence[Choice]) -> list[Choice]:
+    """The other sagittal stacks of the best one's exam that show the same place: their levels are those of the best."""
+    best = good[0]
+    beside = [choice for choice in good[1:] if choice.exam is best.exam and not _apart(choice, best)]
+    return [choice for choice in beside if _is_comparable(choice, best)][:MAX_COMPANIONS]
 
 
 def _is_comparable(choice: Choice, best: Choice) -> bool:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import InputError, SpineLandmarksError
 from SpineLandmarksLib.imaging.dicom_choice import (
+    NEWEST,
     Choice,
     Exam,
+    Wanted,
     asked_for,
     choices,
+    companions,
     describe_study,
     exams_of,
     is_doubtful,
@@ -45,10 +49,10 @@ _TAGS = tuple(
 )
 
 
-def read_dicom_folder(folder: Path, study: str | None = None) -> Volume:
+def read_dicom_folder(folder: Path, wanted: Wanted = NEWEST) -> Volume:
     """Read the best series of all DICOM files in a folder and its sub-folders. Raises InputError or GeometryError.
 
-    study: StudyInstanceUID, day or number of the exam to read; the newest when left out.
+    wanted: the exam to read, the newest when left out, and whether the series beside the best one are read too.
     """
     files = sorted(Path(root) / name for root, _, names in os.walk(folder, onerror=_denied) for name in names)
     if not files:
@@ -70,7 +74,7 @@ def read_dicom_folder(folder: Path, study: str | None = None) -> Volume:
         what = damaged[0] if damaged else f"none of its {len(files)} files is a DICOM image ({', '.join(others[:3])})"
         what += ". Unpack them first" if any(name.lower().endswith(".gz") for name in others) else ""
         raise InputError(f"Expected a folder with DICOM files; got {folder.name}: {what}")
-    volume = _read_best(frames, study)
+    volume = _read_best(frames, wanted)
     warnings = (f"{len(damaged)} files could not be read: {damaged[0]}",) if damaged else ()
     return replace(volume, warnings=volume.warnings + warnings)
 
@@ -89,16 +93,16 @@ def _denied(error: OSError) -> None:
     raise error
 
 
-def read_dicom_file(path: Path, study: str | None = None) -> Volume:
+def read_dicom_file(path: Path, wanted: Wanted = NEWEST) -> Volume:
     """Read one DICOM file alone: one slice, or all frames of a multi-frame file. A DICOMDIR stands for its folder."""
     with reading(path, "a DICOM file"):
         is_directory = is_directory_file(path)
     if is_directory:
-        return read_dicom_folder(path.parent, study)
+        return read_dicom_folder(path.parent, wanted)
     frames = _frames(path)
     if not frames:
         raise InputError(f"Expected an MRI; {path.name} is a DICOM file without an image")
-    return _read_best(frames, study)
+    return _read_best(frames, wanted)
 
 
 def _frames(path: Path) -> list[Frame] | None:
@@ -109,29 +113,38 @@ def _frames(path: Path) -> list[Frame] | None:
         return read_frames(path)
 
 
-def _read_best(frames: list[Frame], wanted: str | None) -> Volume:
+def _read_best(frames: list[Frame], wanted: Wanted) -> Volume:
     patients = {frame.patient_id for frame in frames}
     if len(patients) > 1:
         raise InputError(f"Expected one patient; got {len(patients)} in one input. Give one folder for each")
     study = split_series(frames)
     exams = exams_of(study)
-    candidates = regions(choices(exams if wanted is None else asked_for(exams, wanted)))
-    volume = _with_remarks(candidates[0], study, exams, wanted)
-    others: list[Volume] = []
-    for choice in candidates[1:]:
-        with suppress(SpineLandmarksError):
-            others.append(_with_remarks(choice, study, exams, wanted))
-    return replace(volume, alternatives=tuple(others))
+    good = choices(exams if wanted.study is None else asked_for(exams, wanted.study))
+    candidates = regions(good)
+    others = [volume for choice in candidates[1:] for volume in _usable(choice, study, exams, wanted)]
+    if wanted.every_series and not others:
+        beside = [volume for choice in companions(good) for volume in _usable(choice, study, exams, wanted)]
+    else:  # of several regions it is open which one the others should lie beside
+        beside = []
+    best = _with_remarks(candidates[0], study, exams, wanted)
+    return replace(best, alternatives=tuple(others), companions=tuple(beside))
 
 
-def _with_remarks(choice: Choice, study: list[Series], exams: list[Exam], wanted: str | None) -> Volume:
+def _usable(choice: Choice, study: list[Series], exams: list[Exam], wanted: Wanted) -> list[Volume]:
+    """The series, or nothing where it cannot be decoded: it is read beside another one."""
+    with suppress(SpineLandmarksError):
+        return [_with_remarks(choice, study, exams, wanted)]
+    return []
+
+
+def _with_remarks(choice: Choice, study: list[Series], exams: list[Exam], wanted: Wanted) -> Volume:
     """The series, with what people should know of the others and of other exams."""
     volume = _read(choice.series, choice.order)
     volume = replace(volume, notes=(*volume.notes, *_notes(study, choice.series, choice.order)))
     if len(exams) == 1:
         return volume
     said = remark(exams, choice.exam)
-    if wanted is not None or sum(exam.has_mr for exam in exams) == 1:
+    if wanted.study is not None or sum(exam.has_mr for exam in exams) == 1:
         return replace(volume, notes=(*volume.notes, said))
     needs_review = volume.needs_review or is_doubtful(exams, choice.exam)
     return replace(volume, warnings=(*volume.warnings, said), needs_review=needs_review)
@@ -221,9 +234,19 @@ def _decoded(dataset: Any, frame: Frame) -> NDArray[Any]:
             raise
         raise InputError(
             f"Expected pixels that can be unpacked; those of {frame.path.name} ({syntax.name}) cannot: "
-            f"{one_line(error, 120)}. If they are whole, unpack them with dcmdjpeg (DCMTK) or gdcmconv --raw (GDCM)"
+            f"{_remedy(syntax, error)} unpack them with dcmdjpeg (DCMTK) or gdcmconv --raw (GDCM)"
         ) from error
     return stored
+
+
+def _remedy(syntax: Any, error: Exception) -> str:
+    """What a decoder says, or which one to install: that of lossless and 12-bit JPEG is GPL-3.0, so an extra."""
+    from pydicom import uid
+
+    wants_libjpeg = syntax in (uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
+    if wants_libjpeg and not find_spec("libjpeg"):
+        return "their decoder, GPL-3.0, is not installed. pip install 'spine-landmarks[gpl-jpeg]', or"
+    return f"{one_line(error, 120)}. If they are whole,"
 
 
 def _require_size(dataset: Any, frame: Frame) -> None:

@@ -49,6 +49,7 @@ class SagittalStack:
         notes: why this series, and what was mended.
         needs_review: something in it was guessed, which a warning tells, so that somebody should look at the result.
         alternatives: other series of the exam that may show the lumbar spine as well, each in another place.
+        companions: other series of the exam in the same place, where they were asked for.
 
     Raises:
         InputError: `voxels` are no stack of slices.
@@ -71,6 +72,7 @@ class SagittalStack:
     needs_review: bool = False
     tags: dict[str, str] = field(default_factory=dict)
     alternatives: tuple[SagittalStack, ...] = ()
+    companions: tuple[SagittalStack, ...] = ()
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3 or min(self.voxels.shape) < 1:

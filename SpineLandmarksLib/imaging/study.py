@@ -23,14 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksError
+from SpineLandmarksLib.formats.image_grid import ImageGrid
 from SpineLandmarksLib.geometry import Matrix, apply, spacing_mm
+from SpineLandmarksLib.imaging.dicom_choice import Wanted
 from SpineLandmarksLib.imaging.dicom_header import looks_like_dicom
 from SpineLandmarksLib.imaging.dicom_study import read_dicom_file, read_dicom_folder
 from SpineLandmarksLib.imaging.discover import PICTURES
 from SpineLandmarksLib.imaging.header_image import is_header_image, read_header_image
 from SpineLandmarksLib.imaging.itk_image import read_itk
 from SpineLandmarksLib.imaging.nifti import header_of_pair, read_mgh, read_nifti
-from SpineLandmarksLib.imaging.orient import axes_of, cosines, upright
+from SpineLandmarksLib.imaging.orient import axes_of, cosines, upright, upright_matrix
 from SpineLandmarksLib.imaging.picture import read_picture
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.unzip import unpacked, unpacked_gzip
@@ -103,7 +105,10 @@ _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0"
 
 
 def read_study(
-    path: str | Path, spacing_mm: float | tuple[float, float] | None = None, study: str | None = None
+    path: str | Path,
+    spacing_mm: float | tuple[float, float] | None = None,
+    study: str | None = None,
+    every_series: bool = False,
 ) -> SagittalStack:
     """Read an MRI and return its sagittal slices upright, in native resolution.
 
@@ -113,6 +118,7 @@ def read_study(
             carry their own spacing keep it, with a warning.
         study: StudyInstanceUID, day (2024-05-03) or number (1 is the newest) of the exam to read where an input holds
             several; the newest when left out.
+        every_series: read the sagittal series beside the best one too, as its companions.
 
     Returns:
         The stack, RAS mm. Its slice k is slice k of the file (NIfTI, NRRD, MHA) or the k-th position along the normal
@@ -131,17 +137,43 @@ def read_study(
     """
     path = Path(path)
     spacing_xy_mm = _spacing_xy(spacing_mm)
-    volume = _read(path, spacing_xy_mm, study)
+    volume = _read(path, spacing_xy_mm, Wanted(study, every_series))
     warnings: tuple[str, ...] = ()
     if spacing_xy_mm and volume.has_patient_frame:
         warnings += ("The spacing given is for pictures; this image carries its own, which was used",)
     if study and not volume.tags.get("StudyInstanceUID"):
         warnings += ("The study asked for is one of a DICOM folder; this image names none, and was read",)
-    others: list[SagittalStack] = []
-    for other in volume.alternatives:
-        with suppress(SpineLandmarksError):
-            others.append(_stack(other, path, warnings))
-    return replace(_stack(volume, path, warnings), alternatives=tuple(others))
+    others = [stack for other in volume.alternatives for stack in _usable(other, path, warnings)]
+    beside = [stack for other in volume.companions for stack in _usable(other, path, warnings)]
+    return replace(_stack(volume, path, warnings), alternatives=tuple(others), companions=tuple(beside))
+
+
+def _usable(volume: Volume, path: Path, warnings: tuple[str, ...]) -> list[SagittalStack]:
+    """The stack, or nothing where it cannot be used: it is read beside another one."""
+    with suppress(SpineLandmarksError):
+        return [_stack(volume, path, warnings)]
+    return []
+
+
+def read_grid(
+    path: str | Path, spacing_mm: float | tuple[float, float] | None = None, study: str | None = None
+) -> tuple[SagittalStack, ImageGrid]:
+    """The stack of an image as `read_study` gives it, and the pixels and voxels of its file. Raises as that."""
+    path = Path(path)
+    volume = _read(path, _spacing_xy(spacing_mm), Wanted(study))
+    stack = _stack(volume, path, ())
+    shape, matrix, turn = volume.voxels.shape, volume.ras_from_ijk, None
+    if matrix is not None and volume.series_uid is not None:
+        turn = np.linalg.inv(matrix) @ upright_matrix(shape, matrix)
+    is_even = volume.origins_ras_mm is None and volume.has_patient_frame
+    return stack, ImageGrid(
+        path.resolve().name,
+        (stack.voxels.shape[2], stack.voxels.shape[1]),
+        shape if is_even else None,
+        matrix if is_even else None,
+        turn,
+        volume.tags.get("StudyInstanceUID"),
+    )
 
 
 def _stack(volume: Volume, path: Path, warnings: tuple[str, ...]) -> SagittalStack:
@@ -189,12 +221,12 @@ def _spacing_xy(spacing_mm: float | tuple[float, float] | None) -> tuple[float, 
     return float(x), float(y)
 
 
-def _read(path: Path, spacing_xy_mm: tuple[float, float] | None, study: str | None) -> Volume:
+def _read(path: Path, spacing_xy_mm: tuple[float, float] | None, wanted: Wanted) -> Volume:
     with reading(path, "an image"):
         if not path.exists():
             raise InputError(f"Expected an existing file or folder; {path} does not exist")
         if path.is_dir():
-            return read_dicom_folder(path, study)
+            return read_dicom_folder(path, wanted)
         if not path.is_file():
             raise InputError(f"Expected a file or folder; {path} is neither")
         start, is_packed = _first_bytes(path)
@@ -202,19 +234,19 @@ def _read(path: Path, spacing_xy_mm: tuple[float, float] | None, study: str | No
         return read_nifti(header)
     if is_packed and not _is_nifti(path, start) and not path.name.lower().endswith(_MGH):
         with unpacked_gzip(path) as inside:
-            return _read_file(inside, start, spacing_xy_mm, study)
-    return _read_file(path, start, spacing_xy_mm, study)
+            return _read_file(inside, start, spacing_xy_mm, wanted)
+    return _read_file(path, start, spacing_xy_mm, wanted)
 
 
-def _read_file(path: Path, start: bytes, spacing_xy_mm: tuple[float, float] | None, study: str | None) -> Volume:
+def _read_file(path: Path, start: bytes, spacing_xy_mm: tuple[float, float] | None, wanted: Wanted) -> Volume:
     """A file whose content begins with `start`. DICOM goes first: its preamble may be that of any other format."""
     if looks_like_dicom(start):
-        return read_dicom_file(path, study)
+        return read_dicom_file(path, wanted)
     if start.startswith(_PICTURES):
         return read_picture(path, spacing_xy_mm)
     if start.startswith(b"PK\x03\x04"):
         with unpacked(path) as folder:
-            return read_dicom_folder(folder, study)
+            return read_dicom_folder(folder, wanted)
     if _is_nifti(path, start):
         return read_nifti(path)
     if path.name.lower().endswith(_MGH):

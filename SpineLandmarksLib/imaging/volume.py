@@ -44,6 +44,7 @@ class Volume:
     needs_review: bool = False
     tags: dict[str, str] = field(default_factory=dict)
     alternatives: tuple[Volume, ...] = ()
+    companions: tuple[Volume, ...] = ()
 
 
 def check_size(shape: Sequence[int], name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,7 +76,6 @@ def add_source(store: Store, source: Source, annotated: Sequence[Annotated], how
         found.append(how.localizer.localize(stack, how.slice_index))
     index = _slice(found, stack, how.slice_index)
     study = _study(store, source, stack, index, how)
-    store.add_study(study)
     revisions = []
     for number, landmarks in enumerate(found):
         said = annotated[number] if annotated else None
@@ -83,17 +83,21 @@ def add_source(store: Store, source: Source, annotated: Sequence[Annotated], how
         told = replace(landmarks, input=study.image, series_uid=stack.series_uid)
         comment = said.comment if said else ""
         revisions.append(Revision(study.key, author, utc_now(), told, study.reference, comment=comment))
-        store.save(revisions[-1])
+    store.add_study(study, revisions)
     return revisions
 
 
 def adopt_landmarks(store: Store, author: str) -> int:
-    """Take in the data set's own landmarks.json: pictures where they lie, landmarks as signed off. Returns studies."""
+    """Take in the data set's own landmarks.json: pictures where they lie, landmarks as signed off. Returns studies.
+
+    Called again, it goes on where it was cut short.
+    """
     rows = read_landmarks_json(store.folder, store.schema)
     for row in rows:
         source = Source(row.image, study_key_of(row.image.stem), row.group, annotation=row)
-        (revision,) = add_source(store, source, [], Adding(author=author, in_place=True))
-        store.sign_off(revision.id, author)
+        with suppress(AlreadyThere):
+            add_source(store, source, [], Adding(author=author, in_place=True))
+        store.sign_off(store.heads(source.key)[0].id, author)
     return len(rows)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats import AS_STATED, READERS, Reading, ending_of, read_landmarks
+from SpineLandmarksLib.formats.dicom_sr import is_dicom_image
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.formats.tianchi import TianchiSlice, read_tianchi
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
@@ -42,7 +43,7 @@ def read_annotations(path: Path, reading: Reading = AS_STATED, schema: Sequence[
     such files. Raises FormatError.
     """
     if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if ending_of(file.name)]
+        files = [file for file in sorted(path.iterdir()) if ending_of(file.name) and not is_dicom_image(file)]
         if not files:
             raise FormatError(f"{path}: expected files that end in {', '.join(READERS)}; found none")
         return [annotated for file in files for annotated in read_annotations(file, reading, schema)]

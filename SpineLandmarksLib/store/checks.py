@@ -34,8 +34,11 @@ from SpineLandmarksLib.landmarks import LandmarkSet, PixelXY, name_at_level
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.annotations import FROM_FILE
+from SpineLandmarksLib.store.audit import audit_problems
+from SpineLandmarksLib.store.exclusions import exclusions
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import StudyRecord, image_problems, is_inside, pixel_of
+from SpineLandmarksLib.store.work import team_work, work_lines
 
 STEP_RATIO = (0.45, 1.8)
 STEP_MM = (7.0, 35.0)
@@ -76,7 +79,8 @@ def check_dataset(store: Store) -> list[Finding]:
 def check_store(store: Store) -> list[Finding]:
     """Everything that is wrong with the records; none in a sound store. Forks and files set aside are to be done."""
     with store.snapshot() as connection:
-        found = [Finding(problem) for problem in (*_damage(connection), *_bad_revisions(connection))]
+        problems = (*_damage(connection), *_bad_revisions(connection), *audit_problems(connection))
+        found = [Finding(problem) for problem in problems]
     for study, heads in store.forks().items():
         ends = ", ".join(f"{one.id} by {one.author}" for one in heads)
         found.append(Finding(f"{study}: {len(heads)} versions stand side by side: {ends}. Choose one", False))
@@ -285,13 +289,17 @@ def status_lines(store: Store) -> list[str]:
         f"  locked       {len(held_out)} studies of {len(locked)} patients, "
         f"{sum(study.key in signed for study in held_out)} of them signed off",
     ]
+    out = exclusions(store)
+    if out:
+        reasons = Counter(one.reason for one in out.values()).most_common()
+        lines.append(f"  left out     {len(out)}: {', '.join(f'{count} {reason}' for reason, count in reasons)}")
     forks = [key for key, heads in ends.items() if len(heads) > 1]
     if forks:
         lines.append(f"  forked       {len(forks)}, choose one version of each: {', '.join(forks[:5])}")
     lines += [f"  waiting      {file}" for file, _ in recovery_files(store.folder)]
     assigned = Counter(store.assignments().values())
     lines += [f"{name} has {count} studies" for name, count in sorted(assigned.items())]
-    return lines + _time_lines(store)
+    return [*lines, *_time_lines(store), *work_lines(team_work(store, signed))]
 
 
 def _time_lines(store: Store) -> list[str]:

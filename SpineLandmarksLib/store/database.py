@@ -9,6 +9,8 @@ sorts as it reads in every database. Older stores are brought up to date:
 
 Version 1: properties, studies, revisions, assignments, sign_offs.
 Version 2: `choices`, by which one end of a fork is chosen and the others are set aside.
+Version 3: `readings` and `readers` (double readings and gold cases), `exclusions`, `accounts`, and `events`, to which
+    the database itself lets rows only be added.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    DDL,
     Column,
     Connection,
     Engine,
@@ -63,7 +66,7 @@ ADVICE = (
 )
 GONE = "the database cannot be reached. See whether it runs and whether the network is up, then go on"
 
-VERSION = 2
+VERSION = 3
 TABLES = MetaData()
 
 properties = Table(
@@ -115,6 +118,71 @@ choices = Table(
     Column("author", Text, nullable=False),
     Column("time", String(40), nullable=False),
 )
+readings = Table(
+    "readings",
+    TABLES,
+    Column("id", String(16), primary_key=True),
+    Column("study", ForeignKey("studies.key"), nullable=False, index=True),
+    Column("kind", String(10), nullable=False),  # one of `blind.KINDS`
+    Column("limit_mm", Float, nullable=False),
+    Column("author", Text, nullable=False),  # who asked for it
+    Column("time", String(40), nullable=False),
+    Column("after", Integer, nullable=False),  # number of the last revision before it
+    Column("result", String(16)),  # revision that ended it; of a gold case the truth
+    Column("closed", String(40)),
+)
+readers = Table(
+    "readers",
+    TABLES,
+    Column("reading", ForeignKey("readings.id"), primary_key=True),
+    Column("person", String(200), primary_key=True),
+    Column("part", String(10), nullable=False),  # one of `blind.PARTS`
+    Column("revision", String(16)),  # that this person has signed off
+    Column("time", String(40)),
+)
+exclusions = Table(
+    "exclusions",
+    TABLES,
+    Column("study", ForeignKey("studies.key"), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("time", String(40), nullable=False),
+)
+accounts = Table(
+    "accounts",
+    TABLES,
+    Column("name", String(200), primary_key=True),
+    Column("role", String(20), nullable=False),  # one of `accounts.ROLES`
+    Column("password", Text),  # argon2; none where a proxy says who it is
+    Column("time", String(40), nullable=False),
+)
+events = Table(
+    "events",
+    TABLES,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("time", String(40), nullable=False),
+    Column("person", Text, nullable=False),
+    Column("action", String(20), nullable=False),  # one of `audit.ACTIONS`
+    Column("study", String(100)),
+    Column("revision", String(16)),
+    Column("detail", Text, nullable=False),
+    Column("digest", String(64), nullable=False),  # of this row and the digest before it
+    sqlite_autoincrement=True,
+)
+_TEAM = (readings, readers, exclusions, accounts, events)
+_ONLY_ADDED = "events are only ever added"
+for _verb in ("UPDATE", "DELETE"):
+    _refuse = (
+        f"CREATE TRIGGER events_no_{_verb} BEFORE {_verb} ON events BEGIN SELECT RAISE(ABORT, '{_ONLY_ADDED}'); END"
+    )
+    event.listen(events, "after_create", DDL(_refuse).execute_if(dialect="sqlite"))  # type: ignore[no-untyped-call]
+for _refuse in (
+    "CREATE OR REPLACE FUNCTION spine_landmarks_keep() RETURNS trigger LANGUAGE plpgsql AS "
+    f"$$ BEGIN RAISE EXCEPTION '{_ONLY_ADDED}'; END $$",
+    "CREATE TRIGGER events_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON events "
+    "FOR EACH STATEMENT EXECUTE FUNCTION spine_landmarks_keep()",
+):
+    event.listen(events, "after_create", DDL(_refuse).execute_if(dialect="postgresql"))  # type: ignore[no-untyped-call]
 
 
 def now() -> str:
@@ -126,8 +194,13 @@ def _add_choices(connection: Connection) -> None:
     choices.create(connection)
 
 
+def _add_teams(connection: Connection) -> None:
+    for table in _TEAM:
+        table.create(connection)
+
+
 #: What turns a store of version n into one of n + 1.
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _add_choices}
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _add_choices, 2: _add_teams}
 
 
 def read_version(connection: Connection) -> int | None:

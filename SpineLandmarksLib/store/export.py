@@ -10,20 +10,22 @@ The files:
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.errors import FormatError, StoreError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.atomic import copy_atomically, write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import FILE_NAME, Annotation, write_landmarks_json
 from SpineLandmarksLib.formats.slicer_markups import write_markups
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
 from SpineLandmarksLib.store import database as t
+from SpineLandmarksLib.store.audit import log_event
+from SpineLandmarksLib.store.blind import all_readings
 from SpineLandmarksLib.store.store import Store, add_revision
 from SpineLandmarksLib.store.study_record import StudyRecord, is_inside, picture_of, pixel_of, slice_of
 
@@ -58,7 +60,7 @@ def export(store: Store, output: Path, revisions: Sequence[Revision]) -> int:
     for folder in (RECORDS, MARKUPS, "images"):
         (output / folder).mkdir(parents=True, exist_ok=True)
     for study in studies.values():
-        shutil.copyfile(store.folder / study.image, output / "images" / Path(study.image).name)
+        copy_atomically(store.folder / study.image, output / "images" / Path(study.image).name)
         text = json.dumps(record_of(store, study), ensure_ascii=False, allow_nan=False, indent=1)
         write_text_atomically(output / RECORDS / f"{study.key}.json", text + "\n")
     rows = []
@@ -67,7 +69,7 @@ def export(store: Store, output: Path, revisions: Sequence[Revision]) -> int:
         row = annotation_of(studies[revision.study], revision, store.folder)
         copy = output / "images" / row.image.name
         if not copy.is_file():
-            shutil.copyfile(row.image, copy)
+            copy_atomically(row.image, copy)
         rows.append(Annotation(copy, row.group, row.points_xy, row.spacing_mm, row.spacing_is_estimated, row.size_wh))
     write_landmarks_json(rows, output)
     return len(studies)
@@ -80,11 +82,13 @@ def record_of(store: Store, study: StudyRecord) -> dict[str, Any]:
     with store.snapshot() as connection:
         signed = connection.execute(select(t.sign_offs).where(t.sign_offs.c.revision.in_(ids))).mappings().all()
         chosen = connection.execute(select(t.choices).where(t.choices.c.dropped.in_(ids))).mappings().all()
+        readings = [one for one in all_readings(connection) if one.study == study.key]
     return {
         "study": study.as_json(),
         "revisions": [revision.as_json() for revision in history],
         "sign_offs": [dict(row) for row in signed],
         "choices": [dict(row) for row in chosen],
+        "readings": [asdict(reading) for reading in readings],
     }
 
 
@@ -112,7 +116,31 @@ def import_record(store: Store, file: Path) -> tuple[str, int]:
             rows = [item.values for item in fields.objects(name) if item.text(key) not in have]
             if rows:
                 connection.execute(insert(table), rows)
+            if name == "sign_offs":
+                for row in rows:
+                    log_event(connection, row["author"], "signed", study.key, row["revision"], "imported")
+        _import_readings(connection, fields, study.key)
     return study.key, added
+
+
+def _import_readings(connection: Connection, fields: Fields, study: str) -> None:
+    """Those that have ended; one that goes on here or there is its own."""
+    have = set(connection.scalars(select(t.readings.c.id)))
+    for item in fields.objects("readings") if fields.has("readings") else ():
+        row, parts = {**item.values}, [part.values for part in item.objects("parts")]
+        del row["parts"]
+        if row["id"] not in have and row["closed"]:
+            row["after"] = _last_before(connection, study, [part["person"] for part in parts])
+            connection.execute(insert(t.readings).values(row))
+            connection.execute(insert(t.readers), [{"reading": row["id"], **part} for part in parts])
+            log_event(connection, row["author"], "assigned", study, detail="imported")
+
+
+def _last_before(connection: Connection, study: str, people: Sequence[str]) -> int:
+    """Number of the last revision before the first by these people; numbers differ from store to store."""
+    c = t.revisions.c
+    first = connection.scalar(select(func.min(c.number)).where((c.study == study) & c.author.in_(people)))
+    return (first or 1) - 1
 
 
 def _copy_image(study: StudyRecord, source: Path, folder: Path) -> None:
@@ -121,4 +149,4 @@ def _copy_image(study: StudyRecord, source: Path, folder: Path) -> None:
         raise FormatError(f"Expected the image of study {study.key} in {found}; there is none")
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(found, target)
+        copy_atomically(found, target)

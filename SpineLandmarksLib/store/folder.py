@@ -20,7 +20,9 @@ A store is made where there is none, brought up to date where it is older, and r
 from __future__ import annotations
 
 import json
+import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +34,18 @@ from SpineLandmarksLib.errors import DatasetError, OutputError, SpineLandmarksEr
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
 from SpineLandmarksLib.store import database as t
+from SpineLandmarksLib.store.audit import begin_log
 from SpineLandmarksLib.store.database import lock_all, now, open_postgresql, open_sqlite, without_password
 from SpineLandmarksLib.store.store import Store, add_revision
 
 STORE_FILE = "store.sqlite"
+#: What DATASET_FILE is called until all is in place that the data set begins with.
+BEGUN = "dataset.json.begun"
+VERSION_WITH_LOG = 3
+
+
+class OutdatedStoreError(StoreError):
+    """A store of an older version, which cannot be brought up to date by who only reads."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,12 @@ class DatasetFolder:
     store: str | None = None
 
 
-def init_dataset(folder: Path, url: str | None = None) -> Store:
-    """Make a data-set folder with an empty store. Raises DatasetError where there is one already."""
+def init_dataset(folder: Path, url: str | None = None, fill: Callable[[Store], object] = lambda _: None) -> Store:
+    """Make a data-set folder with a store. Raises DatasetError where there is one already.
+
+    fill: puts in what the data set begins with; it must bear to be called again. The folder is a data set only when all
+    of it is there, and one that was cut short is gone on with.
+    """
     if (folder / DATASET_FILE).exists():
         raise DatasetError(
             f"Expected a folder that is no data set yet; {folder / DATASET_FILE} is there. "
@@ -60,10 +74,17 @@ def init_dataset(folder: Path, url: str | None = None) -> Store:
         (folder / "images").mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(f"Could not make the folder {folder / 'images'}: {error.strerror}") from error
-    identity = secrets.token_hex(16)
-    store = open_store(folder, url, identity)
-    said = {"id": identity, "created": now(), "store": without_password(url) if url else None}
-    write_text_atomically(folder / DATASET_FILE, json.dumps(said, indent=1) + "\n")
+    begun = folder / BEGUN
+    if not begun.is_file():
+        said = {"id": secrets.token_hex(16), "created": now(), "store": without_password(url) if url else None}
+        write_text_atomically(begun, json.dumps(said, indent=1) + "\n")
+    store = open_store(folder, url, _said_in(folder, begun).id)
+    try:
+        fill(store)
+        os.replace(begun, folder / DATASET_FILE)
+    except BaseException:
+        store.close()
+        raise
     return store
 
 
@@ -75,6 +96,10 @@ def read_folder(folder: Path) -> DatasetFolder:
             f"Expected a data set with {DATASET_FILE}; there is none in {folder}. Make one: "
             f"spine-landmarks dataset init {folder}"
         )
+    return _said_in(folder, file)
+
+
+def _said_in(folder: Path, file: Path) -> DatasetFolder:
     fields = Fields.of(load_json(file), str(file))
     return DatasetFolder(folder, fields.text("id"), fields.text("store") if fields.has("store") else None)
 
@@ -82,6 +107,12 @@ def read_folder(folder: Path) -> DatasetFolder:
 def open_dataset(folder: Path, url: str | None = None, read_only: bool = False) -> Store:
     """The store of a data set. url: where it is, when not where the folder says (or to give the password)."""
     known = read_folder(folder)
+    try:
+        return open_store(folder, url or known.store, known.id, read_only)
+    except OutdatedStoreError:
+        if not os.access(folder, os.W_OK):
+            raise
+    _bring_up_to_date(folder, url or known.store, known.id)
     return open_store(folder, url or known.store, known.id, read_only)
 
 
@@ -107,6 +138,14 @@ def open_store(folder: Path, url: str | None = None, dataset: str = "", read_onl
         store.close()
         raise
     return store
+
+
+def _bring_up_to_date(folder: Path, url: str | None, dataset: str) -> None:
+    """Only that: what was set aside is read in by who writes."""
+    where = without_password(url) if url else str(folder / STORE_FILE)
+    store = Store(open_postgresql(url) if url else open_sqlite(folder / STORE_FILE), folder, where)
+    with store, store.transaction() as connection:
+        _prepare(connection, where, dataset, read_only=False)
 
 
 def read_in(store: Store) -> list[str]:
@@ -162,11 +201,13 @@ def _prepare(connection: Connection, where: str, dataset: str, read_only: bool) 
         t.create(connection, dataset)
     elif version != t.VERSION:
         if read_only and version < t.VERSION:
-            raise StoreError(
+            raise OutdatedStoreError(
                 f"{where} is of version {version} and must be brought to {t.VERSION} before it is read. "
                 "Open it once from a folder that may be written to"
             )
         t.migrate(connection, version, where)
+        if version < VERSION_WITH_LOG:
+            begin_log(connection)
     known = connection.scalar(select(t.properties.c.value).where(t.properties.c.name == "dataset"))
     if dataset and known and known != dataset:
         raise StoreError(

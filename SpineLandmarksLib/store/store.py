@@ -23,6 +23,9 @@ from SpineLandmarksLib.annotation.revision_files import spool
 from SpineLandmarksLib.errors import StoreError
 from SpineLandmarksLib.landmarks import Schema
 from SpineLandmarksLib.store import database as t
+from SpineLandmarksLib.store.accounts import account_of
+from SpineLandmarksLib.store.audit import log_event
+from SpineLandmarksLib.store.blind import ARBITER, READER, hidden, open_readings
 from SpineLandmarksLib.store.database import lock_all, now, translate_errors
 from SpineLandmarksLib.store.study_record import StudyRecord
 
@@ -86,8 +89,8 @@ class Store:
 
     # Studies
 
-    def add_study(self, study: StudyRecord) -> None:
-        """Raises StoreError for a name or an image that is there already."""
+    def add_study(self, study: StudyRecord, revisions: Sequence[Revision] = ()) -> None:
+        """A study with what is known of it, or nothing. StoreError for a name or an image that is there already."""
         c = t.studies.c
         with self.transaction() as connection:
             taken = connection.scalar(select(c.key).where(c.key == study.key))
@@ -98,6 +101,8 @@ class Store:
                 raise StoreError(f"Expected a new study; there is another one called {study.key}. Rename one of them")
             row = {"key": study.key, "patient": study.patient, "image_sha256": study.image_sha256}
             connection.execute(insert(t.studies).values(**row, content=_as_text(study.as_json())))
+            for revision in revisions:
+                add_revision(connection, revision, self.where)
 
     def studies(self) -> list[StudyRecord]:
         """All, by name."""
@@ -174,9 +179,9 @@ class Store:
             if revision not in heads:
                 raise StoreError(f"Expected one of the ends of {study} ({', '.join(heads)}); got {revision!r}")
             dropped = [one for one in heads if one != revision]
-            rows = [{"dropped": one, "kept": revision, "author": author, "time": now()} for one in dropped]
-            if rows:
-                connection.execute(insert(t.choices), rows)
+            if dropped:
+                drop(connection, dropped, revision, author)
+                log_event(connection, author, "chosen", study, revision, f"set aside: {', '.join(dropped)}")
         return dropped
 
     # Sign-offs
@@ -199,6 +204,7 @@ class Store:
                 )
             if connection.scalar(select(t.sign_offs.c.author).where(t.sign_offs.c.revision == revision)) is None:
                 connection.execute(insert(t.sign_offs).values(revision=revision, author=author, time=now()))
+                log_event(connection, author, "signed", found.study, revision)
 
     def signed_by(self, revision: str) -> str:
         """Who has signed this revision off; "" for nobody."""
@@ -212,28 +218,42 @@ class Store:
         return {row.revision: SignOff(row.revision, row.author, row.time) for row in rows}
 
     def signed_off(self) -> list[Revision]:
-        """The latest revision of every study whose latest revision was signed off, by study."""
+        """The latest revision of every study whose latest revision was signed off, by study; none that was left out."""
+        return sorted(self._revisions(list(self.signed_heads().values())), key=lambda one: one.study)
+
+    def signed_heads(self) -> dict[str, str]:
+        """The ids of these, by study."""
         with self.snapshot() as connection:
             signed = set(connection.scalars(select(t.sign_offs.c.revision)))
-            heads = all_heads_of(connection)
-        found = self._revisions([ends[0] for ends in heads.values() if len(ends) == 1 and ends[0] in signed])
-        return sorted(found, key=lambda one: one.study)
+            left_out = set(connection.scalars(select(t.exclusions.c.study)))
+            heads = {study: ends for study, ends in all_heads_of(connection).items() if study not in left_out}
+        return {study: ends[0] for study, ends in heads.items() if len(ends) == 1 and ends[0] in signed}
 
     # Assignments
 
     def take(self, order: Sequence[str], annotator: str, idle: timedelta = timedelta(hours=12)) -> str | None:
         """Assign the first study of `order` that no other annotator has, and return it; None when there is none.
 
-        An assignment that has seen no save for `idle` is free again: somebody closed a window.
+        An assignment that has seen no save for `idle` is free again: somebody closed a window. What is read blind is
+        for its readers alone, and kept for them.
         """
         limit = (utc_now() - idle).isoformat(timespec="seconds")
         with self.transaction() as connection:
             lock_all(connection)
             rows = connection.execute(select(t.assignments)).all()
             others = {row.study for row in rows if row.annotator != annotator and row.time > limit}
+            account = account_of(connection, annotator)
+            views = {key: (one, one.view(account)) for key, one in open_readings(connection).items()}
+            blind = {key: one for key, (one, view) in views.items() if view in ("own", "decide")}
+            others = (others - set(blind)) | {key for key, (_, view) in views.items() if view == "closed"}
             study = next((key for key in order if key not in others), None)
-            if study is not None:
+            if study is not None and study not in blind:
                 _assign(connection, study, annotator)
+            elif study is not None and blind[study].part_of(annotator) is None:
+                part = READER if views[study][1] == "own" else ARBITER
+                connection.execute(insert(t.readers).values(reading=blind[study].id, person=annotator, part=part))
+            if study is not None:
+                log_event(connection, annotator, "opened", study)
         return study
 
     def assign(self, study: str, annotator: str) -> None:
@@ -263,6 +283,13 @@ class Store:
         return [Revision.from_json(json.loads(content), self.where) for content in contents]
 
 
+def drop(connection: Connection, dropped: Sequence[str], kept: str, author: str) -> None:
+    """Set ends of a study's history aside in favour of another."""
+    rows = [{"dropped": one, "kept": kept, "author": author, "time": now()} for one in dropped]
+    if rows:
+        connection.execute(insert(t.choices), rows)
+
+
 def _assign(connection: Connection, study: str, annotator: str) -> None:
     connection.execute(delete(t.assignments).where(t.assignments.c.study == study))
     connection.execute(insert(t.assignments).values(study=study, annotator=annotator, time=now()))
@@ -286,6 +313,9 @@ def add_revision(connection: Connection, revision: Revision, where: str) -> Save
     connection.execute(insert(t.revisions).values(row))
     mine = (t.assignments.c.study == revision.study) & (t.assignments.c.annotator == revision.author)
     connection.execute(update(t.assignments).where(mine).values(time=now()))
+    if revision.merged:
+        known = connection.scalars(select(t.revisions.c.id).where(t.revisions.c.id.in_(revision.merged)))
+        drop(connection, known.all(), revision.id, revision.author)
     ends = heads_of(connection, revision.study)
     fork = tuple(one for one in ends if one != revision.id) if revision.id in ends else ()
     return Saved(revision.id, fork=fork, notes=_notes(revision, study, fork))
@@ -308,12 +338,14 @@ def _notes(revision: Revision, study: StudyRecord, fork: Sequence[str]) -> tuple
 
 
 def heads_of(connection: Connection, study: str) -> list[str]:
-    """Ids of the ends of a study's history, oldest first. A prediction counts where there is nothing by a person."""
+    """Ids of the ends of a study's history, oldest first. A prediction counts where there is nothing by a person; what
+    somebody reads blind does not.
+    """
     return _heads(connection, t.revisions.c.study == study).get(study, [])
 
 
 def all_heads_of(connection: Connection) -> dict[str, list[str]]:
-    """The same for all studies that have any, by study, in two queries."""
+    """The same for all studies that have any, by study, in three queries."""
     return _heads(connection, true())
 
 
@@ -323,6 +355,8 @@ def _heads(connection: Connection, which: ColumnElement[bool]) -> dict[str, list
     rows = connection.execute(select(*columns).where(which).order_by(c.number)).all()
     chosen = t.choices.join(t.revisions, c.id == t.choices.c.dropped)
     dropped = set(connection.scalars(select(t.choices.c.dropped).select_from(chosen).where(which)))
+    blind = set(connection.scalars(hidden().where(which)))
+    rows = [row for row in rows if row.id not in blind]
     inner = {row.parent for row in rows} | dropped
     ends: dict[str, list[Any]] = {}
     for row in rows:

@@ -12,12 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from SpineLandmarksLib.arguments import ProgressCallback
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
 from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.predict import Localizer, SliceReading
+from SpineLandmarksLib.splits import split_by_group
 from SpineLandmarksLib.training.build import held_out_of
 from SpineLandmarksLib.training.fit_calibration import HeldOut, fit_calibration
 from SpineLandmarksLib.uncertainty import Calibration
@@ -25,15 +28,25 @@ from SpineLandmarksLib.uncertainty import Calibration
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold's bundle, the slices it has never seen, and what it reads there."""
+    """One fold's bundle, the slices it has never seen, and what it reads there.
+
+    is_placed: (N,) of each slice, whether its points tell places; else they tell levels alone, and no radius is fitted
+    on them. None where all do.
+    """
 
     localizer: Localizer
     annotations: Sequence[Annotation]
     readings: Sequence[SliceReading]
+    is_placed: Sequence[bool] | None = None
 
     @property
     def held_out(self) -> HeldOut:
-        return held_out_of(self.localizer, self.annotations, self.readings)
+        found = held_out_of(self.localizer, self.annotations, self.readings)
+        if self.is_placed is None:
+            return found
+        error = found.error_mm.copy()  # the slices as they are come first
+        error[: len(self.is_placed)][~np.array(self.is_placed)] = np.nan
+        return replace(found, error_mm=error)
 
     def judged_with(self, calibration: Calibration) -> Predictions:
         bundle = replace(self.localizer.bundle, calibration=calibration)
@@ -57,6 +70,21 @@ def read_fold(
     return Fold(localizer, left_out, read_annotated(localizer, left_out, progress))
 
 
+def deal(
+    localizer: Localizer,
+    annotations: Sequence[Annotation],
+    count: int,
+    seed: int,
+    is_placed: Sequence[bool],
+    progress: ProgressCallback | None = None,
+) -> list[Fold]:
+    """Slices that one bundle has never seen, in `count` parts by patient. Raises DatasetError as `split_by_group`."""
+    parts = [test for _, test in split_by_group([row.group for row in annotations], count, seed)]
+    readings = read_annotated(localizer, annotations, progress)
+    columns = annotations, readings, is_placed
+    return [Fold(localizer, *([column[row] for row in part] for column in columns)) for part in parts]
+
+
 def crossfit(folds: Sequence[Fold], fitted_on: str) -> tuple[Predictions, Calibration]:
     """The out-of-fold predictions, each with a doubt fitted on the other folds, and the doubt fitted on all."""
     held_out = [fold.held_out for fold in folds]
@@ -64,7 +92,15 @@ def crossfit(folds: Sequence[Fold], fitted_on: str) -> tuple[Predictions, Calibr
     for number, fold in enumerate(folds):
         others = HeldOut.join(held_out[:number] + held_out[number + 1 :])
         judged.append(fold.judged_with(fit_calibration(others)))
-    return Predictions.join(judged), fit_calibration(HeldOut.join(held_out), fitted_on)
+    return _joined(judged), fit_calibration(HeldOut.join(held_out), fitted_on)
+
+
+def _joined(parts: Sequence[Predictions]) -> Predictions:
+    """All parts; millimetres are called estimated as soon as those of one part are."""
+    kinds = {part.millimetres for part in parts}
+    if len(kinds) > 1:
+        parts = [replace(part, millimetres="estimated") for part in parts]
+    return Predictions.join(parts)
 
 
 def operating_point(summary: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -273,6 +273,24 @@ def load_weights(detector: Detector, weights: dict[str, Tensor]) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise BundleError(f"Expected weights of the recipe's own architecture to start from; got: {reason}") from error
+
+
+def with_landmarks(weights: dict[str, Tensor], old: Sequence[str], new: Sequence[str]) -> dict[str, Tensor]:
+    """Weights of the landmarks `old`, for the landmarks `new`: the rows of the last layer go by their names.
+
+    A landmark that `old` has not begins at 0, where every place is equally likely.
+    """
+    rows = [(new.index(name), old.index(name)) for name in old if name in new]
+
+    def moved(value: Tensor) -> Tensor:
+        found = value.new_zeros((len(new), *value.shape[1:]))
+        for to, at in rows:
+            found[to] = value[at]
+        return found
+
+    if tuple(old) == tuple(new):
+        return weights
+    return {key: moved(value) if value.shape[:1] == (len(old),) else value for key, value in weights.items()}
 
 
 def finite(parts: dict[str, Tensor], recipe: Recipe, step: int) -> dict[str, float]:

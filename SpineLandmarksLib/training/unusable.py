@@ -15,6 +15,8 @@ from SpineLandmarksLib.imaging.volume import MIN_SIDE
 from SpineLandmarksLib.transforms import Image
 
 Generator = np.random.Generator
+#: Below the lowest landmark, mm: with so little of the sacrum the levels are mostly right, but with less to go by.
+BELOW_MM = (5.0, 15.0)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def unusable(case: PerturbedSlice, per_level: int = 2) -> list[PerturbedSlice]:
     """
     rng = np.random.default_rng(0)
     without = [without_foot(case, landmarks) for landmarks in (-(-per_level // 2), per_level, 2 * per_level)]
+    without += [cut_below(case, mm) for mm in BELOW_MM]
     return [*(cut for cut in without if cut is not None), flip(case, 1.0, rng), quarter_turns(case, 180.0, rng)]
 
 
@@ -65,6 +68,12 @@ def without_foot(case: PerturbedSlice, landmarks: int) -> PerturbedSlice | None:
         return None
     row = round(float(y[-landmarks - 1] + y[-landmarks]) / 2)
     return None if row < MIN_SIDE else replace(case, image=case.image[:row])
+
+
+def cut_below(case: PerturbedSlice, mm: float) -> PerturbedSlice | None:
+    """Cut off `mm` below the lowest landmark; None where no more than that is there."""
+    row = round(float(np.nanmax(case.points_xy[:, 1])) + mm / case.spacing_mm[1])
+    return replace(case, image=case.image[:row]) if MIN_SIDE < row < len(case.image) else None
 
 
 def quarter_turns(case: PerturbedSlice, degrees: float, rng: Generator) -> PerturbedSlice:

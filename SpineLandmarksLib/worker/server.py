@@ -20,7 +20,7 @@ from queue import Full, Queue
 
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.batch import explain, stems, write_results
-from SpineLandmarksLib.bundle import shipped_bundles
+from SpineLandmarksLib.bundle import identity, shipped_bundles
 from SpineLandmarksLib.errors import InputError, SpineLandmarksError
 from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.imaging.study import read_study
@@ -268,7 +268,8 @@ class Worker:
         found = localizer.localize(stack, asked.slice_index, slices=slices, given=asked.given, progress=progress)
         found = replace(found, input=printable(asked.path))
         job.check()
-        files = [] if asked.output is None else write_results(stack, found, *_target(asked), asked.formats)
+        model = identity(localizer.bundle)
+        files = [] if asked.output is None else write_results(stack, found, *_target(asked), asked.formats, model)
         return {"result": as_json(found), "notes": list(stack.notes), "files": [printable(file) for file in files]}
 
     def _warm(self) -> Message:

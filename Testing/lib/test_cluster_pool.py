@@ -18,8 +18,7 @@ from SpineLandmarksLib.batch import ray_engine
 from SpineLandmarksLib.batch.local import BatchSettings
 from SpineLandmarksLib.batch.ray_engine import MAX_DEATHS, Actor, ActorPool
 from SpineLandmarksLib.batch.results import BatchItem, Outcome
-from SpineLandmarksLib.batch.run import identity
-from SpineLandmarksLib.bundle import Bundle
+from SpineLandmarksLib.bundle import Bundle, identity
 from SpineLandmarksLib.errors import BackendError, InputError
 
 SETTINGS = BatchSettings(("json",))

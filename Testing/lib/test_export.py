@@ -8,8 +8,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from SpineLandmarksLib.bundle import GRAPH
+from SpineLandmarksLib.bundle import GRAPH, WEIGHTS
 from SpineLandmarksLib.model import Architecture, Detector
 from SpineLandmarksLib.training.export import write_graph, write_weights
 
@@ -40,3 +41,14 @@ def test_the_graph_gives_the_peaks_of_torch(architecture: Architecture, tmp_path
     # an untrained network has near ties, so only the best peak of each landmark must be the same
     assert np.abs(light_xy - xy)[:, :, 0].max() < 0.05
     assert np.abs(light_mass - log_mass)[:, :, 0].max() < 0.01
+
+
+def test_stored_kernels_keep_seven_bits_and_the_detector_runs_on_the_same(tmp_path: Path) -> None:
+    detector = Detector(SEED, 4)
+    write_weights(detector, tmp_path)
+    stored = {name: value for name, value in load_file(tmp_path / WEIGHTS).items() if value.dtype == torch.float16}
+    assert stored
+    for name, value in stored.items():
+        normal = value[value.abs() > torch.finfo(torch.float16).smallest_normal]
+        assert (normal.view(torch.int16) & 0b1111 == 0).all()  # 4 of the 10 digits behind the leading one
+        assert torch.equal(value.float(), detector.state_dict()[name])

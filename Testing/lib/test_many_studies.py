@@ -112,7 +112,7 @@ def test_the_number_of_questions_does_not_grow_with_the_studies(
             look(store)
         counts.append(len(said))
     assert counts[1] <= counts[0] + 6  # a further part of those whose content is read
-    assert counts[0] < 30
+    assert counts[0] < 40
 
 
 def test_a_look_at_what_was_saved_beside_the_store_stays_cheap(stores: dict[int, Store]) -> None:

@@ -231,10 +231,10 @@ def test_without_a_sacrum_in_the_picture_every_name_is_in_doubt(
     stack, whole = predict(a_phantom_study, a_localizer)
     assert not any("sacrum" in warning for warning in whole.warnings)
     last = int(truth_xy[-1, 1])
-    for below_mm, warned in ((35, False), (20, True), (-5, True)):
+    for below_mm, warned, flagged in ((35, False, False), (20, True, False), (-5, True, True)):
         found = a_localizer.localize(darkened(stack, slice(last + round(below_mm / 3.1), None)))
         assert any(warning.startswith("The sacrum is not in the picture") for warning in found.warnings) == warned
-        assert found.needs_review == warned
+        assert found.needs_review == flagged  # of a sacrum that is partly seen the confidence decides
 
 
 def test_a_place_in_the_dark_rim_of_a_picture_is_out_of_view(

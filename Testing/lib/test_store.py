@@ -6,156 +6,40 @@ Each test of behaviour runs on SQLite and, where Debian's PostgreSQL is installe
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import event
+from sqlalchemy import event, insert
 
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.errors import FormatError, StoreError
 from SpineLandmarksLib.formats.atomic import sha256_of
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksLib.store import database
+from SpineLandmarksLib.store.audit import events_of
 from SpineLandmarksLib.store.checks import check_files, check_store
 from SpineLandmarksLib.store.database import VERSION
 from SpineLandmarksLib.store.export import export, import_record
 from SpineLandmarksLib.store.folder import STORE_FILE, open_store
+from SpineLandmarksLib.store.readings import assign_readers
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import StudyRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 Opener = Callable[[], Store]
-
-
-class Server:
-    """A PostgreSQL with a cluster of its own, on loopback, stopped by its process id."""
-
-    def __init__(self, programs: Path) -> None:
-        # initdb refuses root; a folder of pytest's cannot be entered by another user.
-        self.user = "postgres" if os.geteuid() == 0 else None
-        self.folder = Path(tempfile.mkdtemp(prefix="spine-landmarks-pg-"))
-        if self.user:
-            shutil.chown(self.folder, self.user)
-        self.programs, self.databases = programs, 0
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        made = self._run(
-            "initdb",
-            "-D",
-            str(self.folder / "data"),
-            "-U",
-            "tester",
-            "-A",
-            "trust",
-            "--no-sync",
-            "--no-locale",
-            "-E",
-            "UTF8",
-        )
-        assert made.wait() == 0, made.stdout.read()
-        made.stdout.close()
-        self.start()
-
-    def _run(self, program: str, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [self.programs / program, *arguments],
-            user=self.user,
-            cwd=self.folder,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-
-    def start(self) -> None:
-        log = (self.folder / "log").open("w")
-        command = [
-            self.programs / "postgres",
-            "-D",
-            self.folder / "data",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(self.port),
-            "-k",
-            self.folder,
-            "-c",
-            "fsync=off",
-        ]
-        self.process = subprocess.Popen(command, user=self.user, cwd=self.folder, stdout=log, stderr=log)
-        log.close()
-        for _ in range(300):
-            if (self.folder / f".s.PGSQL.{self.port}").exists() and self._accepts():
-                return
-            time.sleep(0.1)
-        raise AssertionError((self.folder / "log").read_text())
-
-    def _accepts(self) -> bool:
-        import psycopg
-
-        try:
-            psycopg.connect(self.url("postgres"), connect_timeout=5).close()
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
-            self.process.wait(timeout=60)
-
-    def url(self, database: str) -> str:
-        return f"postgresql://tester@127.0.0.1:{self.port}/{database}"
-
-    def new_database(self) -> str:
-        import psycopg
-
-        self.databases += 1
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE d{self.databases}")
-        return self.url(f"d{self.databases}")
-
-
-@pytest.fixture(scope="module")
-def a_server() -> Iterator[Server]:
-    found = [shutil.which("initdb"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)]
-    programs = [Path(os.path.realpath(path)).parent for path in found if path]
-    if not programs:
-        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    server = Server(programs[0])
-    yield server
-    server.stop()
-    shutil.rmtree(server.folder)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
-    """Opens the one store of the test, as often as it is called; each call is another session."""
-    url = request.getfixturevalue("a_server").new_database() if request.param == "postgresql" else None
-    opened: list[Store] = []
-
-    def open_it() -> Store:
-        opened.append(open_store(tmp_path, url, "dataset-1"))
-        return opened[-1]
-
-    yield open_it
-    for store in opened:
-        store.close()
 
 
 def add_study(store: Store, key: str = "case-1", grey: int = 7) -> StudyRecord:
@@ -444,6 +328,53 @@ def test_a_store_of_version_1_is_brought_up_to_date_with_all_it_holds(
     again.close()
 
 
+#: The tables that version 2 made, by what each database calls a number that counts by itself.
+V2 = """
+CREATE TABLE properties (name VARCHAR(50) NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name));
+CREATE TABLE studies (key VARCHAR(100) NOT NULL, patient TEXT NOT NULL, image_sha256 VARCHAR(64) NOT NULL,
+  content TEXT NOT NULL, PRIMARY KEY (key));
+CREATE TABLE assignments (study VARCHAR(100) NOT NULL, annotator TEXT NOT NULL, time VARCHAR(40) NOT NULL,
+  PRIMARY KEY (study), FOREIGN KEY(study) REFERENCES studies (key));
+CREATE TABLE revisions (number {counted} NOT NULL, id VARCHAR(16) NOT NULL, study VARCHAR(100) NOT NULL,
+  parent VARCHAR(16), author TEXT NOT NULL, time VARCHAR(40) NOT NULL, source_model TEXT,
+  seconds_spent FLOAT NOT NULL, content TEXT NOT NULL, PRIMARY KEY (number), UNIQUE (id),
+  FOREIGN KEY(study) REFERENCES studies (key));
+CREATE TABLE choices (dropped VARCHAR(16) NOT NULL, kept VARCHAR(16) NOT NULL, author TEXT NOT NULL,
+  time VARCHAR(40) NOT NULL, PRIMARY KEY (dropped), FOREIGN KEY(dropped) REFERENCES revisions (id),
+  FOREIGN KEY(kept) REFERENCES revisions (id));
+CREATE TABLE sign_offs (revision VARCHAR(16) NOT NULL, author TEXT NOT NULL, time VARCHAR(40) NOT NULL,
+  PRIMARY KEY (revision), FOREIGN KEY(revision) REFERENCES revisions (id));
+INSERT INTO properties VALUES ('version', '2'), ('dataset', 'dataset-1');
+"""
+
+
+def test_a_store_of_version_2_goes_on_with_readings_and_events(opener: Opener, a_store: Store) -> None:
+    study = add_study(a_store)
+    ends = [revision(study, author) for author in ("Ann", "Bo")]
+    for one in ends:
+        a_store.save(one)
+    a_store.choose("case-1", ends[0].id, "Chief")
+    a_store.sign_off(ends[0].id, "Chief")
+    names = ("properties", "studies", "revisions", "choices", "sign_offs")
+    serial = "INTEGER" if a_store.engine.dialect.name == "sqlite" else "SERIAL"
+    with a_store.transaction() as connection:  # what was stored, in tables as they were
+        rows = {name: connection.exec_driver_sql(f"SELECT * FROM {name}").mappings().all() for name in names}
+        for table in reversed(database.TABLES.sorted_tables):
+            table.drop(connection)
+        for statement in V2.format(counted=serial).split(";")[:-1]:
+            connection.exec_driver_sql(statement)
+        for name in names[1:]:
+            kept = [{column: row[column] for column in row if column != "number"} for row in rows[name]]
+            connection.execute(insert(database.TABLES.tables[name]), kept)
+    again = opener()
+    assert again.history("case-1") == ends
+    assert again.signed_off() == [ends[0]]
+    assert check_store(again) == [], "what was signed before there was a log is no fault"
+    again.save(revision(study, "Ann", ends[0].id))
+    assign_readers(again, "case-1", ["Ann", "Bo"], "Chief")
+    assert [(row["person"], row["action"]) for row in events_of(again)] == [("Chief", "signed"), ("Chief", "assigned")]
+
+
 def test_a_store_of_a_newer_version_is_refused_and_untouched(opener: Opener, tmp_path: Path) -> None:
     store = opener()
     with store.transaction() as connection:
@@ -528,7 +459,7 @@ def test_a_folder_that_may_only_be_read_shows_what_it_holds_and_refuses_to_write
     assert "it can only be read. Ask for the right to write in this folder, or work on a copy of it" in refused
 
 
-def test_a_database_that_goes_away_in_mid_session_loses_nothing(a_server: Server, tmp_path: Path) -> None:
+def test_a_database_that_goes_away_in_mid_session_loses_nothing(a_server: Any, tmp_path: Path) -> None:
     url = a_server.new_database()
     store = open_store(tmp_path, url)
     study = add_study(store)

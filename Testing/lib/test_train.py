@@ -25,7 +25,7 @@ from SpineLandmarksLib.training.build import fit_prior
 from SpineLandmarksLib.training.dataset import Cases, load_cases
 from SpineLandmarksLib.training.losses import Losses
 from SpineLandmarksLib.training.recipe import Recipe
-from SpineLandmarksLib.training.train import draw_batches, make_training_state, rate, step, train
+from SpineLandmarksLib.training.train import draw_batches, make_training_state, rate, step, train, with_landmarks
 from SpineLandmarksLib.transforms import Preparation
 
 TINY = {"network": "unet", "filters": [8, 16, 16], "stride": 2}
@@ -369,3 +369,12 @@ def test_two_processes_train_one_bundle(a_recipe_file: Path, a_phantom_dataset: 
     assert run["split"] == "1 held-out patients of 4, split seed 0"
     assert load_bundle(tmp_path / "run" / "bundle").calibration.fitted_on.startswith("1 slices of")
     assert (tmp_path / "run" / "bundle" / "docs" / "metrics.json").is_file()
+
+
+def test_weights_go_to_other_landmarks_by_their_names() -> None:
+    old, new = ("a", "b", "c"), ("c", "d", "a", "e")
+    weights = {"head.weight": torch.arange(6.0).reshape(3, 2), "trunk.weight": torch.ones(4, 2)}
+    moved = with_landmarks(weights, old, new)
+    assert moved["head.weight"].tolist() == [[4.0, 5.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
+    assert torch.equal(moved["trunk.weight"], weights["trunk.weight"])
+    assert with_landmarks(weights, old, old) is weights

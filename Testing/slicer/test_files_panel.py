@@ -9,18 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 
 from SpineLandmarksLib.annotation.revision_files import read_training_set
 from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.formats.csv_table import read_csv, write_csv
+from SpineLandmarksLib.formats.dicom_sr import read_sr
 from SpineLandmarksLib.formats.slicer_markups import read_markups, write_markups
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
+from SpineLandmarksLib.phantom.files import write_dicom_series
 from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.retraining.process import Retraining, RetrainStatus
 from standins.bench import Module, add_volume
 
-RAS, LPS, MARKUPS, MEASUREMENTS = range(4)
+RAS, LPS, MARKUPS, MEASUREMENTS, REPORT = range(5)
 
 
 def export(case: Module, what: int, path: Path) -> None:
@@ -54,6 +57,60 @@ def test_measurements_are_exported_with_definition_and_source(a_case: Module, tm
     text = (tmp_path / "m.csv").read_text()
     assert text.startswith("name,value,unit,definition,source\n")
     assert "Derived from the centres" in text
+
+
+@pytest.fixture
+def a_dicom_case(a_case: Module, a_volume: Any, slicer: Any, a_phantom: Phantom, tmp_path: Path) -> Module:
+    """The study with the DICOM files that its volume was loaded from."""
+    series = sorted(write_dicom_series(a_phantom, tmp_path / "series").iterdir())
+    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName(str(series[0]))
+    for file in series:
+        storage.AddFileName(str(file))
+    a_volume.SetAndObserveStorageNodeID(storage.GetID())
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    uid = str(pydicom.dcmread(series[0]).SeriesInstanceUID)
+    hierarchy.SetItemUID(hierarchy.GetItemByDataNode(a_volume), "DICOM", uid)
+    return a_case
+
+
+def test_a_report_is_exported_as_the_command_writes_it(
+    a_dicom_case: Module, a_prediction: LandmarkSet, tmp_path: Path
+) -> None:
+    export(a_dicom_case, REPORT, tmp_path / "case")
+    assert a_dicom_case.dialogs.shown == []
+    back = read_sr(tmp_path / "case.sr.dcm")
+    assert back["L3"].position_ras_mm == pytest.approx(a_prediction["L3"].position_ras_mm, abs=1e-3)
+
+
+def test_a_report_of_no_dicom_or_of_a_moved_volume_is_refused(
+    a_dicom_case: Module, a_volume: Any, slicer: Any, tmp_path: Path
+) -> None:
+    matrix = slicer.util.arrayFromVTKMatrix(ijk_to_ras(a_volume))
+    matrix[:3, 3] += 2.0
+    a_volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    export(a_dicom_case, REPORT, tmp_path / "case")
+    assert "it was moved or resampled" in a_dicom_case.dialogs.shown[-1]
+    a_volume.SetAndObserveStorageNodeID(None)
+    export(a_dicom_case, REPORT, tmp_path / "case")
+    assert "DICOM images" in a_dicom_case.dialogs.shown[-1]
+    assert not (tmp_path / "case.sr.dcm").exists()
+
+
+def ijk_to_ras(volume: Any) -> Any:
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return matrix
+
+
+def test_without_highdicom_the_module_says_what_to_type(
+    a_dicom_case: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    export(a_dicom_case, REPORT, tmp_path / "case")
+    assert "slicer.util.pip_install('highdicom')" in a_dicom_case.dialogs.shown[-1]
 
 
 def test_no_file_chosen_writes_nothing(a_case: Module, tmp_path: Path) -> None:
@@ -91,7 +148,13 @@ def test_a_folder_that_may_not_be_written_is_told(a_case: Module, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("what", "start"),
-    [(RAS, "label\tr_mm"), (LPS, "label\tl_mm"), (MARKUPS, "label\tr_mm"), (MEASUREMENTS, "name\tvalue")],
+    [
+        (RAS, "label\tr_mm"),
+        (LPS, "label\tl_mm"),
+        (MARKUPS, "label\tr_mm"),
+        (REPORT, "label\tr_mm"),
+        (MEASUREMENTS, "name\tvalue"),
+    ],
 )
 def test_the_clipboard_gets_a_table_with_tabs(a_case: Module, slicer: Any, what: int, start: str) -> None:
     a_case.ui.formatSelector.currentIndex = what

@@ -22,7 +22,7 @@ from PIL import Image
 
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
-from SpineLandmarksLib.phantom.files import write_nifti
+from SpineLandmarksLib.phantom.files import write_dicom_series, write_nifti
 from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
 from SpineLandmarksLib.store.add import Adding, add_source
 from SpineLandmarksLib.store.find import Source
@@ -115,16 +115,24 @@ def the_demo(start_reviewer: Callable[..., Reviewer]) -> Reviewer:
 
 @pytest.fixture(scope="session")
 def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Makes a data set of single slices and of volumes, each with the landmarks that a model found there.
+    """Makes a data set of single slices, volumes and DICOM series, each with the landmarks that a model found there.
 
-    new: those that no model has seen. told: what else the model says.
+    new: those that no model has seen. url: of a database. told: what else the model says.
     """
 
-    def make(slices: Sequence[str] = (), volumes: Sequence[str] = (), new: Sequence[str] = (), **told: Any) -> Path:
+    def make(
+        slices: Sequence[str] = (),
+        volumes: Sequence[str] = (),
+        new: Sequence[str] = (),
+        url: str | None = None,
+        series: Sequence[str] = (),
+        **told: Any,
+    ) -> Path:
         folder = tmp_path_factory.mktemp("data") / "dataset"
-        with init_dataset(folder) as store:
-            for seed, key in enumerate((*slices, *volumes), start=11):
-                phantom = add_phantom(store, key, seed, key in volumes)
+        kinds = {**dict.fromkeys(slices, "slice"), **dict.fromkeys(volumes, "volume"), **dict.fromkeys(series, "dicom")}
+        with init_dataset(folder, url) as store:
+            for seed, (key, kind) in enumerate(kinds.items(), start=11):
+                phantom = add_phantom(store, key, seed, kind)
                 if key not in new:
                     find(store, key, phantom, **told)
         return folder
@@ -132,10 +140,12 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
     return make
 
 
-def add_phantom(store: Store, key: str, seed: int, is_volume: bool) -> Phantom:
+def add_phantom(store: Store, key: str, seed: int, kind: str) -> Phantom:
     phantom = make_phantom(seed, matrix=(200, 160), pixel_mm=1.5, slices=5)
-    if is_volume:
+    if kind == "volume":
         path, how = write_nifti(phantom, store.folder / f"{key}.nii"), Adding()
+    elif kind == "dicom":
+        path, how = write_dicom_series(phantom, store.folder / key), Adding()
     else:
         path, how = store.folder / f"{key}.png", Adding(1.5)
         Image.fromarray((phantom.voxels[2] / phantom.voxels.max() * 255).astype(np.uint8)).save(path)

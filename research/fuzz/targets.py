@@ -31,7 +31,9 @@ from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.session_file import load_session, save_session
 from SpineLandmarksLib.bundle import DETECTOR, METADATA, find_bundle, load_bundle
 from SpineLandmarksLib.formats import FORMATS
+from SpineLandmarksLib.formats.catalogue import CATALOGUE, read_cases
 from SpineLandmarksLib.formats.csv_table import as_csv, write_csv
+from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage
 from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
 from SpineLandmarksLib.formats.tianchi import read_tianchi
@@ -115,6 +117,10 @@ def _json_or_table(data: bytes, rng: Rng) -> bytes:
     return mutated_json(data, rng) if data.lstrip().startswith((b"{", b"[")) else mutated_table(data, rng)
 
 
+def _text_or_bytes(data: bytes, rng: Rng) -> bytes:
+    return _json_or_table(data, rng) if data.isascii() else mutated(data, rng)
+
+
 def _import(path: Path) -> object:
     frame = ImageFrame(phantom().ras_from_ijk, (40, 48, 5))
     found = import_landmarks(path, LUMBAR11, frame, known=_landmarks(), before=_landmarks())
@@ -129,6 +135,25 @@ def tianchi_files() -> dict[str, bytes]:
     published = [{"studyUid": "1.2", "data": [{"seriesUid": "1", "instanceUid": "2", "annotation": annotation}]}]
     rows = [{"dcmPath": "study10/image6.dcm", "annotation": annotation}]
     return {"a.json": json.dumps(published).encode(), "rows.json": json.dumps(rows).encode()}
+
+
+def _grid() -> ImageGrid:
+    return ImageGrid("phantom.nii.gz", (40, 48), (40, 48, 5), phantom().ras_from_ijk)
+
+
+@cache
+def exchange_files() -> dict[str, bytes]:
+    """Each format of other tools, named by it, as we write it."""
+    one, kinds = PointsOnImage(_landmarks(), _grid()), {name: kind for name, kind in CATALOGUE.items() if kind.write}
+    rsna = "study_id,series_id,instance_number,condition,level,x,y\n1,2,3,Spinal Canal Stenosis,L1/L2,4.5,6\n"
+    files = _written(
+        *((f"{name}{kind.endings[0]}", lambda path, kind=kind: kind.write([one], path)) for name, kind in kinds.items())
+    )
+    return files | {"rsna.csv": rsna.encode()}
+
+
+def _exchange(path: Path) -> object:
+    return [json.dumps(as_json(one.landmarks)) for one in read_cases(path, image=_grid())[1]]
 
 
 def _tianchi(path: Path) -> object:
@@ -438,6 +463,7 @@ def _read_picture(path: Path) -> object:
 TARGETS: dict[str, Target] = {
     "landmarks": Target(landmark_files, (mutated, _json_or_table, _json_or_table), _import),
     "store": Target(store_files, (_json_or_table, _json_or_table, mutated), _store),
+    "exchange": Target(exchange_files, (mutated, _text_or_bytes, _text_or_bytes), _exchange),
     "tianchi": Target(tianchi_files, (mutated, mutated_json, mutated_json), _tianchi),
     "dataset": Target(
         data_set_files, (mutated, mutated_json), read_landmarks_json, lambda: {"a.png": _picture()}

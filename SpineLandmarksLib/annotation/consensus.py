@@ -1,0 +1,165 @@
+"""Several readings of one spine, none of which knew of the others: where they agree, and what follows.
+
+A landmark is agreed on where all readers see it within a limit of each other, or none sees it; the consensus is then
+the mean. All other landmarks are disputed, and somebody decides. The two commonest causes are told by name: a chain
+that one reader has named a level off, and two names that one reader has exchanged. Places are in mm on the slice.
+
+    shift of b against a    the s for which b[l] lies where a[l - step s] does: names that were moved s levels towards
+                            the head (+) or the foot (-), as in `session.shift_names`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY, names_per_level
+
+#: Readers who are closer agree, mm: the distance within which a landmark counts as found (SDR@4).
+LIMIT_MM = 4.0
+MAX_SHIFT = 2
+MIN_COMMON = 3
+
+Places = Mapping[str, PixelXY]
+
+
+@dataclass(frozen=True)
+class ReaderDifference:
+    """One landmark. apart_mm: the largest distance between two who see it, None for fewer than two. seen: by how many.
+
+    is_disputed: whether somebody has to decide.
+    """
+
+    name: str
+    apart_mm: float | None
+    seen: int
+    is_disputed: bool
+
+
+@dataclass(frozen=True)
+class ReadingComparison:
+    """differences: head to foot. shifts: of each reader against the first, in levels. swaps: exchanged names."""
+
+    differences: tuple[ReaderDifference, ...]
+    shifts: tuple[int, ...]
+    swaps: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def disputed(self) -> list[str]:
+        return [one.name for one in self.differences if one.is_disputed]
+
+    @property
+    def is_level_dispute(self) -> bool:
+        return any(shift != self.shifts[0] for shift in self.shifts)
+
+
+def compare_readings(readings: Sequence[Places], names: Sequence[str], limit_mm: float = LIMIT_MM) -> ReadingComparison:
+    """readings: where each reader has put what they see. names: of the schema, head to foot."""
+    differences = tuple(_difference(readings, name, limit_mm) for name in names)
+    shifts = tuple(level_shift(readings[0], one, names, limit_mm) for one in readings)
+    swaps = {pair for a, b in combinations(readings, 2) for pair in swapped(a, b, names, limit_mm)}
+    return ReadingComparison(differences, shifts, tuple(sorted(swaps)) if not any(shifts) else ())
+
+
+def _difference(readings: Sequence[Places], name: str, limit_mm: float) -> ReaderDifference:
+    seen = [one[name] for one in readings if name in one]
+    apart = max((_distance(a, b) for a, b in combinations(seen, 2)), default=None)
+    is_disputed = len(seen) not in (0, len(readings)) or (apart is not None and apart > limit_mm)
+    return ReaderDifference(name, apart, len(seen), is_disputed)
+
+
+def _distance(a: PixelXY, b: PixelXY) -> float:
+    return float(np.hypot(*np.subtract(a, b)))
+
+
+def level_shift(a: Places, b: Places, names: Sequence[str], limit_mm: float = LIMIT_MM) -> int:
+    """By how many levels b names the places of a otherwise; 0 where they agree, and where nothing tells."""
+    step = names_per_level(names)
+    apart = {shift: _median_apart(a, b, names, step * shift) for shift in range(-MAX_SHIFT, MAX_SHIFT + 1)}
+    best = min(apart, key=lambda shift: (apart[shift], abs(shift)))
+    return best if apart[0] > limit_mm and apart[best] < apart[0] / 2 else 0
+
+
+def _median_apart(a: Places, b: Places, names: Sequence[str], rows: int) -> float:
+    """Between each place of b and that of a which lies so many rows before it; infinite where too few are common."""
+    pairs = [(names[row - rows], name) for row, name in enumerate(names) if 0 <= row - rows < len(names)]
+    apart = [_distance(a[one], b[other]) for one, other in pairs if one in a and other in b]
+    return float(np.median(apart)) if len(apart) >= min(MIN_COMMON, len(a), len(b)) > 0 else np.inf
+
+
+def swapped(a: Places, b: Places, names: Sequence[str], limit_mm: float = LIMIT_MM) -> list[tuple[str, str]]:
+    """Pairs of names that a and b have given to each other's places."""
+    common = [name for name in names if name in a and name in b and _distance(a[name], b[name]) > limit_mm]
+    return [
+        (one, other)
+        for one, other in combinations(common, 2)
+        if max(_distance(a[one], b[other]), _distance(a[other], b[one])) <= limit_mm
+    ]
+
+
+def consensus_of(readings: Sequence[LandmarkSet], comparing: ReadingComparison) -> LandmarkSet:
+    """The mean of what is agreed on, confirmed; what is disputed has no point and waits for somebody."""
+    marks = [_agreed(readings, one) for one in comparing.differences]
+    return replace(readings[0], landmarks=tuple(marks), needs_review=bool(comparing.disputed), numberings=())
+
+
+def _agreed(readings: Sequence[LandmarkSet], difference: ReaderDifference) -> Landmark:
+    if difference.is_disputed:
+        return Landmark(difference.name, "out_of_view", needs_review=True)
+    return _mean_of([one[difference.name] for one in readings])
+
+
+def _mean(points: Sequence[tuple[float, ...] | None]) -> tuple[float, ...]:
+    return tuple(float(value) for value in np.mean([point for point in points if point is not None], axis=0))
+
+
+def chosen(now: LandmarkSet, readings: Sequence[LandmarkSet], names: Sequence[str], whose: str) -> LandmarkSet:
+    """The landmarks as they are, but those of these names as the readings have them, the mean of several; confirmed."""
+    marks = [_mean_of([one[mark.name] for one in readings]) if mark.name in names else mark for mark in now]
+    return replace(now, landmarks=tuple(marks), input=whose)
+
+
+def _mean_of(marks: Sequence[Landmark]) -> Landmark:
+    """Of those that have a point; not visible where none has."""
+    seen = [mark for mark in marks if not mark.is_absent]
+    if not seen:
+        return Landmark(marks[0].name, "not_visible", needs_review=False)
+    r, a, s = _mean([mark.position_ras_mm for mark in seen])
+    x, y = _mean([mark.pixel_xy for mark in seen])
+    return Landmark(marks[0].name, "confirmed", (r, a, s), (x, y), needs_review=False)
+
+
+def with_numberings(decided: LandmarkSet, shifts: Mapping[str, int]) -> LandmarkSet:
+    """A decision that keeps what the levels were also called. shifts: of each reader's names against the decided ones.
+
+    Each numbering has the share of those who gave it, the one who decided included; nothing is added where all agree.
+    """
+    votes = [0, *shifts.values()]
+    if not any(votes):
+        return decided
+    shares = {shift: votes.count(shift) / len(votes) for shift in votes}
+    said = "; ".join(f"{person}: {shift:+d}" for person, shift in shifts.items() if shift)
+    note = f"transitional or doubtful level: readers named it otherwise, in levels towards the head: {said}"
+    numberings = tuple(sorted(shares.items(), key=lambda one: (-one[1], one[0])))
+    return replace(decided, numberings=numberings, notes=(*decided.notes, note))
+
+
+def comparison_words(people: Sequence[str], comparing: ReadingComparison) -> list[str]:
+    """What the readers differ in, each in a sentence."""
+    first = people[0]
+    said = [
+        f"{person} names the levels {abs(shift)} towards the {'head' if shift > 0 else 'foot'} of what {first} says"
+        for person, shift in zip(people, comparing.shifts, strict=True)
+        if shift
+    ]
+    said += [f"{one} and {other} are exchanged" for one, other in comparing.swaps]
+    if not said:
+        for one in comparing.differences:
+            if one.is_disputed and one.seen < len(people):
+                said.append(f"{one.name} is seen by {one.seen} of {len(people)}")
+            elif one.is_disputed:
+                said.append(f"{one.name}: {one.apart_mm:.1f} mm apart")
+    return said
