@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -72,6 +73,12 @@ def write_measurements(measurements: Sequence[Measurement], path: str | os.PathL
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([COLUMNS, *(each.row() for each in measurements)])
     write_text_atomically(path, table.getvalue())
+
+
+def write_measurements_json(measurements: Sequence[Measurement], path: str | os.PathLike[str]) -> None:
+    """{"measurements": [...]}, each as `Measurement.as_json` says. Raises OutputError (nothing is changed)."""
+    content = {"measurements": [each.as_json() for each in measurements]}
+    write_text_atomically(path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
 
 
 def _distances(points: _Points) -> list[Measurement]:
