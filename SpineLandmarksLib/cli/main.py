@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from SpineLandmarksLib import __version__
-from SpineLandmarksLib.arguments import DICOM_NAMES, FORMAT_NAMES, add_model, formats, positive, slice_index, spacing
+from SpineLandmarksLib.arguments import (
+    DICOM_NAMES,
+    FORMAT_NAMES,
+    REPORT_NAMES,
+    add_model,
+    formats,
+    positive,
+    slice_index,
+    spacing,
+)
 from SpineLandmarksLib.cli.api import add_api
 from SpineLandmarksLib.cli.bench import add_bench
 from SpineLandmarksLib.cli.convert import add_convert
@@ -119,7 +128,10 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     votes = "all: the other sagittal series of a DICOM study are read too and vote on the levels (default best)"
     p.add_argument("--series", choices=("best", "all"), default="best", help=votes)
-    names = f"{','.join(FORMAT_NAMES)} (default); sr, sc: DICOM report and secondary capture of a DICOM study"
+    names = (
+        f"{','.join(FORMAT_NAMES)} (default); {', '.join(REPORT_NAMES)}; sr, sc: DICOM report and secondary capture "
+        "of a DICOM study"
+    )
     p.add_argument("--format", type=formats, default=FORMAT_NAMES, metavar="NAMES", help=names)
     _add_many(p)
     _add_pacs(p)

@@ -254,6 +254,7 @@ def add_phantom(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         ("--anomalous", "six or four lumbar bodies, named from both ends"),
     ):
         p.add_argument(kind, type=float, default=0.0, metavar="SHARE", help=f"share of spines with {what}")
+    p.add_argument("--corners", action="store_true", help="corners of the endplates instead of centres")
     p.set_defaults(run=phantom_command)
 
 
@@ -261,7 +262,13 @@ def phantom_command(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.phantom.files import write_phantom_dataset
 
     folder = write_phantom_dataset(
-        options.output, options.count, options.seed, options.transitional, options.anomalous, show_progress
+        options.output,
+        options.count,
+        options.seed,
+        options.transitional,
+        options.anomalous,
+        show_progress,
+        options.corners,
     )
     print(f"Written: {folder}")
     return 0
