@@ -416,6 +416,23 @@ def test_a_report_of_another_program_says_where_a_person_put_points(a_report: Pa
     assert [(mark.name, mark.status) for mark in said] == [("L1", "corrected")]
 
 
+def test_points_in_pixels_alone_are_read_by_the_images_beside_the_report(
+    a_report: Path, a_series: Path, a_result: LandmarkSet, tmp_path: Path
+) -> None:
+    """As viewers write points of single images: they lie on the image, so the lateral part is that of the slice."""
+    folder = shutil.copytree(a_series, tmp_path / "study")
+    report = pydicom.dcmread(a_report)
+    _no_points_in_mm(report)
+    report.save_as(folder / "theirs.dcm")
+    frame = ImageFrame.of(read_study(a_series))
+    assert frame is not None
+    for before, after in zip(a_result, read_sr(folder / "theirs.dcm"), strict=True):
+        if before.position_ras_mm and after.position_ras_mm:
+            there, here = np.array(frame.ijk(before.position_ras_mm)), np.array(frame.ijk(after.position_ras_mm))
+            assert np.abs(there - here)[:2].max() * 3.1 < 0.01
+            assert here[2] == pytest.approx(round(there[2]), abs=1e-3)
+
+
 def test_points_of_another_frame_of_reference_are_not_put_on_an_image(
     a_report: Path, a_series: Path, a_result: LandmarkSet
 ) -> None:
