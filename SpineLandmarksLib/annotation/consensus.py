@@ -109,16 +109,27 @@ def consensus_of(readings: Sequence[LandmarkSet], comparing: ReadingComparison) 
 def _agreed(readings: Sequence[LandmarkSet], difference: ReaderDifference) -> Landmark:
     if difference.is_disputed:
         return Landmark(difference.name, "out_of_view", needs_review=True)
-    marks = [one[difference.name] for one in readings]
-    if not difference.seen:
-        return Landmark(difference.name, "not_visible", needs_review=False)
-    r, a, s = _mean([mark.position_ras_mm for mark in marks])
-    x, y = _mean([mark.pixel_xy for mark in marks])
-    return Landmark(difference.name, "confirmed", (r, a, s), (x, y), needs_review=False)
+    return _mean_of([one[difference.name] for one in readings])
 
 
 def _mean(points: Sequence[tuple[float, ...] | None]) -> tuple[float, ...]:
     return tuple(float(value) for value in np.mean([point for point in points if point is not None], axis=0))
+
+
+def chosen(now: LandmarkSet, readings: Sequence[LandmarkSet], names: Sequence[str], whose: str) -> LandmarkSet:
+    """The landmarks as they are, but those of these names as the readings have them, the mean of several; confirmed."""
+    marks = [_mean_of([one[mark.name] for one in readings]) if mark.name in names else mark for mark in now]
+    return replace(now, landmarks=tuple(marks), input=whose)
+
+
+def _mean_of(marks: Sequence[Landmark]) -> Landmark:
+    """Of those that have a point; not visible where none has."""
+    seen = [mark for mark in marks if not mark.is_absent]
+    if not seen:
+        return Landmark(marks[0].name, "not_visible", needs_review=False)
+    r, a, s = _mean([mark.position_ras_mm for mark in seen])
+    x, y = _mean([mark.pixel_xy for mark in seen])
+    return Landmark(marks[0].name, "confirmed", (r, a, s), (x, y), needs_review=False)
 
 
 def with_numberings(decided: LandmarkSet, shifts: Mapping[str, int]) -> LandmarkSet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.landmarks import LUMBAR11, VERTEBRAE, Landmark
@@ -39,6 +40,29 @@ CORNER = "Where the endplate meets the wall of the body, spurs left out: on the 
 DISC = "Half-way between the middles of its two endplates, not the middle of what is bright"
 #: Colour of the confidence from so much on: sure, doubtful, unlikely. The number is there for who sees no colours.
 BANDS = ((0.9, "#9ed8a6"), (0.7, "#f6dd8c"), (0.0, "#f2a39a"))
+
+
+@dataclass(frozen=True)
+class OpinionStyle:
+    """How the points of one of several readers are drawn, apart in colour and in shape. glyph: of Slicer's markups."""
+
+    css: str
+    shape: str
+    glyph: str
+
+    @property
+    def rgb(self) -> tuple[float, ...]:
+        """0 to 1."""
+        return tuple(int(self.css[place : place + 2], 16) / 255 for place in (1, 3, 5))
+
+
+LETTERS = "ABCD"
+OPINION_STYLES = (
+    OpinionStyle("#e69f00", "▲", "Triangle2D"),
+    OpinionStyle("#56b4e9", "■", "Square2D"),
+    OpinionStyle("#cc79a7", "◆", "Diamond2D"),
+    OpinionStyle("#f0e442", "●", "Circle2D"),
+)
 
 
 def definition(name: str) -> tuple[str, str]:

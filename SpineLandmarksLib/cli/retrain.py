@@ -25,8 +25,9 @@ def add_retrain(commands: Parsers[argparse.ArgumentParser]) -> None:
     )
     p.add_argument("dataset", type=Path, metavar="DATASET", help="data-set folder with a locked hold-out")
     p.add_argument("--store", metavar="postgresql://...", help="a database instead of a file in the folder")
-    p.add_argument("--by", default=_who(), metavar="NAME", help="who asks for it (default: the user's name)")
+    p.add_argument("--by", default=user_name(), metavar="NAME", help="who asks for it (default: the user's name)")
     p.add_argument("--steps", type=positive, metavar="N", help="instead of the recipe's")
+    p.add_argument("--recipe", metavar="NAME_OR_FILE", help="how it is trained (default retrain)")
     p.add_argument("--restart", action="store_true", help="drop what is unfinished and begin anew")
     p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     how = p.add_mutually_exclusive_group()
@@ -50,11 +51,13 @@ def add_models(commands: Parsers[argparse.ArgumentParser]) -> None:
             verb.add_argument("model", metavar="NAME", help="as `models list` shows it")
             verb.add_argument("--why", default="promoted by hand", metavar="TEXT")
         if name != "list":
-            verb.add_argument("--by", default=_who(), metavar="NAME", help="who decides (default: the user's name)")
+            verb.add_argument(
+                "--by", default=user_name(), metavar="NAME", help="who decides (default: the user's name)"
+            )
         verb.set_defaults(run=_models, verb=name)
 
 
-def _who() -> str:
+def user_name() -> str:
     """The user's name; "unknown" on a machine that has none."""
     try:
         return getpass.getuser()
@@ -75,7 +78,8 @@ def _retrain(options: argparse.Namespace) -> int:
     if hasattr(os, "nice"):
         os.nice(10)  # annotators work on the same machine
     with open_dataset(options.dataset, options.store) as store:
-        asked = RetrainOptions(options.by, options.steps, restart=options.restart, device=device_of(options.device))
+        device = device_of(options.device)
+        asked = RetrainOptions(options.by, options.steps, restart=options.restart, device=device, recipe=options.recipe)
         with _stopping() as stop:
             ended = RetrainRound(store, asked, stop.is_set).run()
     print(ended.text)
@@ -125,11 +129,23 @@ def _models(options: argparse.Namespace) -> int:
     if options.verb == "promote":
         promote(options.dataset, options.model, options.by, options.why)
         print(f"{options.model} is in use")
+        _log_overruled(options, f"{options.model} put in use: {options.why}")
     elif options.verb == "rollback":
-        print(f"{rollback(options.dataset, options.by)} is in use again")
+        back = rollback(options.dataset, options.by)
+        print(f"{back} is in use again")
+        _log_overruled(options, f"back to {back}")
     else:
         print("\n".join(_model_lines(options.dataset)))
     return 0
+
+
+def _log_overruled(options: argparse.Namespace, detail: str) -> None:
+    """What a person has decided over the rule."""
+    from SpineLandmarksLib.store.audit import log_now
+    from SpineLandmarksLib.store.folder import open_dataset
+
+    with open_dataset(options.dataset) as store:
+        log_now(store, options.by, "overruled", detail=detail)
 
 
 def _model_lines(dataset: Path) -> list[str]:

@@ -19,6 +19,8 @@ from SpineLandmarksLib.arguments import positive
 from SpineLandmarksLib.errors import AccessError, DatasetError
 
 Parsers = argparse._SubParsersAction
+#: The same at each start, so that pages come back after one.
+TEAM_PORT = 8765
 
 
 def add_review(commands: Parsers[argparse.ArgumentParser]) -> None:
@@ -41,6 +43,10 @@ def add_review(commands: Parsers[argparse.ArgumentParser]) -> None:
     group.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM")
     group.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
     group.add_argument("--without-tls", action="store_true", help="let other computers in without it, behind a proxy")
+    team = p.add_argument_group("team")
+    team.add_argument("--team", action="store_true", help="one address for all accounts of the data set")
+    team.add_argument("--proxy-header", default="", metavar="NAME", help="where a proxy says who it is: no passwords")
+    team.add_argument("--member", action="store_true", help=argparse.SUPPRESS)  # of a team: its front starts it
     p.set_defaults(run=review)
 
 
@@ -59,6 +65,8 @@ def review(options: argparse.Namespace) -> int:
         raise DatasetError("Expected a data set or --demo; got both or neither. Try: spine-landmarks review --demo")
     if not 0 <= options.port < 2**16:
         raise AccessError(f"Expected a port in 0..65535; got {options.port}")
+    if options.team:
+        return _serve_team(options)
     with _folder(options) as folder:
         store = open_dataset(folder, options.store)
         try:
@@ -77,6 +85,8 @@ def review(options: argparse.Namespace) -> int:
             reviewer = Reviewer(
                 store, localization, access, options.locked, options.demo, options.store, order, not options.by_hand
             )
+            if options.member:
+                reviewer.join_team()
             if options.annotator or options.demo:
                 reviewer.controller.begin(options.annotator or "Demo")
             reviewer.run(
@@ -87,6 +97,38 @@ def review(options: argparse.Namespace) -> int:
             )
         finally:
             store.close()
+    return 0
+
+
+def _serve_team(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.retraining.process import without_secret
+    from SpineLandmarksLib.store.accounts import accounts
+    from SpineLandmarksLib.store.folder import open_dataset
+    from SpineLandmarksLib.web.access import Access
+    from SpineLandmarksLib.web.front import TeamFront, run_team
+
+    if options.dataset is None or options.annotator or options.locked:
+        raise DatasetError("Expected a data set, and no --annotator nor --locked, for a team")
+    certificate = (options.tls_cert, options.tls_key) if options.tls_cert else None
+    access = Access(options.host, certificate is not None, is_behind_proxy=options.without_tls)
+    address, secret = without_secret(options.store)
+    command = [sys.executable, "-m", "SpineLandmarksLib", "review", str(options.dataset), "--member", "--no-browser"]
+    command += ["--bundle", options.bundle, "--order", options.order, "--max-upload", str(options.max_upload)]
+    command += ["--by-hand"] * options.by_hand + (["--store", address] if address else [])
+    with open_dataset(options.dataset, options.store) as store:
+        if not accounts(store):
+            raise DatasetError(
+                "Expected accounts for a team; there are none. Make the first, an administrator's: "
+                f"spine-landmarks dataset account {options.dataset} NAME"
+            )
+        front = TeamFront(store, access, command, options.proxy_header, secret)
+
+        def tell(port: int) -> None:
+            hosts = access.addresses(port)
+            told = "".join(f"Open {host.partition('?')[0]}\n" for host in hosts)
+            print(f"{told}Everybody with an account logs in there, until this program ends (Ctrl-C).", flush=True)
+
+        run_team(front, options.port or TEAM_PORT, certificate, tell)
     return 0
 
 

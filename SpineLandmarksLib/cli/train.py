@@ -160,6 +160,8 @@ def add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     which = "those of `train --fold I/N`, with {fold} for I; with --locked the one that is judged"
     p.add_argument("--bundles", required=True, metavar="PATTERN", help=which)
     p.add_argument("--locked", action="store_true", help="on the locked hold-outs of all DATASETs, which it never saw")
+    levels = "of the DATASETs one whose points tell levels but not places, as those that a model has placed"
+    p.add_argument("--levels-alone", type=Path, action="append", default=[], metavar="DATASET", help=levels)
     p.add_argument("--folds", type=positive, default=5, metavar="N")
     p.add_argument("--split-seed", type=int, default=0, metavar="SEED", help="which split (default 0)")
     p.add_argument("--into", type=Path, metavar="BUNDLE", help="write the doubt fitted on all folds into this bundle")
@@ -214,12 +216,16 @@ def _locked_folds(options: argparse.Namespace) -> tuple[list[Fold], str]:
     from SpineLandmarksLib.training.crossfit import deal
 
     localizer = Localizer.open(options.bundles)
-    parts = [only_locked(load_annotations([one], localizer.bundle.landmarks), one) for one in options.datasets]
-    told = ", ".join(f"{len(part)} of {folder.name}" for part, folder in zip(parts, options.datasets, strict=True))
-    rows = [row for part in parts for row in part]
-    return deal(localizer, rows, options.folds, options.split_seed, options.progress), (
-        f"locked hold-outs ({told} slices), {options.folds} folds, split seed {options.split_seed}"
-    )
+    if strange := set(options.levels_alone) - set(options.datasets):
+        raise DatasetError(f"Expected --levels-alone to name one of the data sets; got {', '.join(map(str, strange))}")
+    rows, is_placed, told = [], [], []
+    for folder in options.datasets:
+        part = only_locked(load_annotations([folder], localizer.bundle.landmarks), folder)
+        rows += part
+        is_placed += [folder not in options.levels_alone] * len(part)
+        told.append(f"{len(part)} of {folder.name}")
+    folds = deal(localizer, rows, options.folds, options.split_seed, is_placed, options.progress)
+    return folds, f"locked hold-outs ({', '.join(told)} slices), {options.folds} folds, split seed {options.split_seed}"
 
 
 def _report(predictions: Predictions, rows: list[Annotation], output: Path, bundle: str, notes: list[str]) -> None:

@@ -38,7 +38,7 @@ def scratch() -> Iterator[Path]:
     """
     _sweep()
     with tempfile.TemporaryDirectory(prefix=PREFIX) as parent, (Path(parent) / IN_USE).open("wb") as lock:
-        _lock(lock)
+        lock_file(lock)
         folder = Path(parent) / FILES
         folder.mkdir()
         yield folder
@@ -49,12 +49,12 @@ def _sweep() -> None:
         with suppress(OSError):  # in use, or another user's
             if time.time() - lock.stat().st_mtime > NEW_S:
                 with lock.open("r+b") as file:
-                    _lock(file)
+                    lock_file(file)
                     shutil.rmtree(lock.parent / FILES)
                 shutil.rmtree(lock.parent)  # Windows removes no file that is open
 
 
-def _lock(file: IO[bytes]) -> None:
+def lock_file(file: IO[bytes]) -> None:
     """Raises OSError where another process has it. The system lets go of it when the process ends, however it does."""
     if sys.platform == "win32":
         import msvcrt

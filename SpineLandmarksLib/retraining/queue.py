@@ -17,11 +17,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import select
 
 from SpineLandmarksLib.annotated_slices import load_image
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.predict import Localizer, SliceReading
 from SpineLandmarksLib.splits import locked_patients
+from SpineLandmarksLib.store import database as t
+from SpineLandmarksLib.store.blind import open_readings
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import StudyRecord, pixel_of
 from SpineLandmarksLib.transforms import Image
@@ -89,9 +92,13 @@ def appearance_vector(image: Image, points_xy: Array) -> Array:
 
 
 def waiting_studies(store: Store, locked: bool = False, annotator: str | None = None) -> list[StudyRecord]:
-    """Those that nobody has corrected, of the hold-out or of the rest, and that nobody but `annotator` was given."""
+    """Those that nobody has corrected, of the hold-out or of the rest, and that nobody but `annotator` was given; none
+    that is left out or read blind.
+    """
     held_out = locked_patients(store.folder)
     given = {key for key, name in store.assignments().items() if annotator is not None and name != annotator}
+    with store.snapshot() as connection:
+        given |= set(connection.scalars(select(t.exclusions.c.study))) | set(open_readings(connection))
     studies = [study for study in store.studies() if (study.patient in held_out) == locked and study.key not in given]
     heads = store.all_heads()
     return [study for study in studies if all(head.is_prediction for head in heads.get(study.key, ()))]

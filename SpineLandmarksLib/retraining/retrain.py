@@ -32,6 +32,7 @@ from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.retraining.process import CANCEL, MODELS, UNFINISHED, RetrainStatus, the_only_one, write_progress
 from SpineLandmarksLib.retraining.registry import CARD, card_of, current_bundle, name_in_use, next_name, promote
 from SpineLandmarksLib.splits import locked_patients
+from SpineLandmarksLib.store.audit import log_now
 from SpineLandmarksLib.store.database import now
 from SpineLandmarksLib.store.export import annotation_of
 from SpineLandmarksLib.store.store import Store
@@ -50,7 +51,7 @@ class Stopped(SpineLandmarksError):
 @dataclass(frozen=True)
 class RetrainOptions:
     """by: who asks for it. steps: None for the recipe's. margin: what counts as no worse, see `non_inferiority`.
-    restart: drop what is unfinished.
+    restart: drop what is unfinished. recipe: None for RECIPE; a name, or a file.
     """
 
     by: str
@@ -58,6 +59,7 @@ class RetrainOptions:
     margin: float = 0.01
     restart: bool = False
     device: str = "cpu"
+    recipe: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Plan:
     margin: float
     revisions: Mapping[str, str]
     left_out: tuple[str, ...] = ()
+    recipe: str = RECIPE
 
 
 def plan_of(store: Store, options: RetrainOptions, folder: Path) -> Plan:
@@ -89,7 +92,8 @@ def plan_of(store: Store, options: RetrainOptions, folder: Path) -> Plan:
         return plan
     values = load_json(file)
     try:
-        plan = Plan(**{one.name: values[one.name] for one in fields(Plan)})
+        known = {"recipe": RECIPE, **values}  # the first plans had none
+        plan = Plan(**{one.name: known[one.name] for one in fields(Plan)})
     except (KeyError, TypeError) as error:
         raise FormatError(f"Expected a whole plan in {file}. Begin anew with --restart") from error
     if options.steps not in (None, plan.steps):
@@ -97,12 +101,18 @@ def plan_of(store: Store, options: RetrainOptions, folder: Path) -> Plan:
             f"Expected the {plan.steps} steps of the unfinished {plan.model}; got {options.steps}. "
             "Go on without --steps, or begin anew with --restart"
         )
+    if options.recipe not in (None, plan.recipe):
+        raise DatasetError(
+            f"Expected the recipe {plan.recipe} of the unfinished {plan.model}; got {options.recipe}. "
+            "Go on without --recipe, or begin anew with --restart"
+        )
     return plan
 
 
 def _new_plan(store: Store, options: RetrainOptions) -> Plan:
     base = name_in_use(store.folder)
-    recipe = finetuning_recipe(load_bundle(current_bundle(store.folder, base)), options.steps)
+    chosen = options.recipe or RECIPE
+    recipe = finetuning_recipe(load_bundle(current_bundle(store.folder, base)), options.steps, chosen)
     _, lost = holdout_revisions(store)
     learned, problems = _usable(store, locked=False)
     if not learned:
@@ -111,7 +121,8 @@ def _new_plan(store: Store, options: RetrainOptions) -> Plan:
             f"Correct some, then: spine-landmarks dataset sign-off {store.folder}"
         )
     name = next_name(store.folder)
-    return Plan(name, base, options.by, now(), recipe.steps, options.margin, learned, (*problems, *lost))
+    left_out = (*problems, *lost)
+    return Plan(name, base, options.by, now(), recipe.steps, options.margin, learned, left_out, chosen)
 
 
 def holdout_revisions(store: Store) -> tuple[dict[str, str], list[str]]:
@@ -187,7 +198,7 @@ class RetrainRound:
         """The bundle with its judgement, in its own folder; all of it or nothing."""
         started = time.monotonic()
         base = load_bundle(current_bundle(self.dataset, plan.base))
-        recipe = finetuning_recipe(base, plan.steps)
+        recipe = finetuning_recipe(base, plan.steps, plan.recipe)
         rows = rows_of(self.store, plan.revisions)
         self.progress = replace(self.progress, model=plan.model, total=plan.steps)
         detector = finetune(
@@ -223,6 +234,7 @@ class RetrainRound:
             promote(self.dataset, plan.model, plan.by, why)
         shutil.rmtree(self.folder, ignore_errors=True)
         said = f"{plan.model} is in use" if promoted else f"{plan.model} is kept as a candidate"
+        log_now(self.store, plan.by, "retrained", detail=f"{said}: {why}")
         words = "".join(f". Left out: {problem}" for problem in plan.left_out)
         return self._tell(RetrainStatus("done", f"{said}: {why}{words}", plan.steps, plan.steps, plan.model, promoted))
 
@@ -252,6 +264,6 @@ def _card(
     plan: Plan, base: Bundle, recipe: Recipe, held: Mapping[str, str], decision: PromotionDecision, seconds: float
 ) -> str:
     """What a version knows of itself. seconds: since the round was begun or last gone on with."""
-    card = asdict(plan) | {"base_label": base.label, "finished": now(), "recipe": RECIPE, "seed": recipe.seed}
+    card = asdict(plan) | {"base_label": base.label, "finished": now(), "recipe": plan.recipe, "seed": recipe.seed}
     card |= {"seconds": round(seconds, 1), "judged_on": dict(held), "verdict": decision.as_json()}
     return json.dumps(card, indent=1, ensure_ascii=False) + "\n"

@@ -23,7 +23,6 @@ from SpineLandmarksLib.annotation.consensus import Places, level_shift
 from SpineLandmarksLib.evaluation.bootstrap import Estimate, GroupBootstrap
 from SpineLandmarksLib.evaluation.plots import BLUE, VERMILION
 from SpineLandmarksLib.formats.atomic import write_atomically, write_text_atomically
-from SpineLandmarksLib.landmarks import LUMBAR11
 from SpineLandmarksLib.store.blind import GOLD, BlindReading, ReadingPart, all_readings
 from SpineLandmarksLib.store.readings import places_of
 from SpineLandmarksLib.store.store import Store
@@ -91,7 +90,7 @@ def _against_truth(store: Store, reading: BlindReading, study: StudyRecord, part
     truth, said = (places_of(by_id[i].landmarks, study) for i in (reading.result or "", revision.id))
     before = [one for one in history[: history.index(revision)] if one.is_prediction]
     model = places_of(before[-1].landmarks, study) if before else {}
-    common = [name for name in LUMBAR11 if name in truth and name in said]
+    common = [name for name in store.schema if name in truth and name in said]
     apart = [_apart(truth, said, name) for name in common]
     seconds = sum(one.seconds_spent for one in history if one.author == part.person and not one.is_prediction)
     misled = [name for name in model if name in truth and _apart(model, truth, name) > ANCHOR_MM]
@@ -103,7 +102,7 @@ def _against_truth(store: Store, reading: BlindReading, study: StudyRecord, part
         sum(_nearest(truth, said, name) != name for name in common),
         len(common),
         len(set(truth) ^ set(said)),
-        level_shift(truth, said, LUMBAR11),
+        level_shift(truth, said, store.schema),
         seconds,
         float(np.mean([not _is_same(model, said, name) for name in model])) if model else None,
         len(misled),

@@ -7,6 +7,8 @@ there, each disputed landmark waits for a word, and what that person signs is th
 
 from __future__ import annotations
 
+import csv
+import io
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +28,7 @@ from SpineLandmarksLib.annotation.consensus import (
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.errors import StoreError
 from SpineLandmarksLib.formats.shared import complete_set
-from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
+from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.accounts import account_of, require_role
 from SpineLandmarksLib.store.audit import log_event
@@ -39,6 +41,7 @@ from SpineLandmarksLib.store.blind import (
     READER,
     BlindReading,
     ReadingView,
+    all_readings,
     open_readings,
 )
 from SpineLandmarksLib.store.store import Store, add_revision, drop, heads_of, lock_study
@@ -57,7 +60,8 @@ class Opinion:
 class Standing:
     """What a person is to see of a study. revision: to go on from; landmarks: where these are to be others.
 
-    opinions: of the readers, for who decides. words: what they differ in. signed_by: who has signed `revision`.
+    opinions: of the readers, for who decides. words: what they differ in; disputed: in which landmarks. signed_by: who
+    has signed `revision`.
     """
 
     view: ReadingView
@@ -66,6 +70,7 @@ class Standing:
     landmarks: LandmarkSet | None = None
     opinions: tuple[Opinion, ...] = ()
     words: tuple[str, ...] = ()
+    disputed: tuple[str, ...] = ()
 
 
 # By a lead
@@ -189,7 +194,7 @@ def standing(store: Store, study: str, person: str) -> Standing:
     mine = _own(store, reading, history, person)
     first = next(one for one in history if one.id == reading.readers[0].revision)
     landmarks = None if mine else consensus_of([one.landmarks for one in opinions], comparing)
-    return Standing(view, mine or first, "", landmarks, opinions, words)
+    return Standing(view, mine or first, "", landmarks, opinions, words, tuple(comparing.disputed))
 
 
 def sign_study(store: Store, revision: str, person: str) -> str:
@@ -257,7 +262,7 @@ def _decide(store: Store, reading: BlindReading, found: Revision, person: str) -
     study = store.study(found.study)
     opinions, _ = _compared(store, reading, study)
     places = places_of(found.landmarks, study)
-    shifts = {one.person: level_shift(places, places_of(one.landmarks, study), LUMBAR11) for one in opinions}
+    shifts = {one.person: level_shift(places, places_of(one.landmarks, study), store.schema) for one in opinions}
     ids = tuple(one.revision or "" for one in reading.readers)
     decided = with_numberings(replace(found.landmarks, needs_review=False), shifts)
     made = replace(
@@ -318,11 +323,11 @@ def _compared(store: Store, reading: BlindReading, study: StudyRecord) -> tuple[
     opinions = []
     for part in reading.readers:
         landmarks = store.revision(part.revision or "").landmarks
-        known = complete_set(list(landmarks), LUMBAR11, study.key)
+        known = complete_set(list(landmarks), store.schema, study.key)
         whole = complete(replace(landmarks, landmarks=known.landmarks), study.matrix)
         opinions.append(Opinion(part.person, whole))
     places = [places_of(one.landmarks, study) for one in opinions]
-    return tuple(opinions), compare_readings(places, LUMBAR11, reading.limit_mm)
+    return tuple(opinions), compare_readings(places, store.schema, reading.limit_mm)
 
 
 def _own(store: Store, reading: BlindReading, history: Sequence[Revision], person: str) -> Revision | None:
@@ -367,3 +372,62 @@ def _require_accounts(connection: Connection, names: Sequence[str]) -> None:
     strange = [name for name in names if known and name not in known]
     if strange:
         raise StoreError(f"Expected people with accounts; there is none of {', '.join(strange)}")
+
+
+# For a lead
+
+
+def reading_rows(store: Store) -> list[dict[str, object]]:
+    """One a landmark of each double reading that all have signed: how far apart, and what was disputed."""
+    with store.snapshot() as connection:
+        readings = [one for one in all_readings(connection) if one.kind == DOUBLE and one.is_read]
+    rows: list[dict[str, object]] = []
+    for reading in readings:
+        opinions, comparing = _compared(store, reading, store.study(reading.study))
+        people = [one.person for one in opinions]
+        shifts = "; ".join(f"{who}: {shift:+d}" for who, shift in zip(people, comparing.shifts, strict=True) if shift)
+        for one in comparing.differences:
+            rows.append(
+                {
+                    "study": reading.study,
+                    "readers": " and ".join(people),
+                    "landmark": one.name,
+                    "apart_mm": "" if one.apart_mm is None else f"{one.apart_mm:.3f}",
+                    "seen_by": one.seen,
+                    "disputed": int(one.is_disputed),
+                    "level_shift": shifts,
+                    "result": reading.result or "",
+                }
+            )
+    return rows
+
+
+def readings_csv(store: Store) -> str:
+    out = io.StringIO()
+    fields = ("study", "readers", "landmark", "apart_mm", "seen_by", "disputed", "level_shift", "result")
+    writer = csv.DictWriter(out, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(reading_rows(store))
+    return out.getvalue()
+
+
+def reading_lines(store: Store) -> list[str]:
+    """One a double reading, for a terminal."""
+    with store.snapshot() as connection:
+        readings = [one for one in all_readings(connection) if one.kind == DOUBLE]
+    return [f"{one.study:24} {reading_words(one)}{_differing(store, one)}" for one in readings]
+
+
+def reading_words(reading: BlindReading) -> str:
+    """Who reads it and who has signed."""
+    people = ", ".join(f"{one.person}{' (signed)' if one.revision else ''}" for one in reading.readers)
+    return f"{'read' if reading.closed else 'being read'} by {people}"
+
+
+def _differing(store: Store, reading: BlindReading) -> str:
+    if not reading.is_read:
+        return ""
+    opinions, comparing = _compared(store, reading, store.study(reading.study))
+    words = "; ".join(comparison_words([one.person for one in opinions], comparing))
+    waits = f" (waits for {reading.arbiter or 'a lead'})" if not reading.closed else ""
+    return f"; they differ{waits}: {words}" if words else "; they agree"

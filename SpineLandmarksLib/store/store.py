@@ -219,12 +219,15 @@ class Store:
 
     def signed_off(self) -> list[Revision]:
         """The latest revision of every study whose latest revision was signed off, by study; none that was left out."""
+        return sorted(self._revisions(list(self.signed_heads().values())), key=lambda one: one.study)
+
+    def signed_heads(self) -> dict[str, str]:
+        """The ids of these, by study."""
         with self.snapshot() as connection:
             signed = set(connection.scalars(select(t.sign_offs.c.revision)))
             left_out = set(connection.scalars(select(t.exclusions.c.study)))
             heads = {study: ends for study, ends in all_heads_of(connection).items() if study not in left_out}
-        found = self._revisions([ends[0] for ends in heads.values() if len(ends) == 1 and ends[0] in signed])
-        return sorted(found, key=lambda one: one.study)
+        return {study: ends[0] for study, ends in heads.items() if len(ends) == 1 and ends[0] in signed}
 
     # Assignments
 

@@ -41,11 +41,15 @@ class AccessDecision:
 
 @dataclass(frozen=True)
 class Access:
-    """host: that is listened on. is_tls: whether the page is https. key: of this start."""
+    """host: that is listened on. is_tls: whether the page is https. key: of this start.
+
+    is_behind_proxy: whether other names of this computer, and https, may reach it although it listens on loopback.
+    """
 
     host: str = "127.0.0.1"
     is_tls: bool = False
     key: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    is_behind_proxy: bool = False
 
     @property
     def scheme(self) -> str:
@@ -68,14 +72,9 @@ class Access:
         self, headers: Mapping[str, str], query: Mapping[str, str], cookies: Mapping[str, str]
     ) -> AccessDecision:
         """Whether a request may pass; every request is asked, the handshake of the websocket too."""
-        host = headers.get("Host", "")
-        if is_loopback(self.host) and _name(host) not in (*LOOPBACK_NAMES, self.host):
-            return AccessDecision(
-                "Expected a request to this computer by its own name. Open the address on the terminal"
-            )
-        origin = headers.get("Origin")
-        if origin is not None and origin not in self._origins(host):
-            return AccessDecision("Expected a request from the reviewer's own page; another page sent this one")
+        host, reason = headers.get("Host", ""), self.refuses(headers)
+        if reason:
+            return AccessDecision(reason)
         if self._is_key(query.get(PARAMETER)):
             return AccessDecision(is_new=True)
         if self._is_key(cookies.get(self.cookie(_port(host, self.is_tls)))):
@@ -84,9 +83,19 @@ class Access:
             "Expected the key of this start. Open the whole address that the terminal shows; each start has a new one"
         )
 
+    def refuses(self, headers: Mapping[str, str]) -> str:
+        """Why a request is none of the reviewer's own page, whoever sends it; "" where it may be."""
+        host = headers.get("Host", "")
+        if is_loopback(self.host) and not self.is_behind_proxy and _name(host) not in (*LOOPBACK_NAMES, self.host):
+            return "Expected a request to this computer by its own name. Open the address on the terminal"
+        origin = headers.get("Origin")
+        if origin is not None and origin not in self._origins(host):
+            return "Expected a request from the reviewer's own page; another page sent this one"
+        return ""
+
     def _origins(self, host: str) -> tuple[str, ...]:
         """Of the reviewer's own page, which a proxy may have made https."""
-        behind_proxy = not self.is_tls and not is_loopback(self.host)
+        behind_proxy = not self.is_tls and (self.is_behind_proxy or not is_loopback(self.host))
         return tuple(f"{scheme}://{host}" for scheme in (self.scheme, *(("https",) if behind_proxy else ())))
 
     def _is_key(self, text: str | None) -> bool:

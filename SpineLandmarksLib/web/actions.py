@@ -7,8 +7,12 @@ from functools import partial
 from typing import Any
 
 from SpineLandmarksLib.annotation.actions import OPERATIONS, SHIFTS, enabled, next_to_place, next_untold, shift_question
+from SpineLandmarksLib.annotation.consensus import chosen
 from SpineLandmarksLib.annotation.session import Session
+from SpineLandmarksLib.errors import LandmarkError
 from SpineLandmarksLib.geometry import spacing_mm
+from SpineLandmarksLib.store.accounts import Account
+from SpineLandmarksLib.store.exclusions import REASONS
 from SpineLandmarksLib.web.controller import ReviewController
 from SpineLandmarksLib.web.keys import action_of, nudge_of
 
@@ -17,16 +21,23 @@ ZOOM = 1.25
 #: What does not end placing.
 GOES_ON = ("undo", "redo", "not_visible", "rest_not_visible")
 #: What would change the landmarks.
-CHANGES = {*OPERATIONS, *SHIFTS, "place", "localize", "relocalize"}
+DECISIONS = ("take_first", "take_second", "take_mean", "all_first", "all_second")
+CHANGES = {*OPERATIONS, *SHIFTS, *DECISIONS, "place", "localize", "relocalize"}
 
 
 class Actions:
-    """controller: of the annotator. scene: as `scene.Scene`. ask: puts a question, and calls back on yes."""
+    """controller: of the annotator. scene: as `scene.Scene`. ask: puts a question, and calls back on yes; ask_text: one
+    whose answer is a text.
+    """
 
     def __init__(
-        self, controller: ReviewController, scene: Any, ask: Callable[[str, Callable[[], object]], None]
+        self,
+        controller: ReviewController,
+        scene: Any,
+        ask: Callable[[str, Callable[[], object]], None],
+        ask_text: Callable[[str, Callable[[str], object]], None] = lambda question, then: None,
     ) -> None:
-        self.controller, self.scene, self._ask = controller, scene, ask
+        self.controller, self.scene, self._ask, self._ask_text = controller, scene, ask, ask_text
         self.selected: str | None = None
         self._placing: str | None = None
         self._by_name: dict[str, Callable[[], object]] = {
@@ -47,8 +58,15 @@ class Actions:
             "window": lambda: scene.reset_mouse_mode() if scene.mode == "window" else scene.adjust_window(),
             "reset_window": scene.reset_window,
             "reset_mouse_mode": scene.reset_mouse_mode,
+            "take_first": lambda: self.take_opinion(0),
+            "take_second": lambda: self.take_opinion(1),
+            "take_mean": self.take_mean,
+            "all_first": lambda: self.take_opinion(0, whole=True),
+            "all_second": lambda: self.take_opinion(1, whole=True),
             "sign_off": self.sign_off,
             "skip": controller.take_next,
+            "exclude": self.exclude,
+            "gold": controller.choose_gold,
         }
 
     def do(self, name: str) -> None:
@@ -81,6 +99,7 @@ class Actions:
             "localize": can_run,
             "relocalize": can_run and can["relocalize"],
             "cancel": job is not None,
+            **dict.fromkeys(DECISIONS, bool(opened and opened.opinions)),
             "sign_off": self.controller.is_decided,
             "skip": bool(self.controller.annotator),
         }
@@ -198,6 +217,25 @@ class Actions:
         if session is not None and session.comment != text.strip():
             self._unsealed(lambda: session.set_comment(text.strip()))
 
+    def take_opinion(self, number: int, whole: bool = False) -> None:
+        """Take the selected landmark, or the whole chain, as one of several readers has it; go on to what is open."""
+        session, opened = self._session(), self.controller.opened
+        if opened is None or number >= len(opened.opinions):
+            return
+        opinion = opened.opinions[number]
+        names = session.names if whole else [self.selected or session.to_review()[0]]
+        session.import_points(chosen(session.current, [opinion.landmarks], names, opinion.person), True)
+        self.next_doubtful()
+
+    def take_mean(self) -> None:
+        """Take the middle of what the readers have."""
+        session, opened = self._session(), self.controller.opened
+        if opened is not None and opened.opinions:
+            readings = [one.landmarks for one in opened.opinions]
+            names = [self.selected or session.to_review()[0]]
+            session.import_points(chosen(session.current, readings, names, "the middle"), True)
+            self.next_doubtful()
+
     def sign_off(self) -> None:
         """Ask first where the points make no sense."""
         odd = self.controller.implausible() if self.controller.is_decided else []
@@ -208,7 +246,10 @@ class Actions:
 
     def ask_to_reopen(self, then: Callable[[], object] = lambda: None) -> None:
         """What is signed off is changed by nobody without meaning to."""
-        session = self._session()
+        session, account = self._session(), self.controller.account
+        if account.role is not None:
+            self._ask_for_reason(session.study, session.seal, account)
+            return
 
         def reopen() -> None:
             self.controller.reopen()
@@ -219,6 +260,15 @@ class Actions:
             "it is signed off again. Reopen it?",
             reopen,
         )
+
+    def _ask_for_reason(self, study: str, signer: str, account: Account) -> None:
+        """Where there are accounts, a lead reopens."""
+        if not account.may("lead"):
+            raise LandmarkError(f"{study} is signed off by {signer}. Ask a lead to reopen it")
+        self._ask_text(f"{study} is signed off by {signer}. Reopen it? Say why.", self.controller.reopen)
+
+    def exclude(self) -> None:
+        self._ask_text(f"Leave {self._session().study} out? Say why: {', '.join(REASONS)}", self.controller.exclude)
 
     def _unsealed(self, action: Callable[[], object]) -> None:
         if self._session().seal:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +20,14 @@ from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import still_true
 from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError, StoreError
 from SpineLandmarksLib.landmarks import UNREVIEWED, LandmarkSet
+from SpineLandmarksLib.store.accounts import Account, accounts, find_account
 from SpineLandmarksLib.store.checks import implausible
+from SpineLandmarksLib.store.exclusions import exclude_study
 from SpineLandmarksLib.store.export import refresh_training_file
 from SpineLandmarksLib.store.folder import read_beside
+from SpineLandmarksLib.store.readings import assign_readers, mark_gold, reopen_study, sign_study, standing
 from SpineLandmarksLib.store.store import Store
+from SpineLandmarksLib.store.work import TeamWork, team_work
 from SpineLandmarksLib.web.open_study import OpenStudy, StudyLoader
 from SpineLandmarksLib.web.saver import Saver
 from SpineLandmarksLib.web.studies import Listing, listing
@@ -68,6 +72,8 @@ class ReviewController:
         self.saver = Saver(store.save, self._threads, store.folder, clock)
         self.loader = StudyLoader(store, "")
         self.annotator = ""
+        self.account = Account("", None)
+        self.people: tuple[str, ...] = ()
         self.listing = Listing()
         self._order: tuple[str, ...] = ()
         self.opened: OpenStudy | None = None
@@ -193,6 +199,8 @@ class ReviewController:
 
     def _look(self) -> tuple[list[str], Listing]:
         problems = read_beside(self.store)
+        self.account = find_account(self.store, self.annotator)
+        self.people = tuple(one.name for one in accounts(self.store))
         return problems, listing(self.store, self.annotator, self._order, self.locked)
 
     # Studies
@@ -212,9 +220,20 @@ class ReviewController:
         self._is_taking = True
         self._ask(self._take_one, lambda key: self._taken((None, key)), key, self._untouched)
 
-    def reopen(self) -> None:
-        """Let the open study be changed although it is signed off."""
+    def reopen(self, reason: str = "") -> None:
+        """Let the open study be changed although it is signed off. Where there are accounts, a lead has to, with a
+        reason, and the study is told to be open when the store has it.
+        """
         session = self._open_session()
+        if self.account.role is not None:
+            whose = self.annotator if self.opened and self.opened.view == "own" else ""
+            arguments = (self.store, session.study, self.annotator, reason, whose)
+            self._is_training_file_old = True
+            self._ask(reopen_study, lambda _: self._reopened(session), *arguments)
+        else:
+            self._reopened(session)
+
+    def _reopened(self, session: Session) -> None:
         session.seal = ""
         self._to_sign = [one for one in self._to_sign if one is not session]
         self._ask(self.store.take, lambda key: self.refresh(), [session.study], self.annotator)
@@ -263,6 +282,37 @@ class ReviewController:
     def add(self, path: Path, ingest_upload: Callable[[Store, Path], str]) -> None:
         """Take in an uploaded file and open it; `ingest_upload` returns the study's key."""
         self._ask(ingest_upload, self._added, self.store, path)
+
+    # What a lead does, and what leaves a study out
+
+    def assign(self, people: Sequence[str], arbiter: str) -> None:
+        """Give the open study to several readers, who do not see each other's points."""
+        key = self._open_session().study
+        arguments = (self.store, key, people, self.annotator, arbiter)
+        self._ask(assign_readers, lambda _: self._gone(f"{key} is given to {' and '.join(people)}"), *arguments)
+
+    def choose_gold(self) -> None:
+        """Have every reader get the open study as if it were new."""
+        key = self._open_session().study
+        self._ask(mark_gold, lambda _: self._told_of(f"{key} is a gold case"), self.store, key, self.annotator)
+
+    def exclude(self, reason: str) -> None:
+        """Leave the open study out, and go on to the next."""
+        key = self._open_session().study
+        self._is_training_file_old = True
+        self._ask(exclude_study, lambda _: self._gone(f"{key} is left out"), self.store, key, self.annotator, reason)
+
+    def _gone(self, words: str) -> None:
+        self._told_of(words)
+        self.take_next()
+
+    def _told_of(self, words: str) -> None:
+        self._notify(words)
+        self.refresh()
+
+    def ask_for_work(self, then: Callable[[TeamWork], None]) -> None:
+        """How much is done, by whom; comes later."""
+        self._ask(lambda: team_work(self.store, set(self.store.signed_heads())), then)
 
     # The model
 
@@ -374,8 +424,10 @@ class ReviewController:
         return found, key
 
     def _take_one(self, key: str, untouched: str | None) -> str:
-        heads = self.store.heads(key)
-        is_done = len(heads) == 1 and self.store.signed_by(heads[0].id)  # to look at it is not to take it
+        is_done = False
+        if standing(self.store, key, self.annotator).view == "main":
+            heads = self.store.heads(key)
+            is_done = len(heads) == 1 and bool(self.store.signed_by(heads[0].id))  # to look at it is not to take it
         if not is_done and self.store.take([key], self.annotator) is None:
             raise LandmarkError(f"{key} is with {self.store.assignments().get(key, 'somebody else')}. Take another one")
         if untouched is not None:
@@ -412,10 +464,10 @@ class ReviewController:
         self.saver.watch(session, opened.study.reference, prediction, opened.history)
         self._on_open(session, opened)
 
-    def _write_sign_off(self, revision: str, key: str) -> str:
-        self.store.sign_off(revision, self.annotator)
+    def _write_sign_off(self, revision: str, key: str) -> tuple[str, str]:
+        words = sign_study(self.store, revision, self.annotator)
         self.store.release(key)
-        return key
+        return key, words
 
     def _sign_at_the_end(self) -> str:
         """Sign off what was still to be; words for what the store does not take."""
@@ -433,8 +485,9 @@ class ReviewController:
     def _written(self, problem: str) -> None:
         self._notify(problem, "warning", about="training file")
 
-    def _signed_off(self, key: str) -> None:
-        self._notify(f"{key} is signed off")
+    def _signed_off(self, signed: tuple[str, str]) -> None:
+        key, words = signed
+        self._notify(words)
         self._is_training_file_old = True
         if self.opened is not None and self.opened.study.key == key:
             self.take_next()

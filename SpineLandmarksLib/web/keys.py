@@ -18,6 +18,11 @@ KEYS = (
     ("W", "window", "brightness with the mouse"),
     ("Escape", "reset_mouse_mode", "end placing"),
     ("Shift+S", "sign_off", "sign off, next study"),
+    ("A", "take_first", "of two readers who differ, take the first one's point"),
+    ("B", "take_second", "take the second one's point"),
+    ("M", "take_mean", "take the middle between them"),
+    ("Shift+A", "all_first", "take the first one's whole chain"),
+    ("Shift+B", "all_second", "take the second one's whole chain"),
     ("?", "help", "these keys"),
 )
 #: Arrow keys: steps to the right and down on the screen.

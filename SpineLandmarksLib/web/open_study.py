@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from SpineLandmarksLib.formats.shared import complete_set
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksLib.store.blind import ReadingView
+from SpineLandmarksLib.store.readings import Opinion, standing
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import StudyRecord, complete, image_problems
 
@@ -32,7 +35,9 @@ class OpenStudy:
     """stack: to look at. path: what a model reads, None where it is not what was annotated. notes: for the person.
 
     landmarks: as last saved, None where there are none. parent: the revision they are from. history: the file that
-    keeps the steps which led there. signed_by: who has signed that revision off, if anybody. schema: of the data set.
+    keeps the steps which led there. signed_by: who has signed that revision off, if anybody. view: what this person
+    sees of it. opinions: of those who have read it, for who decides; disputed: the landmarks in which they differ.
+    schema: of the data set.
     """
 
     study: StudyRecord
@@ -44,6 +49,9 @@ class OpenStudy:
     notes: tuple[str, ...] = ()
     history: Path | None = None
     signed_by: str = ""
+    view: ReadingView = "main"
+    opinions: tuple[Opinion, ...] = ()
+    disputed: tuple[str, ...] = ()
     schema: tuple[str, ...] = LUMBAR11
 
     def session(self, author: str, landmarks: LandmarkSet | None = None, parent: str | None = None) -> Session:
@@ -73,7 +81,10 @@ class OpenStudy:
 
 
 def open_study(store: Store, key: str, annotator: str) -> OpenStudy:
-    """Read a study. Raises InputError, FormatError and StoreError in plain words; nothing is changed."""
+    """Read a study, as this person may see it. Raises InputError, FormatError and StoreError in plain words; nothing is
+    changed.
+    """
+    seen = standing(store, key, annotator)
     study = store.study(key)
     if study.matrix is None:
         raise InputError(
@@ -82,12 +93,14 @@ def open_study(store: Store, key: str, annotator: str) -> OpenStudy:
         )
     problems = tuple(image_problems(study, store.folder))
     stack, path, notes = _image(study, store.folder, bool(problems))
-    revision, more = _latest(store, study, annotator)
-    landmarks = None
-    if revision is not None:
+    revision, more = _latest(store, study, annotator) if seen.view == "main" else (seen.revision, ())
+    landmarks = seen.landmarks
+    if revision is not None and landmarks is None:
         known = complete_set(list(revision.landmarks), store.schema, key)
         told = replace(revision.landmarks, landmarks=known.landmarks)
         landmarks = complete(told, study.matrix)
+    if seen.view == "main":
+        seen = replace(seen, signed_by=store.signed_by(revision.id) if revision else "")
     frame = ImageFrame.of(stack)
     assert frame is not None
     return OpenStudy(
@@ -97,11 +110,19 @@ def open_study(store: Store, key: str, annotator: str) -> OpenStudy:
         path,
         landmarks,
         revision.id if revision else None,
-        (*problems, *notes, *more),
-        store.folder / SESSIONS / f"{key}.json",
-        store.signed_by(revision.id) if revision else "",
+        (*problems, *notes, *more, *(("The readers differ: " + "; ".join(seen.words),) if seen.words else ())),
+        store.folder / SESSIONS / f"{key}{_own_name(annotator) if seen.view != 'main' else ''}.json",
+        seen.signed_by,
+        seen.view,
+        seen.opinions,
+        seen.disputed,
         store.schema,
     )
+
+
+def _own_name(annotator: str) -> str:
+    """Part of a file's name that is this person's alone."""
+    return f"@{hashlib.sha256(annotator.encode()).hexdigest()[:12]}"
 
 
 def _image(study: StudyRecord, folder: Path, is_doubtful: bool) -> tuple[SagittalStack, Path | None, tuple[str, ...]]:
@@ -181,6 +202,9 @@ class StudyLoader:
         if before is None or before.exception() is not None:
             return open_study(self._store, key, self.annotator)
         opened = before.result()
+        seen = standing(self._store, key, self.annotator)
+        if seen.view != "main" or opened.view != "main":
+            return open_study(self._store, key, self.annotator)
         heads = [head.id for head in self._store.heads(key)]
         is_current = heads == ([opened.parent] if opened.parent else [])
         is_current = is_current and not (heads and self._store.signed_by(heads[0]) != opened.signed_by)

@@ -65,7 +65,10 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
         html.Div("Research use. Not a medical device.", classes="quiet")
         with html.Div(classes="person", v_show=("annotator",)):
             v.VIcon("mdi-account", size="small")
-            html.Span("{{ annotator }}")
+            html.Span("{{ annotator }}{{ role ? ', ' + role : '' }}")
+            html.Div(classes="grow")
+            v.VBtn("Work", size="x-small", variant="text", click="trigger('work')", title="How much is done, by whom")
+            html.A("Log out", href="logout", v_if=("is_member",), classes="quiet logout")
         with html.Div(classes="progress"):
             html.Div("{{ done_count }} of {{ study_count }} signed off")
             v.VProgressLinear(
@@ -225,6 +228,16 @@ def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
 def _work(handlers: Mapping[str, Callable[..., Any]]) -> None:
     """What scrolls where the window is low; what ends a study stays in sight."""
     html.Div("{{ warning }}", v_for="warning in warnings", key="warning", classes="notification warning")
+    with html.Div(v_for="one in opinions", key="one.letter", classes="opinion"):
+        html.Span("{{ one.shape }}", style=("{color: one.colour}",))
+        html.Span("{{ one.letter }} {{ one.person }}", classes="grow")
+        for number, order in ((0, "first"), (1, "second")):
+            letter = "AB"[number]
+            shown = {"size": "x-small", "v_if": (f"one.letter === '{letter}'",)}
+            _button(handlers, f"take_{order}", "This one", title=f"The selected landmark ({letter})", **shown)
+            _button(handlers, f"all_{order}", "Whole chain", title=f"All landmarks (Shift+{letter})", **shown)
+    with html.Div(v_if=("opinions.length",), classes="opinion"):
+        _button(handlers, "take_mean", "The middle", size="x-small", title="Of what the readers have (M)")
     _table(handlers)
     with html.Div(classes="buttons"):
         for action, words, icon, tip in LANDMARK_BUTTONS:
@@ -263,6 +276,20 @@ def _work(handlers: Mapping[str, Callable[..., Any]]) -> None:
             title="Landmarks of this study as a DICOM report, for studies that are DICOM",
         )
         v.VBtn("Keys", size="small", variant="text", prepend_icon="mdi-keyboard-outline", click="help = true")
+        tip = "Bad image, wrong region: this study is to be left out"
+        _button(handlers, "exclude", "Leave out", variant="text", disabled=("!study_key",), title=tip)
+        tip = "Give this study to several readers, who do not see each other's points"
+        v.VBtn(
+            "Assign",
+            size="small",
+            variant="text",
+            v_if=("can_assign && study_key",),
+            click="chosen_people = []; arbiter = ''; assigning = true",
+            classes="assign",
+            title=tip,
+        )
+        tip = "Every reader gets this study once, as if it were new"
+        _button(handlers, "gold", "Gold", variant="text", v_if=("is_lead && can_assign && study_key",), title=tip)
 
 
 def _table(handlers: Mapping[str, Callable[..., Any]]) -> None:
@@ -322,16 +349,20 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
         v.VCard(title="One question", classes="question"),
     ):
         v.VCardText("{{ question }}")
+        with v.VCardText(v_if=("wants_text",)):
+            v.VTextField(label="Reason", v_model=("reason", ""), autofocus=True, hide_details=True, classes="reason")
         with v.VCardActions():
             v.VBtn("No", variant="tonal", click=(handlers["answer"], "[false]"), classes="no")
             v.VBtn(
                 "Yes",
                 color="#8ab4f8",
                 variant="flat",
-                click=(handlers["answer"], "[true]"),
+                disabled=("wants_text && !reason.trim()",),
+                click=(handlers["answer"], "[true, reason]"),
                 classes="yes",
                 autofocus=True,
             )
+    _team_dialogs(handlers)
     with v.VDialog(v_model=("help", False), max_width=520), v.VCard(title="Keys"):
         with v.VCardText(), html.Table(classes="keys"), html.Tbody():
             for key, _, words in KEYS:
@@ -346,3 +377,41 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
             )
         with v.VCardActions():
             v.VBtn("Close", click="help = false")
+
+
+def _team_dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
+    """Who reads a study, and how much is done."""
+    with v.VDialog(v_model=("assigning", False), max_width=460), v.VCard(title="Who reads this study?", classes="form"):
+        with v.VCardText():
+            html.P("Two or more, none of whom sees the points of the others. Where they agree, the mean is taken.")
+            v.VCombobox(
+                label="Readers",
+                v_model=("chosen_people", []),
+                items=("people",),
+                multiple=True,
+                chips=True,
+                classes="readers",
+            )
+            v.VCombobox(label="Who decides (empty: any lead)", v_model=("arbiter", ""), items=("people",))
+        with v.VCardActions():
+            v.VBtn("Cancel", variant="tonal", click="assigning = false")
+            v.VBtn(
+                "Give",
+                color="#8ab4f8",
+                variant="flat",
+                disabled=("chosen_people.length < 2",),
+                click=(handlers["assign"], "[chosen_people, arbiter]"),
+                classes="give",
+            )
+    with (
+        v.VDialog(model_value=("work.length > 0",), update_modelValue="work = []", max_width=520),
+        v.VCard(title="Work", classes="work-table"),
+    ):
+        with v.VCardText(), html.Table():
+            with html.Thead(), html.Tr():
+                for head in ("", "signed off", "a day", "s a study", "to read"):
+                    html.Th(head)
+            with html.Tbody(), html.Tr(v_for="row in work", key="row[0]"):
+                html.Td("{{ cell }}", v_for="(cell, n) in row", key="n")
+        with v.VCardActions():
+            v.VBtn("Close", click="work = []")

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from SpineLandmarksLib.formats.csv_table import as_csv
 from SpineLandmarksLib.imaging.dicom_source import image_planes
 from SpineLandmarksLib.retraining.process import Retraining
 from SpineLandmarksLib.store.store import Store
+from SpineLandmarksLib.store.work import TeamWork, Workload
 from SpineLandmarksLib.web import page, server
 from SpineLandmarksLib.web.access import Access
 from SpineLandmarksLib.web.actions import Actions
 from SpineLandmarksLib.web.controller import Notification, ReviewController
+from SpineLandmarksLib.web.front import end_with_parent
 from SpineLandmarksLib.web.learning import Learning
 from SpineLandmarksLib.web.open_study import OpenStudy
 from SpineLandmarksLib.web.scene import Scene
@@ -70,13 +73,16 @@ class Reviewer:
             store, localization, self._open, self.notify, self._found, locked, order=order, localizes=localizes
         )
         self.scene = Scene(self.server, self._touch, self._refused, self._touch, self._choose)
-        self.actions = Actions(self.controller, self.scene, self._ask)
+        self.actions = Actions(self.controller, self.scene, self._ask, self._ask_text)
         self.learning = Learning(Retraining(store.folder, database), localization)
         self.state.update({"is_demo": is_demo, "help": False, "slice_index": 0, "grey_window": [0, 1]})
-        self.state.update(dict.fromkeys(("comment", "name_field", "upload_text", "find"), ""))
+        self.state.update(dict.fromkeys(("comment", "name_field", "upload_text", "find", "reason", "arbiter"), ""))
+        self.state.update(
+            {"assigning": False, "chosen_people": [], "work": [], "wants_text": False, "is_member": False}
+        )
         self._push()
         both: dict[str, Callable[..., Any]] = {"begin": self._begin, "answer": self._answer}
-        both |= {"open": self._open_key, "select": self._select}
+        both |= {"open": self._open_key, "select": self._select, "assign": self._assign, "work": self._work}
         own: dict[str, Callable[..., Any]] = {"do": self.do, "comment": self._comment, "dismiss": self._dismiss}
         page.build(self.server, self.scene.layout, both | own)
         for name, handler in {**both, "key": self._key, "csv": self._csv, "report": self._report}.items():
@@ -84,6 +90,11 @@ class Reviewer:
         self.state.change("slice_index")(self._on_slice)
         self.state.change("grey_window")(self._on_window)
         self.server.add_protocol_to_configure(lambda root: root.registerLinkProtocol(_Leaving(self._left)))
+
+    def join_team(self) -> None:
+        """Be one of several behind one front: a person logs out there, and this process ends with it."""
+        self.state.is_member = True
+        end_with_parent()
 
     def run(
         self, port: int, certificate: tuple[Path, Path] | None, max_upload: int, on_ready: Callable[[int], None]
@@ -190,9 +201,26 @@ class Reviewer:
         with self._explained():
             self.actions.comment(text)
 
-    def _answer(self, is_yes: bool) -> None:
+    def _assign(self, people: list[str], arbiter: str) -> None:
+        with self._explained():
+            self.state.assigning = False
+            names = [str(name).strip() for part in people for name in str(part).split(",")]
+            self.controller.assign([name for name in names if name], str(arbiter or "").strip())
+
+    def _work(self) -> None:
+        with self._explained():
+            self.controller.ask_for_work(self._show_work)
+
+    def _show_work(self, work: TeamWork) -> None:
+        with self.state:
+            rest = ["not signed off", work.remaining, "", "", ""]
+            self.state.work = [*map(_work_row, (*work.people, work.every)), rest]
+
+    def _answer(self, is_yes: bool, text: str = "") -> None:
         then, self._on_yes = self._on_yes, None
         self.state.question = ""
+        if is_yes and then and self.state.wants_text:
+            then = partial(self._on_text, text)
         with self._explained():
             if is_yes and then:
                 then()
@@ -287,7 +315,13 @@ class Reviewer:
 
     def _ask(self, question: str, on_yes: Callable[[], object]) -> None:
         self._on_yes = on_yes
-        self.state.question = question
+        self.state.question, self.state.wants_text = question, False
+
+    def _ask_text(self, question: str, on_text: Callable[[str], object]) -> None:
+        """A question whose answer is a text."""
+        self._ask(question, lambda: None)
+        self._on_text = on_text
+        self.state.wants_text, self.state.reason = True, ""
 
     @contextlib.contextmanager
     def _explained(self) -> Any:
@@ -331,6 +365,11 @@ class Reviewer:
 
 
 _NOTHING = object()
+
+
+def _work_row(one: Workload) -> list[Any]:
+    seconds = "" if one.seconds is None else f"{one.seconds:.0f}"
+    return [one.person, one.signed, f"{one.a_day:.1f}", seconds, one.left or ""]
 
 
 def _without_lost_connections(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

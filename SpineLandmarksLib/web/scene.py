@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from SpineLandmarksLib.annotation.scene_points import ScenePoints
+from SpineLandmarksLib.annotation.scene_points import KIND, ScenePoints, style
 from SpineLandmarksLib.annotation.session import Session
+from SpineLandmarksLib.annotation.wording import LETTERS, OPINION_STYLES, OpinionStyle
 from SpineLandmarksLib.formats.slicer_markups import DISPLAY
 from SpineLandmarksLib.geometry import Matrix, apply
-from SpineLandmarksLib.landmarks import Point
+from SpineLandmarksLib.landmarks import Landmark, Point
 from SpineLandmarksLib.web.open_study import OpenStudy
 
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):  # before VTK is loaded: it would look for a screen first
@@ -37,6 +38,10 @@ PERCENTILES = (1.0, 99.5)
 MARKUP_STYLE = {**DISPLAY, "textScale": 2.8, "sliceProjectionOpacity": 0.6, "activeColor": [1.0, 0.3, 1.0]}
 #: As far from a point a press still means it, in pixels; and so far the mouse moves when it drags.
 HIT_PX, DRAG_PX = 9.0, 4.0
+#: Size of the points of several readers, mm: larger than the one that is decided on, which stays in sight.
+OPINION_MM = 5.0
+#: Letters that a name takes.
+INDENT = 12
 #: Factor of magnification of one notch of the wheel.
 WHEEL = 1.1
 
@@ -71,6 +76,7 @@ class Scene:
         self._opened: OpenStudy | None = None
         self._volume: Any = None
         self.points: ScenePoints | None = None
+        self._opinions: list[Any] = []
         self.grey: tuple[float, float] = (0.0, 1.0)
         register_rca_factories(
             self._app.view_manager,
@@ -110,10 +116,39 @@ class Scene:
             self._show_volume(opened)
         self._opened = opened
         self.points = _Points(session, self._volume, None, self._on_change, self._on_refused)
+        self._show_opinions(opened)
         display = self.points.node.GetDisplayNode()
         display.SetSliceProjectionUseFiducialColor(False)  # it would be that of corrected ones, whatever they are
         display.SetSliceProjectionColor(*PROJECTED)
         self._on_view()
+
+    def _show_opinions(self, opened: OpenStudy) -> None:
+        """What several readers have signed where they differ, each in a colour and shape; nobody can grab it."""
+        for node in self._opinions:
+            self._app.scene.RemoveNode(node)
+        drawn = zip(LETTERS, opened.opinions, OPINION_STYLES, strict=False)
+        self._opinions = [
+            self._draw_opinion(letter, [mark for mark in one.landmarks if mark.name in opened.disputed], looks)
+            for letter, one, looks in drawn
+        ]
+
+    def _draw_opinion(self, letter: str, landmarks: Sequence[Landmark], looks: OpinionStyle) -> Any:
+        """The letters of two who name one place differently stand beside each other."""
+        indent = " " * INDENT * LETTERS.index(letter)
+        node = self._app.scene.AddNewNodeByClass(KIND, f"reader {letter}")
+        node.SetLocked(True)
+        for mark in landmarks:
+            if mark.position_ras_mm is not None:
+                row = node.AddControlPoint(mark.position_ras_mm, f"{indent}{letter} {mark.name}")
+                node.SetNthControlPointLocked(row, True)
+        node.CreateDefaultDisplayNodes()
+        display = node.GetDisplayNode()
+        style(display, MARKUP_STYLE)
+        display.SetGlyphType(getattr(display, looks.glyph))
+        display.SetGlyphSize(OPINION_MM)
+        for colour in (display.SetSelectedColor, display.SetColor, display.SetActiveColor):
+            colour(*looks.rgb)
+        return node
 
     def _show_volume(self, opened: OpenStudy) -> None:
         before, stack = self._volume, opened.stack

@@ -5,13 +5,15 @@ window.spineLandmarksKeys = function (event) {
   const place = event.target && event.target.tagName;
   if (document.querySelector('.question') && ['Enter', 'Escape'].includes(event.key)) {
     if (event.key === 'Enter' && event.target.closest('.no')) return;
+    const reason = document.querySelector('.question .reason input');
     event.preventDefault();
     event.stopPropagation();
-    window.trame.trigger('answer', [event.key === 'Enter']);
+    if (event.key === 'Enter' && reason && !reason.value.trim()) return;
+    window.trame.trigger('answer', [event.key === 'Enter', reason ? reason.value : '']);
     return;
   }
   if (place === 'TEXTAREA' && event.key === 'Escape') event.target.blur();
-  if (place === 'INPUT' || place === 'TEXTAREA' || event.altKey || !window.trame) return;
+  if (place === 'INPUT' || place === 'TEXTAREA' || document.querySelector('.form') || event.altKey || !window.trame) return;
   if (/^(Arrow|Page)/.test(event.key) && event.target.closest('[role=slider]')) return;
   const letter = event.key.length === 1 && event.key.toLowerCase() !== event.key.toUpperCase();
   let name = letter ? event.key.toUpperCase() : event.key;

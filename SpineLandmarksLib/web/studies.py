@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import Connection, func, select
 
 from SpineLandmarksLib.retraining.queue import at_random
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
+from SpineLandmarksLib.store.accounts import Account, account_of
+from SpineLandmarksLib.store.blind import GOLD, BlindReading, open_readings
+from SpineLandmarksLib.store.readings import reading_words
 from SpineLandmarksLib.store.store import Store, all_heads_of
 
 #: From what is to be done first to what is done.
-STATES = ("mine", "waiting", "given", "forked", "done")
+STATES = ("mine", "waiting", "given", "forked", "done", "out")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ def listing(store: Store, annotator: str, order: Sequence[str] = (), locked: boo
         of_study = t.sign_offs.join(t.revisions, t.sign_offs.c.revision == t.revisions.c.id)
         signs = connection.execute(select(t.sign_offs, t.revisions.c.study).select_from(of_study)).all()
         given = {row.study: row for row in connection.execute(select(t.assignments))}
+        blind = _Blind.of(connection, annotator)
+        out = {row.study: row.reason for row in connection.execute(select(t.exclusions))}
     keys = [study.key for study in studies if (study.patient in held_out) == locked]
     places = {key: place for place, key in reversed(list(enumerate([*order, *drawn(keys)])))}
     signed, earlier = {row.revision: row.author for row in signs}, {row.study: row.author for row in signs}
@@ -73,8 +78,52 @@ def listing(store: Store, annotator: str, order: Sequence[str] = (), locked: boo
         who, since = (given[key].annotator, given[key].time) if key in given else (None, "")
         state, words = _state(heads.get(key, ()), signed, who, annotator)
         words += f"; {earlier[key]} had signed it off" if key in earlier and state != "done" else ""
+        state, words, since = blind.over(key, state, words, since, bool(heads.get(key)))
+        if key in out:
+            state, words = "out", f"left out: {out[key]}"
         rows.append(StudyRow(key, state, words, places[key], since))
     return Listing(tuple(sorted(rows, key=lambda row: (STATES.index(row.state), row.place))))
+
+
+@dataclass(frozen=True)
+class _Blind:
+    """What is read blind, as one person may know of it. begun: when they last saved each of these studies."""
+
+    account: Account
+    readings: dict[str, BlindReading]
+    begun: dict[str, str]
+
+    @staticmethod
+    def of(connection: Connection, name: str) -> _Blind:
+        c, readings = t.revisions.c, open_readings(connection)
+        mine = (c.author == name) & (c.study == t.readings.c.study) & (c.number > t.readings.c.after)
+        query = select(c.study, func.max(c.time)).where(mine & t.readings.c.closed.is_(None)).group_by(c.study)
+        begun = {key: time for key, time in connection.execute(query)} if readings else {}
+        return _Blind(account_of(connection, name), readings, begun)
+
+    def over(self, key: str, state: str, words: str, since: str, is_known: bool) -> tuple[str, str, str]:
+        """State, words and time of a study, as this person is to see them."""
+        reading = self.readings.get(key)
+        view = reading.view(self.account) if reading else "main"
+        if reading is None:
+            return state, words, since
+        if view == "main":
+            return state, f"{words}; gold case" if self.account.is_lead else words, since
+        if view == "decide":
+            return "mine", "to decide: the readers differ", self.begun.get(key, "")
+        if view == "closed":
+            return "given", reading_words(reading) if self.account.is_lead else "being read", ""
+        return self._own(reading, is_known)
+
+    def _own(self, reading: BlindReading, is_known: bool) -> tuple[str, str, str]:
+        part, since = reading.part_of(self.account.name), self.begun.get(reading.study, "")
+        if part and part.revision:
+            return "done", f"signed off by {self.account.name}", since
+        if since:
+            return "mine", "in work", since
+        if reading.kind == GOLD:  # as any other that waits
+            return "waiting", "predicted" if is_known else "new", ""
+        return "mine", "assigned to you", ""
 
 
 def drawn(keys: Sequence[str]) -> list[str]:

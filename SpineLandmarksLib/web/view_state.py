@@ -7,7 +7,7 @@ from typing import Any
 from SpineLandmarksLib.annotation.actions import confirm_words, is_untold
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.session import Session
-from SpineLandmarksLib.annotation.wording import cells, colour
+from SpineLandmarksLib.annotation.wording import LETTERS, OPINION_STYLES, cells, colour
 from SpineLandmarksLib.landmarks import Landmark
 from SpineLandmarksLib.web.actions import Actions
 from SpineLandmarksLib.web.controller import ReviewController
@@ -34,6 +34,23 @@ def view_state(controller: ReviewController, actions: Actions) -> dict[str, Any]
         "job_stage": job.stage if job else "",
         "job_share": round(100 * job.share) if job else 0,
         "model": (session.current.bundle or "") if session else "",
+        **_team_state(controller),
+    }
+
+
+def _team_state(controller: ReviewController) -> dict[str, Any]:
+    """Of who works together. letters: by which the points of each reader are told apart."""
+    opened, account = controller.opened, controller.account
+    opinions = opened.opinions if opened else ()
+    return {
+        "role": account.role or "",
+        "can_assign": account.may("lead") and opened is not None and opened.view == "main",
+        "is_lead": account.is_lead,
+        "people": list(controller.people),
+        "opinions": [
+            {"letter": letter, "person": one.person, "colour": style.css, "shape": style.shape}
+            for letter, one, style in zip(LETTERS, opinions, OPINION_STYLES, strict=False)
+        ],
     }
 
 

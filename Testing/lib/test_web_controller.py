@@ -112,7 +112,7 @@ class At:
 
     @property
     def key(self) -> str:
-        assert self.controller.opened is not None
+        assert self.controller.opened is not None, self.notified
         return self.controller.opened.study.key
 
     def localize(self, found: LandmarkSet) -> None:

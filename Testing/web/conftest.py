@@ -117,19 +117,20 @@ def the_demo(start_reviewer: Callable[..., Reviewer]) -> Reviewer:
 def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Makes a data set of single slices, volumes and DICOM series, each with the landmarks that a model found there.
 
-    new: those that no model has seen. told: what else the model says.
+    new: those that no model has seen. url: of a database. told: what else the model says.
     """
 
     def make(
         slices: Sequence[str] = (),
         volumes: Sequence[str] = (),
         new: Sequence[str] = (),
+        url: str | None = None,
         series: Sequence[str] = (),
         **told: Any,
     ) -> Path:
         folder = tmp_path_factory.mktemp("data") / "dataset"
         kinds = {**dict.fromkeys(slices, "slice"), **dict.fromkeys(volumes, "volume"), **dict.fromkeys(series, "dicom")}
-        with init_dataset(folder) as store:
+        with init_dataset(folder, url) as store:
             for seed, (key, kind) in enumerate(kinds.items(), start=11):
                 phantom = add_phantom(store, key, seed, kind)
                 if key not in new:

@@ -1,0 +1,252 @@
+"""Two readers and a lead in browsers of their own, behind one address: given, read, disputed, decided, exported."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
+from SpineLandmarksLib.landmarks import LUMBAR11
+from SpineLandmarksLib.store.accounts import set_account
+from SpineLandmarksLib.store.audit import log_rows
+from SpineLandmarksLib.store.folder import open_dataset
+from SpineLandmarksLib.store.store import Store
+
+ROLES = {"Ada": "administrator", "Lea": "lead", "Ann": "reader", "Bob": "reader"}
+PASSWORD = "as long as it has to be"
+
+
+class Person:
+    """Somebody before a browser of their own."""
+
+    def __init__(self, browser: Any, address: str, name: str, shots: Path) -> None:
+        self.name, self.address, self.shots = name, address, shots
+        self.context = browser.new_context(viewport={"width": 1500, "height": 900})
+        self.page = self.context.new_page()
+
+    def log_in(self) -> None:
+        self.page.goto(self.address)
+        self.page.locator("input[name=name]").fill(self.name)
+        self.page.locator("input[name=password]").fill(PASSWORD)
+        self.page.locator("button").click()
+        self.page.wait_for_selector(".study", timeout=120_000)
+
+    def shoot(self, name: str) -> None:
+        self.page.screenshot(path=self.shots / f"team-{name}-{self.name}.png")
+
+    def await_study(self, key: str, seconds: float = 60) -> None:
+        self.wait(lambda: self.page.locator(".title").first.inner_text() == key, f"{key} to open", seconds)
+        self.page.wait_for_selector(".views img")
+
+    def words(self, key: str) -> str:
+        return str(self.page.locator(".study", has_text=key).locator(".words").inner_text())
+
+    def status(self, name: str) -> str:
+        row = self.page.locator("table.landmarks tbody tr").nth(LUMBAR11.index(name))
+        return str(row.locator("td").nth(1).inner_text().strip())
+
+    def select(self, name: str) -> None:
+        self.page.locator("table.landmarks tbody tr").nth(LUMBAR11.index(name)).click()
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def wait(self, is_so: Callable[[], object], what: str, seconds: float = 60) -> None:
+        limit = time.monotonic() + seconds
+        while not is_so():
+            if time.monotonic() > limit:
+                self.shoot("failed")
+                raise AssertionError(f"{self.name} waited in vain for {what}")
+            time.sleep(0.1)
+
+
+class Team:
+    """A data set with accounts, its address, and the people."""
+
+    def __init__(self, folder: Path, url: str | None, start: Callable[..., Any], browser: Any, shots: Path) -> None:
+        self.folder, self.url, self._start = folder, url, start
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        with self.open() as store:
+            set_account(store, "Ada", "administrator", None, "Ada")
+            for name, role in list(ROLES.items())[1:]:
+                set_account(store, name, role, PASSWORD, "Ada")
+        self.start()
+        self.people = {n: Person(browser, self.server.address, n, shots) for n in ("Lea", "Ann", "Bob")}
+
+    def start(self) -> None:
+        store = ("--store", self.url) if self.url else ()
+        self.server = self._start(str(self.folder), "--team", "--port", str(self.port), *store)
+
+    def open(self) -> Store:
+        return open_dataset(self.folder, self.url)
+
+    def command(self, *arguments: str) -> str:
+        store = ("--store", self.url) if self.url else ()
+        command = (sys.executable, "-m", "SpineLandmarksLib", "dataset", arguments[0], str(self.folder), *arguments[1:])
+        done = subprocess.run((*command, *store), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def team(
+    request: pytest.FixtureRequest,
+    make_dataset: Callable[..., Path],
+    start_reviewer: Callable[..., Any],
+    browser: Any,
+    shots: Path,
+) -> Iterator[Team]:
+    url = request.getfixturevalue("a_server").new_database() if request.param == "postgresql" else None
+    team = Team(make_dataset(slices=("case-1", "case-2"), url=url), url, start_reviewer, browser, shots)
+    yield team
+    for person in team.people.values():
+        person.context.close()
+    team.server.close()
+
+
+def test_nobody_comes_in_without_a_password(team: Team) -> None:
+    page = team.people["Ann"].page
+    page.goto(team.server.address)
+    for name, password in (("Ann", "a wrong password"), ("Nobody", PASSWORD), ("Ada", "")):
+        page.locator("input[name=name]").fill(name)
+        page.locator("input[name=password]").fill(password or "x")
+        page.locator("button").click()
+        page.locator(".wrong", has_text="do not belong together").wait_for()
+    assert page.request.get(f"{team.server.address}/index.html", max_redirects=0).status == 302
+    assert page.request.post(f"{team.server.address}/paraview/").status == 403
+
+
+def test_a_lead_gives_a_study_to_two_readers(team: Team) -> None:
+    lea = team.people["Lea"]
+    lea.log_in()
+    lea.page.locator(".study", has_text="case-1").click()
+    lea.await_study("case-1")
+    lea.page.locator(".assign").click()
+    readers = lea.page.locator(".readers input")
+    for name in ("Ann", "Bob"):
+        readers.fill(name)
+        readers.press("Enter")
+    readers.press("Tab")  # which closes the list of names
+    lea.shoot("assign")
+    lea.page.locator(".give").click()
+    lea.wait(lambda: "being read by Ann, Bob" in lea.words("case-1"), "the word in the list")
+    lea.shoot("assigned")
+
+
+def test_two_readers_read_it_blind(team: Team) -> None:
+    ann, bob, lea = (team.people[name] for name in ("Ann", "Bob", "Lea"))
+    for reader in (ann, bob):
+        reader.log_in()
+        reader.await_study("case-1")
+        assert reader.page.locator(".assign").count() == 0, "which is the lead's"
+        assert {reader.status(name) for name in LUMBAR11} == {"predicted"}
+    ann.press("Shift+C", "Shift+S")
+    ann.wait(lambda: ann.words("case-1") == "signed off by Ann", "the sign-off")
+    bob.select("L2")
+    bob.press(*["Shift+ArrowDown"] * 4)
+    bob.wait(lambda: bob.status("L2") == "corrected", "L2")
+    assert bob.status("L3") == "predicted", "nothing of Ann's confirmation is seen"
+    lea.page.locator(".study", has_text="case-1").click()
+    lea.page.locator(".notification.error", has_text="being read by others").wait_for(timeout=60_000)
+    bob.press("Shift+C")
+    bob.wait(lambda: bob.status("L2") == "confirmed", "all confirmed")
+    bob.press("Shift+S")
+    bob.page.locator(".question").wait_for(timeout=5000)  # two neighbours are oddly far apart
+    bob.press("Enter")
+    bob.wait(lambda: bob.words("case-1") == "signed off by Bob", "the sign-off")
+
+
+def test_the_lead_sees_both_and_decides(team: Team) -> None:
+    lea = team.people["Lea"]
+    lea.wait(lambda: "to decide" in lea.words("case-1"), "the dispute")
+    lea.page.locator(".study", has_text="case-1").click()
+    lea.await_study("case-1")
+    lea.page.locator(".opinion", has_text="Ann").wait_for()
+    lea.page.locator(".notification.warning", has_text=re.compile(r"L2: 1[12]\.\d mm apart")).wait_for()
+    assert lea.status("L2") in ("out of view", "not placed")
+    assert lea.status("L3") == "confirmed"
+    lea.shoot("dispute")
+    lea.press("A")
+    lea.wait(lambda: lea.status("L2") == "confirmed", "Ann's point")
+    lea.press("Shift+S")
+    lea.wait(lambda: lea.words("case-1") == "signed off by Lea", "the decision")
+    lea.shoot("decided")
+
+
+def test_what_was_decided_is_exported_with_its_parents(team: Team) -> None:
+    team.command("export")
+    (row,) = read_landmarks_json(team.folder)
+    with team.open() as store:
+        (made,) = store.signed_off()
+        history = {one.id: one for one in store.history("case-1")}
+        authors = [history[one].author for one in made.merged]
+        said = [(one["person"], one["action"]) for one in log_rows(store, "case-1")]
+        opened = {person for person, action in said if action == "opened"}
+    assert (made.author, authors) == ("Lea", ["Ann", "Bob"])
+    assert row.points_xy["L2"] == pytest.approx(history[made.merged[0]].landmarks["L2"].pixel_xy, abs=0.01)
+    assert opened == {"Lea", "Ann", "Bob"}
+    assert [one for one in said if one[1] in ("assigned", "signed", "disputed", "decided")] == [
+        ("Lea", "assigned"),
+        ("Ann", "signed"),
+        ("Bob", "signed"),
+        ("Ann and Bob", "disputed"),
+        ("Lea", "decided"),
+    ]
+    assert "0 errors" in team.command("check")
+
+
+def test_only_a_lead_reopens_and_says_why(team: Team) -> None:
+    ann, lea = team.people["Ann"], team.people["Lea"]
+    ann.page.locator(".study", has_text="case-1").click()
+    ann.await_study("case-1")
+    ann.select("L3")
+    ann.press("C")
+    ann.page.locator(".notification.error", has_text="Ask a lead").wait_for()
+    lea.page.locator(".study", has_text="case-1").click()
+    lea.await_study("case-1")
+    lea.select("L3")
+    lea.press("C")
+    lea.page.locator(".reason input").fill("L3 once more")
+    lea.shoot("reason")
+    lea.press("Enter")
+    lea.wait(lambda: "signed off" not in lea.words("case-1"), "the study to be open")
+    with team.open() as store:
+        assert [row["detail"] for row in log_rows(store) if row["action"] == "reopened"] == ["L3 once more"]
+
+
+def test_work_is_told_and_a_bad_study_left_out(team: Team) -> None:
+    lea = team.people["Lea"]
+    lea.page.get_by_text("Work", exact=True).click()
+    lea.page.locator(".work-table td", has_text="Bob").wait_for()
+    lea.shoot("work")
+    lea.page.locator(".work-table").get_by_text("Close").click()
+    lea.page.locator(".study", has_text="case-2").click()
+    lea.await_study("case-2")
+    lea.page.locator(".do-exclude").click()
+    lea.page.locator(".reason input").fill("wrong region")
+    lea.press("Enter")
+    lea.wait(lambda: lea.words("case-2") == "left out: wrong region", "the word in the list")
+
+
+def test_pages_come_back_after_the_server_was_killed(team: Team) -> None:
+    ann = team.people["Ann"]
+    ann.page.evaluate("window.isOld = true")
+    team.server.process.kill()
+    team.server.process.wait()
+    ann.page.locator(".lost").wait_for(timeout=60_000)
+    team.start()
+    ann.page.wait_for_function("!window.isOld && document.querySelector('.study')", timeout=150_000)
+    assert "Ann" in ann.page.locator(".person").inner_text()
+    ann.page.locator(".logout").click()
+    ann.page.locator("input[name=password]").wait_for()
