@@ -13,6 +13,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from SpineLandmarksLib.annotation.measurements import measure, write_measurements, write_measurements_json
+from SpineLandmarksLib.annotation.study_report import key_figures, write_report_html, write_report_pdf
 from SpineLandmarksLib.arguments import DICOM_NAMES
 from SpineLandmarksLib.errors import InputError, OutputError, SpineLandmarksError
 from SpineLandmarksLib.formats import FORMATS
@@ -109,6 +114,13 @@ def _stem(path: Path) -> str:
     return f"study_{name}" if is_device else name or "study"  # the root of a disk has no name
 
 
+#: What is made of the slice (H, W) and its landmarks, by ending; `arguments.REPORT_NAMES` lists the same.
+REPORTS: dict[str, Callable[[NDArray[np.float32], LandmarkSet, Path], None]] = {
+    "measurements.csv": lambda image, landmarks, path: write_measurements(measure(landmarks), path),
+    "measurements.json": lambda image, landmarks, path: write_measurements_json(measure(landmarks), path),
+    "report.html": write_report_html,
+    "report.pdf": write_report_pdf,
+}
 OVERLAY = "overlay.png"
 #: Ending of results that no longer hold: nothing that looks for results finds them, and nothing is lost.
 STALE = ".stale"
@@ -188,15 +200,17 @@ def write_results(
             write_sr(landmarks, planes, file, model_sha256=model_sha256)
         elif name == DICOM_NAMES["sc"]:
             write_capture(image, landmarks, planes, file)
+        elif name in REPORTS:
+            REPORTS[name](image, landmarks, file)
         else:
             FORMATS[name](landmarks, file)
-    draw_overlay(image, landmarks, files[-1])
+    draw_overlay(image, landmarks, files[-1], key_figures(landmarks))
     return files
 
 
 def put_aside(output: Path, stem: str) -> None:
     """Rename an earlier run's files of this stem, in any format, so that they do not look current. Raises OSError."""
-    for name in result_files(stem, (*FORMATS, *DICOM_NAMES.values())):
+    for name in result_files(stem, (*FORMATS, *REPORTS, *DICOM_NAMES.values())):
         with contextlib.suppress(FileNotFoundError):
             os.replace(output / name, output / (name + STALE))
 
