@@ -73,6 +73,7 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
             html.Div("{{ done_count }} of {{ study_count }} signed off")
             v.VProgressLinear(
                 model_value=("study_count ? 100 * done_count / study_count : 0",),
+                raw_attrs=['aria-label="Studies signed off"'],
                 color="#69c17d",
                 height=6,
                 rounded=True,
@@ -94,7 +95,13 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
         with html.Div(v_if=("can_retrain && (done_count || retrain_text)",), classes="retrain"):
             tip = "Train the model on what is signed off; used only if it is no worse"
             _button(handlers, "retrain", "{{ retrain_label }}", prepend_icon="mdi-school-outline", title=tip)
-            v.VProgressLinear(model_value=("retrain_share",), v_if=("retrain_runs",), color="#8ab4f8", height=4)
+            v.VProgressLinear(
+                model_value=("retrain_share",),
+                v_if=("retrain_runs",),
+                color="#8ab4f8",
+                height=4,
+                raw_attrs=['aria-label="Retraining"'],
+            )
             html.Div("{{ retrain_text }}", v_if=("retrain_text",), classes="quiet")
         _upload()
 
@@ -204,7 +211,13 @@ def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
             html.Span("Not saved", classes="save failed", v_show=("save_kind === 'failed'",))
         with html.Div(classes="job", v_if=("job_stage",)):
             html.Span("{{ job_stage }}")
-            v.VProgressLinear(model_value=("job_share",), indeterminate=("!job_share",), color="#8ab4f8", height=4)
+            v.VProgressLinear(
+                model_value=("job_share",),
+                indeterminate=("!job_share",),
+                color="#8ab4f8",
+                height=4,
+                raw_attrs=['aria-label="Localizing"'],
+            )
             _button(handlers, "cancel", "Cancel", size="x-small")
         html.Div("{{ save_text }}", v_if=("save_kind === 'failed'",), classes="notification error")
         with html.Div(classes="work"):
@@ -325,7 +338,12 @@ def _table(handlers: Mapping[str, Callable[..., Any]]) -> None:
 
 
 def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
-    with v.VDialog(model_value=("!annotator",), persistent=True, max_width=420), v.VCard(title="Who annotates?"):
+    with (
+        v.VDialog(
+            model_value=("!annotator",), persistent=True, max_width=420, raw_attrs=['aria-label="Who annotates?"']
+        ),
+        v.VCard(title="Who annotates?"),
+    ):
         with v.VCardText():
             html.P("Your name is kept with each correction, and no study is given to two people.")
             v.VTextField(
@@ -345,7 +363,7 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 click=(handlers["begin"], "[name_field]"),
             )
     with (
-        v.VDialog(model_value=("!!question",), persistent=True, max_width=480),
+        v.VDialog(model_value=("!!question",), persistent=True, max_width=480, raw_attrs=['aria-label="One question"']),
         v.VCard(title="One question", classes="question"),
     ):
         v.VCardText("{{ question }}")
@@ -363,7 +381,7 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 autofocus=True,
             )
     _team_dialogs(handlers)
-    with v.VDialog(v_model=("help", False), max_width=520), v.VCard(title="Keys"):
+    with v.VDialog(v_model=("help", False), max_width=520, raw_attrs=['aria-label="Keys"']), v.VCard(title="Keys"):
         with v.VCardText(), html.Table(classes="keys"), html.Tbody():
             for key, _, words in KEYS:
                 with html.Tr():
@@ -381,7 +399,10 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
 
 def _team_dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
     """Who reads a study, and how much is done."""
-    with v.VDialog(v_model=("assigning", False), max_width=460), v.VCard(title="Who reads this study?", classes="form"):
+    with (
+        v.VDialog(v_model=("assigning", False), max_width=460, raw_attrs=['aria-label="Who reads this study?"']),
+        v.VCard(title="Who reads this study?", classes="form"),
+    ):
         with v.VCardText():
             html.P("Two or more, none of whom sees the points of the others. Where they agree, the mean is taken.")
             v.VCombobox(
@@ -404,7 +425,12 @@ def _team_dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 classes="give",
             )
     with (
-        v.VDialog(model_value=("work.length > 0",), update_modelValue="work = []", max_width=520),
+        v.VDialog(
+            model_value=("work.length > 0",),
+            update_modelValue="work = []",
+            max_width=520,
+            raw_attrs=['aria-label="Work"'],
+        ),
         v.VCard(title="Work", classes="work-table"),
     ):
         with v.VCardText(), html.Table():
