@@ -1,6 +1,9 @@
 # make demo   find the eleven landmarks on a generated MRI; results in demo-output/
 # make test   lint, types, import rules and tests
+# make docs   the documentation site, into build/docs; without network, and a warning is an error
 # make review look at generated studies in the browser and correct their landmarks
+# make wheel  the wheel, the same to the last byte wherever the same commit is built, into dist
+# make sbom   what is installed for users as CycloneDX, into build/sbom.json
 # make fuzz   damaged and odd files for every reader: anything but a result or one line is a finding (FUZZ=100000 inputs)
 # make bench  time, memory and size on this machine beside other pipelines and runtimes, into docs/performance.md
 #
@@ -14,7 +17,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.10 pyth
 	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$python && break; done)
 SHIPPED := $(shell find SpineLandmarksLib Resources/Models -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: demo review test fuzz bench clean
+.PHONY: demo review test docs wheel sbom fuzz bench clean
 
 FUZZ ?= 100000
 
@@ -35,17 +38,35 @@ test: .venv-dev/.complete .venv-web/.complete
 	.venv-dev/bin/python -m pytest -q
 	.venv-web/bin/python -m pytest -q Testing/web
 
+docs: .venv-dev/.complete
+	.venv-dev/bin/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --jobs 2 docs build/docs
+	@echo "build/docs/index.html"
+
+# The wheel is built from what is committed: permissions and times are git's, not this machine's.
+BUILD_PYTHON ?= .venv-dev/bin/python
+wheel: $(if $(findstring .venv-dev,$(BUILD_PYTHON)),.venv-dev/.complete)
+	rm -rf build/source dist && mkdir -p build/source dist
+	umask 022 && git archive HEAD | tar --extract --no-same-permissions --directory build/source
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) SETUPTOOLS_SCM_PRETEND_VERSION=$$($(BUILD_PYTHON) -m setuptools_scm) \
+		$(BUILD_PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist build/source
+	sha256sum dist/*.whl
+
+sbom: .venv/.complete
+	test -x build/sbom-tool/bin/cyclonedx-py || $(PYTHON) -m venv build/sbom-tool
+	build/sbom-tool/bin/python -m pip install --quiet cyclonedx-bom==7.5.0
+	build/sbom-tool/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json .venv
+
 fuzz: .venv-dev/.complete
 	.venv-dev/bin/python -m research.fuzz --count $(FUZZ) --jobs 2 --keep build/fuzz
 
 clean:
-	rm -rf .venv .venv-dev .venv-web .venv-bench build/lib build/bdist.* demo-output
+	rm -rf .venv .venv-dev .venv-web .venv-bench build/lib build/bdist.* build/docs build/source build/sbom-tool dist demo-output
 
 .venv/.complete: pyproject.toml constraints.txt $(SHIPPED)
 	$(call install,.venv,.)
 
 .venv-dev/.complete: pyproject.toml constraints.txt
-	$(call install,.venv-dev,--editable .[train$(comma)store$(comma)cluster$(comma)test])
+	$(call install,.venv-dev,--editable .[gpl-jpeg$(comma)train$(comma)store$(comma)cluster$(comma)docs$(comma)test])
 
 .venv-web/.complete: pyproject.toml constraints.txt
 	$(call install,.venv-web,--editable .[review$(comma)review-test])

@@ -23,17 +23,27 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.backends import Backend, Peaks, open_backend
 from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
-from SpineLandmarksLib.chain import FREE_SCALES, Chain, fix_given, solve_chain, take_peaks
-from SpineLandmarksLib.errors import InputError
+from SpineLandmarksLib.chain import (
+    FREE_SCALES,
+    LOG_NO_EVIDENCE,
+    NEAR_SCALES,
+    Chain,
+    fix_given,
+    own_scale,
+    solve_chain,
+    take_peaks,
+)
+from SpineLandmarksLib.errors import BundleError, InputError
 from SpineLandmarksLib.geometry import Matrix, apply
 from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose_slice, most_evidence, slices_to_try
 from SpineLandmarksLib.imaging.stack import TURNS, SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
-from SpineLandmarksLib.imaging.symmetry import lateral_curve
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
+from SpineLandmarksLib.imaging.symmetry import LateralCurve, lateral_curve
+from SpineLandmarksLib.landmarks import CORNERS22, Landmark, LandmarkSet, Point, require_known
 from SpineLandmarksLib.numbering import Numbering, number
+from SpineLandmarksLib.quadrilaterals import disagreeing, disc_of, own
 from SpineLandmarksLib.transforms import prepare_slice, valid_extent, working_spacing
-from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, MAX_CONFIDENCE, SACRUM_MM, Calibration
+from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, MAX_CONFIDENCE, SACRUM_MM, Calibration, radius95_with_side
 from SpineLandmarksLib.votes import by_majority, with_votes
 
 Array = NDArray[np.float64]
@@ -74,8 +84,8 @@ ABOUT_AS_SURE = 0.9
 TURNED_NATS, TURNED_GAIN = -9.0, 5.0
 #: Another numbering is told of a doubtful picture from this probability on.
 OTHER_NUMBERING = 0.1
-#: A landmark beside the chosen slice is taken to be sure to this share of the distance.
-SIDE_SHARE = 0.3
+#: The middle of what is its own mirror image and the middle of the body are taken to be this far apart, mm.
+SIDE_FLOOR_MM = 1.0
 #: A spine that leaves the chosen slice by more than `BESIDE_MM` and comes this near to the outermost slice may lie
 #: beyond it: nothing there tells its middle.
 BESIDE_MM, RIM_MM = 8.0, 16.0
@@ -94,6 +104,7 @@ class Localizer:
     Args:
         bundle: as `load_bundle` gives it.
         backend: that runs its network; `Localizer.open` finds one.
+        follower: finds the corners of endplates on the levels that this one finds; None for no corners.
 
     >>> from SpineLandmarksLib.phantom.phantom import make_phantom
     >>> phantom = make_phantom(8, slices=1, matrix=(224, 224), pixel_mm=1.4)
@@ -102,16 +113,18 @@ class Localizer:
     ('predicted', 'lumbar11')
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend, follower: Localizer | None = None) -> None:
         self.bundle = bundle
         self.backend = backend
+        self.follower = follower
 
     @staticmethod
     def open(bundle: str | Path = DEFAULT, backend: str = "auto", device: str = "auto") -> Localizer:
         """Load a bundle and its runtime.
 
         Args:
-            bundle: a shipped bundle's name, or a folder.
+            bundle: a shipped bundle's name, or a folder; two with a comma between for centres and, on their levels, the
+                corners of endplates: "lumbar11,lumbar-corners".
             backend: "light", "torch", or "auto": the light one unless CUDA is asked for.
             device: "cpu", "cuda" or "auto".
 
@@ -119,8 +132,14 @@ class Localizer:
             BundleError: which file is missing or altered.
             BackendError: what to install.
         """
-        loaded = load_bundle(bundle)
-        return Localizer(loaded, open_backend(loaded, backend, device))
+        first, *others = [str(bundle)] if Path(bundle).is_dir() else str(bundle).split(",")
+        loaded = load_bundle(first)
+        follower = Localizer.open(",".join(others), backend, device) if others else None
+        if follower is not None and (set(follower.bundle.landmarks) != set(CORNERS22) or follower.follower):
+            raise BundleError(
+                f"Expected a bundle of the corners of endplates after the comma; got {','.join(others)!r}"
+            )
+        return Localizer(loaded, open_backend(loaded, backend, device), follower)
 
     def localize(
         self,
@@ -196,7 +215,7 @@ class Localizer:
         reading = readings[tried.index(choice.index)]
         lateral = lateral_curve(stack, reading.xy) if len(tried) > 1 else None  # an asked-for slice is kept to
         if lateral is not None and not is_free:
-            lateral = np.clip(lateral, tried[0], tried[-1])
+            lateral = replace(lateral, at=np.clip(lateral.at, tried[0], tried[-1]))
         found = self._described(stack, reading, choice, lateral, given, given_xy)
         return replace(found, runtime_s=time.perf_counter() - started)
 
@@ -205,23 +224,21 @@ class Localizer:
         stack: SagittalStack,
         reading: SliceReading,
         choice: SliceChoice,
-        lateral: Array | None,
+        lateral: LateralCurve | None,
         given: Mapping[str, Point | None],
         given_xy: Array,
     ) -> LandmarkSet:
-        """What is said of the chosen slice. lateral: (L,) slice coordinates, None for all on that slice."""
-        lateral = np.full(len(reading.xy), float(choice.index)) if lateral is None else lateral
-        beside_mm = (lateral - choice.index) * (stack.slice_spacing_mm or 0.0)
-        found = [self._landmark(stack, reading, row, lateral[row], beside_mm[row]) for row in range(len(lateral))]
+        """What is said of the chosen slice. lateral: None for all on that slice."""
+        found = [self._landmark(stack, reading, row, choice.index, lateral) for row in range(len(reading.xy))]
         landmarks = tuple(_as_given(mark, given_xy[row], given) for row, mark in enumerate(found))
-        leaves = _leaves_the_stack(stack, found, lateral, beside_mm)
+        leaves = () if lateral is None else _leaves_the_stack(stack, found, lateral, choice.index)
         unusual = (*image_warnings(reading, self.bundle.calibration), *leaves)
         doubtful = stack.needs_review or bool(unusual) or any(mark.needs_review for mark in landmarks)
         sure = float(self.bundle.calibration.chain_confidence(reading.confidence_features))
         numberings = () if given else reading.numbering.alternatives(min(sure, MAX_CONFIDENCE))
         renamed = _numbering_warnings(numberings) if doubtful else ()
         said = (*sacrum_warnings(reading), *unusual, *_review_warnings(landmarks), *renamed)
-        return LandmarkSet(
+        made = LandmarkSet(
             landmarks=landmarks,
             input=stack.source,
             series_uid=stack.series_uid,
@@ -233,6 +250,47 @@ class Localizer:
             notes=stack.notes,
             numberings=numberings,
         )
+        return self._with_corners(stack, made, lateral)
+
+    def _with_corners(self, stack: SagittalStack, found: LandmarkSet, lateral: LateralCurve | None) -> LandmarkSet:
+        """The corners of endplates beside what was found, on its levels. lateral: None for all on the chosen slice."""
+        if self.follower is None or found.slice_index is None:
+            return found
+        xy = {mark.name: np.array(mark.pixel_xy) for mark in found if mark.pixel_xy is not None}
+        places = np.full(len(found), float(found.slice_index)) if lateral is None else lateral.at
+        across = dict(zip(found.names, places, strict=True))
+        corners = self.follower.corners_on(stack, found.slice_index, xy)
+        at = {name: across["L5-S1" if name.startswith("S1") else name.partition(".")[0]] for name in corners}
+        mm = np.array(stack.pixel_spacing_mm or (1.0, 1.0))
+        wrong = disagreeing(
+            {name: np.array(mark.pixel_xy) * mm for name, mark in corners.items() if mark.pixel_xy is not None},
+            {name: place * mm for name, place in xy.items()},
+        )
+        marks = tuple(
+            _on_level(mark, found, bool(set(wrong) & _touched_by(name)), stack, at[name])
+            for name, mark in corners.items()
+        )
+        said = f"The corners around {', '.join(wrong)} do not enclose the centre: check them before use"
+        return replace(
+            found,
+            corners=marks,
+            bundle=f"{found.bundle},{self.follower.bundle.label}",
+            warnings=(*found.warnings, *((said,) if wrong else ())),
+        )
+
+    def corners_on(self, stack: SagittalStack, index: int, centres_xy: Mapping[str, Array]) -> dict[str, Landmark]:
+        """The corners on one slice, each at the body that has its name. centres_xy: native pixels by name."""
+
+        def allowed(xy: Array) -> NDArray[np.bool_]:
+            return own(self.bundle.landmarks, xy, centres_xy)
+
+        (reading,) = self.read_slices(stack.voxels[[index]], stack.pixel_spacing_mm, allowed=allowed)
+        is_own = allowed(reading.xy[:, None])[:, 0]
+        found = {}
+        for row, name in enumerate(self.bundle.landmarks):
+            mark = self._landmark(stack, reading, row, index, None)
+            found[name] = mark if is_own[row] else Landmark(name, "out_of_view")
+        return found
 
     def _read_turned(self, stack: SagittalStack, score: float, given: Mapping[str, Point | None]) -> LandmarkSet | None:
         """The landmarks of a picture that fits only when it is turned, on the picture as it lies; None for others."""
@@ -253,6 +311,7 @@ class Localizer:
         return replace(
             found,
             landmarks=tuple(_on_picture(mark, stack_from_view) for mark in found),
+            corners=tuple(_on_picture(mark, stack_from_view) for mark in found.corners),
             spacing_mm=stack.pixel_spacing_mm,
             warnings=(said, *found.warnings),
             needs_review=True,
@@ -275,11 +334,31 @@ class Localizer:
         spacing_mm: tuple[float, float] | None,
         given_xy: Array | None = None,
         progress: StageCallback | None = None,
+        allowed: Callable[[Array], NDArray[np.bool_]] | None = None,
     ) -> list[SliceReading]:
         """Each native slice of (N, H, W), N at least 1, which share their pixel spacing (x, y), on its own.
 
-        given_xy: (L, 2) native pixels that hold on every slice, nan where nothing is given.
+        given_xy: (L, 2) native pixels that hold on every slice, nan where nothing is given. allowed: which peaks
+        (L, K, 2), native pixels, may be taken at all. Slices without spacing are read twice, the second time in the
+        millimetres that make the chain which was found as long as a spine is.
         """
+        found = self._read_slices(slices, spacing_mm, _scales_of(spacing_mm), given_xy, progress, allowed)
+        if spacing_mm is not None or self.bundle.prior is None:
+            return found
+        best = max(found, key=lambda reading: reading.chain.score)
+        assumed = working_spacing(slices.shape[1:], None, self.bundle.preparation)
+        x, y = (float(mm) for mm in assumed / own_scale(best.places_mm, self.bundle.prior))
+        return self._read_slices(slices, (x, y), NEAR_SCALES, given_xy, progress, allowed)
+
+    def _read_slices(
+        self,
+        slices: NDArray[np.float32],
+        spacing_mm: tuple[float, float] | None,
+        scales: Sequence[float],
+        given_xy: Array | None,
+        progress: StageCallback | None,
+        allowed: Callable[[Array], NDArray[np.bool_]] | None,
+    ) -> list[SliceReading]:
         peaks = []
         for start in range(0, len(slices), self.backend.batch):
             if progress:
@@ -292,7 +371,9 @@ class Localizer:
         shape = (int(slices.shape[1]), int(slices.shape[2]))
         given = np.full((len(self.bundle.landmarks), 2), np.nan) if given_xy is None else given_xy
         return [
-            self.read_peaks(joined, row, pixel_from_slice, shape, valid_extent(image), spacing_mm, given)
+            self.read_peaks(
+                joined, row, pixel_from_slice, shape, valid_extent(image), spacing_mm, given, scales, allowed
+            )
             for row, image in enumerate(slices)
         ]
 
@@ -305,6 +386,8 @@ class Localizer:
         extent_xy: Array,
         spacing_mm: tuple[float, float] | None,
         given_xy: Array,
+        scales: Sequence[float] | None = None,
+        allowed: Callable[[Array], NDArray[np.bool_]] | None = None,
     ) -> SliceReading:
         """Row `row` of what the network found; `shape` (H, W) and the `valid_extent` are of its native slice."""
         mm = working_spacing(shape, spacing_mm, self.bundle.preparation)
@@ -314,7 +397,8 @@ class Localizer:
         variance = (peaks.covariance[row][..., :2] * mm_per_pixel**2).mean(-1)  # (L, K)
         log_mass = peaks.log_mass[row].astype(np.float64)
         extent = extent_xy * mm
-        scales = (1.0,) if spacing_mm is not None else FREE_SCALES
+        if allowed is not None:
+            log_mass = np.where(allowed(peaks_mm / mm), log_mass, LOG_NO_EVIDENCE)
         xy_mm, fixed_mass = fix_given(peaks_mm, log_mass, given_xy * mm)
         prior = self.bundle.prior
         if prior is not None and np.isfinite(given_xy).any():
@@ -322,7 +406,7 @@ class Localizer:
         chain = (
             take_peaks(xy_mm, fixed_mass, extent)
             if prior is None
-            else solve_chain(xy_mm, fixed_mass, prior, extent, scales)
+            else solve_chain(xy_mm, fixed_mass, prior, extent, scales or _scales_of(spacing_mm))
         )
         taken = np.arange(len(xy_mm)), np.maximum(chain.choice, 0)
         absent = chain.choice < 0
@@ -349,7 +433,7 @@ class Localizer:
         return np.array([ijk[name][:2] if name in ijk else (np.nan, np.nan) for name in self.bundle.landmarks])
 
     def _landmark(
-        self, stack: SagittalStack, reading: SliceReading, row: int, lateral: float, beside_mm: float
+        self, stack: SagittalStack, reading: SliceReading, row: int, index: int, lateral: LateralCurve | None
     ) -> Landmark:
         name, calibration = self.bundle.landmarks[row], self.bundle.calibration
         confidence = float(calibration.confidence(reading.chain.probability, reading.confidence_features)[row])
@@ -359,9 +443,11 @@ class Localizer:
         x, y = (float(v) for v in reading.xy[row])
         if stack.ras_from_ijk is None:
             return Landmark(name, "predicted", None, (x, y), confidence, needs_review=needs_review)
-        r, a, s = (float(v) for v in stack.to_ras(lateral, np.array([x, y])))
-        radius = float(np.hypot(calibration.radius95_mm(reading.variance_mm2)[row], SIDE_SHARE * beside_mm))
-        return Landmark(name, "predicted", (r, a, s), (x, y), confidence, radius, needs_review)
+        radius = calibration.radius95_mm(reading.variance_mm2)[row]
+        if lateral is not None:
+            radius = radius95_with_side(radius, np.hypot(lateral.sd_mm[row], SIDE_FLOOR_MM))
+        r, a, s = (float(v) for v in stack.to_ras(index if lateral is None else lateral.at[row], np.array([x, y])))
+        return Landmark(name, "predicted", (r, a, s), (x, y), confidence, float(radius), needs_review)
 
 
 def predict(
@@ -410,6 +496,10 @@ def printable(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
+def _scales_of(spacing_mm: object) -> tuple[float, ...]:
+    return FREE_SCALES if spacing_mm is None else (1.0,)
+
+
 def _slices_of(stack: SagittalStack, slice_index: int | None, slices: Sequence[int] | None) -> list[int]:
     """The slices to run the network on, ascending; InputError for one that the stack does not have."""
     asked = [slice_index] if slice_index is not None else sorted(set(slices)) if slices is not None else None
@@ -425,6 +515,29 @@ def _on_picture(mark: Landmark, stack_from_view: Matrix) -> Landmark:
         return mark
     x, y, _ = (float(v) for v in apply(stack_from_view, np.array([*mark.pixel_xy, 0.0])))
     return replace(mark, pixel_xy=(x, y))
+
+
+def _touched_by(corner: str) -> set[str]:
+    """The body and the disc that a corner is of."""
+    return {corner.partition(".")[0], disc_of(corner)}
+
+
+def _on_level(mark: Landmark, found: LandmarkSet, is_wrong: bool, stack: SagittalStack, lateral: float) -> Landmark:
+    """A corner as sure as the level it follows, on the slice coordinate of its body."""
+    level = found["L5-S1" if mark.name.startswith("S1") else mark.name.partition(".")[0]]
+    if mark.pixel_xy is None:
+        return mark
+    position = None
+    if stack.ras_from_ijk is not None:
+        r, a, s = (float(v) for v in stack.to_ras(lateral, np.array(mark.pixel_xy)))
+        position = (r, a, s)
+    sure = min((c for c in (mark.confidence, level.confidence) if c is not None), default=None)
+    return replace(
+        mark,
+        position_ras_mm=position,
+        confidence=sure,
+        needs_review=is_wrong or bool(mark.needs_review) or bool(level.needs_review),
+    )
 
 
 def _as_given(mark: Landmark, xy: Array, given: Mapping[str, Point | None]) -> Landmark:
@@ -500,11 +613,13 @@ def image_warnings(reading: SliceReading, calibration: Calibration) -> tuple[str
 
 
 def _leaves_the_stack(
-    stack: SagittalStack, landmarks: Sequence[Landmark], lateral: Array, beside_mm: Array
+    stack: SagittalStack, landmarks: Sequence[Landmark], lateral: LateralCurve, index: int
 ) -> tuple[str, ...]:
     """A warning that names the landmarks whose middle may lie beyond the outermost slices."""
-    to_rim_mm = np.minimum(lateral, len(stack) - 1 - lateral) * (stack.slice_spacing_mm or 0.0)
-    beyond = (np.abs(beside_mm) > BESIDE_MM) & (to_rim_mm < RIM_MM)
+    slice_mm = stack.slice_spacing_mm or 0.0
+    beside_mm = np.abs(lateral.at - index) * slice_mm
+    to_rim_mm = np.minimum(lateral.at, len(stack) - 1 - lateral.at) * slice_mm - lateral.sd_mm
+    beyond = (beside_mm > BESIDE_MM) & (to_rim_mm < RIM_MM)
     names = [mark.name for mark, out in zip(landmarks, beyond, strict=True) if out and not mark.is_absent]
     if not names:
         return ()

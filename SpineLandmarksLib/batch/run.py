@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from SpineLandmarksLib import __version__
+from SpineLandmarksLib.arguments import DICOM_NAMES
 from SpineLandmarksLib.batch.ledger import FILE_NAME, Entry, Ledger, fingerprint, settings_of
 from SpineLandmarksLib.batch.local import BatchSettings, Engine, LocalEngine
 from SpineLandmarksLib.batch.results import (
@@ -33,6 +34,7 @@ from SpineLandmarksLib.batch.results import (
     result_files,
 )
 from SpineLandmarksLib.bundle import identity
+from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.predict import Localizer, printable
 
@@ -58,12 +60,14 @@ def predict_all(
     tree: bool = False,
     resume: bool = False,
     progress: bool = False,
+    deliver: Callable[[list[Path]], object] | None = None,
 ) -> int:
     """Predict each input into `output`. Returns 0, 1 when some of several failed, or 2 when the only one did.
 
     study, every_series: as of `read_study`. tree: inputs are searched for studies. resume: studies that an earlier
     run finished are kept, unless they, the bundle or the options have changed. progress: tell how far it is, on stderr;
-    on a terminal it is told anyway.
+    on a terminal it is told anyway. deliver: takes the report and the capture of each study that is done, also by an
+    earlier run; what it raises is a failure of the study, whose files stay.
     Raises OutputError when nothing can be written, InputError when a tree has no studies.
     """
     prepare_output(output)
@@ -73,7 +77,7 @@ def predict_all(
     settings = BatchSettings(tuple(formats), spacing_mm, slice_index, study, every_series)
     run = Run(engine, output, settings, studies, tree or len(inputs) > 1)
     with contextlib.closing(run):
-        run.go(resume, progress)
+        run.go(resume, progress, deliver)
     return 0 if not run.failed else 2 if len(studies) == 1 else 1
 
 
@@ -103,7 +107,7 @@ class Run:
         if self.ledger:
             self.ledger.close()
 
-    def go(self, resume: bool, progress: bool) -> None:
+    def go(self, resume: bool, progress: bool, deliver: Callable[[list[Path]], object] | None = None) -> None:
         """Do all studies, and say at the end, or where it is interrupted, how it went."""
         if len(self.studies) > 1 and (progress or sys.stderr.isatty()):
             from SpineLandmarksLib.batch.progress import ProgressBar
@@ -114,6 +118,8 @@ class Run:
                 for outcome in outcomes:
                     self._record(outcome)
                     del outcome  # it holds a stack
+            if deliver:
+                self._deliver(deliver)
         finally:  # also when the user interrupts
             self._report()
 
@@ -150,6 +156,16 @@ class Run:
         if self.ledger:
             self.ledger.end(study, row, self._before[study])
         self._tell(outcome)
+
+    def _deliver(self, deliver: Callable[[list[Path]], object]) -> None:
+        for study in self.studies:
+            if self.rows.get(study.stem, {}).get("status") not in ("done", "kept"):
+                continue
+            try:
+                deliver([self.output / f"{study.stem}.{name}" for name in DICOM_NAMES.values()])
+            except SpineLandmarksError as error:
+                self.failed.append({"input": printable(study.path), "error": str(error)})
+                print(f"spine-landmarks: {printable(study.path)}: {error}", file=sys.stderr)
 
     def _written(self, outcome: Outcome, write: Callable[[Path], object]) -> Outcome:
         try:

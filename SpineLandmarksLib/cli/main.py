@@ -7,31 +7,44 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from SpineLandmarksLib import __version__
-from SpineLandmarksLib.arguments import DICOM_NAMES, FORMAT_NAMES, add_model, formats, positive, slice_index, spacing
+from SpineLandmarksLib.arguments import (
+    DICOM_NAMES,
+    FORMAT_NAMES,
+    REPORT_NAMES,
+    add_model,
+    formats,
+    positive,
+    slice_index,
+    spacing,
+)
+from SpineLandmarksLib.cli.api import add_api
 from SpineLandmarksLib.cli.bench import add_bench
 from SpineLandmarksLib.cli.convert import add_convert
 from SpineLandmarksLib.cli.dataset import add_dataset
 from SpineLandmarksLib.cli.demo import add_demo
+from SpineLandmarksLib.cli.node import add_node
 from SpineLandmarksLib.cli.retrain import add_models, add_retrain
 from SpineLandmarksLib.cli.review import add_review
 from SpineLandmarksLib.cli.train import add_calibrate, add_evaluate, add_export, add_phantom, add_train
-from SpineLandmarksLib.errors import TOO_LITTLE_MEMORY, BackendError, SpineLandmarksError, is_out_of_memory
+from SpineLandmarksLib.errors import TOO_LITTLE_MEMORY, BackendError, InputError, SpineLandmarksError, is_out_of_memory
 
 if TYPE_CHECKING:
     from SpineLandmarksLib.batch.ray_engine import RayEngine
+    from SpineLandmarksLib.pacs.dicomweb import DicomWeb
     from SpineLandmarksLib.predict import Localizer
 
 LIBRARY = __name__.partition(".")[0]
 #: Extra that a missing package is in; all others are in `train`.
 EXTRAS = {
+    "api": ("fastapi", "starlette", "uvicorn", "swagger_ui_bundle"),
     "review": ("trame", "trame_slicer", "vtkmodules", "wslink", "aiohttp", "slicer", "argon2"),
-    "dicom": ("highdicom",),
+    "dicom": ("highdicom", "dicomweb_client", "requests", "pynetdicom"),
     "store": ("sqlalchemy", "psycopg", "dicomanonymizer"),
 }
 
@@ -96,9 +109,9 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"spine-landmarks {__version__}")
     commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    inference = (_add_predict, _add_serve, add_demo, add_convert)
+    inference = (_add_predict, _add_serve, add_api, add_demo, add_convert)
     training = (add_evaluate, add_train, add_calibrate, add_phantom, add_export, add_bench)
-    for add in (*inference, *training, add_dataset, add_retrain, add_models, add_review):
+    for add in (*inference, *training, add_dataset, add_retrain, add_models, add_review, add_node):
         add(commands)
     return root
 
@@ -106,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("predict", help="localize the landmarks of studies and write them to files")
     what = "DICOM folder, zip or file, NIfTI, NRRD, MHA/MHD, or a PNG/JPEG/TIFF slice"
-    p.add_argument("inputs", nargs="+", metavar="INPUT", type=Path, help=what)
+    p.add_argument("inputs", nargs="*", metavar="INPUT", type=Path, help=what)
     p.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     p.add_argument("--spacing", type=spacing, metavar="MM", help="mm per pixel of a picture; X,Y if they differ")
     p.add_argument("--slice", type=slice_index, default=None, metavar="auto|INDEX", help="slice to use (default auto)")
@@ -115,9 +128,13 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     votes = "all: the other sagittal series of a DICOM study are read too and vote on the levels (default best)"
     p.add_argument("--series", choices=("best", "all"), default="best", help=votes)
-    names = f"{','.join(FORMAT_NAMES)} (default); sr, sc: DICOM report and secondary capture of a DICOM study"
+    names = (
+        f"{','.join(FORMAT_NAMES)} (default); {', '.join(REPORT_NAMES)}; sr, sc: DICOM report and secondary capture "
+        "of a DICOM study"
+    )
     p.add_argument("--format", type=formats, default=FORMAT_NAMES, metavar="NAMES", help=names)
     _add_many(p)
+    _add_pacs(p)
     add_model(p)
     p.set_defaults(run=run_predict)
 
@@ -132,6 +149,13 @@ def _add_many(p: argparse.ArgumentParser) -> None:
     group.add_argument("--workers", type=positive, metavar="N", help="actors in the cluster (default: all that fit)")
 
 
+def _add_pacs(p: argparse.ArgumentParser) -> None:
+    group = p.add_argument_group("PACS", "DICOMweb; credentials come from the environment or a prompt (docs/pacs.md)")
+    group.add_argument("--from", dest="source", metavar="URL", help="read the study --study UID from there, not INPUT")
+    group.add_argument("--store", metavar="URL", help="send report and capture there; adds the formats sr and sc")
+    group.add_argument("--user", default="", metavar="NAME", help="whose password is asked for")
+
+
 def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("serve", help="keep a model warm for a program that talks newline JSON on stdin and stdout")
     add_model(p)
@@ -141,24 +165,42 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run_predict(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.batch import predict_all
 
-    if set(DICOM_NAMES.values()) & set(options.format):
+    if bool(options.inputs) == bool(options.source):
+        raise InputError("Expected studies to read: either INPUT, or --from URL with --study UID")
+    formats = options.format
+    if options.store:
+        formats = tuple(dict.fromkeys((*formats, *DICOM_NAMES.values())))
+    if set(DICOM_NAMES.values()) & set(formats):
         from SpineLandmarksLib.formats.dicom_plane import require_highdicom
 
         require_highdicom()  # before a study is localized for nothing
-    with _engine(options) as engine:
+    with ExitStack() as opened:
+        deliver = _pacs(options.store, options.user).store if options.store else None
+        engine = opened.enter_context(_engine(options))
+        inputs = options.inputs
+        if options.source:
+            pacs = _pacs(options.source, options.user)
+            inputs = [opened.enter_context(pacs.study(options.study or ""))]
         return predict_all(
-            options.inputs,
+            inputs,
             engine,
             options.output,
-            options.format,
+            formats,
             options.spacing,
             options.slice,
-            study=options.study,
+            study=None if options.source else options.study,
+            deliver=deliver,
             every_series=options.series == "all",
             tree=options.recursive,
             resume=options.resume,
             progress=options.progress,
         )
+
+
+def _pacs(url: str, user: str) -> DicomWeb:
+    from SpineLandmarksLib.pacs.dicomweb import DicomWeb
+
+    return DicomWeb(url, user)
 
 
 def _engine(options: argparse.Namespace) -> AbstractContextManager[Localizer | RayEngine]:

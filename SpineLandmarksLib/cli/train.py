@@ -160,6 +160,8 @@ def add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     which = "those of `train --fold I/N`, with {fold} for I; with --locked the one that is judged"
     p.add_argument("--bundles", required=True, metavar="PATTERN", help=which)
     p.add_argument("--locked", action="store_true", help="on the locked hold-outs of all DATASETs, which it never saw")
+    levels = "of the DATASETs one whose points tell levels but not places, as those that a model has placed"
+    p.add_argument("--levels-alone", type=Path, action="append", default=[], metavar="DATASET", help=levels)
     p.add_argument("--folds", type=positive, default=5, metavar="N")
     p.add_argument("--split-seed", type=int, default=0, metavar="SEED", help="which split (default 0)")
     p.add_argument("--into", type=Path, metavar="BUNDLE", help="write the doubt fitted on all folds into this bundle")
@@ -214,12 +216,16 @@ def _locked_folds(options: argparse.Namespace) -> tuple[list[Fold], str]:
     from SpineLandmarksLib.training.crossfit import deal
 
     localizer = Localizer.open(options.bundles)
-    parts = [only_locked(load_annotations([one], localizer.bundle.landmarks), one) for one in options.datasets]
-    told = ", ".join(f"{len(part)} of {folder.name}" for part, folder in zip(parts, options.datasets, strict=True))
-    rows = [row for part in parts for row in part]
-    return deal(localizer, rows, options.folds, options.split_seed, options.progress), (
-        f"locked hold-outs ({told} slices), {options.folds} folds, split seed {options.split_seed}"
-    )
+    if strange := set(options.levels_alone) - set(options.datasets):
+        raise DatasetError(f"Expected --levels-alone to name one of the data sets; got {', '.join(map(str, strange))}")
+    rows, is_placed, told = [], [], []
+    for folder in options.datasets:
+        part = only_locked(load_annotations([folder], localizer.bundle.landmarks), folder)
+        rows += part
+        is_placed += [folder not in options.levels_alone] * len(part)
+        told.append(f"{len(part)} of {folder.name}")
+    folds = deal(localizer, rows, options.folds, options.split_seed, is_placed, options.progress)
+    return folds, f"locked hold-outs ({', '.join(told)} slices), {options.folds} folds, split seed {options.split_seed}"
 
 
 def _report(predictions: Predictions, rows: list[Annotation], output: Path, bundle: str, notes: list[str]) -> None:
@@ -248,6 +254,7 @@ def add_phantom(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         ("--anomalous", "six or four lumbar bodies, named from both ends"),
     ):
         p.add_argument(kind, type=float, default=0.0, metavar="SHARE", help=f"share of spines with {what}")
+    p.add_argument("--corners", action="store_true", help="corners of the endplates instead of centres")
     p.set_defaults(run=phantom_command)
 
 
@@ -255,16 +262,27 @@ def phantom_command(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.phantom.files import write_phantom_dataset
 
     folder = write_phantom_dataset(
-        options.output, options.count, options.seed, options.transitional, options.anomalous, show_progress
+        options.output,
+        options.count,
+        options.seed,
+        options.transitional,
+        options.anomalous,
+        show_progress,
+        options.corners,
     )
     print(f"Written: {folder}")
     return 0
 
 
 def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = commands.add_parser("export", help="write the graph of a bundle anew from its weights, and hold it to torch")
+    p = commands.add_parser("export", help="write a bundle's graph anew, held to torch, or a copy for MONAI's tools")
     p.add_argument("bundle", metavar="BUNDLE", help="model bundle: a name or a folder")
-    p.add_argument("--format", choices=("onnx",), default="onnx", help="of the graph (default onnx)")
+    p.add_argument(
+        "--format",
+        choices=("onnx", "monai"),
+        default="onnx",
+        help="onnx (default): the graph; monai: a copy with model.pt",
+    )
     p.add_argument("--output", type=Path, metavar="DIR", help="write a copy of the bundle there (default in place)")
     p.set_defaults(run=export_command)
 
@@ -272,8 +290,13 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def export_command(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.bundle import GRAPH
     from SpineLandmarksLib.training.export import versions_of
-    from SpineLandmarksLib.training.export_bundle import export_bundle
+    from SpineLandmarksLib.training.export_bundle import export_bundle, export_for_monai
 
+    if options.format == "monai":
+        if options.output is None:
+            raise OutputError("Expected a new folder with --output for a bundle in MONAI's layout; got none")
+        print(f"Written: {export_for_monai(options.bundle, options.output).folder}, which MONAI's tools run")
+        return 0
     bundle, parity = export_bundle(options.bundle, options.output)
     opset = versions_of(bundle.folder / GRAPH)["opset"]
     print(f"Written: {bundle.folder / GRAPH}, opset {opset}")

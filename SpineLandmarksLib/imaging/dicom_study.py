@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -233,9 +234,19 @@ def _decoded(dataset: Any, frame: Frame) -> NDArray[Any]:
             raise
         raise InputError(
             f"Expected pixels that can be unpacked; those of {frame.path.name} ({syntax.name}) cannot: "
-            f"{one_line(error, 120)}. If they are whole, unpack them with dcmdjpeg (DCMTK) or gdcmconv --raw (GDCM)"
+            f"{_remedy(syntax, error)} unpack them with dcmdjpeg (DCMTK) or gdcmconv --raw (GDCM)"
         ) from error
     return stored
+
+
+def _remedy(syntax: Any, error: Exception) -> str:
+    """What a decoder says, or which one to install: that of lossless and 12-bit JPEG is GPL-3.0, so an extra."""
+    from pydicom import uid
+
+    wants_libjpeg = syntax in (uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
+    if wants_libjpeg and not find_spec("libjpeg"):
+        return "their decoder, GPL-3.0, is not installed. pip install 'spine-landmarks[gpl-jpeg]', or"
+    return f"{one_line(error, 120)}. If they are whole,"
 
 
 def _require_size(dataset: Any, frame: Frame) -> None:

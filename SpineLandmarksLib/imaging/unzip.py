@@ -25,8 +25,8 @@ MAX_INFLATED_RATIO = 100
 RATIO_FREE_BYTES = 64 * 2**20
 MAX_MEMBERS = 50_000
 _BLOCK = 2**20
-#: Of temporary folders, and the file in each that is locked while the folder is used.
-PREFIX, IN_USE = "spine-landmarks-unpacked-", "in-use"
+#: Of temporary folders, the file in each that is locked while the folder is used, and where the rest lies.
+PREFIX, IN_USE, FILES = "spine-landmarks-unpacked-", "in-use", "files"
 #: A folder that is younger may not be locked yet.
 NEW_S = 60.0
 
@@ -38,8 +38,8 @@ def scratch() -> Iterator[Path]:
     """
     _sweep()
     with tempfile.TemporaryDirectory(prefix=PREFIX) as parent, (Path(parent) / IN_USE).open("wb") as lock:
-        _lock(lock)
-        folder = Path(parent) / "files"
+        lock_file(lock)
+        folder = Path(parent) / FILES
         folder.mkdir()
         yield folder
 
@@ -49,11 +49,12 @@ def _sweep() -> None:
         with suppress(OSError):  # in use, or another user's
             if time.time() - lock.stat().st_mtime > NEW_S:
                 with lock.open("r+b") as file:
-                    _lock(file)
-                    shutil.rmtree(lock.parent)
+                    lock_file(file)
+                    shutil.rmtree(lock.parent / FILES)
+                shutil.rmtree(lock.parent)  # Windows removes no file that is open
 
 
-def _lock(file: IO[bytes]) -> None:
+def lock_file(file: IO[bytes]) -> None:
     """Raises OSError where another process has it. The system lets go of it when the process ends, however it does."""
     if sys.platform == "win32":
         import msvcrt

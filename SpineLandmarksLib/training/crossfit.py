@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from SpineLandmarksLib.arguments import ProgressCallback
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
@@ -26,15 +28,25 @@ from SpineLandmarksLib.uncertainty import Calibration
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold's bundle, the slices it has never seen, and what it reads there."""
+    """One fold's bundle, the slices it has never seen, and what it reads there.
+
+    is_placed: (N,) of each slice, whether its points tell places; else they tell levels alone, and no radius is fitted
+    on them. None where all do.
+    """
 
     localizer: Localizer
     annotations: Sequence[Annotation]
     readings: Sequence[SliceReading]
+    is_placed: Sequence[bool] | None = None
 
     @property
     def held_out(self) -> HeldOut:
-        return held_out_of(self.localizer, self.annotations, self.readings)
+        found = held_out_of(self.localizer, self.annotations, self.readings)
+        if self.is_placed is None:
+            return found
+        error = found.error_mm.copy()  # the slices as they are come first
+        error[: len(self.is_placed)][~np.array(self.is_placed)] = np.nan
+        return replace(found, error_mm=error)
 
     def judged_with(self, calibration: Calibration) -> Predictions:
         bundle = replace(self.localizer.bundle, calibration=calibration)
@@ -49,7 +61,7 @@ def read_fold(
     Raises DatasetError when its run says that it left out others.
     """
     file = bundle.parent / "run.json"
-    run = json.loads(file.read_text()) if file.is_file() else {}
+    run = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     seen = {Path(folder).resolve() for folder in (run.get("data", dataset), *run.get("extra", {}))}
     trained = run.get("split", split)
     if dataset.resolve() in seen and trained != split:
@@ -63,12 +75,14 @@ def deal(
     annotations: Sequence[Annotation],
     count: int,
     seed: int,
+    is_placed: Sequence[bool],
     progress: ProgressCallback | None = None,
 ) -> list[Fold]:
     """Slices that one bundle has never seen, in `count` parts by patient. Raises DatasetError as `split_by_group`."""
     parts = [test for _, test in split_by_group([row.group for row in annotations], count, seed)]
     readings = read_annotated(localizer, annotations, progress)
-    return [Fold(localizer, [annotations[row] for row in part], [readings[row] for row in part]) for part in parts]
+    columns = annotations, readings, is_placed
+    return [Fold(localizer, *([column[row] for row in part] for column in columns)) for part in parts]
 
 
 def crossfit(folds: Sequence[Fold], fitted_on: str) -> tuple[Predictions, Calibration]:

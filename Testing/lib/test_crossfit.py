@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from SpineLandmarksLib.evaluation.evaluate import read_annotated
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.splits import lock
 from SpineLandmarksLib.training import crossfit as module
-from SpineLandmarksLib.training.crossfit import Fold, crossfit
+from SpineLandmarksLib.training.crossfit import Fold, crossfit, deal
 
 
 @pytest.fixture
@@ -78,12 +79,27 @@ def test_the_locked_patients_of_several_data_sets_are_judged_by_one_bundle(
     asked = ["calibrate", *map(str, folders), *where, "--folds", "2"]
     assert main(asked) == 2
     assert "--locked" in capsys.readouterr().err
+    assert main([*asked, "--locked", "--levels-alone", str(tmp_path)]) == 2
+    assert "to name one of the data sets" in capsys.readouterr().err
     assert main([*asked, "--locked"]) == 0
     for folder in folders:
         summary = json.loads((tmp_path / "out" / folder.name / "metrics.json").read_text())
         assert {case["group"].split("/")[0] for case in summary["images"]} == {folder.name}
         assert len(summary["images"]) == 2
     assert load_bundle(shipped).calibration.fitted_on.startswith("locked hold-outs (2 of one, 2 of two slices)")
+
+
+def test_points_that_tell_levels_alone_have_no_part_in_the_radius(a_phantom_dataset: Path) -> None:
+    localizer = Localizer.open("lumbar11")
+    rows = load_annotations([a_phantom_dataset], localizer.bundle.landmarks)
+    parts = deal(localizer, rows, 2, 0, [row.image == rows[0].image for row in rows])
+    for part in parts:
+        known, every = (one.held_out.error_mm for one in (part, replace(part, is_placed=None)))
+        is_placed = np.array([row.image == rows[0].image for row in part.annotations])
+        count = len(is_placed)
+        assert np.isfinite(every[:count]).any()
+        assert np.isnan(known[:count][~is_placed]).all()
+        assert np.array_equal(known[:count][is_placed], every[:count][is_placed], equal_nan=True)
 
 
 def test_a_bundle_of_another_fold_is_refused(

@@ -808,6 +808,18 @@ def test_pixels_that_no_decoder_here_unpacks_are_told_with_what_does(a_study):
         read_study(a_study([ds]))
 
 
+@pytest.mark.parametrize("syntax", [pydicom.uid.JPEGLosslessSV1, JPEGExtended12Bit])
+def test_without_the_gpl_decoder_one_line_names_what_to_install(a_study, monkeypatch, syntax):
+    ds = encoded(a_slice(), JPEGBaseline8Bit)
+    ds.file_meta.TransferSyntaxUID = syntax
+    plugins = pydicom.pixels.get_decoder(syntax)._available
+    monkeypatch.delitem(plugins, "pylibjpeg")
+    monkeypatch.setattr(dicom_study, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"GPL-3.0.*pip install 'spine-landmarks\[gpl-jpeg\]'") as told:
+        read_study(a_study([ds]))
+    assert "\n" not in str(told.value)
+
+
 def an_enhanced_file(order=(3, 0, 5, 1, 4, 2), **tags):
     """One multi-frame MR file: orientation and spacing shared, positions and slopes by frame, in the given order."""
     ds = a_slice(0, series="enhanced T2", **tags)

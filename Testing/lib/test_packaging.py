@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from SpineLandmarksLib import bundle
+from SpineLandmarksLib import __version__, bundle
 from SpineLandmarksLib.errors import BundleError
 
 tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
@@ -89,3 +90,24 @@ def test_importing_what_prediction_needs_loads_neither_torch_nor_any_reader() ->
     code = f"import sys, {', '.join(modules)}; print(*[name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == ""
+
+
+def test_a_wheel_of_two_bundles_of_today_has_less_than_20_mb() -> None:
+    """The weights are nearly all of it. An export keeps seven bits of them; lumbar11-open was the first of these."""
+    newest = (bundle.models_folder() / "lumbar11-open" / bundle.WEIGHTS).read_bytes()
+    others = [
+        file for file in LIBRARY.rglob("*") if file.suffix in {".py", ".js", ".css", ".yaml", ".j2", ".md", ".txt"}
+    ]
+    code = sum(len(zlib.compress(file.read_bytes())) for file in others)
+    assert 2 * len(zlib.compress(newest)) + code < 20e6
+
+
+def test_a_tagged_commit_bears_the_version_of_the_code() -> None:
+    git = ["git", "-C", str(ROOT), "tag", "--points-at", "HEAD"]
+    tags = subprocess.run(git, capture_output=True, text=True, check=False).stdout.split()
+    assert set(tags) <= {f"v{__version__}"}
+
+
+def test_the_version_without_git_is_one_before_that_of_the_code() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools_scm"]
+    assert settings["fallback_version"] == f"{__version__}.dev0"

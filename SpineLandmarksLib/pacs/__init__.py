@@ -1,0 +1,1 @@
+"""Studies from a PACS and results into it, by DICOMweb and as a DICOM node."""

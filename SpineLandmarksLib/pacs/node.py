@@ -1,0 +1,270 @@
+"""A DICOM node: series come in by C-STORE, are localized once their study is quiet, and the results go to a PACS.
+
+An instance is acknowledged when it is on the disk. A study is localized by the worker, which may die. What it is called
+in the log is a hash: neither names nor UIDs are written there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from SpineLandmarksLib.arguments import DICOM_NAMES
+from SpineLandmarksLib.errors import InputError, OutputError, SpineLandmarksError
+from SpineLandmarksLib.pacs.queue import StudyQueue
+from SpineLandmarksLib.pacs.sender import FIRST_PAUSE_S, Peer, Sender
+from SpineLandmarksLib.worker.client import WorkerClient
+from SpineLandmarksLib.worker.protocol import FINAL
+
+if TYPE_CHECKING:
+    from pynetdicom import AE
+    from pynetdicom.events import Event
+
+#: Status of C-STORE (PS3.4 B.2.3): kept, no room, not understood.
+KEPT, NO_ROOM, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
+#: Connections that are served at once; more are turned away.
+MAX_ASSOCIATIONS = 16
+#: A study that the worker died of this often has no result.
+MAX_DEATHS = 3
+#: Seconds after which a worker that is still at one study is ended.
+LONGEST_JOB_S = 600.0
+#: Seconds between looks at the worker's messages while it works.
+_LOOK_S = 0.05
+_AET = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
+_UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*")
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """aet, host, port: where the node listens. peer: that results go to. allowed: titles that may send; empty: all.
+
+    quiet_s: so long nothing of a study must have come before it is localized.
+    Raises InputError: titles that are none, and an address that others reach without a list of who may send.
+    """
+
+    aet: str
+    port: int
+    peer: Peer
+    host: str = "127.0.0.1"
+    allowed: tuple[str, ...] = ()
+    quiet_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        for title in (self.aet, *self.allowed):
+            if not _AET.fullmatch(title):
+                raise InputError(f"Expected an AE title of 1 to 16 printable characters; got {title!r}")
+        if self.host not in ("127.0.0.1", "::1", "localhost") and not self.allowed:
+            raise InputError(
+                f"Expected titles that may send (--allow) for an address that others reach; got {self.host}"
+            )
+
+
+class Node:
+    """A node that runs. client: the worker. say: takes a line of the log."""
+
+    def __init__(
+        self, settings: NodeSettings, queue: StudyQueue, client: WorkerClient, say: Callable[[str], None]
+    ) -> None:
+        self.settings, self._queue, self._client, self._say = settings, queue, client, say
+        self._last_came: dict[str, float] = {}
+        self._news, self._is_ending = threading.Condition(), False
+        self._deaths: Counter[str] = Counter()
+        self._sender = Sender(queue, settings.aet, settings.peer, say)
+        try:
+            self._ae = self._listen()
+        except OSError as error:
+            self._sender.close()
+            raise InputError(f"Expected a free address; {settings.host}:{settings.port}: {error.strerror}") from error
+
+    @property
+    def port(self) -> int:
+        return int(self._ae._servers[0].server_address[1])
+
+    def run(self) -> None:
+        """Work until `end`."""
+        for killed in self._queue.studies("work"):
+            self._localize(killed)
+        while (study_uid := self._next_quiet()) is not None:
+            if self._queue.take(study_uid):
+                self._localize(study_uid)
+            else:
+                self._say(f"study {tag(study_uid)} came again; its result is there")
+
+    def end(self) -> None:
+        """Let `run` return soon; what is not done is done after the next start."""
+        with self._news:
+            self._is_ending = True
+            self._news.notify_all()
+
+    def close(self) -> None:
+        self.end()
+        self._ae.shutdown()
+        self._sender.close()
+        self._client.close()
+
+    def _listen(self) -> AE:
+        from pydicom.uid import AllTransferSyntaxes
+        from pynetdicom import AE, evt
+        from pynetdicom.sop_class import (
+            EnhancedMRImageStorage,
+            LegacyConvertedEnhancedMRImageStorage,
+            MRImageStorage,
+            Verification,
+        )
+
+        ae = AE(ae_title=self.settings.aet)
+        ae.maximum_associations = MAX_ASSOCIATIONS
+        ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 10, 30, 30
+        ae.require_called_aet, ae.require_calling_aet = True, list(self.settings.allowed)
+        ae.add_supported_context(Verification)
+        for kind in (MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage):
+            ae.add_supported_context(kind, AllTransferSyntaxes)
+        sizes = _Sizes(self._queue.limits.instance_bytes)
+        handlers: list[Any] = [
+            (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_CONN_OPEN, _turn_away),
+            (evt.EVT_DATA_RECV, sizes.on_data),
+            (evt.EVT_DIMSE_RECV, sizes.on_whole),
+            (evt.EVT_REJECTED, lambda _: self._say("a sender was turned away")),
+        ]
+        ae.start_server((self.settings.host, self.settings.port), block=False, evt_handlers=handlers)
+        return ae
+
+    def _on_store(self, event: Event) -> int:
+        """Keep an instance; the status that the sender is told."""
+        try:
+            instance_uid, study_uid = str(event.request.AffectedSOPInstanceUID), str(event.dataset.StudyInstanceUID)
+        except Exception:  # whatever pydicom raises on damaged bytes
+            return NOT_UNDERSTOOD
+        if not (_UID.fullmatch(instance_uid) and _UID.fullmatch(study_uid)):
+            return NOT_UNDERSTOOD
+        try:
+            self._queue.add(study_uid, instance_uid, event.encoded_dataset())
+        except OutputError as error:
+            self._say(f"an instance of study {tag(study_uid)} was not kept: {error}".replace(study_uid, tag(study_uid)))
+            return NO_ROOM
+        with self._news:
+            self._last_came[study_uid] = time.monotonic()
+            self._news.notify_all()
+        return KEPT
+
+    def _next_quiet(self) -> str | None:
+        """Wait for a study that is quiet; None at the end."""
+        with self._news:
+            while not self._is_ending:
+                now = time.monotonic()
+                waiting = self._queue.studies("incoming")
+                self._last_came = {uid: self._last_came.get(uid, now) for uid in waiting}
+                if not waiting:
+                    self._news.wait()
+                    continue
+                first = min(waiting, key=self._last_came.__getitem__)
+                left = self._last_came[first] + self.settings.quiet_s - now
+                if left <= 0:
+                    del self._last_came[first]
+                    return first
+                self._news.wait(left)
+        return None
+
+    def _localize(self, study_uid: str) -> None:
+        """Turn a study in work into a result, or put it aside; it stays in work where the node ends before."""
+        out = self._queue.folder / "work" / f".{study_uid}"
+        shutil.rmtree(out, ignore_errors=True)
+        while not self._is_ending:
+            answer = self._ask(study_uid, out)
+            if answer is None:
+                return
+            if answer["event"] != "lost":
+                self._settle(study_uid, answer, out)
+                return
+            self._deaths[study_uid] += 1
+            if self._deaths[study_uid] >= MAX_DEATHS:
+                self._settle(study_uid, {"event": "failed", "error": f"{MAX_DEATHS} workers died of it"}, out)
+                return
+            self._say(f"study {tag(study_uid)}: its worker died; again")
+            with self._news:
+                self._news.wait_for(lambda: self._is_ending, FIRST_PAUSE_S)
+
+    def _ask(self, study_uid: str, out: Path) -> Mapping[str, Any] | None:
+        """The worker's last word on a study; None where the node ends before."""
+        try:
+            job = self._client.submit(
+                self._queue.folder / "work" / study_uid, output=out, formats=list(DICOM_NAMES.values())
+            )
+        except SpineLandmarksError as error:
+            return {"event": "failed", "error": str(error)}
+        started = time.monotonic()
+        while not self._is_ending:
+            for message in self._client.poll():
+                if message.get("id") == job and message["event"] in FINAL:
+                    return message
+            if time.monotonic() - started > LONGEST_JOB_S:
+                self._client.close()
+                return {"event": "lost"}
+            with self._news:
+                self._news.wait_for(lambda: self._is_ending, _LOOK_S)
+        return None
+
+    def _settle(self, study_uid: str, answer: Mapping[str, Any], out: Path) -> None:
+        del self._deaths[study_uid]
+        if self._queue.has_changed(study_uid):
+            self._say(f"study {tag(study_uid)} changed while it was read; it waits to be quiet again")
+        elif answer["event"] == "done":
+            self._queue.finish(study_uid, _renamed(out))
+            self._say(f"study {tag(study_uid)} is localized")
+            self._sender.wake()
+        else:
+            self._queue.fail(study_uid, str(answer.get("error", "cancelled")))
+            self._say(f"study {tag(study_uid)} has no result; the reason is in {self._queue.folder / 'failed'}")
+        shutil.rmtree(out, ignore_errors=True)
+
+
+class _Sizes:
+    """Bytes of the message that each connection is in; one that grows too long is broken off while it comes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit + 2**20  # with what stands around an instance
+        self._bytes: Counter[Any] = Counter()
+
+    def on_data(self, event: Event) -> None:
+        self._bytes[event.assoc] += len(event.data)
+        if self._bytes[event.assoc] > self._limit:
+            self.on_whole(event)
+            event.assoc.abort()
+
+    def on_whole(self, event: Event) -> None:
+        self._bytes.pop(event.assoc, None)
+
+
+def _turn_away(event: Event) -> None:
+    """Close a connection that is one too many before it has said anything: each costs a thread."""
+    if len(event.assoc.ae.active_associations) > 2 * MAX_ASSOCIATIONS:
+        with suppress(OSError):
+            event.assoc.dul.socket.close()
+
+
+def _renamed(out: Path) -> list[Path]:
+    """Report and capture under names that no study shows in."""
+    named = []
+    for word, ending in (("report", DICOM_NAMES["sr"]), ("capture", DICOM_NAMES["sc"])):
+        (file,) = out.glob(f"*.{ending}")
+        named.append(file.rename(out / f"{word}.dcm"))
+    return named
+
+
+def tag(study_uid: str) -> str:
+    """What a study is called in the log.
+
+    >>> tag("1.2.3")
+    'c47f5b18'
+    """
+    return hashlib.sha256(study_uid.encode()).hexdigest()[:8]

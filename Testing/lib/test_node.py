@@ -1,0 +1,467 @@
+"""The DICOM node: nothing is lost and nothing sent twice, whatever dies; real dcmtk tools send to it and receive."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.uid import MRImageStorage
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+
+from research.node_kills import campaign, free_port, stamped, storescp, write_phantom
+from SpineLandmarksLib.cli.main import main
+from SpineLandmarksLib.errors import InputError, OutputError
+from SpineLandmarksLib.formats.dicom_capture import write_capture
+from SpineLandmarksLib.formats.dicom_sr import write_sr
+from SpineLandmarksLib.imaging.dicom_source import planes_of
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
+from SpineLandmarksLib.pacs import node as node_module
+from SpineLandmarksLib.pacs import sender as sender_module
+from SpineLandmarksLib.pacs.node import MAX_ASSOCIATIONS, Node, NodeSettings
+from SpineLandmarksLib.pacs.queue import QueueFullError, QueueLimits, StudyQueue
+from SpineLandmarksLib.pacs.sender import Peer
+
+#: pynetdicom leaves a socket that did not connect to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed .*socket:ResourceWarning")
+
+# The queue
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+#: What changes the disk.
+STEPS = ((os, "rename"), (os, "replace"), (shutil, "rmtree"), (Path, "unlink"), (Path, "rename"))
+
+
+def work_through(folder: Path, delivered: list[str]) -> None:
+    """Start on what is there, take in a study of two images, which is sent twice over, and do all there is to do."""
+    with closing(StudyQueue(folder)) as queue:
+        for _ in range(2):
+            for instance in ("1", "2"):
+                queue.add("1.2", instance, b"image")
+            do_all(queue, folder, delivered)
+
+
+def do_all(queue: StudyQueue, folder: Path, delivered: list[str]) -> None:
+    for study in queue.studies("work"):
+        finish(queue, study, folder)
+    for study in queue.studies("incoming"):
+        if queue.take(study):
+            finish(queue, study, folder)
+    for name in queue.studies("send"):
+        if not queue.settle(name):
+            for file in queue.files_to_send(name):
+                delivered.append(file.name)
+                queue.mark_sent(file)
+
+
+def finish(queue: StudyQueue, study: str, folder: Path) -> None:
+    if queue.has_changed(study):
+        return
+    for name in ("report.dcm", "capture.dcm"):
+        (folder / name).write_bytes(b"result")
+    queue.finish(study, [folder / "report.dcm", folder / "capture.dcm"])
+
+
+def test_a_study_that_comes_twice_has_one_result(tmp_path: Path) -> None:
+    delivered: list[str] = []
+    work_through(tmp_path, delivered)
+    work_through(tmp_path, delivered)
+    assert sorted(delivered) == ["capture.dcm", "report.dcm"]
+
+
+def test_a_kill_at_any_step_loses_nothing_and_sends_nothing_for_a_second_time(tmp_path: Path) -> None:
+    """Killed before and after each change of the disk; only between the PACS's word and ours is a file sent again."""
+    for step in count():
+        for after in (False, True):
+            folder, delivered = tmp_path / f"{step}-{after}", list[str]()
+            folder.mkdir()
+            with pytest.MonkeyPatch.context() as patch:
+                steps = count()
+                for place, name in STEPS:
+                    patch.setattr(place, name, killing(getattr(place, name), steps, step, after))
+                try:
+                    work_through(folder, delivered)
+                    was_killed = False
+                except Killed:
+                    was_killed = True
+            work_through(folder, delivered)
+            assert set(delivered) == {"capture.dcm", "report.dcm"}, (step, after)
+            assert len(delivered) <= 3, (step, after)
+            assert len(list((folder / "sent").iterdir())) == 1, (step, after)
+            left = [stage for stage in ("incoming", "work", "send", "failed") if os.listdir(folder / stage)]
+            assert left == [], (step, after)
+        if not was_killed:
+            return
+
+
+def killing(real: Callable[..., Any], steps: Iterator[int], last: int, after: bool) -> Callable[..., Any]:
+    def changed(*args: Any, **options: Any) -> Any:
+        is_last = next(steps) == last
+        if is_last and not after:
+            raise Killed
+        answer = real(*args, **options)
+        if is_last:
+            raise Killed
+        return answer
+
+    return changed
+
+
+def test_more_of_a_study_while_it_is_read_makes_it_wait_again(tmp_path: Path) -> None:
+    with closing(StudyQueue(tmp_path)) as queue:
+        queue.add("1.2", "1", b"image")
+        queue.take("1.2")
+        queue.add("1.2", "1", b"image")
+        assert not queue.has_changed("1.2")  # the same once more
+        queue.add("1.2", "2", b"image")
+        assert queue.has_changed("1.2")
+        assert sorted(file.name for file in (tmp_path / "incoming" / "1.2").iterdir()) == ["1.dcm", "2.dcm"]
+        assert queue.studies("work") == []
+
+
+def test_the_limits_of_a_queue_hold(tmp_path: Path) -> None:
+    with closing(StudyQueue(tmp_path, QueueLimits(instance_bytes=10, instances=2, studies=1))) as queue:
+        with pytest.raises(QueueFullError, match="10 bytes; got 11"):
+            queue.add("1.2", "1", b"x" * 11)
+        for instance in ("1", "2"):
+            queue.add("1.2", instance, b"x")
+        with pytest.raises(QueueFullError, match="2 instances"):
+            queue.add("1.2", "3", b"x")
+        with pytest.raises(QueueFullError, match="1 studies"):
+            queue.add("1.3", "1", b"x")
+
+
+def test_two_nodes_do_not_share_a_queue(tmp_path: Path) -> None:
+    with closing(StudyQueue(tmp_path)), pytest.raises(OutputError, match="no other node uses"):
+        StudyQueue(tmp_path)
+    assert (tmp_path.stat().st_mode & 0o077) == 0
+
+
+# The node, with a worker that says what a test wants
+
+
+class Worker:
+    """What the node sees of a worker: `work(path, output)` does a job, and returns or raises its last word."""
+
+    def __init__(self, work: Callable[[Path, Path], dict[str, Any]]) -> None:
+        self.work, self.asked = work, list[tuple[str, Path, Path]]()
+        self.ids = count()
+
+    def submit(self, path: Path, output: Path, formats: list[str]) -> str:
+        assert formats == ["sr.dcm", "sc.dcm"]
+        self.asked.append((str(next(self.ids)), path, output))
+        return self.asked[-1][0]
+
+    def poll(self) -> list[dict[str, Any]]:
+        job, path, output = self.asked[-1]
+        return [{"id": job, **self.work(path, output)}]
+
+    def close(self) -> None:
+        pass
+
+
+def report(path: Path, output: Path) -> dict[str, Any]:
+    """A real report and capture of one landmark in the middle of the first image."""
+    uid = str(pydicom.dcmread(next(path.glob("*.dcm"))).SeriesInstanceUID)
+    planes = planes_of(sorted(path.glob("*.dcm")), uid)
+    r, a, s = (float(v) for v in (planes[0].ras_from_pixel @ [40, 48, 0, 1])[:3])
+    found = LandmarkSet((Landmark("L3", pixel_xy=(40.0, 48.0), position_ras_mm=(r, a, s)),), series_uid=uid)
+    output.mkdir()
+    write_sr(found, planes, output / f"{path.name}.sr.dcm")
+    write_capture([[0.0, 1.0], [1.0, 0.0]], found, planes, output / f"{path.name}.sc.dcm")
+    return {"event": "done"}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[pydicom.Dataset]:
+    folder = write_phantom(tmp_path_factory.mktemp("phantom") / "study")
+    return [pydicom.dcmread(file) for file in sorted(folder.iterdir())]
+
+
+class Bench:
+    """A node that runs in a thread. said: its log."""
+
+    def __init__(self, folder: Path, peer: Peer, work: Callable[..., Any], limits: QueueLimits, **asked: Any) -> None:
+        self.queue, self.worker, self.said = StudyQueue(folder, limits), Worker(work), list[str]()
+        self.news = threading.Condition()
+        worker: Any = self.worker
+        settings = NodeSettings("NODE", 0, peer, **{"quiet_s": 0.2, **asked})
+        self.node = Node(settings, self.queue, worker, self._say)
+        self.thread = threading.Thread(target=self.node.run)
+        self.thread.start()
+
+    def _say(self, text: str) -> None:
+        with self.news:
+            self.said.append(text)
+            self.news.notify_all()
+
+    def await_word(self, word: str, times: int = 1) -> None:
+        with self.news:
+            assert self.news.wait_for(lambda: sum(word in one for one in self.said) >= times, 30), self.said
+
+    def close(self) -> None:
+        self.node.end()
+        self.thread.join()
+        self.node.close()
+        self.queue.close()
+
+
+class Pacs:
+    """A node that answers what it is sent with `status`, and counts it."""
+
+    def __init__(self) -> None:
+        self.status: Callable[[], int] = lambda: 0
+        self.kept: list[str] = []
+        self.news = threading.Condition()
+        self.port = free_port()
+        self.ae = AE(ae_title="PACS")
+        for kind in (Comprehensive3DSRStorage, SecondaryCaptureImageStorage):
+            self.ae.add_supported_context(kind)
+
+    def start(self) -> None:
+        self.ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._on_store)])
+
+    def _on_store(self, event: Any) -> int:
+        status = self.status()
+        with self.news:
+            if status == 0:
+                self.kept.append(str(event.dataset.Modality))
+            self.news.notify_all()
+        return status
+
+    def await_kept(self, number: int) -> list[str]:
+        with self.news:
+            assert self.news.wait_for(lambda: len(self.kept) >= number, 30), self.kept
+        return sorted(self.kept)
+
+
+@pytest.fixture
+def a_pacs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pacs]:
+    monkeypatch.setattr(sender_module, "FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr(node_module, "FIRST_PAUSE_S", 0.1)
+    pacs = Pacs()
+    yield pacs
+    pacs.ae.shutdown()
+
+
+@pytest.fixture
+def start(a_pacs: Pacs, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    started = []
+
+    def start(work: Callable[..., Any] = report, limits: QueueLimits | None = None, **settings: Any) -> Bench:
+        peer = Peer("PACS", "127.0.0.1", a_pacs.port)
+        started.append(Bench(tmp_path / "queue", peer, work, limits or QueueLimits(), **settings))
+        return started[-1]
+
+    yield start
+    for bench in started:
+        bench.close()
+
+
+@contextmanager
+def associated(bench: Bench, aet: str = "SCANNER") -> Iterator[Any]:
+    ae = AE(ae_title=aet)
+    ae.add_requested_context(MRImageStorage)
+    association = ae.associate("127.0.0.1", bench.node.port, ae_title="NODE")
+    yield association
+    if association.is_established:
+        association.release()
+
+
+def send(bench: Bench, images: list[pydicom.Dataset], aet: str = "SCANNER") -> list[int | None]:
+    with associated(bench, aet) as association:
+        if not association.is_established:
+            return []
+        return [association.send_c_store(image).get("Status") for image in images]
+
+
+def test_a_study_that_is_quiet_is_localized_and_its_result_sent_once(
+    start: Callable[..., Bench], a_pacs: Pacs, images: list[pydicom.Dataset]
+) -> None:
+    a_pacs.start()
+    bench = start()
+    assert send(bench, stamped(images, 1)) == [0, 0]
+    assert a_pacs.await_kept(2) == ["OT", "SR"]
+    assert send(bench, stamped(images, 1)) == [0, 0]
+    bench.await_word("came again")
+    assert len(bench.worker.asked) == 1
+    assert len(a_pacs.kept) == 2
+    assert not list((bench.queue.folder / "work").iterdir())
+    assert "Secret" not in str(bench.said)
+    assert "1.2.826" not in str(bench.said)
+
+
+def test_a_pacs_that_is_away_or_refuses_gets_the_result_later(
+    start: Callable[..., Bench], a_pacs: Pacs, images: list[pydicom.Dataset]
+) -> None:
+    bench = start()
+    send(bench, stamped(images, 1))
+    bench.await_word("lets nobody in", 2)
+    answers = iter([0xA700, 0xC000])
+    a_pacs.status = lambda: next(answers, 0)
+    a_pacs.start()
+    assert a_pacs.await_kept(2) == ["OT", "SR"]
+    assert any("refuses a" in one for one in bench.said)
+    assert any(f"next try in {pause} s" in one for one in bench.said for pause in (0, 1))
+
+
+def test_more_of_a_study_while_the_worker_reads_it_makes_one_result_of_all(
+    start: Callable[..., Bench], a_pacs: Pacs, images: list[pydicom.Dataset]
+) -> None:
+    a_pacs.start()
+    both = stamped(images, 1)
+
+    def work(path: Path, output: Path) -> dict[str, Any]:
+        if len(list(path.glob("*.dcm"))) == 1:
+            send(bench, both[1:])
+        return report(path, output)
+
+    bench = start(work)
+    send(bench, both[:1])
+    assert a_pacs.await_kept(2) == ["OT", "SR"]
+    bench.await_word("changed while it was read")
+    assert len(bench.worker.asked) == 2
+
+
+def test_a_study_that_workers_die_of_is_put_aside_and_others_go_on(
+    start: Callable[..., Bench], a_pacs: Pacs, images: list[pydicom.Dataset]
+) -> None:
+    a_pacs.start()
+    bench = start(lambda path, output: {"event": "lost"} if path.name.endswith(".1") else report(path, output))
+    send(bench, stamped(images, 1))
+    send(bench, stamped(images, 2))
+    assert a_pacs.await_kept(2) == ["OT", "SR"]
+    (failed,) = (bench.queue.folder / "failed").iterdir()
+    assert "3 workers died" in (failed / "reason.txt").read_text()
+    assert len(list(failed.glob("*.dcm"))) == 2
+
+
+def test_what_cannot_be_localized_is_put_aside_with_the_reason(
+    start: Callable[..., Bench], images: list[pydicom.Dataset]
+) -> None:
+    bench = start(lambda path, output: {"event": "failed", "error": "Expected a sagittal series of Secret^Name1"})
+    send(bench, stamped(images, 1))
+    bench.await_word("has no result")
+    (failed,) = (bench.queue.folder / "failed").iterdir()
+    assert "sagittal" in (failed / "reason.txt").read_text()
+    assert "Secret" not in str(bench.said)
+
+
+def test_only_titles_of_the_list_may_send(start: Callable[..., Bench], images: list[pydicom.Dataset]) -> None:
+    bench = start(allowed=("SCANNER",), quiet_s=60.0)
+    assert send(bench, stamped(images, 1), "STRANGER") == []
+    assert send(bench, stamped(images, 1)) == [0, 0]
+    bench.await_word("turned away")
+
+
+def test_what_is_too_large_or_no_study_is_refused(start: Callable[..., Bench], images: list[pydicom.Dataset]) -> None:
+    bench = start(limits=QueueLimits(instance_bytes=20_000, instances=1), quiet_s=60.0)
+    first, second = stamped(images, 1)
+    assert send(bench, [first, second]) == [0, node_module.NO_ROOM]
+    nameless = stamped(images, 2)[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nameless.StudyInstanceUID = "../../x"
+    assert send(bench, [nameless]) == [node_module.NOT_UNDERSTOOD]
+    large = stamped(images, 3)[0]
+    large.add_new(0x00091010, "OB", bytes(30_000))
+    assert send(bench, [large]) == [node_module.NO_ROOM]
+    flood = stamped(images, 4)[0]
+    flood.add_new(0x00091010, "OB", bytes(3 * 2**20))
+    with suppress(Exception):  # it is broken off while it is sent
+        assert send(bench, [flood]) != [0]
+    assert bench.queue.studies("incoming") == ["1.2.826.0.1.1"]
+
+
+def test_a_flood_of_connections_is_bounded_and_ends(start: Callable[..., Bench], images: list[pydicom.Dataset]) -> None:
+    bench = start(quiet_s=60.0)
+    sockets = [socket.create_connection(("127.0.0.1", bench.node.port), 5) for _ in range(40)]
+    until = time.monotonic() + 20
+    while len(bench.node._ae.active_associations) > 2 * MAX_ASSOCIATIONS + 1 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(bench.node._ae.active_associations) <= 2 * MAX_ASSOCIATIONS + 1
+    for one in sockets:
+        one.close()
+    until = time.monotonic() + 20
+    while send(bench, stamped(images, 1)) != [0, 0]:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        ({"aet": "A" * 17}, "AE title"),
+        ({"aet": ""}, "AE title"),
+        ({"allowed": ("a\\b",)}, "AE title"),
+        ({"host": "0.0.0.0"}, "--allow"),
+    ],
+)
+def test_a_node_that_cannot_be_is_refused(settings: dict[str, Any], rule: str) -> None:
+    with pytest.raises(InputError, match=rule):
+        NodeSettings(**{"aet": "NODE", "port": 1, "peer": Peer("PACS", "localhost", 104), **settings})
+
+
+@pytest.mark.parametrize(
+    "text", ["PACS", "PACS@host", "@host:104", "PACS@host:0", "PACS@host:70000", "P" * 17 + "@h:1"]
+)
+def test_a_peer_that_is_none_is_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["node", "--aet", "NODE", "--port", "0", "--send", text, "--queue", str(tmp_path)]
+    assert main(words) == 2
+    assert "Expected a node to send to" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_told(start: Callable[..., Bench], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, closing(StudyQueue(tmp_path / "q")) as queue:
+        settings = NodeSettings("NODE", taken.getsockname()[1], Peer("PACS", "localhost", 104))
+        worker: Any = Worker(report)
+        with pytest.raises(InputError, match="free address"):
+            Node(settings, queue, worker, print)
+
+
+# dcmtk, and the real worker
+
+needs_dcmtk = pytest.mark.skipif(not shutil.which("storescp"), reason="dcmtk is not installed (Debian: dcmtk)")
+
+
+@needs_dcmtk
+def test_dcmtk_sends_to_the_node_and_receives_from_it(images: list[pydicom.Dataset], tmp_path: Path) -> None:
+    pacs = tmp_path / "pacs"
+    pacs.mkdir()
+    for number, image in enumerate(stamped(images, 1)):
+        image.save_as(tmp_path / f"{number}.dcm")
+    with storescp(pacs) as port:
+        bench = Bench(tmp_path / "queue", Peer("PACS", "127.0.0.1", port), report, QueueLimits())
+        words = ["-aet", "SCANNER", "-aec", "NODE", "127.0.0.1", str(bench.node.port)]
+        subprocess.run(["echoscu", *words], check=True)
+        subprocess.run(["storescu", *words, tmp_path / "0.dcm", tmp_path / "1.dcm"], check=True)
+        bench.await_word("is localized")
+        until = time.monotonic() + 30
+        while bench.queue.studies("send") and time.monotonic() < until:
+            time.sleep(0.05)
+        bench.close()
+    assert sorted(pydicom.dcmread(file).Modality for file in pacs.iterdir()) == ["OT", "SR"]
+
+
+@needs_dcmtk
+def test_a_node_that_is_killed_loses_no_study_and_doubles_none(tmp_path: Path) -> None:
+    """A share of `python -m research.node_kills`, with the real worker in processes of its own."""
+    found = campaign(tmp_path, 2, 1, Random(1))
+    assert (found.problems, found.kills) == ([], 1)
