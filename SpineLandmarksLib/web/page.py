@@ -10,7 +10,9 @@ from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import client, html
 from trame.widgets import vuetify3 as v
 
+from SpineLandmarksLib.annotation.wording import BODY, DISC, STATUS_WORDS
 from SpineLandmarksLib.web.keys import KEYS, known_keys
+from SpineLandmarksLib.web.labels import KINDS_OF_LABELS
 from SpineLandmarksLib.web.server import LOST
 
 HERE = Path(__file__).parent
@@ -56,6 +58,8 @@ def build(server: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) 
 def _button(handlers: Mapping[str, Callable[..., Any]], action: str, *text: str, **look: Any) -> None:
     """A button that does an action."""
     look = {"size": "small", "variant": "tonal", "classes": f"do-{action}", **look}
+    if not text and isinstance(look.get("title"), str):  # an icon alone says nothing to a screen reader
+        look["raw_attrs"] = [f'aria-label="{look["title"]}"']
     v.VBtn(*text, click=(handlers["do"], f"['{action}']"), **look)
 
 
@@ -129,7 +133,7 @@ def _studies(handlers: Mapping[str, Callable[..., Any]]) -> None:
             title=("study.key + ': ' + study.words",),
         ):
             html.Span("{{ study.key }}", classes="key")
-            html.Span("{{ study.current && study.state === 'mine' ? 'open' : study.words }}", classes="words")
+            html.Span("{{ study.current && study.words === 'in work' ? 'open' : study.words }}", classes="words")
 
 
 def _upload() -> None:
@@ -241,16 +245,7 @@ def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
 def _work(handlers: Mapping[str, Callable[..., Any]]) -> None:
     """What scrolls where the window is low; what ends a study stays in sight."""
     html.Div("{{ warning }}", v_for="warning in warnings", key="warning", classes="notification warning")
-    with html.Div(v_for="one in opinions", key="one.letter", classes="opinion"):
-        html.Span("{{ one.shape }}", style=("{color: one.colour}",))
-        html.Span("{{ one.letter }} {{ one.person }}", classes="grow")
-        for number, order in ((0, "first"), (1, "second")):
-            letter = "AB"[number]
-            shown = {"size": "x-small", "v_if": (f"one.letter === '{letter}'",)}
-            _button(handlers, f"take_{order}", "This one", title=f"The selected landmark ({letter})", **shown)
-            _button(handlers, f"all_{order}", "Whole chain", title=f"All landmarks (Shift+{letter})", **shown)
-    with html.Div(v_if=("opinions.length",), classes="opinion"):
-        _button(handlers, "take_mean", "The middle", size="x-small", title="Of what the readers have (M)")
+    _opinions(handlers)
     _table(handlers)
     with html.Div(classes="buttons"):
         for action, words, icon, tip in LANDMARK_BUTTONS:
@@ -268,41 +263,74 @@ def _work(handlers: Mapping[str, Callable[..., Any]]) -> None:
         classes="comment",
     )
     with html.Div(classes="bar"):
-        v.VBtn(
-            "CSV",
-            size="small",
-            variant="tonal",
-            prepend_icon="mdi-download",
+        _files()
+        _study_buttons(handlers)
+
+
+def _opinions(handlers: Mapping[str, Callable[..., Any]]) -> None:
+    """Whose points may be taken, for who decides."""
+    with html.Div(v_for="one in opinions", key="one.letter", classes="opinion"):
+        html.Span("{{ one.shape }}", style=("{color: one.colour}",))
+        html.Span("{{ one.letter }} {{ one.person }}", classes="grow")
+        for number, order in ((0, "first"), (1, "second")):
+            letter = "AB"[number]
+            shown = {"size": "x-small", "v_if": (f"one.letter === '{letter}'",)}
+            _button(handlers, f"take_{order}", "This one", title=f"The selected landmark ({letter})", **shown)
+            _button(handlers, f"all_{order}", "Whole chain", title=f"All landmarks (Shift+{letter})", **shown)
+    with html.Div(v_if=("opinions.length",), classes="opinion"):
+        _button(handlers, "take_mean", "The middle", size="x-small", title="Of what the readers have (M)")
+
+
+def _files() -> None:
+    """The landmarks as files, out and in."""
+    v.VBtn(
+        "CSV",
+        size="small",
+        variant="tonal",
+        prepend_icon="mdi-download",
+        disabled=("!study_key",),
+        click="utils.download(study_key + '.csv', trigger('csv'), 'text/csv')",
+        classes="csv",
+        title="Landmarks of this study as a table",
+    )
+    v.VBtn(
+        "DICOM",
+        size="small",
+        variant="tonal",
+        prepend_icon="mdi-download",
+        disabled=("!study_key",),
+        click="trigger('report').then((x) => x && utils.download(study_key + '.sr.dcm', x, 'application/dicom'))",
+        classes="report",
+        title="Landmarks of this study as a DICOM report, for studies that are DICOM",
+    )
+    with html.Label(classes="import", title="Landmarks of this study from a file: CSV, markups or JSON"):
+        v.VIcon("mdi-file-import-outline", size="small")
+        html.Span("Import")
+        html.Input(
+            type="file",
+            accept=KINDS_OF_LABELS,
             disabled=("!study_key",),
-            click="utils.download(study_key + '.csv', trigger('csv'), 'text/csv')",
-            classes="csv",
-            title="Landmarks of this study as a table",
+            change="[...$event.target.files].forEach((file) => file.text().then("
+            "(text) => trigger('labels', [file.name, text]))); $event.target.value = ''",
         )
-        v.VBtn(
-            "DICOM",
-            size="small",
-            variant="tonal",
-            prepend_icon="mdi-download",
-            disabled=("!study_key",),
-            click="trigger('report').then((x) => x && utils.download(study_key + '.sr.dcm', x, 'application/dicom'))",
-            classes="report",
-            title="Landmarks of this study as a DICOM report, for studies that are DICOM",
-        )
-        v.VBtn("Keys", size="small", variant="text", prepend_icon="mdi-keyboard-outline", click="help = true")
-        tip = "Bad image, wrong region: this study is to be left out"
-        _button(handlers, "exclude", "Leave out", variant="text", disabled=("!study_key",), title=tip)
-        tip = "Give this study to several readers, who do not see each other's points"
-        v.VBtn(
-            "Assign",
-            size="small",
-            variant="text",
-            v_if=("can_assign && study_key",),
-            click="chosen_people = []; arbiter = ''; assigning = true",
-            classes="assign",
-            title=tip,
-        )
-        tip = "Every reader gets this study once, as if it were new"
-        _button(handlers, "gold", "Gold", variant="text", v_if=("is_lead && can_assign && study_key",), title=tip)
+
+
+def _study_buttons(handlers: Mapping[str, Callable[..., Any]]) -> None:
+    v.VBtn("Keys", size="small", variant="text", prepend_icon="mdi-keyboard-outline", click="help = true")
+    tip = "Bad image, wrong region: this study is to be left out"
+    _button(handlers, "exclude", "Leave out", variant="text", disabled=("!study_key",), title=tip)
+    tip = "Give this study to several readers, who do not see each other's points"
+    v.VBtn(
+        "Assign",
+        size="small",
+        variant="text",
+        v_if=("can_assign && study_key",),
+        click="chosen_people = []; arbiter = ''; assigning = true",
+        classes="assign",
+        title=tip,
+    )
+    tip = "Every reader gets this study once, as if it were new"
+    _button(handlers, "gold", "Gold", variant="text", v_if=("is_lead && can_assign && study_key",), title=tip)
 
 
 def _table(handlers: Mapping[str, Callable[..., Any]]) -> None:
@@ -338,6 +366,13 @@ def _table(handlers: Mapping[str, Callable[..., Any]]) -> None:
 
 
 def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
+    _name_dialog(handlers)
+    _question_dialog(handlers)
+    _team_dialogs(handlers)
+    _help_dialog()
+
+
+def _name_dialog(handlers: Mapping[str, Callable[..., Any]]) -> None:
     with (
         v.VDialog(
             model_value=("!annotator",), persistent=True, max_width=420, raw_attrs=['aria-label="Who annotates?"']
@@ -362,6 +397,9 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 classes="begin",
                 click=(handlers["begin"], "[name_field]"),
             )
+
+
+def _question_dialog(handlers: Mapping[str, Callable[..., Any]]) -> None:
     with (
         v.VDialog(model_value=("!!question",), persistent=True, max_width=480, raw_attrs=['aria-label="One question"']),
         v.VCard(title="One question", classes="question"),
@@ -380,7 +418,9 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 classes="yes",
                 autofocus=True,
             )
-    _team_dialogs(handlers)
+
+
+def _help_dialog() -> None:
     with v.VDialog(v_model=("help", False), max_width=520, raw_attrs=['aria-label="Keys"']), v.VCard(title="Keys"):
         with v.VCardText(), html.Table(classes="keys"), html.Tbody():
             for key, _, words in KEYS:
@@ -388,7 +428,13 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
                     with html.Td():
                         html.Kbd(key)
                     html.Td(words)
+        with v.VCardText(classes="legend"):
+            for status, words in STATUS_WORDS.items():
+                with html.Span():
+                    html.Span(classes=f"dot {status}")
+                    html.Span(words)
         with v.VCardText(classes="quiet"):
+            html.P(f"A body: {BODY[0].lower()}{BODY[1:]}. A disc: {DISC[0].lower()}{DISC[1:]}.")
             html.Span(
                 "In the views: drag a point; wheel: slices, or larger and smaller where there is one; right button: "
                 "zoom; Shift and left button: move"

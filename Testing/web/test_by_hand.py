@@ -103,3 +103,21 @@ def test_what_cannot_be_seen_is_passed_over_and_escape_ends_placing(page: Any, f
     expect(page.locator(".bar .title")).not_to_have_text("slice1", timeout=120_000)
     with open_dataset(folder, read_only=True) as store:
         assert [one.study for one in store.signed_off()] == ["slice1"]
+
+
+def test_landmarks_come_from_a_file(page: Any, folder: Path, shots: Path) -> None:
+    page.keyboard.press("Escape")
+    page.locator(".study", has_text="slice3").click()
+    expect(page.locator(".bar .title")).to_have_text("slice3", timeout=20_000)
+    with open_dataset(folder, read_only=True) as store:
+        head = store.head("slice3")
+    assert head is not None
+    r, a, s = head.landmarks["L3"].position_ras_mm or (0, 0, 0)
+    text = f"label,r_mm,a_mm,s_mm\nL3,{r},{a + 4},{s}\n"
+    page.locator(".import input").set_input_files({"name": "x.csv", "mimeType": "text/csv", "buffer": text.encode()})
+    expect(page.locator("tr.corrected .name")).to_have_text("L3", timeout=20_000)
+    page.locator(".import input").set_input_files({"name": "x.csv", "mimeType": "text/csv", "buffer": b"nothing"})
+    expect(page.locator(".notification.error")).to_contain_text("expected the columns", timeout=20_000)
+    page.keyboard.press("Shift+?")
+    expect(page.locator(".legend .dot")).to_have_count(5, timeout=20_000)
+    page.screenshot(path=shots / "52-help.png")
