@@ -13,6 +13,9 @@ FORMAT_NAMES = ("json", "csv", "mrk.json")
 #: Objects that belong to a DICOM study, by what they are asked for as: report and secondary capture. Not made unasked.
 DICOM_NAMES = {"sr": "sr.dcm", "sc": "sc.dcm"}
 
+#: What is made of a result for people, by its ending; not made unasked.
+REPORT_NAMES = ("measurements.csv", "measurements.json", "report.html", "report.pdf")
+
 
 def spacing(text: str) -> float | tuple[float, float]:
     """Parse "0.7" or "0.7,0.8" (between columns, between rows)."""
@@ -63,10 +66,10 @@ def formats(text: str) -> tuple[str, ...]:
     """Endings of files, from the names that people give."""
     given = (part.strip() for part in text.split(",") if part.strip())
     names = tuple(DICOM_NAMES.get(name, name) for name in given)
-    known = (*FORMAT_NAMES, *DICOM_NAMES.values())
+    known = (*FORMAT_NAMES, *REPORT_NAMES, *DICOM_NAMES.values())
     if not names or any(name not in known for name in names):
         raise argparse.ArgumentTypeError(
-            f"expected formats of {', '.join((*FORMAT_NAMES, *DICOM_NAMES))}; got {text!r}"
+            f"expected formats of {', '.join((*FORMAT_NAMES, *REPORT_NAMES, *DICOM_NAMES))}; got {text!r}"
         )
     return names
 

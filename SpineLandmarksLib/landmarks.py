@@ -100,6 +100,7 @@ class LandmarkSet:
         notes: which series was read and which were passed over.
         numberings: (shift in levels, probability) of all names as they are (0), one level toward the head (+1) and one
             toward the feet (-1), the likeliest first; empty where nothing has judged.
+        corners: of the endplates on the same levels, by a second model; empty where none was asked.
 
     Raises:
         LandmarkError: a name comes twice; from `[name]`, there is no such landmark.
@@ -120,6 +121,7 @@ class LandmarkSet:
     needs_review: bool | None = None
     notes: tuple[str, ...] = ()
     numberings: tuple[tuple[int, float], ...] = ()
+    corners: tuple[Landmark, ...] = ()
 
     def __post_init__(self) -> None:
         require_unique([landmark.name for landmark in self.landmarks])

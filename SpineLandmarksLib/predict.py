@@ -23,15 +23,25 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.backends import Backend, Peaks, open_backend
 from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
-from SpineLandmarksLib.chain import FREE_SCALES, NEAR_SCALES, Chain, fix_given, own_scale, solve_chain, take_peaks
-from SpineLandmarksLib.errors import InputError
+from SpineLandmarksLib.chain import (
+    FREE_SCALES,
+    LOG_NO_EVIDENCE,
+    NEAR_SCALES,
+    Chain,
+    fix_given,
+    own_scale,
+    solve_chain,
+    take_peaks,
+)
+from SpineLandmarksLib.errors import BundleError, InputError
 from SpineLandmarksLib.geometry import Matrix, apply
 from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose_slice, most_evidence, slices_to_try
 from SpineLandmarksLib.imaging.stack import TURNS, SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.imaging.symmetry import LateralCurve, lateral_curve
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
+from SpineLandmarksLib.landmarks import CORNERS22, Landmark, LandmarkSet, Point, require_known
 from SpineLandmarksLib.numbering import Numbering, number
+from SpineLandmarksLib.quadrilaterals import disagreeing, disc_of, own
 from SpineLandmarksLib.transforms import prepare_slice, valid_extent, working_spacing
 from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, MAX_CONFIDENCE, SACRUM_MM, Calibration, radius95_with_side
 from SpineLandmarksLib.votes import by_majority, with_votes
@@ -94,6 +104,7 @@ class Localizer:
     Args:
         bundle: as `load_bundle` gives it.
         backend: that runs its network; `Localizer.open` finds one.
+        follower: finds the corners of endplates on the levels that this one finds; None for no corners.
 
     >>> from SpineLandmarksLib.phantom.phantom import make_phantom
     >>> phantom = make_phantom(8, slices=1, matrix=(224, 224), pixel_mm=1.4)
@@ -102,16 +113,18 @@ class Localizer:
     ('predicted', 'lumbar11')
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend, follower: Localizer | None = None) -> None:
         self.bundle = bundle
         self.backend = backend
+        self.follower = follower
 
     @staticmethod
     def open(bundle: str | Path = DEFAULT, backend: str = "auto", device: str = "auto") -> Localizer:
         """Load a bundle and its runtime.
 
         Args:
-            bundle: a shipped bundle's name, or a folder.
+            bundle: a shipped bundle's name, or a folder; two with a comma between for centres and, on their levels, the
+                corners of endplates: "lumbar11,lumbar-corners".
             backend: "light", "torch", or "auto": the light one unless CUDA is asked for.
             device: "cpu", "cuda" or "auto".
 
@@ -119,8 +132,14 @@ class Localizer:
             BundleError: which file is missing or altered.
             BackendError: what to install.
         """
-        loaded = load_bundle(bundle)
-        return Localizer(loaded, open_backend(loaded, backend, device))
+        first, *others = [str(bundle)] if Path(bundle).is_dir() else str(bundle).split(",")
+        loaded = load_bundle(first)
+        follower = Localizer.open(",".join(others), backend, device) if others else None
+        if follower is not None and (set(follower.bundle.landmarks) != set(CORNERS22) or follower.follower):
+            raise BundleError(
+                f"Expected a bundle of the corners of endplates after the comma; got {','.join(others)!r}"
+            )
+        return Localizer(loaded, open_backend(loaded, backend, device), follower)
 
     def localize(
         self,
@@ -219,7 +238,7 @@ class Localizer:
         numberings = () if given else reading.numbering.alternatives(min(sure, MAX_CONFIDENCE))
         renamed = _numbering_warnings(numberings) if doubtful else ()
         said = (*sacrum_warnings(reading), *unusual, *_review_warnings(landmarks), *renamed)
-        return LandmarkSet(
+        made = LandmarkSet(
             landmarks=landmarks,
             input=stack.source,
             series_uid=stack.series_uid,
@@ -231,6 +250,47 @@ class Localizer:
             notes=stack.notes,
             numberings=numberings,
         )
+        return self._with_corners(stack, made, lateral)
+
+    def _with_corners(self, stack: SagittalStack, found: LandmarkSet, lateral: LateralCurve | None) -> LandmarkSet:
+        """The corners of endplates beside what was found, on its levels. lateral: None for all on the chosen slice."""
+        if self.follower is None or found.slice_index is None:
+            return found
+        xy = {mark.name: np.array(mark.pixel_xy) for mark in found if mark.pixel_xy is not None}
+        places = np.full(len(found), float(found.slice_index)) if lateral is None else lateral.at
+        across = dict(zip(found.names, places, strict=True))
+        corners = self.follower.corners_on(stack, found.slice_index, xy)
+        at = {name: across["L5-S1" if name.startswith("S1") else name.partition(".")[0]] for name in corners}
+        mm = np.array(stack.pixel_spacing_mm or (1.0, 1.0))
+        wrong = disagreeing(
+            {name: np.array(mark.pixel_xy) * mm for name, mark in corners.items() if mark.pixel_xy is not None},
+            {name: place * mm for name, place in xy.items()},
+        )
+        marks = tuple(
+            _on_level(mark, found, bool(set(wrong) & _touched_by(name)), stack, at[name])
+            for name, mark in corners.items()
+        )
+        said = f"The corners around {', '.join(wrong)} do not enclose the centre: check them before use"
+        return replace(
+            found,
+            corners=marks,
+            bundle=f"{found.bundle},{self.follower.bundle.label}",
+            warnings=(*found.warnings, *((said,) if wrong else ())),
+        )
+
+    def corners_on(self, stack: SagittalStack, index: int, centres_xy: Mapping[str, Array]) -> dict[str, Landmark]:
+        """The corners on one slice, each at the body that has its name. centres_xy: native pixels by name."""
+
+        def allowed(xy: Array) -> NDArray[np.bool_]:
+            return own(self.bundle.landmarks, xy, centres_xy)
+
+        (reading,) = self.read_slices(stack.voxels[[index]], stack.pixel_spacing_mm, allowed=allowed)
+        is_own = allowed(reading.xy[:, None])[:, 0]
+        found = {}
+        for row, name in enumerate(self.bundle.landmarks):
+            mark = self._landmark(stack, reading, row, index, None)
+            found[name] = mark if is_own[row] else Landmark(name, "out_of_view")
+        return found
 
     def _read_turned(self, stack: SagittalStack, score: float, given: Mapping[str, Point | None]) -> LandmarkSet | None:
         """The landmarks of a picture that fits only when it is turned, on the picture as it lies; None for others."""
@@ -251,6 +311,7 @@ class Localizer:
         return replace(
             found,
             landmarks=tuple(_on_picture(mark, stack_from_view) for mark in found),
+            corners=tuple(_on_picture(mark, stack_from_view) for mark in found.corners),
             spacing_mm=stack.pixel_spacing_mm,
             warnings=(said, *found.warnings),
             needs_review=True,
@@ -273,19 +334,21 @@ class Localizer:
         spacing_mm: tuple[float, float] | None,
         given_xy: Array | None = None,
         progress: StageCallback | None = None,
+        allowed: Callable[[Array], NDArray[np.bool_]] | None = None,
     ) -> list[SliceReading]:
         """Each native slice of (N, H, W), N at least 1, which share their pixel spacing (x, y), on its own.
 
-        given_xy: (L, 2) native pixels that hold on every slice, nan where nothing is given. Slices without spacing are
-        read twice, the second time in the millimetres that make the chain which was found as long as a spine is.
+        given_xy: (L, 2) native pixels that hold on every slice, nan where nothing is given. allowed: which peaks
+        (L, K, 2), native pixels, may be taken at all. Slices without spacing are read twice, the second time in the
+        millimetres that make the chain which was found as long as a spine is.
         """
-        found = self._read_slices(slices, spacing_mm, _scales_of(spacing_mm), given_xy, progress)
+        found = self._read_slices(slices, spacing_mm, _scales_of(spacing_mm), given_xy, progress, allowed)
         if spacing_mm is not None or self.bundle.prior is None:
             return found
         best = max(found, key=lambda reading: reading.chain.score)
         assumed = working_spacing(slices.shape[1:], None, self.bundle.preparation)
         x, y = (float(mm) for mm in assumed / own_scale(best.places_mm, self.bundle.prior))
-        return self._read_slices(slices, (x, y), NEAR_SCALES, given_xy, progress)
+        return self._read_slices(slices, (x, y), NEAR_SCALES, given_xy, progress, allowed)
 
     def _read_slices(
         self,
@@ -294,6 +357,7 @@ class Localizer:
         scales: Sequence[float],
         given_xy: Array | None,
         progress: StageCallback | None,
+        allowed: Callable[[Array], NDArray[np.bool_]] | None,
     ) -> list[SliceReading]:
         peaks = []
         for start in range(0, len(slices), self.backend.batch):
@@ -307,7 +371,9 @@ class Localizer:
         shape = (int(slices.shape[1]), int(slices.shape[2]))
         given = np.full((len(self.bundle.landmarks), 2), np.nan) if given_xy is None else given_xy
         return [
-            self.read_peaks(joined, row, pixel_from_slice, shape, valid_extent(image), spacing_mm, given, scales)
+            self.read_peaks(
+                joined, row, pixel_from_slice, shape, valid_extent(image), spacing_mm, given, scales, allowed
+            )
             for row, image in enumerate(slices)
         ]
 
@@ -321,6 +387,7 @@ class Localizer:
         spacing_mm: tuple[float, float] | None,
         given_xy: Array,
         scales: Sequence[float] | None = None,
+        allowed: Callable[[Array], NDArray[np.bool_]] | None = None,
     ) -> SliceReading:
         """Row `row` of what the network found; `shape` (H, W) and the `valid_extent` are of its native slice."""
         mm = working_spacing(shape, spacing_mm, self.bundle.preparation)
@@ -330,6 +397,8 @@ class Localizer:
         variance = (peaks.covariance[row][..., :2] * mm_per_pixel**2).mean(-1)  # (L, K)
         log_mass = peaks.log_mass[row].astype(np.float64)
         extent = extent_xy * mm
+        if allowed is not None:
+            log_mass = np.where(allowed(peaks_mm / mm), log_mass, LOG_NO_EVIDENCE)
         xy_mm, fixed_mass = fix_given(peaks_mm, log_mass, given_xy * mm)
         prior = self.bundle.prior
         if prior is not None and np.isfinite(given_xy).any():
@@ -446,6 +515,29 @@ def _on_picture(mark: Landmark, stack_from_view: Matrix) -> Landmark:
         return mark
     x, y, _ = (float(v) for v in apply(stack_from_view, np.array([*mark.pixel_xy, 0.0])))
     return replace(mark, pixel_xy=(x, y))
+
+
+def _touched_by(corner: str) -> set[str]:
+    """The body and the disc that a corner is of."""
+    return {corner.partition(".")[0], disc_of(corner)}
+
+
+def _on_level(mark: Landmark, found: LandmarkSet, is_wrong: bool, stack: SagittalStack, lateral: float) -> Landmark:
+    """A corner as sure as the level it follows, on the slice coordinate of its body."""
+    level = found["L5-S1" if mark.name.startswith("S1") else mark.name.partition(".")[0]]
+    if mark.pixel_xy is None:
+        return mark
+    position = None
+    if stack.ras_from_ijk is not None:
+        r, a, s = (float(v) for v in stack.to_ras(lateral, np.array(mark.pixel_xy)))
+        position = (r, a, s)
+    sure = min((c for c in (mark.confidence, level.confidence) if c is not None), default=None)
+    return replace(
+        mark,
+        position_ras_mm=position,
+        confidence=sure,
+        needs_review=is_wrong or bool(mark.needs_review) or bool(level.needs_review),
+    )
 
 
 def _as_given(mark: Landmark, xy: Array, given: Mapping[str, Point | None]) -> Landmark:

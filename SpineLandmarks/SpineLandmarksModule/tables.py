@@ -8,6 +8,7 @@ import qt
 from slicer.i18n import tr
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.measurement import Measurement
 from SpineLandmarksLib.annotation.measurements import measure
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import cells, colour
@@ -51,16 +52,24 @@ def _stress(item: Any, needs_review: bool) -> None:
 
 
 def fill_measurements(table: Any, session: Session | None) -> None:
-    """One row a measurement that is known; definition and source are in its tip."""
-    known = [each for each in measure(session.current) if each.value is not None] if session else []
+    """One row a measurement that is known, or that there is a reason why it is not; what it means is in its tip."""
+    known = [each for each in measure(session.current) if each.value is not None or each.reason] if session else []
     if table.rowCount != len(known):
         table.setRowCount(len(known))
     for row, each in enumerate(known):
-        for column, text in enumerate((each.name, f"{each.value:.1f}", each.unit)):
+        value = each.reason if each.value is None else each.words.removesuffix(f" {each.unit}")
+        for column, text in enumerate((each.name, value, each.unit)):
             _set(table, row, column, text)
-            table.item(row, column).setToolTip(
-                tr("{definition}\nSource: {source}").format(definition=each.definition, source=each.source)
-            )
+            table.item(row, column).setToolTip(_told(each))
+
+
+def _told(each: Measurement) -> str:
+    """Definition and source, what is usual, and the grade."""
+    told = tr("{definition}\nSource: {source}").format(definition=each.definition, source=each.source)
+    if each.usual:
+        usual = tr("\nUsual: {low:g} to {high:g} ({source})")
+        told += usual.format(low=each.usual.low, high=each.usual.high, source=each.usual.source)
+    return f"{told}\n{each.grade}" if each.grade else told
 
 
 def _set(table: Any, row: int, column: int, text: str) -> None:

@@ -1,4 +1,6 @@
-"""Distances and angles between the landmarks: what centres of bodies and discs can say, and no more.
+"""Distances and angles between the landmarks: by the corners of endplates (endplates.py), and what centres can say.
+
+By centres of bodies and discs:
 
     lordosis      = angle from the line L1 -> L2 to a lower line, in the patient's sagittal plane; lordotic is positive
     segment angle = angle at one body between the lines from the body above and to the body below
@@ -12,20 +14,21 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from SpineLandmarksLib.annotation.endplates import measure_endplates
+from SpineLandmarksLib.annotation.measurement import COLUMNS, Measurement
 from SpineLandmarksLib.formats.atomic import write_text_atomically
-from SpineLandmarksLib.landmarks import LandmarkSet
+from SpineLandmarksLib.landmarks import CORNERS22, VERTEBRAE, LandmarkSet, kind_of
 
 Vector = NDArray[np.float64]
 
-COLUMNS = ("name", "value", "unit", "definition", "source")
 FROM_CENTRES = "Derived from the centres of bodies and discs, not from endplates."
 HERE = "this project"
 CHEN = (
@@ -38,29 +41,13 @@ HARRISON = (
 )
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """value: None where a landmark that it needs has no position. unit: mm or deg."""
-
-    name: str
-    value: float | None
-    unit: str
-    definition: str
-    source: str
-
-    def row(self) -> tuple[str, ...]:
-        """The cells of `COLUMNS`; an unknown value is an empty cell."""
-        value = "" if self.value is None else f"{self.value + 0.0:.2f}"
-        return self.name, value, self.unit, self.definition, self.source
-
-
 class _Points:
     """Positions by name, nan where there is none, so that what is computed from them is nan too."""
 
     def __init__(self, landmarks: LandmarkSet) -> None:
         self.names = landmarks.names
-        self.discs = [name for name in self.names if "-" in name]
-        self.bodies = [name for name in self.names if "-" not in name]
+        self.discs = [name for name in self.names if kind_of(name) == "-"]
+        self.bodies = [name for name in self.names if name in VERTEBRAE]
         self._at = {m.name: np.array(m.position_ras_mm or (math.nan,) * 3) for m in landmarks}
 
     def step(self, start: str, end: str) -> Vector:
@@ -70,10 +57,15 @@ class _Points:
 
 
 def measure(landmarks: LandmarkSet) -> tuple[Measurement, ...]:
-    """All measurements, each kind from the head down."""
+    """All measurements: by the corners of endplates where they are known, then by centres.
+
+    Each kind from the head down. Landmarks of neither kind have none.
+    """
+    corners = [mark for mark in landmarks if mark.name in CORNERS22] or landmarks.corners
+    by_corners = measure_endplates(landmarks, corners) if corners else ()
     points = _Points(landmarks)
-    kinds = (_distances, _disc_to_disc, _lordosis, _segment_angles, _offsets)
-    return tuple(measurement for kind in kinds for measurement in kind(points))
+    kinds = (_distances, _disc_to_disc, _lordosis, _segment_angles, _offsets) if points.bodies else ()
+    return (*by_corners, *(measurement for kind in kinds for measurement in kind(points)))
 
 
 def write_measurements(measurements: Sequence[Measurement], path: str | os.PathLike[str]) -> None:
@@ -81,6 +73,12 @@ def write_measurements(measurements: Sequence[Measurement], path: str | os.PathL
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([COLUMNS, *(each.row() for each in measurements)])
     write_text_atomically(path, table.getvalue())
+
+
+def write_measurements_json(measurements: Sequence[Measurement], path: str | os.PathLike[str]) -> None:
+    """{"measurements": [...]}, each as `Measurement.as_json` says. Raises OutputError (nothing is changed)."""
+    content = {"measurements": [each.as_json() for each in measurements]}
+    write_text_atomically(path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
 
 
 def _distances(points: _Points) -> list[Measurement]:

@@ -28,7 +28,7 @@ VERSION = 1
 #: What a study may be called: the name of a folder on every system, and no path.
 _STUDY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 #: Fields of a result that came after the first revisions were saved: without content they must not change their ids.
-_LATER = ("notes", "numberings")
+_LATER = ("notes", "numberings", "corners")
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,15 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+
 from SpineLandmarksLib.annotation.correction import Change, Correction, Journal, What
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.review_order import next_to_review, to_review
 from SpineLandmarksLib.annotation.revision import ImageReference, Revision, require_study_key, utc_now
 from SpineLandmarksLib.errors import LandmarkError
 from SpineLandmarksLib.landmarks import UNREVIEWED, Landmark, LandmarkSet, Point, name_at_level, names_per_level
+from SpineLandmarksLib.quadrilaterals import renamed
 
 #: A pause longer than this between two operations is no work on the study, and nothing of it is counted.
 LONGEST_PAUSE_S = 120.0
@@ -84,7 +87,15 @@ class Session:
             bundle=self._journal.model or self.original.bundle,
             needs_review=self.original.needs_review if self.to_review() else False,
             numberings=self.original.numberings if self._landmarks == self.original.landmarks else (),
+            corners=self._corners(),
         )
+
+    def _corners(self) -> tuple[Landmark, ...]:
+        """Those of the model, on the levels that the centres have now."""
+        if not self.original.corners or self._landmarks == self.original.landmarks:
+            return self.original.corners
+        centres = {mark.name: np.array(mark.pixel_xy) for mark in self._landmarks if mark.pixel_xy is not None}
+        return renamed(self.original.corners, centres)
 
     def __getitem__(self, name: str) -> Landmark:
         if name not in self.names:

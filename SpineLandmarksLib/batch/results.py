@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from SpineLandmarksLib.annotation.measurements import measure, write_measurements, write_measurements_json
+from SpineLandmarksLib.annotation.study_report import key_figures, write_report_html, write_report_pdf
 from SpineLandmarksLib.arguments import DICOM_NAMES
 from SpineLandmarksLib.errors import InputError, OutputError, SpineLandmarksError
 from SpineLandmarksLib.formats import FORMATS
@@ -104,9 +110,17 @@ def _stem(path: Path) -> str:
     if not path.is_dir():
         ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
         name = name[: len(name) - len(ending)] or name
-    return name or "study"  # the root of a disk has no name
+    is_device = re.match(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\.|$)", name, re.IGNORECASE)  # to Windows, with any ending
+    return f"study_{name}" if is_device else name or "study"  # the root of a disk has no name
 
 
+#: What is made of the slice (H, W) and its landmarks, by ending; `arguments.REPORT_NAMES` lists the same.
+REPORTS: dict[str, Callable[[NDArray[np.float32], LandmarkSet, Path], None]] = {
+    "measurements.csv": lambda image, landmarks, path: write_measurements(measure(landmarks), path),
+    "measurements.json": lambda image, landmarks, path: write_measurements_json(measure(landmarks), path),
+    "report.html": write_report_html,
+    "report.pdf": write_report_pdf,
+}
 OVERLAY = "overlay.png"
 #: Ending of results that no longer hold: nothing that looks for results finds them, and nothing is lost.
 STALE = ".stale"
@@ -186,15 +200,17 @@ def write_results(
             write_sr(landmarks, planes, file, model_sha256=model_sha256)
         elif name == DICOM_NAMES["sc"]:
             write_capture(image, landmarks, planes, file)
+        elif name in REPORTS:
+            REPORTS[name](image, landmarks, file)
         else:
             FORMATS[name](landmarks, file)
-    draw_overlay(image, landmarks, files[-1])
+    draw_overlay(image, landmarks, files[-1], key_figures(landmarks))
     return files
 
 
 def put_aside(output: Path, stem: str) -> None:
     """Rename an earlier run's files of this stem, in any format, so that they do not look current. Raises OSError."""
-    for name in result_files(stem, (*FORMATS, *DICOM_NAMES.values())):
+    for name in result_files(stem, (*FORMATS, *REPORTS, *DICOM_NAMES.values())):
         with contextlib.suppress(FileNotFoundError):
             os.replace(output / name, output / (name + STALE))
 

@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from SpineLandmarksLib import __version__
-from SpineLandmarksLib.arguments import DICOM_NAMES, FORMAT_NAMES, add_model, formats, positive, slice_index, spacing
+from SpineLandmarksLib.arguments import (
+    DICOM_NAMES,
+    FORMAT_NAMES,
+    REPORT_NAMES,
+    add_model,
+    formats,
+    positive,
+    slice_index,
+    spacing,
+)
+from SpineLandmarksLib.cli.api import add_api
 from SpineLandmarksLib.cli.bench import add_bench
 from SpineLandmarksLib.cli.convert import add_convert
 from SpineLandmarksLib.cli.dataset import add_dataset
@@ -32,6 +42,7 @@ if TYPE_CHECKING:
 LIBRARY = __name__.partition(".")[0]
 #: Extra that a missing package is in; all others are in `train`.
 EXTRAS = {
+    "api": ("fastapi", "starlette", "uvicorn", "swagger_ui_bundle"),
     "review": ("trame", "trame_slicer", "vtkmodules", "wslink", "aiohttp", "slicer", "argon2"),
     "dicom": ("highdicom", "dicomweb_client", "requests", "pynetdicom"),
     "store": ("sqlalchemy", "psycopg", "dicomanonymizer"),
@@ -98,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"spine-landmarks {__version__}")
     commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    inference = (_add_predict, _add_serve, add_demo, add_convert)
+    inference = (_add_predict, _add_serve, add_api, add_demo, add_convert)
     training = (add_evaluate, add_train, add_calibrate, add_phantom, add_export, add_bench)
     for add in (*inference, *training, add_dataset, add_retrain, add_models, add_review, add_node):
         add(commands)
@@ -117,7 +128,10 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     votes = "all: the other sagittal series of a DICOM study are read too and vote on the levels (default best)"
     p.add_argument("--series", choices=("best", "all"), default="best", help=votes)
-    names = f"{','.join(FORMAT_NAMES)} (default); sr, sc: DICOM report and secondary capture of a DICOM study"
+    names = (
+        f"{','.join(FORMAT_NAMES)} (default); {', '.join(REPORT_NAMES)}; sr, sc: DICOM report and secondary capture "
+        "of a DICOM study"
+    )
     p.add_argument("--format", type=formats, default=FORMAT_NAMES, metavar="NAMES", help=names)
     _add_many(p)
     _add_pacs(p)

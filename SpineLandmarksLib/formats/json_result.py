@@ -3,7 +3,8 @@
 {"input", "series_uid", "slice_index", "spacing_mm": [x, y], "bundle", "runtime_s", "warnings": [...],
  "landmarks": [{"name", "status", "position_ras_mm": [x, y, z], "pixel_xy": [x, y], "confidence", "radius95_mm",
                 "needs_review"}],
- "needs_review", "notes": [...], "numberings": [{"shift": 0, "probability"}, {"shift": -1, ...}, ...]}
+ "needs_review", "notes": [...], "numberings": [{"shift": 0, "probability"}, {"shift": -1, ...}, ...],
+ "corners": [{as a landmark}, ...]}
 
 A shift of +1 moves all names one level toward the head, -1 toward the feet; the likeliest comes first.
 Unknown values are null. Positions are RAS mm; pixels are native pixels of the chosen slice. New fields may be added at
@@ -74,6 +75,7 @@ def as_json(landmarks: LandmarkSet) -> dict[str, Any]:
             {"shift": shift, "probability": rounded_or_none(probability, CONFIDENCE_DIGITS)}
             for shift, probability in landmarks.numberings
         ],
+        "corners": [landmark_as_json(landmark) for landmark in landmarks.corners],
     }
 
 
@@ -139,6 +141,7 @@ def from_fields(fields: Fields, schema: Sequence[str] | None = None, frame: Syst
         needs_review=fields.flag("needs_review") if fields.has("needs_review") else None,
         notes=_read_texts(fields, "notes"),
         numberings=_read_numberings(fields),
+        corners=_read_corners(fields, frame),
     )
 
 
@@ -168,6 +171,10 @@ def _read_numberings(fields: Fields) -> tuple[tuple[int, float], ...]:
     if not fields.has("numberings"):
         return ()
     return tuple((item.whole_number("shift"), item.number("probability")) for item in fields.objects("numberings"))
+
+
+def _read_corners(fields: Fields, frame: System) -> tuple[Landmark, ...]:
+    return tuple(read_landmark(item, frame) for item in fields.objects("corners")) if fields.has("corners") else ()
 
 
 def _read_texts(fields: Fields, name: str) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import os
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.formats.atomic import write_atomically
 from SpineLandmarksLib.geometry import apply, scale_about_corner
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, names_per_level
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -37,6 +38,7 @@ SCALE: tuple[tuple[float, Colour, str], ...] = (
     (0.5, (255, 214, 64), "0.5 to 0.9"),
     (0.0, (255, 112, 67), "below 0.5"),
 )
+ENDPLATE: Colour = (180, 255, 160)
 UNKNOWN: Colour = (225, 225, 225)
 TEXT: Colour = (235, 235, 235)
 BACKGROUND: Colour = (24, 26, 30)
@@ -47,6 +49,8 @@ _COMPRESSION = 2
 _RING_PX, _CROSS_PX = 7, 3
 _LABEL_DISTANCE_PX = 110  # behind the canal, so that the canal can be judged too
 _MIN_WIDTH_PX = 560
+#: By this share of their length the endplates that make the lordosis are drawn beyond each end.
+_PROLONGED = 0.8
 
 
 @dataclass(frozen=True)
@@ -56,20 +60,24 @@ class _Mark:
     y: float
 
 
-def draw_overlay(image: ArrayLike, landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
+def draw_overlay(
+    image: ArrayLike, landmarks: LandmarkSet, path: str | os.PathLike[str], figures: Sequence[str] = ()
+) -> None:
     """Draw the points on the slice and write a PNG.
 
     image: (H, W) intensities of the chosen slice, any range. landmarks: their `pixel_xy` are native pixels of `image`,
     and their `spacing_mm` (between columns, between rows) makes the picture's millimetres square; None means square
-    pixels. The longer side becomes about 1000 px. Points without pixels are listed below the picture.
+    pixels. The longer side becomes about 1000 px. Points without pixels are listed below the picture. Corners of
+    endplates are drawn as the endplates, those of L1 and S1 prolonged as for Cobb's angle. figures: measurements in
+    words, for the caption.
     Raises InputError when `image` is no slice, OutputError when the file cannot be written (nothing is changed).
     """
-    page = overlay_page(image, landmarks)
+    page = overlay_page(image, landmarks, figures)
     with write_atomically(path) as file:
         page.save(file, format="PNG", compress_level=_COMPRESSION)
 
 
-def overlay_page(image: ArrayLike, landmarks: LandmarkSet) -> PillowImage:
+def overlay_page(image: ArrayLike, landmarks: LandmarkSet, figures: Sequence[str] = ()) -> PillowImage:
     """The picture that `draw_overlay` writes, RGB. Raises InputError as it does."""
     pixels = np.asarray(image, dtype=np.float64)
     if pixels.ndim != 2 or min(pixels.shape) < 1:
@@ -78,10 +86,11 @@ def overlay_page(image: ArrayLike, landmarks: LandmarkSet) -> PillowImage:
     picture = _upscaled(_windowed(pixels), scale_xy)
     marks = _marks(landmarks, scale_xy)
     picture = _with_room_for_labels(picture, marks)
-    _draw_points(picture, marks)
+    _draw_endplates(picture, _marks(replace(landmarks, landmarks=landmarks.corners), scale_xy) or marks)
+    _draw_points(picture, marks, names_per_level(landmarks.names))
     if landmarks.spacing_mm is not None:
         _draw_ruler(picture, scale_xy[0] / landmarks.spacing_mm[0])
-    return _with_caption(picture, landmarks)
+    return _with_caption(picture, landmarks, figures)
 
 
 def _scale(shape: tuple[int, ...], spacing_mm: tuple[float, float] | None) -> tuple[float, float]:
@@ -126,11 +135,27 @@ def _colour(landmark: Landmark) -> Colour:
     return next(colour for least, colour, _ in SCALE if landmark.confidence >= least)
 
 
-def _draw_points(picture: PillowImage, marks: list[_Mark]) -> None:
+def _draw_endplates(picture: PillowImage, marks: list[_Mark]) -> None:
+    """A line between the front and back corner of each endplate; nothing for landmarks that are no corners."""
+    from PIL import ImageDraw
+
+    draw, at = ImageDraw.Draw(picture), {mark.landmark.name: np.array([mark.x, mark.y]) for mark in marks}
+    for name in at:
+        endplate, _, side = name.rpartition(".")
+        if side != "ant" or f"{endplate}.post" not in at:
+            continue
+        front, back = at[name], at[f"{endplate}.post"]
+        more = (front - back) * _PROLONGED if endplate in ("L1.sup", "S1.sup") else 0.0
+        draw.line([*(front + more), *(back - more)], fill=ENDPLATE, width=2)
+
+
+def _draw_points(picture: PillowImage, marks: list[_Mark], per_level: int = 2) -> None:
+    """Names and rings, and a line through landmarks that follow each other down the spine."""
     from PIL import ImageDraw
 
     draw = ImageDraw.Draw(picture)
-    draw.line([(mark.x, mark.y) for mark in marks], fill=(150, 150, 150), width=1)
+    if 0 < per_level <= 2:
+        draw.line([(mark.x, mark.y) for mark in marks], fill=(150, 150, 150), width=1)
     for mark in marks:
         _draw_ring(draw, mark)
     _draw_labels(draw, marks, picture.width)
@@ -211,12 +236,12 @@ def _draw_ruler(picture: PillowImage, px_per_mm: float) -> None:
     draw.text((x, y - 4), "50 mm", fill=TEXT, font=_font(FONT_PX - 2), anchor="ld", stroke_width=2, stroke_fill=0)
 
 
-def _with_caption(picture: PillowImage, landmarks: LandmarkSet) -> PillowImage:
+def _with_caption(picture: PillowImage, landmarks: LandmarkSet, figures: Sequence[str] = ()) -> PillowImage:
     """A new image: `picture` above a strip with input, slice, bundle, colours, absent landmarks and warnings."""
     from PIL import Image, ImageDraw
 
     width, line_px = max(picture.width, _MIN_WIDTH_PX), FONT_PX + 6
-    lines = _caption(landmarks, width)
+    lines = _caption(landmarks, width, figures)
     page = Image.new("RGB", (width, picture.height + len(lines) * line_px + 2 * MARGIN_PX), BACKGROUND)
     page.paste(picture, ((width - picture.width) // 2, 0))
     draw, font = ImageDraw.Draw(page), _font()
@@ -229,7 +254,7 @@ def _with_caption(picture: PillowImage, landmarks: LandmarkSet) -> PillowImage:
     return page
 
 
-def _caption(landmarks: LandmarkSet, width: int) -> list[Line]:
+def _caption(landmarks: LandmarkSet, width: int, figures: Sequence[str] = ()) -> list[Line]:
     index = "unknown" if landmarks.slice_index is None else str(landmarks.slice_index)
     name = Path(landmarks.input).name or "input unknown"
     lines = _wrapped(f"{name}, slice {index}, {landmarks.bundle or 'no bundle'}", TEXT, width)
@@ -238,6 +263,8 @@ def _caption(landmarks: LandmarkSet, width: int) -> list[Line]:
     absent = [f"{item.name} ({item.status.replace('_', ' ')})" for item in landmarks if item.pixel_xy is None]
     if absent:
         lines += _wrapped(f"Not drawn: {', '.join(absent)}", UNKNOWN, width)
+    for figure in figures:
+        lines += _wrapped(figure, ENDPLATE, width)
     return [*lines, *_warnings(landmarks, width), [(NOTICE, SCALE[2][1])]]
 
 

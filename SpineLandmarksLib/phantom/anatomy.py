@@ -98,6 +98,15 @@ class Vertebra:
         t = np.clip(np.asarray(v) / self.half_height, -1.1, 1.1)
         return self.half_depth - self.waist * np.maximum(1 - t**2, 0) - self.taper * t
 
+    def corner_xy(self, end: str, side: str) -> tuple[float, float]:
+        """Where endplate (sup, inf) and wall (ant, post) meet in the middle plane, spurs and roundings left out."""
+        sign, v = (-1.0 if side == "ant" else 1.0), 0.0
+        for _ in range(20):  # wall and endplate each depend a little on the other
+            u = sign * float(self.wall(v))
+            v = -float(self.top(u)) if end == "sup" else float(self.bottom(u))
+        x, y = self.plane(u, v).tolist()
+        return x, y
+
     @property
     def middle_xy(self) -> tuple[float, float]:
         """The truth of a body: half-way between its endplates at mid-depth, on the mid-sagittal slice."""
@@ -164,6 +173,15 @@ class Spine:
         bodies = {v.name: (*v.middle_xy, v.lateral) for v in self.vertebrae if v.name.startswith("L")}
         spaces = {d.name: (*d.middle_xy, d.lateral) for d in self.discs if "L" in d.name}
         return bodies | spaces
+
+    def corners(self) -> dict[str, tuple[float, float, float]]:
+        """{name: (x, y, lateral)} mm of the corners of every lumbar body, and of S1's upper endplate."""
+        return {
+            f"{v.name}.{end}.{side}": (*v.corner_xy(end, side), v.lateral)
+            for v in self.vertebrae
+            for end in (("sup", "inf") if v.name.startswith("L") else ("sup",) if v.name == "S1" else ())
+            for side in ("ant", "post")
+        }
 
 
 def random_spine(rng: np.random.Generator, lumbar_bodies: int = 5, transition: float = 0.0) -> Spine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -12,10 +13,10 @@ import numpy as np
 
 from SpineLandmarksLib.arguments import ProgressCallback
 from SpineLandmarksLib.errors import OutputError
-from SpineLandmarksLib.formats.atomic import write_atomically
+from SpineLandmarksLib.formats.atomic import write_atomically, write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation, write_landmarks_json
 from SpineLandmarksLib.geometry import lps_from_ras, spacing_mm
-from SpineLandmarksLib.landmarks import LUMBAR11
+from SpineLandmarksLib.landmarks import CORNERS22, LUMBAR11
 from SpineLandmarksLib.phantom.phantom import Phantom, make_slice
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ def write_phantom_dataset(
     transitional: float = 0.0,
     anomalous: float = 0.0,
     progress: ProgressCallback | None = None,
+    corners: bool = False,
 ) -> Path:
     """Write `count` slices, a spine each, as 8-bit PNG with `landmarks.json`; returns the folder.
 
     transitional: share of spines with a transitional lumbosacral junction. anomalous: share with six or four lumbar
-    bodies, named as `from_both_ends`. Slice n depends on `seed` and n alone, so that a longer data set begins with the
-    shorter one.
+    bodies, named as `from_both_ends`. corners: the corners of endplates (`CORNERS22`) instead of the centres, with the
+    `schema.json` that says so; then no spine is anomalous. Slice n depends on `seed` and n alone, so that a longer data
+    set begins with the shorter one.
     """
     from PIL import Image
 
@@ -45,18 +48,21 @@ def write_phantom_dataset(
     rows = []
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        bodies = int(rng.choice([4, 6])) if rng.random() < anomalous else 5
-        image, points_xy, pixel_mm = make_slice(rng, lumbar_bodies=bodies, transitional=transitional)
+        bodies = int(rng.choice([4, 6])) if rng.random() < anomalous and not corners else 5
+        image, points_xy, pixel_mm = make_slice(rng, lumbar_bodies=bodies, transitional=transitional, corners=corners)
         low, high = np.percentile(image, [0.2, 99.8])
         grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
         path = images / f"phantom{seed}_{number:05d}.png"
         with write_atomically(path) as file:
             Image.fromarray(grey).save(file, format="PNG")
-        known, group = from_both_ends(points_xy, bodies), f"phantom{seed}_{number}"
+        group = f"phantom{seed}_{number}"
+        known = dict(points_xy) if corners else from_both_ends(points_xy, bodies)
         rows.append(Annotation(path, group, known, (pixel_mm, pixel_mm), False, grey.shape[::-1]))
         if progress:
             progress(number + 1, count)
     write_landmarks_json(rows, folder)
+    if corners:
+        write_text_atomically(folder / "schema.json", json.dumps(CORNERS22) + "\n")
     return folder
 
 

@@ -29,7 +29,8 @@ class Phantom:
     voxels: (K, H, W) float32 >= 0; rows head to feet, columns front to back, slices from the patient's right to left.
     ras_from_ijk: (4, 4), oblique by a few degrees. landmarks: exact truth with status "confirmed"; of the names in
     LUMBAR11 those outside the picture are "out_of_view", those that this anatomy lacks "not_visible", and names that
-    only it has (L4-S1; L5-L6, L6, L6-S1) follow. pixel_xy is the in-plane position, slice_index the middle slice.
+    only it has (L4-S1; L5-L6, L6, L6-S1) follow; their `corners` are exact too. pixel_xy is the in-plane position,
+    slice_index the middle slice.
     labels: (K, H, W) uint8 of `Tissue`. levels: (K, H, W) uint8, keys of `level_names`, 0 for none.
     """
 
@@ -112,11 +113,13 @@ def make_slice(
     contrast: str | None = None,
     lumbar_bodies: int = 5,
     transitional: float = 0.0,
+    corners: bool = False,
 ) -> tuple[NDArray[np.float32], dict[str, tuple[float, float]], float]:
     """One mid-sagittal training slice of a new spine: (image (H, W), {name: (x, y) pixels}, pixel size in mm).
 
     contrast: one of CONTRASTS; None draws one, every other time wholly random tissues. Only points inside the image are
-    given. transitional: share of spines between lumbar and sacral at their junction. The slice may pass a few mm beside
+    given. transitional: share of spines between lumbar and sacral at their junction. corners: those of the endplates
+    instead of the centres. The slice may pass a few mm beside
     the spine, as real ones do. Raises as `make_phantom`.
     """
     if contrast is None:
@@ -129,7 +132,8 @@ def make_slice(
     scene = _Scene(spine, grid, rng)
     canvas = scene.draw(float(rng.normal(0, 2.0)), tissue_values(contrast, rng, 0.25))
     image = scene.record(canvas, random_scan(rng), rng)
-    points = {name: grid_xy(grid, x, y) for name, (x, y, _) in spine.truth().items()}
+    truth = spine.corners() if corners else spine.truth()
+    points = {name: grid_xy(grid, x, y) for name, (x, y, _) in truth.items()}
     return image, {name: xy for name, xy in points.items() if _inside(xy, matrix)}, pixel_mm
 
 
@@ -193,22 +197,25 @@ def _oblique(rng: np.random.Generator, grid: Grid, slices: int, slice_mm: float)
 
 
 def _truth(spine: Spine, grid: Grid, ras_from_ijk: Matrix, slices: int, slice_mm: float) -> LandmarkSet:
-    truth = spine.truth()
+    truth, corners = spine.truth(), spine.corners()
     names = (*LUMBAR11, *sorted((n for n in truth if n not in LUMBAR11), key=lambda n: truth[n][1]))
-    marks = []
-    for name in names:
-        if name not in truth:
-            marks.append(Landmark(name, "not_visible"))
-            continue
-        x, y, lateral = truth[name]
+
+    def mark(name: str, place: tuple[float, float, float] | None) -> Landmark:
+        if place is None:
+            return Landmark(name, "not_visible")
+        x, y, lateral = place
         xy = grid_xy(grid, x, y)
         if not _inside(xy, grid.shape):
-            marks.append(Landmark(name, "out_of_view"))
-            continue
+            return Landmark(name, "out_of_view")
         r, a, s = ras_from_slice(ras_from_ijk, (slices - 1) / 2 + lateral / slice_mm, xy).tolist()
-        marks.append(Landmark(name, "confirmed", position_ras_mm=(r, a, s), pixel_xy=xy))
+        return Landmark(name, "confirmed", position_ras_mm=(r, a, s), pixel_xy=xy)
+
     return LandmarkSet(
-        tuple(marks), input="phantom", slice_index=slices // 2, spacing_mm=(grid.pixel_mm, grid.pixel_mm)
+        tuple(mark(name, truth.get(name)) for name in names),
+        input="phantom",
+        slice_index=slices // 2,
+        spacing_mm=(grid.pixel_mm, grid.pixel_mm),
+        corners=tuple(mark(name, place) for name, place in corners.items()),
     )
 
 

@@ -40,14 +40,14 @@ def next_study(
     key = store.take([wanted] if wanted else to_do, annotator)
     found = {"key": key, "done": listed.done, "to_do": len(to_do)}
     if key is None:
-        return found | {"rows": rows_of(store, annotator)}
+        return found | {"rows": case_rows(store, annotator)}
     described = _described(open_study(store, key, annotator), folder)
     if release not in ("", key) and store.assignments().get(release) == annotator:
         store.release(release)
-    return found | described | {"rows": rows_of(store, annotator)}
+    return found | described | {"rows": case_rows(store, annotator)}
 
 
-def rows_of(store: Store, annotator: str) -> list[list[str]]:
+def case_rows(store: Store, annotator: str) -> list[list[str]]:
     """[key, state, words] of every study, first those to do, as `studies.listing` has them."""
     return [[row.key, row.state, row.words] for row in listing(store, annotator).rows]
 
@@ -69,7 +69,7 @@ def print_next_study(dataset: str, annotator: str, folder: str = "", *keys: str)
     """keys: AFTER, RELEASE and WANTED, as far as they are given."""
     try:
         with open_dataset(Path(dataset)) as store:
-            listed = {"rows": rows_of(store, annotator)} if not folder else {}
+            listed = {"rows": case_rows(store, annotator)} if not folder else {}
             print(json.dumps(listed or next_study(store, annotator, Path(folder), *keys)))
     except (SpineLandmarksError, OSError) as error:
         print(error, file=sys.stderr)

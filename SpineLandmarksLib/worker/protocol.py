@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from SpineLandmarksLib.arguments import DICOM_NAMES, FORMAT_NAMES
+from SpineLandmarksLib.arguments import DICOM_NAMES, FORMAT_NAMES, REPORT_NAMES
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.strict_json import Fields, is_number, parse_json, short_repr
 from SpineLandmarksLib.landmarks import Point
@@ -226,7 +226,7 @@ def _point(name: str, value: object) -> Point:
 
 def _formats(fields: Fields) -> tuple[str, ...]:
     names: Sequence[Any] = fields.list("formats") if fields.has("formats") else FORMAT_NAMES
-    known = (*FORMAT_NAMES, *DICOM_NAMES.values())
+    known = (*FORMAT_NAMES, *REPORT_NAMES, *DICOM_NAMES.values())
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         got = short_repr(unknown[0] if unknown else [])

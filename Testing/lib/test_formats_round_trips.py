@@ -146,6 +146,7 @@ def test_the_json_contract_is_kept_to_the_letter(a_result: LandmarkSet, tmp_path
         "needs_review",
         "notes",
         "numberings",
+        "corners",
     ]
     assert content["landmarks"][0] == {
         "name": "T12-L1",
