@@ -23,16 +23,7 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.backends import Backend, Peaks, open_backend
 from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
-from SpineLandmarksLib.chain import (
-    FREE_SCALES,
-    LOG_NO_EVIDENCE,
-    NEAR_SCALES,
-    Chain,
-    fix_given,
-    own_scale,
-    solve_chain,
-    take_peaks,
-)
+from SpineLandmarksLib.chain import FREE_SCALES, LOG_NO_EVIDENCE, Chain, fix_given, solve_chain, take_peaks
 from SpineLandmarksLib.errors import BundleError, InputError
 from SpineLandmarksLib.geometry import Matrix, apply
 from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose_slice, most_evidence, slices_to_try
@@ -339,26 +330,8 @@ class Localizer:
         """Each native slice of (N, H, W), N at least 1, which share their pixel spacing (x, y), on its own.
 
         given_xy: (L, 2) native pixels that hold on every slice, nan where nothing is given. allowed: which peaks
-        (L, K, 2), native pixels, may be taken at all. Slices without spacing are read twice, the second time in the
-        millimetres that make the chain which was found as long as a spine is.
+        (L, K, 2), native pixels, may be taken at all.
         """
-        found = self._read_slices(slices, spacing_mm, _scales_of(spacing_mm), given_xy, progress, allowed)
-        if spacing_mm is not None or self.bundle.prior is None:
-            return found
-        best = max(found, key=lambda reading: reading.chain.score)
-        assumed = working_spacing(slices.shape[1:], None, self.bundle.preparation)
-        x, y = (float(mm) for mm in assumed / own_scale(best.places_mm, self.bundle.prior))
-        return self._read_slices(slices, (x, y), NEAR_SCALES, given_xy, progress, allowed)
-
-    def _read_slices(
-        self,
-        slices: NDArray[np.float32],
-        spacing_mm: tuple[float, float] | None,
-        scales: Sequence[float],
-        given_xy: Array | None,
-        progress: StageCallback | None,
-        allowed: Callable[[Array], NDArray[np.bool_]] | None,
-    ) -> list[SliceReading]:
         peaks = []
         for start in range(0, len(slices), self.backend.batch):
             if progress:
@@ -371,9 +344,7 @@ class Localizer:
         shape = (int(slices.shape[1]), int(slices.shape[2]))
         given = np.full((len(self.bundle.landmarks), 2), np.nan) if given_xy is None else given_xy
         return [
-            self.read_peaks(
-                joined, row, pixel_from_slice, shape, valid_extent(image), spacing_mm, given, scales, allowed
-            )
+            self.read_peaks(joined, row, pixel_from_slice, shape, valid_extent(image), spacing_mm, given, allowed)
             for row, image in enumerate(slices)
         ]
 
@@ -386,7 +357,6 @@ class Localizer:
         extent_xy: Array,
         spacing_mm: tuple[float, float] | None,
         given_xy: Array,
-        scales: Sequence[float] | None = None,
         allowed: Callable[[Array], NDArray[np.bool_]] | None = None,
     ) -> SliceReading:
         """Row `row` of what the network found; `shape` (H, W) and the `valid_extent` are of its native slice."""
@@ -399,6 +369,7 @@ class Localizer:
         extent = extent_xy * mm
         if allowed is not None:
             log_mass = np.where(allowed(peaks_mm / mm), log_mass, LOG_NO_EVIDENCE)
+        scales = (1.0,) if spacing_mm is not None else FREE_SCALES
         xy_mm, fixed_mass = fix_given(peaks_mm, log_mass, given_xy * mm)
         prior = self.bundle.prior
         if prior is not None and np.isfinite(given_xy).any():
@@ -406,7 +377,7 @@ class Localizer:
         chain = (
             take_peaks(xy_mm, fixed_mass, extent)
             if prior is None
-            else solve_chain(xy_mm, fixed_mass, prior, extent, scales or _scales_of(spacing_mm))
+            else solve_chain(xy_mm, fixed_mass, prior, extent, scales)
         )
         taken = np.arange(len(xy_mm)), np.maximum(chain.choice, 0)
         absent = chain.choice < 0
@@ -494,10 +465,6 @@ predict_study = predict
 def printable(path: str | Path) -> str:
     """A path as text that any file can hold: bytes of a name that are not UTF-8 become question marks."""
     return os.fsencode(path).decode("utf-8", "replace")
-
-
-def _scales_of(spacing_mm: object) -> tuple[float, ...]:
-    return FREE_SCALES if spacing_mm is None else (1.0,)
 
 
 def _slices_of(stack: SagittalStack, slice_index: int | None, slices: Sequence[int] | None) -> list[int]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from research.fuzz.targets import TARGETS
 
 #: A child that has not answered for so long hangs; loading the libraries may take this much longer.
-HANG_S, START_S = 30.0, 120.0
+HANG_S, START_S = 120.0, 900.0
 #: Inputs that one process reads before another takes over.
 SHARE = 2000
 
