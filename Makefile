@@ -43,11 +43,12 @@ docs: .venv-dev/.complete
 	@echo "build/docs/index.html"
 
 # The wheel is built from what is committed: permissions and times are git's, not this machine's.
-wheel: .venv-dev/.complete
+BUILD_PYTHON ?= .venv-dev/bin/python
+wheel: $(if $(findstring .venv-dev,$(BUILD_PYTHON)),.venv-dev/.complete)
 	rm -rf build/source dist && mkdir -p build/source dist
 	umask 022 && git archive HEAD | tar --extract --no-same-permissions --directory build/source
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) SETUPTOOLS_SCM_PRETEND_VERSION=$$(.venv-dev/bin/python -m setuptools_scm) \
-		.venv-dev/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist build/source
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) SETUPTOOLS_SCM_PRETEND_VERSION=$$($(BUILD_PYTHON) -m setuptools_scm) \
+		$(BUILD_PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist build/source
 	sha256sum dist/*.whl
 
 sbom: .venv/.complete

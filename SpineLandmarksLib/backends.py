@@ -164,7 +164,7 @@ def limit_malloc_retention() -> None:
 def cpu_warning() -> str:
     """A line for people where the light backend works but is slow: on an x86 processor without AVX2. Else empty."""
     try:
-        flags = re.search(r"^flags\s*:(.*)$", CPU_INFO.read_text(), re.MULTILINE)
+        flags = re.search(r"^flags\s*:(.*)$", CPU_INFO.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:  # only Linux tells it in a file
         return ""
     if flags is None or "avx2" in flags[1].split():

@@ -4,10 +4,11 @@ The folder holds:
 
     configs/metadata.json    MONAI's metadata, and the sha256 of every file below
     configs/detector.json    landmark names, preparation, architecture, chain prior, calibration
-    configs/inference.json   how MONAI's ConfigParser builds a localizer from this folder
+    configs/inference.json   how MONAI's tools build and run a localizer from this folder
     models/model.safetensors the weights; tensors only, nothing is ever unpickled
     models/model.onnx        the graph for the light backend; its weights lie in model.safetensors, whose hash it names
-    docs/                    model card, licences, metrics
+    docs/                    model card, licences of the data, metrics
+    LICENSE                  of the weights
 """
 
 from __future__ import annotations

@@ -46,6 +46,8 @@ VOTE_GROWTH = 1.5
 SHORTEST_MM = 0.1
 #: Scales tried when millimetres are only assumed.
 FREE_SCALES = tuple(np.geomspace(0.6, 1.6, 11))
+#: The same where the chain has told them already.
+NEAR_SCALES = (0.93, 1.0, 1.07)
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,18 @@ def solve_chain(
     tables = [_tables(xy_mm, log_mass, prior, extent_mm, scale) for scale in scales]
     best = _best_scale(tables) if len(scales) > 1 else 0
     return _solve(*tables[best], xy_mm, scales[best])
+
+
+def own_scale(places_mm: Array, prior: ChainPrior) -> float:
+    """How much longer a chain (L, 2) is than spines are, by the median of its offsets; 1 where it has none.
+
+    >>> prior = ChainPrior.fit(np.random.default_rng(0).normal([0, 1], 0.01, (5, 4, 2)).cumsum(1))
+    >>> round(own_scale(np.array([[0, 0], [0, 1.2], [0, 2.4], [np.nan, np.nan]]), prior), 1)
+    1.2
+    """
+    lengths = np.linalg.norm(np.diff(places_mm, axis=0), axis=1)
+    known = np.isfinite(lengths) & (lengths > 0)
+    return float(np.exp(np.median(np.log(lengths[known]) - prior.log_length_mean[known]))) if known.any() else 1.0
 
 
 def take_peaks(xy_mm: Array, log_mass: Array, extent_mm: Array, given_mm: Array | None = None) -> Chain:

@@ -91,7 +91,9 @@ def log_probability(heatmap: Tensor, loss: str) -> Tensor:
     elif loss == "mean_squared_error":
         log_p = torch.log(heatmap.clamp(min=1e-6))
     else:
-        raise RecipeError(f"Expected a heatmap loss of {', '.join(LOSSES)}; got {loss!r}")
+        # TorchScript, which compiles this too, can neither join nor format.
+        known = "softmax_cross_entropy, binary_cross_entropy, mean_squared_error"
+        raise RecipeError("Expected a heatmap loss of " + known + "; got " + loss)
     return F.log_softmax(log_p.flatten(2), dim=-1).reshape(heatmap.shape)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ _VERTEBRA = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(reversed(VERTEBRAE))})(?!
 
 Status = Literal["predicted", "corrected", "confirmed", "not_visible", "out_of_view"]
 STATUSES: tuple[str, ...] = get_args(Status)
+#: No scanner is as wide, in mm or pixels; what lies farther is no place.
+FARTHEST = 1e6
 #: Statuses that say "there is no point here".
 ABSENT: tuple[str, ...] = ("not_visible", "out_of_view")
 
@@ -50,7 +53,7 @@ class Landmark:
         needs_review: whether somebody should look at it before it is used; None where nothing has judged it.
 
     Raises:
-        LandmarkError: an unknown status, a confidence beyond 0..1, or a position of an absent landmark.
+        LandmarkError: an unknown status, a confidence beyond 0..1, a place beyond `FARTHEST` or of an absent landmark.
 
     >>> Landmark("L3", "corrected", position_ras_mm=(1.5, -20.0, 310.0)).is_absent
     False
@@ -71,6 +74,9 @@ class Landmark:
             raise LandmarkError(f"Landmark {self.name}: expected one of {', '.join(STATUSES)}; got {self.status!r}")
         if self.confidence is not None and not 0.0 <= self.confidence <= 1.0:
             raise LandmarkError(f"Landmark {self.name}: expected a confidence in 0..1; got {self.confidence}")
+        places = (*(self.position_ras_mm or ()), *(self.pixel_xy or ()))
+        if any(FARTHEST < abs(value) < math.inf for value in places):
+            raise LandmarkError(f"Landmark {self.name}: expected places within {FARTHEST:g} mm; got {max(places):g}")
         if self.is_absent and (self.position_ras_mm is not None or self.pixel_xy is not None):
             raise LandmarkError(f"Landmark {self.name} is {self.status}; expected no position, got one")
 

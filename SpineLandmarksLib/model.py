@@ -22,6 +22,7 @@ from SpineLandmarksLib.errors import RecipeError
 from SpineLandmarksLib.fusion import Fusion
 from SpineLandmarksLib.heatmaps import LOSSES, Candidates, find_candidates, log_probability
 from SpineLandmarksLib.networks import NETWORKS, build_network
+from SpineLandmarksLib.settings import from_dict
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,37 @@ class Detector(nn.Module):
         out = self.direct_net(F.interpolate(image, (side, side), mode="bilinear", align_corners=False))
         size_wh = torch.tensor([image.shape[-1], image.shape[-2]], dtype=torch.float32, device=image.device)
         return out.mean.float() * size_wh - 0.5, out.log_sigma.float().exp() * size_wh
+
+
+class DetectorLogProbability(Detector):
+    """The same weights by the same names; image (B, 1, H, W) -> log_p (B, L, h, w), the one tensor that MONAI asks."""
+
+    def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(image).log_p
+
+
+class UNetLogProbability(nn.Module):
+    """As `DetectorLogProbability` where there is a U-Net and nothing else: TorchScript compiles it."""
+
+    def __init__(self, architecture: Architecture, landmarks: int) -> None:
+        super().__init__()
+        network = _build(architecture.heatmap, landmarks)
+        assert network is not None
+        self.heatmap_net = network
+        self.heatmap_loss = architecture.heatmap_loss
+
+    def forward(self, image: Tensor) -> Tensor:
+        return log_probability(self.heatmap_net(image), self.heatmap_loss)
+
+
+def network_of_bundle(architecture: dict[str, Any], landmarks: int) -> nn.Module:
+    """The network that a bundle's `network_def` means to MONAI, without weights.
+
+    architecture: settings of `Architecture`. Raises RecipeError for unknown ones.
+    """
+    settings: Architecture = from_dict(Architecture, architecture, "architecture")
+    is_unet = settings.direct is None and (settings.heatmap or {}).get("network") == "unet"
+    return (UNetLogProbability if is_unet else DetectorLogProbability)(settings, landmarks)
 
 
 def _build(settings: dict[str, Any] | None, landmarks: int) -> nn.Module | None:

@@ -23,18 +23,27 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.backends import Backend, Peaks, open_backend
 from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
-from SpineLandmarksLib.chain import FREE_SCALES, LOG_NO_EVIDENCE, Chain, fix_given, solve_chain, take_peaks
+from SpineLandmarksLib.chain import (
+    FREE_SCALES,
+    LOG_NO_EVIDENCE,
+    NEAR_SCALES,
+    Chain,
+    fix_given,
+    own_scale,
+    solve_chain,
+    take_peaks,
+)
 from SpineLandmarksLib.errors import BundleError, InputError
 from SpineLandmarksLib.geometry import Matrix, apply
 from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose_slice, most_evidence, slices_to_try
 from SpineLandmarksLib.imaging.stack import TURNS, SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
-from SpineLandmarksLib.imaging.symmetry import lateral_curve
+from SpineLandmarksLib.imaging.symmetry import LateralCurve, lateral_curve
 from SpineLandmarksLib.landmarks import CORNERS22, Landmark, LandmarkSet, Point, require_known
 from SpineLandmarksLib.numbering import Numbering, number
 from SpineLandmarksLib.quadrilaterals import disagreeing, disc_of, own
 from SpineLandmarksLib.transforms import prepare_slice, valid_extent, working_spacing
-from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, MAX_CONFIDENCE, SACRUM_MM, Calibration
+from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, MAX_CONFIDENCE, SACRUM_MM, Calibration, radius95_with_side
 from SpineLandmarksLib.votes import by_majority, with_votes
 
 Array = NDArray[np.float64]
@@ -75,8 +84,8 @@ ABOUT_AS_SURE = 0.9
 TURNED_NATS, TURNED_GAIN = -9.0, 5.0
 #: Another numbering is told of a doubtful picture from this probability on.
 OTHER_NUMBERING = 0.1
-#: A landmark beside the chosen slice is taken to be sure to this share of the distance.
-SIDE_SHARE = 0.3
+#: The middle of what is its own mirror image and the middle of the body are taken to be this far apart, mm.
+SIDE_FLOOR_MM = 1.0
 #: A spine that leaves the chosen slice by more than `BESIDE_MM` and comes this near to the outermost slice may lie
 #: beyond it: nothing there tells its middle.
 BESIDE_MM, RIM_MM = 8.0, 16.0
@@ -206,7 +215,7 @@ class Localizer:
         reading = readings[tried.index(choice.index)]
         lateral = lateral_curve(stack, reading.xy) if len(tried) > 1 else None  # an asked-for slice is kept to
         if lateral is not None and not is_free:
-            lateral = np.clip(lateral, tried[0], tried[-1])
+            lateral = replace(lateral, at=np.clip(lateral.at, tried[0], tried[-1]))
         found = self._described(stack, reading, choice, lateral, given, given_xy)
         return replace(found, runtime_s=time.perf_counter() - started)
 
@@ -215,16 +224,14 @@ class Localizer:
         stack: SagittalStack,
         reading: SliceReading,
         choice: SliceChoice,
-        lateral: Array | None,
+        lateral: LateralCurve | None,
         given: Mapping[str, Point | None],
         given_xy: Array,
     ) -> LandmarkSet:
-        """What is said of the chosen slice. lateral: (L,) slice coordinates, None for all on that slice."""
-        lateral = np.full(len(reading.xy), float(choice.index)) if lateral is None else lateral
-        beside_mm = (lateral - choice.index) * (stack.slice_spacing_mm or 0.0)
-        found = [self._landmark(stack, reading, row, lateral[row], beside_mm[row]) for row in range(len(lateral))]
+        """What is said of the chosen slice. lateral: None for all on that slice."""
+        found = [self._landmark(stack, reading, row, choice.index, lateral) for row in range(len(reading.xy))]
         landmarks = tuple(_as_given(mark, given_xy[row], given) for row, mark in enumerate(found))
-        leaves = _leaves_the_stack(stack, found, lateral, beside_mm)
+        leaves = () if lateral is None else _leaves_the_stack(stack, found, lateral, choice.index)
         unusual = (*image_warnings(reading, self.bundle.calibration), *leaves)
         doubtful = stack.needs_review or bool(unusual) or any(mark.needs_review for mark in landmarks)
         sure = float(self.bundle.calibration.chain_confidence(reading.confidence_features))
@@ -245,12 +252,13 @@ class Localizer:
         )
         return self._with_corners(stack, made, lateral)
 
-    def _with_corners(self, stack: SagittalStack, found: LandmarkSet, lateral: Array) -> LandmarkSet:
-        """The corners of endplates beside what was found, on its levels. lateral: (L,) slice coordinates."""
+    def _with_corners(self, stack: SagittalStack, found: LandmarkSet, lateral: LateralCurve | None) -> LandmarkSet:
+        """The corners of endplates beside what was found, on its levels. lateral: None for all on the chosen slice."""
         if self.follower is None or found.slice_index is None:
             return found
         xy = {mark.name: np.array(mark.pixel_xy) for mark in found if mark.pixel_xy is not None}
-        across = dict(zip(found.names, lateral, strict=True))
+        places = np.full(len(found), float(found.slice_index)) if lateral is None else lateral.at
+        across = dict(zip(found.names, places, strict=True))
         corners = self.follower.corners_on(stack, found.slice_index, xy)
         at = {name: across["L5-S1" if name.startswith("S1") else name.partition(".")[0]] for name in corners}
         mm = np.array(stack.pixel_spacing_mm or (1.0, 1.0))
@@ -280,7 +288,7 @@ class Localizer:
         is_own = allowed(reading.xy[:, None])[:, 0]
         found = {}
         for row, name in enumerate(self.bundle.landmarks):
-            mark = self._landmark(stack, reading, row, float(index), 0.0)
+            mark = self._landmark(stack, reading, row, index, None)
             found[name] = mark if is_own[row] else Landmark(name, "out_of_view")
         return found
 
@@ -331,8 +339,26 @@ class Localizer:
         """Each native slice of (N, H, W), N at least 1, which share their pixel spacing (x, y), on its own.
 
         given_xy: (L, 2) native pixels that hold on every slice, nan where nothing is given. allowed: which peaks
-        (L, K, 2), native pixels, may be taken at all.
+        (L, K, 2), native pixels, may be taken at all. Slices without spacing are read twice, the second time in the
+        millimetres that make the chain which was found as long as a spine is.
         """
+        found = self._read_slices(slices, spacing_mm, _scales_of(spacing_mm), given_xy, progress, allowed)
+        if spacing_mm is not None or self.bundle.prior is None:
+            return found
+        best = max(found, key=lambda reading: reading.chain.score)
+        assumed = working_spacing(slices.shape[1:], None, self.bundle.preparation)
+        x, y = (float(mm) for mm in assumed / own_scale(best.places_mm, self.bundle.prior))
+        return self._read_slices(slices, (x, y), NEAR_SCALES, given_xy, progress, allowed)
+
+    def _read_slices(
+        self,
+        slices: NDArray[np.float32],
+        spacing_mm: tuple[float, float] | None,
+        scales: Sequence[float],
+        given_xy: Array | None,
+        progress: StageCallback | None,
+        allowed: Callable[[Array], NDArray[np.bool_]] | None,
+    ) -> list[SliceReading]:
         peaks = []
         for start in range(0, len(slices), self.backend.batch):
             if progress:
@@ -345,7 +371,9 @@ class Localizer:
         shape = (int(slices.shape[1]), int(slices.shape[2]))
         given = np.full((len(self.bundle.landmarks), 2), np.nan) if given_xy is None else given_xy
         return [
-            self.read_peaks(joined, row, pixel_from_slice, shape, valid_extent(image), spacing_mm, given, allowed)
+            self.read_peaks(
+                joined, row, pixel_from_slice, shape, valid_extent(image), spacing_mm, given, scales, allowed
+            )
             for row, image in enumerate(slices)
         ]
 
@@ -358,6 +386,7 @@ class Localizer:
         extent_xy: Array,
         spacing_mm: tuple[float, float] | None,
         given_xy: Array,
+        scales: Sequence[float] | None = None,
         allowed: Callable[[Array], NDArray[np.bool_]] | None = None,
     ) -> SliceReading:
         """Row `row` of what the network found; `shape` (H, W) and the `valid_extent` are of its native slice."""
@@ -368,7 +397,6 @@ class Localizer:
         variance = (peaks.covariance[row][..., :2] * mm_per_pixel**2).mean(-1)  # (L, K)
         log_mass = peaks.log_mass[row].astype(np.float64)
         extent = extent_xy * mm
-        scales = (1.0,) if spacing_mm is not None else FREE_SCALES
         if allowed is not None:
             log_mass = np.where(allowed(peaks_mm / mm), log_mass, LOG_NO_EVIDENCE)
         xy_mm, fixed_mass = fix_given(peaks_mm, log_mass, given_xy * mm)
@@ -378,7 +406,7 @@ class Localizer:
         chain = (
             take_peaks(xy_mm, fixed_mass, extent)
             if prior is None
-            else solve_chain(xy_mm, fixed_mass, prior, extent, scales)
+            else solve_chain(xy_mm, fixed_mass, prior, extent, scales or _scales_of(spacing_mm))
         )
         taken = np.arange(len(xy_mm)), np.maximum(chain.choice, 0)
         absent = chain.choice < 0
@@ -405,7 +433,7 @@ class Localizer:
         return np.array([ijk[name][:2] if name in ijk else (np.nan, np.nan) for name in self.bundle.landmarks])
 
     def _landmark(
-        self, stack: SagittalStack, reading: SliceReading, row: int, lateral: float, beside_mm: float
+        self, stack: SagittalStack, reading: SliceReading, row: int, index: int, lateral: LateralCurve | None
     ) -> Landmark:
         name, calibration = self.bundle.landmarks[row], self.bundle.calibration
         confidence = float(calibration.confidence(reading.chain.probability, reading.confidence_features)[row])
@@ -415,9 +443,11 @@ class Localizer:
         x, y = (float(v) for v in reading.xy[row])
         if stack.ras_from_ijk is None:
             return Landmark(name, "predicted", None, (x, y), confidence, needs_review=needs_review)
-        r, a, s = (float(v) for v in stack.to_ras(lateral, np.array([x, y])))
-        radius = float(np.hypot(calibration.radius95_mm(reading.variance_mm2)[row], SIDE_SHARE * beside_mm))
-        return Landmark(name, "predicted", (r, a, s), (x, y), confidence, radius, needs_review)
+        radius = calibration.radius95_mm(reading.variance_mm2)[row]
+        if lateral is not None:
+            radius = radius95_with_side(radius, np.hypot(lateral.sd_mm[row], SIDE_FLOOR_MM))
+        r, a, s = (float(v) for v in stack.to_ras(index if lateral is None else lateral.at[row], np.array([x, y])))
+        return Landmark(name, "predicted", (r, a, s), (x, y), confidence, float(radius), needs_review)
 
 
 def predict(
@@ -464,6 +494,10 @@ predict_study = predict
 def printable(path: str | Path) -> str:
     """A path as text that any file can hold: bytes of a name that are not UTF-8 become question marks."""
     return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _scales_of(spacing_mm: object) -> tuple[float, ...]:
+    return FREE_SCALES if spacing_mm is None else (1.0,)
 
 
 def _slices_of(stack: SagittalStack, slice_index: int | None, slices: Sequence[int] | None) -> list[int]:
@@ -579,11 +613,13 @@ def image_warnings(reading: SliceReading, calibration: Calibration) -> tuple[str
 
 
 def _leaves_the_stack(
-    stack: SagittalStack, landmarks: Sequence[Landmark], lateral: Array, beside_mm: Array
+    stack: SagittalStack, landmarks: Sequence[Landmark], lateral: LateralCurve, index: int
 ) -> tuple[str, ...]:
     """A warning that names the landmarks whose middle may lie beyond the outermost slices."""
-    to_rim_mm = np.minimum(lateral, len(stack) - 1 - lateral) * (stack.slice_spacing_mm or 0.0)
-    beyond = (np.abs(beside_mm) > BESIDE_MM) & (to_rim_mm < RIM_MM)
+    slice_mm = stack.slice_spacing_mm or 0.0
+    beside_mm = np.abs(lateral.at - index) * slice_mm
+    to_rim_mm = np.minimum(lateral.at, len(stack) - 1 - lateral.at) * slice_mm - lateral.sd_mm
+    beyond = (beside_mm > BESIDE_MM) & (to_rim_mm < RIM_MM)
     names = [mark.name for mark, out in zip(landmarks, beyond, strict=True) if out and not mark.is_absent]
     if not names:
         return ()

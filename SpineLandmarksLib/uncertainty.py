@@ -39,6 +39,8 @@ FLOOR_MM = 1.0
 FEATURES = ("margin", "score", "caudal_margin", "caudal_evidence")
 #: What a bundle's file calls a field of `Calibration`, where that differs.
 STORED_NAMES = {"in_distribution": "usable"}
+#: 95 % of a normal value lie below so many standard deviations, and of a point in the plane within so many.
+Z95, PLANE95 = 1.645, 2.448
 #: More picture than this below the lowest landmark says nothing more, mm.
 CAUDAL_MARGIN_MM = 40.0
 #: With less picture than this below the lowest landmark its sacrum cannot be seen, mm. The first sacral body is about
@@ -90,8 +92,24 @@ class Calibration:
         return sure
 
     def radius95_mm(self, variance_mm2: Array) -> Array:
-        """Radius (..., L) that holds the truth in 95 % of cases, from the peak's mean variance per axis (..., L)."""
+        """Radius (..., L) in the plane that holds the truth in 95 % of cases, from the peak's mean variance per axis
+        (..., L).
+        """
         return np.asarray(self.radius_factor) * peak_width(variance_mm2)
+
+
+def radius95_with_side(plane_mm: Array, side_sd_mm: Array) -> Array:
+    """The radius in space from that in the plane and the standard deviation across it.
+
+    The square of the distance is sigma^2 chi2(2) + s^2 chi2(1): a scaled chi-square with the same mean and variance
+    (Welch 1938, Satterthwaite 1946), whose quantile is that of Wilson and Hilferty 1931.
+
+    >>> radius95_with_side(np.array([4.0, 0.0]), np.array([0.0, 1.0])).round(2).tolist()
+    [3.98, 1.94]
+    """
+    plane, side = (plane_mm / PLANE95) ** 2, side_sd_mm**2
+    mean, ninth = 2 * plane + side, 2 * (2 * plane**2 + side**2) / (9 * np.maximum(2 * plane + side, 1e-12) ** 2)
+    return np.asarray(np.sqrt(mean * (1 - ninth + Z95 * np.sqrt(ninth)) ** 3))
 
 
 def peak_width(variance_mm2: Array) -> Array:

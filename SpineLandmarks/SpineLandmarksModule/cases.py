@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,10 +65,18 @@ def origin_of(volume: Any) -> Origin | None:
 
 
 class NextCase:
-    """button: is off while a case is fetched. take: called with it. say: with a text."""
+    """buttons: are off while a case is fetched. take: called with it. say: with a text. list_rows: with the key, state
+    and words of every study of a data set.
+    """
 
-    def __init__(self, button: Any, take: Callable[[Case], None], say: Callable[[str], None]) -> None:
-        self._button, self._take, self._say = button, take, say
+    def __init__(
+        self,
+        buttons: Sequence[Any],
+        take: Callable[[Case], None],
+        say: Callable[[str], None],
+        list_rows: Callable[[list[list[str]]], None],
+    ) -> None:
+        self._buttons, self._take, self._say, self._list_rows = buttons, take, say, list_rows
         self._thread = ThreadPoolExecutor(1, "SpineLandmarks cases")
         self._asked: tuple[str, Path, Future[dict[str, Any]]] | None = None
         self._timer = qt.QTimer()
@@ -81,28 +89,42 @@ class NextCase:
         if self._asked is not None:
             shutil.rmtree(self._asked[1], ignore_errors=True)
 
-    def ask(self, dataset: str, reader: str, after: str | None, release: bool) -> None:
-        """Fetch what follows `after`, or what waits first. Raises BackendError.
+    def ask(self, dataset: str, reader: str, after: str | None, release: bool, wanted: str = "") -> None:
+        """Fetch what is wanted, else what follows `after`, or what waits first. Raises BackendError.
 
         release: nobody worked on `after`, which is then kept for the reader no longer.
         """
         folder = new_folder(Path(slicer.app.temporaryPath))
-        command = [python(), "-m", "SpineLandmarksLib.web.next_study", dataset, reader, str(folder)]
-        keys = ([after, after] if release else [after]) if after else []
-        self._asked = (dataset, folder, self._thread.submit(_answer, command + keys))
-        self._button.enabled = False
+        self._run(dataset, folder, reader, [str(folder), after or "", (after or "") if release else "", wanted])
         self._say(tr("Looking for the next case of {dataset}").format(dataset=dataset))
+
+    def list(self, dataset: str, reader: str) -> None:
+        """Fetch the list alone. Raises BackendError."""
+        self._run(dataset, new_folder(Path(slicer.app.temporaryPath)), reader, [])
+        self._say(tr("Reading the list of {dataset}").format(dataset=dataset))
+
+    def _run(self, dataset: str, folder: Path, reader: str, words: Sequence[str]) -> None:
+        command = [python(), "-m", "SpineLandmarksLib.web.next_study", dataset, reader, *words]
+        self._asked = (dataset, folder, self._thread.submit(_answer, command))
+        self._enable(False)
         self._timer.start()
+
+    def _enable(self, on: bool) -> None:
+        for button in self._buttons:
+            button.enabled = on
 
     def look(self) -> None:
         if self._asked is None or not wait([self._asked[2]], YIELD_S).done:
             return
         (dataset, folder, answer), self._asked = self._asked, None
         self._timer.stop()
-        self._button.enabled = True
+        self._enable(True)
         with explained():
             found = answer.result()
-            if found["key"] is None:
+            self._list_rows(found["rows"])
+            if "key" not in found:
+                self._say(tr("{count} cases are in {dataset}.").format(count=len(found["rows"]), dataset=dataset))
+            elif found["key"] is None:
                 self._say(tr("No case of {dataset} waits for you.").format(dataset=dataset))
             else:
                 self._take(_case(dataset, found))

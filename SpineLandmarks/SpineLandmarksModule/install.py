@@ -138,7 +138,7 @@ def _constraints(folder: Path) -> Path:
     """A file that holds what is there to its version."""
     found = {name: _version(name) for name in PINNED}
     file = folder / "constraints.txt"
-    file.write_text("".join(f"{name}=={version}\n" for name, version in found.items() if version))
+    file.write_text("".join(f"{name}=={version}\n" for name, version in found.items() if version), encoding="utf-8")
     return file
 
 

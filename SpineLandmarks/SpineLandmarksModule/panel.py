@@ -15,6 +15,7 @@ from slicer.i18n import tr
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.worker.localization import JobResult
 from SpineLandmarksModule import install, views, volumes
+from SpineLandmarksModule.case_list import CaseList
 from SpineLandmarksModule.cases import Case, NextCase, origin_of
 from SpineLandmarksModule.dialogs import ask, explained, notify
 from SpineLandmarksModule.files_panel import FilesPanel
@@ -38,6 +39,7 @@ class Panel:
         self.parameters: Any = None
         self._binding: tuple[int, int] | None = None
         self._volume_id: str | None = None
+        self._listed = ""  # the data set whose cases are listed
         self._before: StudyPoints | None = None  # the study that was looked at before this one
         self.logic = make_logic(self.refresh, notify, self.on_progress, self.on_end)
         self.study_panel = StudyPanel(ui)
@@ -48,8 +50,11 @@ class Panel:
         ui.installButton.connect("clicked()", self.install)
         ui.readerEdit.connect("textChanged(QString)", self.set_reader)
         ui.takeOverButton.connect("clicked()", self.take_over)
-        ui.nextCaseButton.connect("clicked()", self.next_case)
-        self.cases = NextCase(ui.nextCaseButton, self.take_case, lambda text: setattr(ui.messageLabel, "text", text))
+        ui.nextCaseButton.connect("clicked()", lambda: self.next_case())
+        ui.casesButton.connect("clicked()", self.list_cases)
+        self.case_list = CaseList(ui.casesTable, ui.caseSearchEdit, self.next_case)
+        buttons = (ui.nextCaseButton, ui.casesButton, ui.casesTable)
+        self.cases = NextCase(buttons, self.take_case, self._say, self.case_list.show)
         ui.pointsBox.connect("toggled(bool)", lambda on: self.show_points())
         self.set_reader(ui.readerEdit.text)
         self.timer = qt.QTimer()
@@ -278,17 +283,40 @@ class Panel:
             if is_known or ask(question.format(name=source.volume.GetName())):
                 self.logic.studies.take_over(volume, source, ask)
 
-    def next_case(self) -> None:
-        """Of the data set that was used last, or of one that is chosen; what is saved of this one is put away."""
+    def next_case(self, wanted: str = "") -> None:
+        """Of the data set of this case or its list, or of one that is chosen; what is saved of this one is put away.
+
+        wanted: its key; what waits next where it is empty.
+        """
         with explained():
-            reader, origin = self.ui.readerEdit.text.strip(), origin_of(self.parameters.volume)
-            if not reader:
-                raise InputError(tr("Enter your name as the reader first: cases are given to people"))
-            dataset = origin.dataset if origin else self.files_panel.choose_dataset()
-            if dataset and (not install.missing("cases") or install.install("cases", ask)):
+            origin = origin_of(self.parameters.volume)
+            dataset = self._dataset_of_cases(self._listed if wanted or not origin else origin.dataset)
+            if dataset:
                 study = self.review_panel.study
                 is_touched = study and (study.session.events or study.session.is_reviewed)
-                self.cases.ask(dataset, reader, origin and origin.key, release=not is_touched)
+                after = origin.key if origin and origin.dataset == dataset else None
+                self.cases.ask(dataset, self.ui.readerEdit.text.strip(), after, not is_touched, wanted)
+
+    def list_cases(self) -> None:
+        """Of the data set of this case, or of one that is chosen."""
+        with explained():
+            origin = origin_of(self.parameters.volume)
+            self._listed = self._dataset_of_cases(origin.dataset if origin else "") or self._listed
+            if self._listed:
+                self.cases.list(self._listed, self.ui.readerEdit.text.strip())
+
+    def _dataset_of_cases(self, known: str) -> str:
+        """The folder that is known, or one that is chosen; empty where none is, or what reads it is not installed.
+
+        Raises InputError without a reader.
+        """
+        if not self.ui.readerEdit.text.strip():
+            raise InputError(tr("Enter your name as the reader first: cases are given to people"))
+        dataset = known or self.files_panel.choose_dataset()
+        return dataset if dataset and (not install.missing("cases") or install.install("cases", ask)) else ""
+
+    def _say(self, text: str) -> None:
+        self.ui.messageLabel.text = text
 
     def take_case(self, case: Case) -> None:
         """Show it in place of the one before, which stays in the scene while something of it is not saved."""

@@ -32,7 +32,9 @@ class Ledger:
         self._file = output / FILE_NAME
         self._entries = _read(self._file)
         try:
-            self._descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            self._descriptor = os.open(
+                self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666
+            )
             self._write(b"" if _ends_well(self._file) else b"\n")
         except OSError as error:
             raise self._failure(error) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -109,7 +110,8 @@ def _stem(path: Path) -> str:
     if not path.is_dir():
         ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
         name = name[: len(name) - len(ending)] or name
-    return name or "study"  # the root of a disk has no name
+    is_device = re.match(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\.|$)", name, re.IGNORECASE)  # to Windows, with any ending
+    return f"study_{name}" if is_device else name or "study"  # the root of a disk has no name
 
 
 #: What is made of the slice (H, W) and its landmarks, by ending; `arguments.REPORT_NAMES` lists the same.

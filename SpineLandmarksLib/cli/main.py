@@ -23,6 +23,7 @@ from SpineLandmarksLib.arguments import (
     slice_index,
     spacing,
 )
+from SpineLandmarksLib.cli.api import add_api
 from SpineLandmarksLib.cli.bench import add_bench
 from SpineLandmarksLib.cli.convert import add_convert
 from SpineLandmarksLib.cli.dataset import add_dataset
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 LIBRARY = __name__.partition(".")[0]
 #: Extra that a missing package is in; all others are in `train`.
 EXTRAS = {
+    "api": ("fastapi", "starlette", "uvicorn", "swagger_ui_bundle"),
     "review": ("trame", "trame_slicer", "vtkmodules", "wslink", "aiohttp", "slicer", "argon2"),
     "dicom": ("highdicom", "dicomweb_client", "requests", "pynetdicom"),
     "store": ("sqlalchemy", "psycopg", "dicomanonymizer"),
@@ -107,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"spine-landmarks {__version__}")
     commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    inference = (_add_predict, _add_serve, add_demo, add_convert)
+    inference = (_add_predict, _add_serve, add_api, add_demo, add_convert)
     training = (add_evaluate, add_train, add_calibrate, add_phantom, add_export, add_bench)
     for add in (*inference, *training, add_dataset, add_retrain, add_models, add_review, add_node):
         add(commands)

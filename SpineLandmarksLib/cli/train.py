@@ -275,9 +275,14 @@ def phantom_command(options: argparse.Namespace) -> int:
 
 
 def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = commands.add_parser("export", help="write the graph of a bundle anew from its weights, and hold it to torch")
+    p = commands.add_parser("export", help="write a bundle's graph anew, held to torch, or a copy for MONAI's tools")
     p.add_argument("bundle", metavar="BUNDLE", help="model bundle: a name or a folder")
-    p.add_argument("--format", choices=("onnx",), default="onnx", help="of the graph (default onnx)")
+    p.add_argument(
+        "--format",
+        choices=("onnx", "monai"),
+        default="onnx",
+        help="onnx (default): the graph; monai: a copy with model.pt",
+    )
     p.add_argument("--output", type=Path, metavar="DIR", help="write a copy of the bundle there (default in place)")
     p.set_defaults(run=export_command)
 
@@ -285,8 +290,13 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def export_command(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.bundle import GRAPH
     from SpineLandmarksLib.training.export import versions_of
-    from SpineLandmarksLib.training.export_bundle import export_bundle
+    from SpineLandmarksLib.training.export_bundle import export_bundle, export_for_monai
 
+    if options.format == "monai":
+        if options.output is None:
+            raise OutputError("Expected a new folder with --output for a bundle in MONAI's layout; got none")
+        print(f"Written: {export_for_monai(options.bundle, options.output).folder}, which MONAI's tools run")
+        return 0
     bundle, parity = export_bundle(options.bundle, options.output)
     opset = versions_of(bundle.folder / GRAPH)["opset"]
     print(f"Written: {bundle.folder / GRAPH}, opset {opset}")

@@ -189,6 +189,7 @@ def _landmark_group(
     mark: Landmark, landmarks: LandmarkSet, planes: Sequence[ImagePlane], model_sha256: str
 ) -> MeasurementsAndQualitativeEvaluations:
     from highdicom.sr import FindingSite, MeasurementsAndQualitativeEvaluations, QualitativeEvaluation
+    from highdicom.sr.value_types import ContentSequence
 
     measured = [] if mark.confidence is None else [_number(CERTAINTY, 100 * mark.confidence, "%")]
     measured += [] if mark.radius95_mm is None else [_number(RADIUS, mark.radius95_mm, "mm")]
@@ -203,11 +204,14 @@ def _landmark_group(
         qualitative_evaluations=[QualitativeEvaluation(_concept(name), _concept(value)) for name, value in judged],
     )
     if mark.position_ras_mm is not None:
-        group[0].ContentSequence.extend(_coordinates(mark.position_ras_mm, planes))
+        for item in measured[:1]:  # viewers look for the point below the first number, if there is one
+            below = _coordinates(mark.position_ras_mm, planes, "INFERRED FROM")
+            item[0].ContentSequence = ContentSequence([*below])
+        group[0].ContentSequence.extend(_coordinates(mark.position_ras_mm, planes, "CONTAINS"))
     return group
 
 
-def _coordinates(position_ras_mm: Point, planes: Sequence[ImagePlane]) -> Iterator[Any]:
+def _coordinates(position_ras_mm: Point, planes: Sequence[ImagePlane], relationship: str) -> Iterator[Any]:
     """The point on the image that is nearest to it, and in the patient. SCOORD counts from a pixel's corner."""
     from highdicom.sr import Scoord3DContentItem, ScoordContentItem, SourceImageForRegion
     from highdicom.sr.value_types import ContentSequence
@@ -215,7 +219,7 @@ def _coordinates(position_ras_mm: Point, planes: Sequence[ImagePlane]) -> Iterat
     plane, (x, y) = nearest_plane(planes, position_ras_mm)
     header = plane.header
     corner_xy = np.array([[x + 0.5, y + 0.5]])
-    on_image = ScoordContentItem(_concept(CENTER), "POINT", corner_xy, relationship_type="CONTAINS")
+    on_image = ScoordContentItem(_concept(CENTER), "POINT", corner_xy, relationship_type=relationship)
     frames = None if plane.frame is None else [plane.frame]
     image = SourceImageForRegion(header.SOPClassUID, header.SOPInstanceUID, frames)
     on_image.ContentSequence = ContentSequence([image])
@@ -223,7 +227,7 @@ def _coordinates(position_ras_mm: Point, planes: Sequence[ImagePlane]) -> Iterat
     if header.get("FrameOfReferenceUID"):
         lps = lps_from_ras(position_ras_mm)[None]
         yield Scoord3DContentItem(
-            _concept(CENTER), "POINT", lps, header.FrameOfReferenceUID, relationship_type="CONTAINS"
+            _concept(CENTER), "POINT", lps, header.FrameOfReferenceUID, relationship_type=relationship
         )
 
 
@@ -437,14 +441,14 @@ def _site(group: Dataset, where: str) -> str:
 
 
 def _position(group: Dataset, frame: System, at: str) -> Point | None:
-    points = _points(group, "SCOORD3D")
+    points = [item.get("GraphicData") for item in _points(group, "SCOORD3D")]
     if not points and _points(group, "SCOORD"):
         raise FormatError(f"{at}: expected a point in patient millimetres (SCOORD3D); got pixels of an image alone")
-    if len(points) > 1:
-        raise FormatError(f"{at}: expected one point; got {len(points)}")
     if not points:
         return None
-    data = points[0].get("GraphicData")
+    data = points[0]
+    if any(other != data for other in points):
+        raise FormatError(f"{at}: expected one point; got several")
     values = tuple(map(float, data)) if isinstance(data, Iterable) else ()
     if len(values) != 3 or not all(map(math.isfinite, values)):
         raise FormatError(f"{at}: expected three finite coordinates; got {short_repr(list(values))}")

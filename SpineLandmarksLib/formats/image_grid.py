@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,23 @@ class ImageGrid:
     ras_from_ijk: Matrix | None = None
     stored_from_upright: Matrix | None = None
     study_uid: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, which `from_json` reads back."""
+        matrices = (self.ras_from_ijk, self.stored_from_upright)
+        ras, stored = (None if matrix is None else matrix.tolist() for matrix in matrices)
+        known = {"name": self.name, "size_wh": self.size_wh, "shape": self.shape, "study_uid": self.study_uid}
+        return known | {"ras_from_ijk": ras, "stored_from_upright": stored}
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> ImageGrid:
+        """What `as_json` gave, with or without a way through JSON."""
+        read: dict[str, Any] = dict(values)
+        for name in ("ras_from_ijk", "stored_from_upright"):
+            read[name] = None if values[name] is None else np.array(values[name], np.float64)
+        for name in ("size_wh", "shape"):
+            read[name] = None if values[name] is None else tuple(values[name])
+        return ImageGrid(**read)
 
     @property
     def stem(self) -> str:

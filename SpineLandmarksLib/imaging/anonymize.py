@@ -71,7 +71,7 @@ def read_key(file: Path | None) -> bytes:
         return secrets.token_bytes(32)
     try:
         if file.is_file():
-            key = bytes.fromhex(file.read_text().strip())
+            key = bytes.fromhex(file.read_text(encoding="ascii").strip())
             if len(key) < 16:
                 raise ValueError("too short")
             return key
@@ -87,7 +87,7 @@ def _new_key(file: Path) -> bytes:
     key = secrets.token_bytes(32)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(descriptor, "w") as opened:
+        with os.fdopen(descriptor, "w", encoding="ascii") as opened:
             opened.write(key.hex() + "\n")
             opened.flush()
             os.fsync(descriptor)

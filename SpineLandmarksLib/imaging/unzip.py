@@ -25,8 +25,8 @@ MAX_INFLATED_RATIO = 100
 RATIO_FREE_BYTES = 64 * 2**20
 MAX_MEMBERS = 50_000
 _BLOCK = 2**20
-#: Of temporary folders, and the file in each that is locked while the folder is used.
-PREFIX, IN_USE = "spine-landmarks-unpacked-", "in-use"
+#: Of temporary folders, the file in each that is locked while the folder is used, and where the rest lies.
+PREFIX, IN_USE, FILES = "spine-landmarks-unpacked-", "in-use", "files"
 #: A folder that is younger may not be locked yet.
 NEW_S = 60.0
 
@@ -39,7 +39,7 @@ def scratch() -> Iterator[Path]:
     _sweep()
     with tempfile.TemporaryDirectory(prefix=PREFIX) as parent, (Path(parent) / IN_USE).open("wb") as lock:
         lock_file(lock)
-        folder = Path(parent) / "files"
+        folder = Path(parent) / FILES
         folder.mkdir()
         yield folder
 
@@ -50,7 +50,8 @@ def _sweep() -> None:
             if time.time() - lock.stat().st_mtime > NEW_S:
                 with lock.open("r+b") as file:
                     lock_file(file)
-                    shutil.rmtree(lock.parent)
+                    shutil.rmtree(lock.parent / FILES)
+                shutil.rmtree(lock.parent)  # Windows removes no file that is open
 
 
 def lock_file(file: IO[bytes]) -> None:

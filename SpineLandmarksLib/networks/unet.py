@@ -39,10 +39,12 @@ class UNet(nn.Module):
         nn.init.constant_(self.output_block.conv.conv.bias, output_bias)
 
     def forward(self, image: Tensor) -> Tensor:
-        skips = [self.input_block(image)]
+        x = self.input_block(image)
+        skips = [x]
         for block in self.downsamples:
-            skips.append(block(skips[-1]))
-        x = self.bottleneck(skips[-1])
-        for block, skip in zip(self.upsamples, reversed(skips), strict=True):
-            x = block(x, skip)
+            x = block(x)
+            skips.append(x)
+        x = self.bottleneck(x)
+        for block in self.upsamples:  # written so that TorchScript compiles it, as MONAI's ckpt_export asks
+            x = block(x, skips.pop())
         return self.output_block(x)  # type: ignore[no-any-return]

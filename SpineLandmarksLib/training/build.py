@@ -13,15 +13,7 @@ import torch
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.annotated_slices import load_image, points_of, spacing_of
 from SpineLandmarksLib.backends import open_backend
-from SpineLandmarksLib.bundle import (
-    METADATA,
-    Bundle,
-    load_bundle,
-    read_settings,
-    write_bundle_json,
-    write_checksums,
-    write_settings,
-)
+from SpineLandmarksLib.bundle import METADATA, Bundle, load_bundle, read_settings, write_checksums, write_settings
 from SpineLandmarksLib.chain import ChainPrior
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
@@ -36,6 +28,7 @@ from SpineLandmarksLib.settings import to_dict
 from SpineLandmarksLib.training.export import write_graph, write_weights
 from SpineLandmarksLib.training.export_bundle import record_graph
 from SpineLandmarksLib.training.fit_calibration import HeldOut, fit_calibration
+from SpineLandmarksLib.training.monai_files import complete_for_monai
 from SpineLandmarksLib.training.recipe import Recipe
 from SpineLandmarksLib.training.unusable import as_annotated, unusable
 from SpineLandmarksLib.transforms import prepare_slice
@@ -45,18 +38,6 @@ from SpineLandmarksLib.uncertainty import Calibration
 NEAR_MM = 8.0
 #: What a bundle says of its doubt before it has been calibrated: a plain probability and a wide circle.
 UNCALIBRATED = Calibration(1.0, (), "nothing: not calibrated")
-
-
-#: `ConfigParser.get_parsed_content("localizer")` of MONAI; set `bundle_root` to the folder.
-INFERENCE = {
-    "bundle_root": ".",
-    "backend": "auto",
-    "localizer": {
-        "_target_": "SpineLandmarksLib.predict.Localizer.open",
-        "bundle": "@bundle_root",
-        "backend": "@backend",
-    },
-}
 
 
 def build_bundle(
@@ -78,8 +59,8 @@ def build_bundle(
     write_graph(detector, folder)
     prior = prior if prior is not None else fit_prior(annotations, schema)
     write_settings(folder, tuple(schema), recipe.preparation, to_dict(recipe.architecture), prior, calibration)
-    write_bundle_json(folder / "configs" / "inference.json", INFERENCE)
-    write_checksums(folder, metadata(folder.name, version, recipe, annotations, schema))
+    write_checksums(folder, metadata(folder.name, version, recipe, annotations))
+    complete_for_monai(folder)
     record_graph(folder)
     return load_bundle(folder)
 
@@ -169,9 +150,7 @@ def with_calibration(bundle: Bundle, calibration: Calibration) -> Bundle:
     return load_bundle(bundle.folder)
 
 
-def metadata(
-    name: str, version: str, recipe: Recipe, annotations: Sequence[Annotation], schema: Sequence[str]
-) -> dict[str, Any]:
+def metadata(name: str, version: str, recipe: Recipe, annotations: Sequence[Annotation]) -> dict[str, Any]:
     """MONAI's bundle metadata, with what the weights were trained on."""
     import monai
 
@@ -183,34 +162,9 @@ def metadata(
         "pytorch_version": torch.__version__,
         "numpy_version": np.__version__,
         "task": "Lumbar spine landmark localization",
-        "description": recipe.note,
+        "description": recipe.note or f"Trained with the recipe {recipe.name}",
         "intended_use": "Research. Not a medical device.",
-        "copyright": "SpineLandmarks developers",
         "data_type": "sagittal lumbar MRI slices",
         "trained_on": {"slices": len(annotations), "groups": len({row.group for row in annotations})},
         "recipe": to_dict(recipe),
-        "network_data_format": {
-            "inputs": {
-                "image": {
-                    "type": "image",
-                    "format": "magnitude",
-                    "modality": "MR",
-                    "num_channels": 1,
-                    "spatial_shape": [f"{recipe.preparation.multiple}*n"] * 2,
-                    "dtype": "float32",
-                    "value_range": [],
-                    "is_patch_data": False,
-                    "channel_def": {"0": "image"},
-                }
-            },
-            "outputs": {
-                "candidates": {
-                    "type": "landmarks",
-                    "format": "xy, log_mass, covariance",
-                    "num_channels": len(schema),
-                    "dtype": "float32",
-                    "channel_def": {str(i): name for i, name in enumerate(schema)},
-                }
-            },
-        },
     }

@@ -61,7 +61,7 @@ def read_fold(
     Raises DatasetError when its run says that it left out others.
     """
     file = bundle.parent / "run.json"
-    run = json.loads(file.read_text()) if file.is_file() else {}
+    run = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     seen = {Path(folder).resolve() for folder in (run.get("data", dataset), *run.get("extra", {}))}
     trained = run.get("split", split)
     if dataset.resolve() in seen and trained != split:

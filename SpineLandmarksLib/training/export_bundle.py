@@ -33,6 +33,7 @@ from SpineLandmarksLib.landmarks import Landmark
 from SpineLandmarksLib.phantom.phantom import make_slice
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.training.export import versions_of, write_graph
+from SpineLandmarksLib.training.monai_files import CHECKPOINT, INFERENCE, complete_for_monai
 from SpineLandmarksLib.transforms import Image
 
 #: The furthest apart that a graph and torch may be, in native pixels and in probability.
@@ -76,15 +77,32 @@ def export_bundle(name_or_folder: str | Path, output: Path | None = None) -> tup
     with tempfile.TemporaryDirectory() as scratch:
         draft = shutil.copytree(bundle.folder, Path(scratch) / bundle.name)
         write_graph(TorchBackend(bundle, "cpu").detector, draft)
+        complete_for_monai(draft)
         write_checksums(draft, read_settings(draft / METADATA))
         parity = record_graph(draft).require(draft / GRAPH)
         if output is not None:
             _move_whole(draft, output)
         else:
-            for file in (GRAPH, METADATA):
+            for file in (GRAPH, INFERENCE, METADATA):
                 with write_atomically(bundle.folder / file) as target:
                     target.write((draft / file).read_bytes())
     return load_bundle(output or bundle.folder), parity
+
+
+def export_for_monai(name_or_folder: str | Path, output: Path) -> Bundle:
+    """Write a copy of a bundle at `output` with the checkpoint that MONAI's tools load.
+
+    Raises BundleError when the bundle is damaged, OutputError when `output` exists or cannot be written.
+    """
+    bundle = load_bundle(name_or_folder)
+    if output.exists():
+        raise OutputError(f"Expected a new folder for the bundle; {output} exists")
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = shutil.copytree(bundle.folder, Path(scratch) / bundle.name)
+        complete_for_monai(draft)
+        torch.save(TorchBackend(bundle, "cpu").detector.state_dict(), draft / CHECKPOINT)
+        _move_whole(draft, output)
+    return load_bundle(output)
 
 
 def record_graph(folder: Path) -> Parity:

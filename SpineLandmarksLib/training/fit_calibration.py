@@ -24,7 +24,7 @@ OOD_PRIOR = 0.01
 #: Share of the held-out studies that `needs_review` may flag: the operating point. Of 150 slices out of fold it finds 4
 #: of 4 shifted chains; at 0.05 it found 3 of them, and 0 of 5 on the same slices with weights that never saw their
 #: source, where 0.1 found 4.
-REVIEW_RATE = 0.1
+REVIEW_RATE = 0.06
 #: Share of the held-out studies beyond each limit from which an image is called unusual.
 OUTLIER_QUANTILE = 0.0125
 

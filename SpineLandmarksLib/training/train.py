@@ -243,7 +243,7 @@ def precision_on(device: str, asked: str) -> str:
 def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether this processor multiplies bfloat16 itself, as Linux lists it, or, on another system, as PyTorch says."""
     try:
-        features = cpuinfo.read_text().split()
+        features = cpuinfo.read_text(encoding="utf-8").split()
     except OSError:
         known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # not in every version
         return bool(known and known())

@@ -1,10 +1,13 @@
 """The next study of a data set for somebody who corrects in another program, assigned, as that program can read it.
 
-    python -m SpineLandmarksLib.web.next_study DATASET ANNOTATOR FOLDER [AFTER [RELEASE]]
+    python -m SpineLandmarksLib.web.next_study DATASET ANNOTATOR FOLDER [AFTER [RELEASE [WANTED]]]
+    python -m SpineLandmarksLib.web.next_study DATASET ANNOTATOR
 
-prints one line of JSON: {"key", "done", "to_do", "voxels", "ras_from_ijk", "landmarks", "parent", "image", "notes"}.
-Queue, order and states are those of the browser: what was begun first, then the rest; AFTER a study, what follows it.
-RELEASE, which nobody worked on, is kept for the annotator no longer once there is another.
+prints one line of JSON: {"key", "done", "to_do", "rows", "voxels", "ras_from_ijk", "landmarks", "parent", "image",
+"notes"}; without a FOLDER, only the rows: [key, state, words] of every study, as the browser lists them.
+Queue, order and states are those of the browser: what was begun first, then the rest; AFTER a study, what follows it;
+or the study that is WANTED. RELEASE, which nobody worked on, is kept for the annotator no longer once there is another.
+An empty text is none.
 `voxels` is a file in FOLDER: (K, H, W) of the upright stack, numpy's .npy. The landmarks are those of revision `parent`
 in the result contract; both are null where nothing is known yet. `image` is what a revision must say of the image.
 Where nothing waits, key is null.
@@ -29,19 +32,24 @@ from SpineLandmarksLib.web.studies import listing
 
 
 def next_study(
-    store: Store, annotator: str, folder: Path, after: str | None = None, release: str | None = None
+    store: Store, annotator: str, folder: Path, after: str = "", release: str = "", wanted: str = ""
 ) -> dict[str, Any]:
     """Assign it and say what it is. Raises as `open_study`."""
     listed = listing(store, annotator)
-    to_do = listed.to_do(after)
-    key = store.take(to_do, annotator)
+    to_do = listed.to_do(after or None)
+    key = store.take([wanted] if wanted else to_do, annotator)
     found = {"key": key, "done": listed.done, "to_do": len(to_do)}
     if key is None:
-        return found
+        return found | {"rows": case_rows(store, annotator)}
     described = _described(open_study(store, key, annotator), folder)
-    if release is not None and store.assignments().get(release) == annotator:
+    if release not in ("", key) and store.assignments().get(release) == annotator:
         store.release(release)
-    return found | described
+    return found | described | {"rows": case_rows(store, annotator)}
+
+
+def case_rows(store: Store, annotator: str) -> list[list[str]]:
+    """[key, state, words] of every study, first those to do, as `studies.listing` has them."""
+    return [[row.key, row.state, row.words] for row in listing(store, annotator).rows]
 
 
 def _described(opened: OpenStudy, folder: Path) -> dict[str, Any]:
@@ -57,11 +65,12 @@ def _described(opened: OpenStudy, folder: Path) -> dict[str, Any]:
     }
 
 
-def print_next_study(dataset: str, annotator: str, folder: str, *keys: str) -> int:
-    """keys: AFTER and RELEASE, as far as they are given."""
+def print_next_study(dataset: str, annotator: str, folder: str = "", *keys: str) -> int:
+    """keys: AFTER, RELEASE and WANTED, as far as they are given."""
     try:
         with open_dataset(Path(dataset)) as store:
-            print(json.dumps(next_study(store, annotator, Path(folder), *keys)))
+            listed = {"rows": case_rows(store, annotator)} if not folder else {}
+            print(json.dumps(listed or next_study(store, annotator, Path(folder), *keys)))
     except (SpineLandmarksError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

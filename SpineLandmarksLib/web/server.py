@@ -35,7 +35,7 @@ the terminal shows then.</p></div>"""
 
 def _page() -> str:
     """Trame's page without its name, its white ground and its spinning wheel."""
-    html = (Path(www) / "index.html").read_text()
+    html = (Path(www) / "index.html").read_text(encoding="utf-8")
     head = html.replace("<title>trame is built by Kitware</title>", DARK).partition('<div id="app">')[0]
     return head + WAITING
 

@@ -23,7 +23,7 @@ from SpineLandmarksLib.batch import explain, stems, write_results
 from SpineLandmarksLib.bundle import identity, shipped_bundles
 from SpineLandmarksLib.errors import InputError, SpineLandmarksError
 from SpineLandmarksLib.formats.json_result import as_json
-from SpineLandmarksLib.imaging.study import read_study
+from SpineLandmarksLib.imaging.study import read_grid
 from SpineLandmarksLib.predict import Localizer, printable
 from SpineLandmarksLib.worker.protocol import (
     JOBS,
@@ -263,14 +263,15 @@ class Worker:
         progress(0.0, "loading the model")
         localizer = self._loaded()
         progress(0.0, "reading")
-        stack = read_study(asked.path, asked.spacing_mm)
+        stack, grid = read_grid(asked.path, asked.spacing_mm)
         slices = _within(asked.slices, len(stack))
         found = localizer.localize(stack, asked.slice_index, slices=slices, given=asked.given, progress=progress)
         found = replace(found, input=printable(asked.path))
         job.check()
         model = identity(localizer.bundle)
         files = [] if asked.output is None else write_results(stack, found, *_target(asked), asked.formats, model)
-        return {"result": as_json(found), "notes": list(stack.notes), "files": [printable(file) for file in files]}
+        told = {"notes": list(stack.notes), "files": [printable(file) for file in files], "grid": grid.as_json()}
+        return {"result": as_json(found), **told}
 
     def _warm(self) -> Message:
         started = time.perf_counter()

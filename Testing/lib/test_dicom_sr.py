@@ -129,6 +129,15 @@ def test_a_point_in_pixels_lies_on_the_nearest_image_where_the_point_in_mm_does(
     assert any(abs(depth) > 0.3 for depth in depths.values())
 
 
+def test_the_first_number_of_a_group_has_the_point_too_where_viewers_look_for_it(a_report: Path) -> None:
+    for group in groups(a_report)[1:11]:
+        first = items(group, "NUM")[0].ContentSequence
+        assert [item.RelationshipType for item in first] == 2 * ["INFERRED FROM"]
+        assert [item.GraphicData for item in first] == [
+            items(group, kind)[0].GraphicData for kind in ("SCOORD", "SCOORD3D")
+        ]
+
+
 def test_the_codes_are_those_of_pydicom_s_table(a_report: Path) -> None:
     table = {
         "T12-L1": codes.SCT.T12L1Disc,
@@ -213,7 +222,7 @@ def test_real_tools_accept_the_report(
     for path in (a_report, tmp_path / "all.dcm"):
         done = subprocess.run([tool, path], capture_output=True, text=True, check=True)
         assert not [line for line in done.stderr.splitlines() if line.startswith(("Error", "E:"))]
-        assert tool != "dsrdump" or done.stdout.count("SCOORD3D:") == 10
+        assert tool != "dsrdump" or done.stdout.count("contains SCOORD3D:") == 10
 
 
 def test_a_capture_belongs_to_the_study_and_says_research_use(
@@ -304,15 +313,21 @@ def _other_frame(report: Any) -> None:
 
 def _no_points_in_mm(report: Any) -> None:
     for group in report.ContentSequence[-1].ContentSequence:
-        group.ContentSequence = [item for item in group.ContentSequence if item.ValueType != "SCOORD3D"]
+        for item in (group, *items(group, "NUM")):
+            item.ContentSequence = [one for one in item.get("ContentSequence", ()) if one.ValueType != "SCOORD3D"]
 
 
-def _two_coordinates(report: Any) -> None:
-    items(_first_group(report), "SCOORD3D")[0].GraphicData = [1.0, 2.0]
+def _set_points(data: list[float]) -> Change:
+    def change(report: Any) -> None:
+        for item in _first_group(report).iterall():
+            if item.keyword == "GraphicData" and len(item.value) == 3:
+                item.value = data
+
+    return change
 
 
-def _not_finite(report: Any) -> None:
-    items(_first_group(report), "SCOORD3D")[0].GraphicData = [1.0, 2.0, math.nan]
+def _another_point(report: Any) -> None:
+    items(_first_group(report), "SCOORD3D")[0].GraphicData = [1.0, 2.0, 3.0]
 
 
 def _twice(report: Any) -> None:
@@ -350,8 +365,9 @@ def _no_landmarks(report: Any) -> None:
         (_set_site("66794005", "99CLINIC"), "SNOMED CT .*; got .66794005 of 99CLINIC."),
         (_twice, "L2 more than once"),
         (_no_points_in_mm, "pixels of an image alone"),
-        (_two_coordinates, "three finite coordinates"),
-        (_not_finite, "three finite coordinates"),
+        (_set_points([1.0, 2.0]), "three finite coordinates"),
+        (_set_points([1.0, 2.0, math.inf]), "three finite coordinates"),
+        (_another_point, "expected one point; got several"),
         (_certainty_of_200, r"confidence in 0\.\.1"),
         (_metres, "in mm, 0 or more; got 4.25 m"),
         (_a_status_of_another, "expected a status of .*fine"),

@@ -318,6 +318,7 @@ JSON_DEFECTS: list[tuple[Change, str]] = [
     (lambda c: c["landmarks"].append(c["landmarks"][1]), r"L1 more than once"),
     (lambda c: c["landmarks"][1].update(position_ras_mm=[1, 2]), r"landmarks\[1\]: expected 3 finite numbers"),
     (lambda c: c["landmarks"][1].update(position_ras_mm=[1, 2, True]), r"got \[1, 2, true\]"),
+    (lambda c: c["landmarks"][1].update(position_ras_mm=[1, 2, 1e300]), r"places within 1e\+06 mm; got 1e\+300"),
     (lambda c: c["landmarks"][1].update(pixel_xy="1,2"), r"expected 2 finite numbers in 'pixel_xy'; got \"1,2\""),
     (lambda c: c["landmarks"][1].update(confidence=1.5), r"landmarks\[1\]: .*confidence in 0..1; got 1.5"),
     (lambda c: c["landmarks"][1].update(status="sure"), r"got 'sure'"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from SpineLandmarksLib.training.fit_calibration import OOD_PRIOR, HeldOut, fit_calibration
-from SpineLandmarksLib.uncertainty import FLOOR_MM, MAX_CONFIDENCE, Calibration, peak_width
+from SpineLandmarksLib.uncertainty import FLOOR_MM, MAX_CONFIDENCE, Calibration, peak_width, radius95_with_side
 
 
 @pytest.fixture
@@ -204,3 +204,11 @@ def test_oddities_begin_beyond_what_held_out_studies_show():
     fitted = calibrate(np.ones((100, 1)), anomaly=anomaly, features=features(50.0, score))
     assert 0 < fitted.anomaly_above < 9
     assert -60 < fitted.unlike_below < -4
+
+
+@pytest.mark.parametrize(("plane_mm", "side_mm"), [(4.0, 0.0), (4.0, 1.0), (4.0, 2.0), (4.0, 5.0), (0.0, 1.0)])
+def test_the_radius_in_space_holds_19_of_20_points(plane_mm: float, side_mm: float) -> None:
+    spread = plane_mm / np.sqrt(-2 * np.log(0.05))  # 95 % of points in the plane lie within so many times the spread
+    points = np.random.default_rng(0).normal(size=(200_000, 3)) * [spread, spread, side_mm]
+    radius = radius95_with_side(np.array(plane_mm), np.array(side_mm))
+    assert (np.linalg.norm(points, axis=1) < radius).mean() == pytest.approx(0.95, abs=0.005)

@@ -259,3 +259,42 @@ def test_a_file_of_another_series_is_saved_as_the_dicom_series_that_it_was_impor
     module.dialogs.files = [str(tmp_path / "found.json")]
     module.ui.importButton.click()
     assert module.session.study == "1.2.840.7"
+
+
+def rows(module: Module) -> list[list[str]]:
+    table = module.ui.casesTable
+    return [[table.item(row, column).text() for column in range(3)] for row in range(table.rowCount)]
+
+
+def test_the_cases_of_a_data_set_are_listed_found_and_opened_by_a_double_click(module: Module, a_dataset: Path) -> None:
+    ui = module.ui
+    with open_dataset(a_dataset) as store:
+        store.assign("p2", "Bo")
+    ui.readerEdit.text = "Ann"
+    module.dialogs.files = [str(a_dataset)]
+    ui.casesButton.click()
+    module.wait_until(lambda: ui.casesButton.enabled, 60.0)
+    assert [row[0] for row in rows(module)] == [*queue(a_dataset, "Ann"), "p2"]
+    assert [row[1] for row in rows(module)] == ["waits", "waits", "with another"]
+    assert "Bo" in rows(module)[-1][2]
+    ui.caseSearchEdit.text = "bo WITH"
+    assert [row[0] for row in rows(module)] == ["p2"]
+    ui.casesTable.cellDoubleClicked.emit(0, 0)
+    module.wait_until(lambda: ui.casesButton.enabled, 60.0)
+    assert "No case" in ui.messageLabel.text  # somebody else has it
+    ui.caseSearchEdit.text = "p1"
+    ui.casesTable.cellDoubleClicked.emit(0, 0)
+    module.wait_until(lambda: ui.casesButton.enabled, 60.0)
+    assert ui.volumeSelector.currentNode().GetName() == "p1"
+    assert [row[1] for row in rows(module)] == ["begun"]
+    assert module.dialogs.shown == []
+    with open_dataset(a_dataset) as store:
+        assert store.assignments() == {"p1": "Ann", "p2": "Bo"}
+
+
+def test_without_a_reader_no_list_is_read(module: Module, a_dataset: Path) -> None:
+    module.ui.readerEdit.text = ""
+    module.ui.casesButton.click()
+    (said,) = module.dialogs.shown
+    assert "reader" in said
+    assert rows(module) == []

