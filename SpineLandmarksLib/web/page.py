@@ -251,6 +251,7 @@ def _work(handlers: Mapping[str, Callable[..., Any]]) -> None:
         for action, words, icon, tip in LANDMARK_BUTTONS:
             text = words if isinstance(words, str) else f"{{{{ {words[0]} }}}}"
             _button(handlers, action, text, prepend_icon=icon, disabled=(f"!can.{action}",), title=tip)
+    _measurements()
     v.VTextarea(
         label="Comment",
         v_model=("comment", ""),
@@ -331,6 +332,19 @@ def _study_buttons(handlers: Mapping[str, Callable[..., Any]]) -> None:
     )
     tip = "Every reader gets this study once, as if it were new"
     _button(handlers, "gold", "Gold", variant="text", v_if=("is_lead && can_assign && study_key",), title=tip)
+
+
+def _measurements() -> None:
+    """By the corners of endplates, folded away until somebody asks."""
+    with html.Details(v_if=("measured.length",), classes="measured"):
+        html.Summary("Measurements")
+        with html.Table(classes="measurements"):
+            with html.Thead(), html.Tr():
+                for head in ("Measurement", "Value (95 % interval)", "Usual"):
+                    html.Th(head)
+            with html.Tbody(), html.Tr(v_for="one in measured", key="one.name", title=("one.tip",)):
+                for part in ("name", "words", "usual"):
+                    html.Td(f"{{{{ one.{part} }}}}")
 
 
 def _table(handlers: Mapping[str, Callable[..., Any]]) -> None:
