@@ -7,6 +7,7 @@ somebody whom a proxy lets in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,11 @@ def accounts(store: Store) -> list[Account]:
     with store.snapshot() as connection:
         rows = connection.execute(select(t.accounts.c.name, t.accounts.c.role).order_by(t.accounts.c.name)).all()
     return [Account(row.name, row.role) for row in rows]
+
+
+def one_of(known: Sequence[Account], name: str) -> Account:
+    """The account of this name; that of a reader where there are others only, and of anybody where there are none."""
+    return next((one for one in known if one.name == name), Account(name, ROLES[0] if known else None))
 
 
 def find_account(store: Store, name: str) -> Account:

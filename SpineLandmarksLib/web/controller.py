@@ -20,7 +20,7 @@ from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import still_true
 from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError, StoreError
 from SpineLandmarksLib.landmarks import UNREVIEWED, LandmarkSet
-from SpineLandmarksLib.store.accounts import Account, accounts, find_account
+from SpineLandmarksLib.store.accounts import Account, accounts, find_account, one_of
 from SpineLandmarksLib.store.checks import implausible
 from SpineLandmarksLib.store.exclusions import exclude_study
 from SpineLandmarksLib.store.export import refresh_training_file
@@ -199,8 +199,9 @@ class ReviewController:
 
     def _look(self) -> tuple[list[str], Listing]:
         problems = read_beside(self.store)
-        self.account = find_account(self.store, self.annotator)
-        self.people = tuple(one.name for one in accounts(self.store))
+        known = accounts(self.store)
+        self.people = tuple(one.name for one in known)
+        self.account = one_of(known, self.annotator)
         return problems, listing(self.store, self.annotator, self._order, self.locked)
 
     # Studies

@@ -147,7 +147,7 @@ def test_from_a_sign_off_to_the_next_study(stores: dict[int, Store]) -> None:
         assert len(store.signed_off()) == count // 2 + 1
         assert len(json.loads((store.folder / "landmarks.json").read_text())) == count // 2 + 1
     assert counts[1] <= counts[0] + 6
-    assert counts[0] < 80, counts
+    assert counts[0] < 120, counts
 
 
 def settle(controller: ReviewController, before: object = ...) -> None:
