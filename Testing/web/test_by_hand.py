@@ -28,13 +28,8 @@ def test_a_new_study_is_localized_when_it_opens(folder: Path, start_reviewer: Ca
     page.goto(reviewer.address)
     expect(page.locator(".bar .title")).to_contain_text("slice", timeout=120_000)
     page.locator(".study", has_text="slice2").click()
-<<<<<<< HEAD
-    expect(page.locator(".bar .title")).to_have_text("slice2")
+    expect(page.locator(".bar .title")).to_have_text("slice2", timeout=120_000)
     expect(page.locator(".looked-at")).to_contain_text("to look at", timeout=120_000)  # nobody has asked for it
-=======
-    expect(page.locator(".bar .title")).to_have_text("slice2", timeout=40_000)
-    expect(page.locator(".looked-at")).to_contain_text("to look at", timeout=60_000)  # nobody has asked for it
->>>>>>> teams
     expect(page.locator("tr.predicted")).not_to_have_count(0)
     page.close()
     reviewer.close()
