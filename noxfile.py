@@ -24,8 +24,8 @@ def library(session: nox.Session) -> None:
     session.install("--constraint", "constraints.txt", ".[gpl-jpeg]", "pytest", "hypothesis")
     tests = (
         "any_geometry cli conformance formats_atomic formats_landmarks_json formats_round_trips formats_tianchi "
-        "geometry imaging_files imaging_orient imaging_zip landmarks_picture measurements numbering other_systems "
-        "plausibility predict public_api"
+        "imaging_files imaging_orient imaging_zip landmarks_picture measurements numbering other_systems "
+        "predict public_api"
     )
     files = [f"Testing/lib/test_{name}.py" for name in tests.split()]
     session.run("python", "-m", "pytest", "-q", *files, *session.posargs)

@@ -73,7 +73,7 @@ class Server:
         ]
         self.process = subprocess.Popen(command, user=self.user, cwd=self.folder, stdout=log, stderr=log)
         log.close()
-        for _ in range(300):
+        for _ in range(1200):
             if (self.folder / f".s.PGSQL.{self.port}").exists() and self._accepts():
                 return
             time.sleep(0.1)

@@ -27,6 +27,7 @@ SAID = {
     "trame-slicer": "Apache-2.0",
     "openvino": "Apache-2.0",
     "opencv-python-headless": "Apache-2.0",
+    "axe-playwright-python": "MIT; axe-core within it MPL-2.0",
 }
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from SpineLandmarksLib.arguments import DICOM_NAMES
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage
 from SpineLandmarksLib.formats.json_result import from_fields
@@ -31,16 +33,17 @@ class ApiJob:
     """One study on its way.
 
     Attributes:
-        path: of the study. is_ours: whether it was uploaded, so that it goes when it has been read.
+        path: of the study. drop: takes away what was uploaded or fetched, once it has been read.
         name: that the result names as its input, as the client gave it.
         asked: arguments of `WorkerClient.submit`.
         error, kind: one line and what sort of fault, when it failed.
-        found: the result. ended: set when there is nothing more to come.
+        found: the result. files: of the results that were asked for with the study, by name.
+        ended: set when there is nothing more to come.
     """
 
     path: Path
     name: str
-    is_ours: bool
+    drop: Callable[[], None] | None = None
     asked: dict[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     status: JobStatus = "queued"
@@ -49,14 +52,21 @@ class ApiJob:
     error: str = ""
     kind: str = ""
     found: PointsOnImage | None = None
+    files: dict[str, Path] = field(default_factory=dict)
     tries: int = 0
     since: float = field(default_factory=time.monotonic)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def drop_upload(self) -> None:
-        if self.is_ours:
+    def drop_study(self) -> None:
+        """Take the study away, unless it is not ours."""
+        drop, self.drop = self.drop, None
+        if drop is not None:
             with contextlib.suppress(OSError):
-                self.path.unlink()
+                drop()
+
+    def drop_files(self) -> None:
+        if "output" in self.asked:
+            shutil.rmtree(self.asked["output"], ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,8 @@ class JobLine:
             self._client.cancel(self._worker_id)
         elif not job.ended.is_set():
             self._end(job, "cancelled")
+        else:
+            job.drop_files()
 
     async def work(self) -> None:
         """Until cancelled: hand out jobs and take what the worker says."""
@@ -127,7 +139,7 @@ class JobLine:
         """End the worker; uploads go."""
         self._client.close()
         for job in self._jobs.values():
-            job.drop_upload()
+            job.drop_study()
 
     def _warm(self) -> None:
         with contextlib.suppress(SpineLandmarksError):  # a fault is told by the job that needs the model
@@ -162,6 +174,8 @@ class JobLine:
         said = from_fields(Fields.of(message["result"], "result"))
         grid = replace(ImageGrid.from_json(message["grid"]), name=job.name)
         job.found = PointsOnImage(replace(said, input=job.name), grid)
+        written = [Path(file) for file in message.get("files", ())]
+        job.files = {key: file for key, end in DICOM_NAMES.items() for file in written if file.name.endswith(end)}
         self._end(job, "done")
 
     def _stop_if_late(self) -> None:
@@ -174,7 +188,9 @@ class JobLine:
 
     def _end(self, job: ApiJob, status: JobStatus, error: str = "", kind: str = "") -> None:
         job.status, job.error, job.kind, job.since = status, error, kind, time.monotonic()
-        job.drop_upload()
+        job.drop_study()
+        if status != "done" or job.id not in self._jobs:
+            job.drop_files()
         job.ended.set()
         if job is self._running:
             self._running = None
@@ -187,3 +203,4 @@ class JobLine:
         for number, job in enumerate(ended):
             if number < surplus or job.since < late:
                 del self._jobs[job.id]
+                job.drop_files()

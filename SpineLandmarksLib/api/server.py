@@ -12,9 +12,10 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import swagger_ui_bundle
 import uvicorn
@@ -27,9 +28,13 @@ from starlette.requests import ClientDisconnect
 
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.api.jobs import ApiJob, JobLine
+from SpineLandmarksLib.arguments import DICOM_NAMES
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.catalogue import CATALOGUE, losses
 from SpineLandmarksLib.imaging.unzip import scratch
+
+if TYPE_CHECKING:
+    from SpineLandmarksLib.pacs.dicomweb import DicomWeb
 
 #: Endings that an upload may have; what is in it decides how it is read.
 ENDINGS = (".zip", ".nii.gz", ".nii", ".mha", ".nrrd", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -39,6 +44,7 @@ FREE_BYTES = 2**30
 MAX_NAME, MAX_WAIT_S = 200, 60.0
 _BEARER = HTTPBearer(auto_error=False)
 _SPACING = Query(description="mm per pixel of a picture; X,Y if they differ", max_length=40)
+_DICOM = Query(description="write report (sr) and capture (sc) too, which DICOM studies have alone")
 _SLICE = Query(alias="slice", ge=0, description="slice to use; the best one when left out")
 HEADERS = {
     "Cache-Control": "no-store",
@@ -51,11 +57,12 @@ HEADERS = {
 @dataclass(frozen=True)
 class ApiSettings:
     """token: that every request but health and the description must bear. studies: folder whose studies may be named
-    instead of sent, or None. max_bytes: of an upload; upload_s: what it may take.
+    instead of sent; pacs: whose studies may be; each None for none. max_bytes: of an upload; upload_s: its time.
     """
 
     token: str = field(repr=False)
     studies: Path | None = None
+    pacs: DicomWeb | None = None
     max_bytes: int = 2**30
     upload_s: float = 600.0
 
@@ -150,22 +157,40 @@ def _add_sending(app: FastAPI, line: JobLine, settings: ApiSettings, needs_token
         name: Annotated[str, Query(max_length=MAX_NAME, description=f"file name; ends in {', '.join(ENDINGS)}")],
         spacing_mm: Annotated[str | None, _SPACING] = None,
         slice_index: Annotated[int | None, _SLICE] = None,
+        dicom: Annotated[bool, _DICOM] = False,
     ) -> dict[str, Any]:
         """Send a study as the body of the request: a zip of DICOM files, NIfTI, MHA, NRRD or a picture."""
         _require_room(line, app.state.folder, settings.max_bytes)
-        asked = _asked(spacing_mm, slice_index)
+        asked = _asked(spacing_mm, slice_index) | _dicom_files(app.state.folder, dicom)
         path = await _received(request, app.state.folder, _ending(name), settings)
-        return _added(line, ApiJob(path, name, True, asked))
+        return _added(line, ApiJob(path, name, path.unlink, asked))
 
     @app.post("/v1/jobs/named", status_code=202, dependencies=needs_token)
     async def name_study(
         study: Annotated[str, Query(max_length=1000, description="path below the folder given with --studies")],
         spacing_mm: Annotated[str | None, _SPACING] = None,
         slice_index: Annotated[int | None, _SLICE] = None,
+        dicom: Annotated[bool, _DICOM] = False,
     ) -> dict[str, Any]:
         """Name a study that lies in the server's folder of studies."""
         path = _named(settings.studies, study)
-        return _added(line, ApiJob(path, study, False, _asked(spacing_mm, slice_index)))
+        asked = _asked(spacing_mm, slice_index) | _dicom_files(app.state.folder, dicom)
+        return _added(line, ApiJob(path, study, None, asked))
+
+    @app.post("/v1/jobs/dicomweb", status_code=202, dependencies=needs_token)
+    async def fetch(
+        study_uid: Annotated[str, Query(max_length=64, description="StudyInstanceUID")],
+        slice_index: Annotated[int | None, _SLICE] = None,
+        dicom: Annotated[bool, _DICOM] = False,
+    ) -> dict[str, Any]:
+        """Have a study fetched from the server's PACS; the answer comes when it is here."""
+        if settings.pacs is None:
+            raise HTTPException(404, "Expected a server with a PACS (--from); this one has none")
+        _require_room(line, app.state.folder, settings.max_bytes)
+        stack = ExitStack()
+        path = await asyncio.to_thread(stack.enter_context, settings.pacs.study(study_uid))
+        asked = _asked(None, slice_index) | _dicom_files(app.state.folder, dicom)
+        return _added(line, ApiJob(path, study_uid, stack.close, asked))
 
 
 def _add_asking(app: FastAPI, line: JobLine, needs_token: list[Any]) -> None:
@@ -185,14 +210,16 @@ def _add_asking(app: FastAPI, line: JobLine, needs_token: list[Any]) -> None:
 
     @app.get("/v1/jobs/{job_id}/result", dependencies=needs_token, response_class=Response)
     def result(
-        job_id: str, format: Annotated[str, Query(json_schema_extra={"enum": list(WRITABLE)})] = "json"
+        job_id: str, format: Annotated[str, Query(json_schema_extra={"enum": [*WRITABLE, *DICOM_NAMES]})] = "json"
     ) -> Response:
         """The result as a file of any format that `convert` writes; what that cannot carry stands in X-Not-Carried."""
         job = known(job_id)
         if job.found is None:
             raise HTTPException(409, f"Expected a job that is done; this one is {job.status}. {job.error}".strip())
+        if format in DICOM_NAMES:
+            return _dicom_file(job, format)
         if format not in WRITABLE:
-            raise HTTPException(422, f"Expected a format of {', '.join(WRITABLE)}; got another")
+            raise HTTPException(422, f"Expected a format of {', '.join((*WRITABLE, *DICOM_NAMES))}; got another")
         return _file(job, format)
 
     @app.delete("/v1/jobs/{job_id}", status_code=204, dependencies=needs_token)
@@ -211,6 +238,13 @@ def _asked(spacing_mm: str | None, slice_index: int | None) -> dict[str, Any]:
     except ArgumentTypeError as error:
         raise HTTPException(422, f"spacing_mm: {error}") from error
     return {name: value for name, value in asked.items() if value is not None}
+
+
+def _dicom_files(folder: Path, is_asked: bool) -> dict[str, Any]:
+    """Where the worker writes report and capture."""
+    if not is_asked:
+        return {}
+    return {"output": str(folder / f"results-{secrets.token_hex(16)}"), "formats": list(DICOM_NAMES.values())}
 
 
 def _require_room(line: JobLine, folder: Path, max_bytes: int) -> None:
@@ -268,7 +302,7 @@ def _named(studies: Path | None, study: str) -> Path:
 def _added(line: JobLine, job: ApiJob) -> dict[str, Any]:
     """Put in line; full only where others came while this one was received."""
     if line.is_full:
-        job.drop_upload()
+        job.drop_study()
         raise HTTPException(429, f"{len(line)} jobs are waiting; send this one again later", {"Retry-After": "5"})
     line.add(job)
     return _told(job)
@@ -282,8 +316,15 @@ def _told(job: ApiJob) -> dict[str, Any]:
         told |= {"error": job.error, "kind": job.kind}
     if job.found is not None:
         said = job.found.landmarks
-        told |= {"needs_review": said.needs_review, "warnings": list(said.warnings), "formats": list(WRITABLE)}
+        told |= {"needs_review": said.needs_review, "warnings": list(said.warnings), "formats": [*WRITABLE, *job.files]}
     return told
+
+
+def _dicom_file(job: ApiJob, name: str) -> Response:
+    if name not in job.files:
+        raise HTTPException(422, "Expected a job that was sent with dicom=true, of a study that is DICOM; this is none")
+    about = {"Content-Disposition": f'attachment; filename="result.{DICOM_NAMES[name]}"'}
+    return Response(job.files[name].read_bytes(), media_type="application/dicom", headers=about)
 
 
 def _file(job: ApiJob, name: str) -> Response:

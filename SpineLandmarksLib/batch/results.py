@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.annotation.measurements import measure, write_measurements, write_measurements_json
-from SpineLandmarksLib.annotation.study_report import key_figures, write_report_html, write_report_pdf
 from SpineLandmarksLib.arguments import DICOM_NAMES
+from SpineLandmarksLib.batch.study_report import key_figures, write_report_html, write_report_pdf
 from SpineLandmarksLib.errors import InputError, OutputError, SpineLandmarksError
 from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.formats.atomic import drop_left_over

@@ -20,6 +20,10 @@ MAX_CONNECTIONS = 200
 def add_api(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = commands.add_parser("api", help="localize studies that other programs send over HTTP")
     p.add_argument("--studies", type=Path, metavar="DIR", help="folder whose studies may be named instead of sent")
+    p.add_argument(
+        "--from", dest="source", metavar="URL", help="DICOMweb server whose studies may be named (docs/pacs.md)"
+    )
+    p.add_argument("--user", default="", metavar="NAME", help="there, whose password is asked for")
     p.add_argument("--max-upload", type=positive, default=1024, metavar="MIB", help="of a study (default 1024)")
     p.add_argument("--max-jobs", type=positive, default=100, metavar="N", help="in line (default 100)")
     p.add_argument("--keep", type=positive, default=1000, metavar="N", help="results (default 1000), for a day")
@@ -74,10 +78,16 @@ async def _serve(options: argparse.Namespace, token: str, is_new: bool) -> None:
     from SpineLandmarksLib.worker.client import SERVE, WorkerClient
 
     load_bundle(options.bundle)  # told now, not by the first job
+    pacs = None
+    if options.source is not None:
+        from SpineLandmarksLib.pacs.dicomweb import DicomWeb
+
+        pacs = DicomWeb(options.source, options.user)  # asks for the password, and refuses an address that is none
     model = ("--bundle", options.bundle, "--backend", options.backend, "--device", options.device)
+    settings = ApiSettings(token, options.studies, pacs, options.max_upload * 2**20)
     limits = JobLimits(waiting=options.max_jobs, kept=options.keep, job_s=options.job_timeout)
     line = JobLine(lambda: WorkerClient((*SERVE, *model)), limits)
-    app = make_app(line, ApiSettings(token, options.studies, options.max_upload * 2**20))
+    app = make_app(line, settings)
     config = uvicorn.Config(
         app,
         host=options.host,

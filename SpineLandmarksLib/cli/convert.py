@@ -51,7 +51,7 @@ def run_convert(options: argparse.Namespace) -> int:
     for file, group in _files(cases, options.output, kind):
         assert kind.write is not None
         kind.write(group, file)
-        count = sum(not mark.is_absent for one in group for mark in one.landmarks)
+        count = sum(kind.holds(mark) for one in group for mark in one.landmarks)
         print(f"{file}: {count} points on {len(group)} image{'s' * (len(group) > 1)}, {kind.title}")
     return 0
 

@@ -54,19 +54,16 @@ def review(options: argparse.Namespace) -> int:
     """Serve until interrupted. Raises SpineLandmarksError before anything is served."""
     from SpineLandmarksLib.retraining.registry import current_bundle
     from SpineLandmarksLib.store.folder import open_dataset
-    from SpineLandmarksLib.web.access import Access, check_exposure
+    from SpineLandmarksLib.web.access import Access
     from SpineLandmarksLib.web.demo import as_made
     from SpineLandmarksLib.web.ordering import ask_for_order
     from SpineLandmarksLib.worker.client import SERVE, WorkerClient
     from SpineLandmarksLib.worker.localization import LocalizationService
 
-    check_exposure(options.host, options.tls_cert, options.tls_key, options.without_tls)
-    if options.demo == (options.dataset is not None):
-        raise DatasetError("Expected a data set or --demo; got both or neither. Try: spine-landmarks review --demo")
-    if not 0 <= options.port < 2**16:
-        raise AccessError(f"Expected a port in 0..65535; got {options.port}")
+    _check(options)
     if options.team:
         return _serve_team(options)
+    print("Starting; the address comes in some seconds", flush=True)
     with _folder(options) as folder:
         store = open_dataset(folder, options.store)
         try:
@@ -98,6 +95,16 @@ def review(options: argparse.Namespace) -> int:
         finally:
             store.close()
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    from SpineLandmarksLib.web.access import check_exposure
+
+    check_exposure(options.host, options.tls_cert, options.tls_key, options.without_tls)
+    if options.demo == (options.dataset is not None):
+        raise DatasetError("Expected a data set or --demo; got both or neither. Try: spine-landmarks review --demo")
+    if not 0 <= options.port < 2**16:
+        raise AccessError(f"Expected a port in 0..65535; got {options.port}")
 
 
 def _serve_team(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.coco import read_coco, write_coco
 from SpineLandmarksLib.formats.csv_table import parse_csv, write_csv
 from SpineLandmarksLib.formats.cvat_xml import read_cvat_xml, write_cvat_xml
+from SpineLandmarksLib.formats.dicom_sr import parse_sr
 from SpineLandmarksLib.formats.disc_labels import SCT, read_sct, read_totalspineseg, write_sct, write_totalspineseg
 from SpineLandmarksLib.formats.fcsv import parse_fcsv
 from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, only_one
@@ -77,6 +78,7 @@ class FileFormat:
         read, write: None where that is not done.
         is_it: whether the content of a JSON file is this one.
         several: whether a file holds the landmarks of any number of images.
+        names: those that it can hold, where it cannot hold all.
     """
 
     title: str
@@ -88,6 +90,11 @@ class FileFormat:
     write: CasesWriter | None = None
     is_it: Callable[[Any], bool] | None = None
     several: bool = False
+    names: tuple[str, ...] | None = None
+
+    def holds(self, mark: Landmark) -> bool:
+        """Whether a file has this point."""
+        return not mark.is_absent and (self.names is None or mark.name in self.names)
 
 
 def _single(parse: Callable[..., LandmarkSet]) -> CasesReader:
@@ -175,6 +182,14 @@ CATALOGUE: dict[str, FileFormat] = {
         "read only",
         _single(parse_fcsv),
     ),
+    "sr": FileFormat(
+        "DICOM report (TID 1500)",
+        (".sr.dcm", ".dcm"),
+        "LPS mm",
+        frozenset(FACTS) - {"pixels", "slice", "spacing"},
+        "read only; `predict --format sr` writes it beside its images",
+        _single(parse_sr),
+    ),
     "poi": FileFormat(
         "TPTBox and SPINEPS points of interest",
         ("_ctd.json", "_poi.json"),
@@ -202,6 +217,7 @@ CATALOGUE: dict[str, FileFormat] = {
         "discs alone, rounded to the nearest voxel; SCT's own lie at the posterior tip, ours at the centre",
         read_sct,
         write_sct,
+        names=tuple(SCT),
     ),
     "nnlandmark": FileFormat(
         "nnLandmark",
@@ -342,9 +358,8 @@ def _label_kind(path: Path) -> str:
 def losses(said: LandmarkSet, kind: FileFormat) -> list[str]:
     """What these landmarks say and a file of this format does not, in words."""
     lost = [IN_WORDS[fact] for fact, is_said in FACTS.items() if is_said(said) and fact not in kind.carries]
-    if kind.write is write_sct and any("-" not in mark.name and not mark.is_absent for mark in said):
-        lost.append("the vertebral bodies")
-    return lost
+    names = [mark.name for mark in said if not mark.is_absent and not kind.holds(mark)]
+    return [*lost, *([", ".join(names)] if names else [])]
 
 
 def as_table() -> str:

@@ -15,9 +15,10 @@ import io
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
@@ -81,9 +82,9 @@ def write_csv(landmarks: LandmarkSet, path: str | os.PathLike[str], system: Syst
     write_text_atomically(path, _table(landmarks, system, ","))
 
 
-def as_csv(landmarks: LandmarkSet, system: System = "RAS") -> str:
-    """The content of such a file."""
-    return _table(landmarks, system, ",")
+def as_csv(landmarks: LandmarkSet, system: System = "RAS", **more: str) -> str:
+    """The content of such a file. more: further columns, the same in each row, by which tables can be put together."""
+    return _table(landmarks, system, ",", more)
 
 
 def as_text(landmarks: LandmarkSet, system: System = "RAS") -> str:
@@ -91,11 +92,14 @@ def as_text(landmarks: LandmarkSet, system: System = "RAS") -> str:
     return _table(landmarks, system, "\t")
 
 
-def _table(landmarks: LandmarkSet, system: System, delimiter: str) -> str:
+def _table(
+    landmarks: LandmarkSet, system: System, delimiter: str, more: Mapping[str, str] = MappingProxyType({})
+) -> str:
     table = io.StringIO()
     writer = csv.writer(table, delimiter=delimiter, lineterminator="\n")
-    writer.writerow((COLUMNS[0], *_AXES[system], *COLUMNS[4:]))
-    writer.writerows(_cells(landmark, landmarks, system) for landmark in landmarks)
+    writer.writerow((COLUMNS[0], *_AXES[system], *COLUMNS[4:], *more))
+    same = [_without_formula(" ".join(text.split())) for text in more.values()]
+    writer.writerows([*_cells(landmark, landmarks, system), *same] for landmark in landmarks)
     return table.getvalue()
 
 

@@ -13,10 +13,12 @@ Pixels are not read back: a reader wants those of the slice that is shown. Read 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -415,7 +417,7 @@ def _require_one_frame(report: Dataset, groups: Iterable[Dataset], where: str) -
 def _read_landmark(group: Dataset, frame: System, where: str) -> Landmark:
     name = _site(group, where)
     at = f"{where}, {name}"
-    position = _position(group, frame, at)
+    position = _position(group, frame, at, where)
     certainty = _measured(group, CERTAINTY, at)
     value = _value(group, STATUS)
     if value is not None and (value[1] != OURS or value[0] not in STATUS_VALUES):
@@ -440,10 +442,9 @@ def _site(group: Dataset, where: str) -> str:
     raise FormatError(f"{where}: expected finding sites of SNOMED CT (SCT) from T12/L1 to L5/S1; got {short_repr(got)}")
 
 
-def _position(group: Dataset, frame: System, at: str) -> Point | None:
+def _position(group: Dataset, frame: System, at: str, where: str) -> Point | None:
     points = [item.get("GraphicData") for item in _points(group, "SCOORD3D")]
-    if not points and _points(group, "SCOORD"):
-        raise FormatError(f"{at}: expected a point in patient millimetres (SCOORD3D); got pixels of an image alone")
+    points = points or [_from_image(item, at, where) for item in _points(group, "SCOORD")]
     if not points:
         return None
     data = points[0]
@@ -453,6 +454,40 @@ def _position(group: Dataset, frame: System, at: str) -> Point | None:
     if len(values) != 3 or not all(map(math.isfinite, values)):
         raise FormatError(f"{at}: expected three finite coordinates; got {short_repr(list(values))}")
     return ras_point(values, frame)
+
+
+def _from_image(item: Dataset, at: str, where: str) -> list[float]:
+    """LPS mm of a point in pixels (SCOORD), by the header of its image, which must lie beside the report.
+
+    Raises FormatError where it does not. Source: DICOM PS3.3 C.7.6.2.1.1, and C.18.6 for the corner that pixels count
+    from.
+    """
+    reference: Any = next((one for below in _below(item) for one in below.get("ReferencedSOPSequence") or ()), {})
+    image = _image_beside(where, str(reference.get("ReferencedSOPInstanceUID", "")))
+    try:
+        x, y = (float(value) - 0.5 for value in item.GraphicData)
+        row, column = np.reshape(np.array(image.ImageOrientationPatient, dtype=float), (2, 3))
+        between_rows, between_columns = map(float, image.PixelSpacing)
+        corner = np.array(image.ImagePositionPatient, dtype=float)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise FormatError(
+            f"{at}: expected a point in patient millimetres (SCOORD3D), or its image with a place beside the report; "
+            "got pixels of an image alone"
+        ) from error
+    return [float(value) for value in corner + x * between_columns * row + y * between_rows * column]
+
+
+def _image_beside(where: str, uid: str) -> Any:
+    """Header of an image in the folder of the report; None where it is not there."""
+    import pydicom
+
+    wanted = ["SOPInstanceUID", "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"]
+    for file in sorted(Path(where).parent.iterdir()) if uid else ():
+        with contextlib.suppress(Exception):  # whatever pydicom raises on what is no DICOM file
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=wanted)
+            if header.SOPInstanceUID == uid:
+                return header
+    return None
 
 
 def _measured(group: Dataset, name: Coded, at: str) -> float | None:

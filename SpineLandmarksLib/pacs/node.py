@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from SpineLandmarksLib.arguments import DICOM_NAMES
 from SpineLandmarksLib.errors import InputError, OutputError, SpineLandmarksError
 from SpineLandmarksLib.pacs.queue import StudyQueue
-from SpineLandmarksLib.pacs.sender import FIRST_PAUSE_S, Peer, Sender
+from SpineLandmarksLib.pacs.sender import FIRST_PAUSE_S, LONGEST_PAUSE_S, Peer, Sender
 from SpineLandmarksLib.worker.client import WorkerClient
 from SpineLandmarksLib.worker.protocol import FINAL
 
@@ -35,6 +35,8 @@ KEPT, NO_ROOM, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 MAX_ASSOCIATIONS = 16
 #: A study that the worker died of this often has no result.
 MAX_DEATHS = 3
+#: Kinds of the worker's errors (docs/worker.md) that another try may mend once a person has looked.
+NOT_OF_THE_STUDY = ("backend", "bundle", "output")
 #: Seconds after which a worker that is still at one study is ended.
 LONGEST_JOB_S = 600.0
 #: Seconds between looks at the worker's messages while it works.
@@ -177,22 +179,33 @@ class Node:
 
     def _localize(self, study_uid: str) -> None:
         """Turn a study in work into a result, or put it aside; it stays in work where the node ends before."""
-        out = self._queue.folder / "work" / f".{study_uid}"
-        shutil.rmtree(out, ignore_errors=True)
-        while not self._is_ending:
-            answer = self._ask(study_uid, out)
-            if answer is None:
-                return
-            if answer["event"] != "lost":
-                self._settle(study_uid, answer, out)
-                return
-            self._deaths[study_uid] += 1
-            if self._deaths[study_uid] >= MAX_DEATHS:
-                self._settle(study_uid, {"event": "failed", "error": f"{MAX_DEATHS} workers died of it"}, out)
-                return
-            self._say(f"study {tag(study_uid)}: its worker died; again")
+        out, pause_s = self._queue.folder / "work" / f".{study_uid}", FIRST_PAUSE_S
+        while not self._is_ending and not self._try(study_uid, out):
             with self._news:
-                self._news.wait_for(lambda: self._is_ending, FIRST_PAUSE_S)
+                self._news.wait_for(lambda: self._is_ending, pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _try(self, study_uid: str, out: Path) -> bool:
+        """Whether a study is settled; if not, for a reason that is not the study's, it is tried again."""
+        shutil.rmtree(out, ignore_errors=True)
+        answer = self._ask(study_uid, out)
+        if answer is None:
+            return True
+        if answer["event"] == "lost":
+            self._deaths[study_uid] += 1
+            if self._deaths[study_uid] < MAX_DEATHS:
+                self._say(f"study {tag(study_uid)}: its worker died; again")
+                return False
+            answer = {"event": "failed", "error": f"{MAX_DEATHS} workers died of it"}
+        if answer.get("kind") in NOT_OF_THE_STUDY:
+            self._say(f"study {tag(study_uid)} waits: the worker says that the {answer['kind']} is at fault")
+            return False
+        try:
+            self._settle(study_uid, answer, out)
+        except (OutputError, OSError):
+            self._say(f"study {tag(study_uid)} waits: its result could not be written to {self._queue.folder}")
+            return False
+        return True
 
     def _ask(self, study_uid: str, out: Path) -> Mapping[str, Any] | None:
         """The worker's last word on a study; None where the node ends before."""
@@ -201,7 +214,7 @@ class Node:
                 self._queue.folder / "work" / study_uid, output=out, formats=list(DICOM_NAMES.values())
             )
         except SpineLandmarksError as error:
-            return {"event": "failed", "error": str(error)}
+            return {"event": "failed", "kind": "backend", "error": str(error)}
         started = time.monotonic()
         while not self._is_ending:
             for message in self._client.poll():

@@ -164,7 +164,7 @@ class StudyQueue:
             shutil.rmtree(half, ignore_errors=True)
         known: dict[str, set[str]] = {}
         for file in (*(self.folder / "sent").glob("*.json"), *(self.folder / "send").glob(f"*/{STUDY}")):
-            content = json.loads(file.read_text())
+            content = json.loads(file.read_text(encoding="utf-8"))
             known.setdefault(content["study"], set()).update(content["instances"])
         for study_uid in self.studies("work"):
             if _instances(self.folder / "work" / study_uid) <= known.get(study_uid, set()):

@@ -84,7 +84,7 @@ def _landmark_files(store: Store, path: Path, author: str, reading: Reading) -> 
 
 
 def _revision(store: Store, one: Annotated, author: str) -> Revision:
-    study = store.study(one.study)
+    study = _report_study(store, one) if one.path.name.lower().endswith(".dcm") else store.study(one.study)
     heads = store.heads(study.key)
     said = _placed(one, study, course_of(store.history(study.key)), store.schema)
     told = merged(said, heads[-1].landmarks if heads else None, store.schema)
@@ -99,6 +99,20 @@ def _revision(store: Store, one: Annotated, author: str) -> Revision:
         heads[-1].id if heads else None,
         comment=one.comment,
     )
+
+
+def _report_study(store: Store, one: Annotated) -> StudyRecord:
+    """The study whose series a report is of, whatever its file is called; else the one of that name."""
+    uid = one.landmarks.series_uid
+    same = [study for study in store.studies() if uid and study.series_uid == uid]
+    if len(same) == 1:
+        return same[0]
+    study = store.study(one.study)
+    if uid and study.series_uid and uid != study.series_uid:
+        raise FormatError(
+            f"{one.path}: expected a report on series {study.series_uid} of {study.key}; got one on {uid}"
+        )
+    return study
 
 
 def _placed(one: Annotated, study: StudyRecord, course: Points, schema: Schema) -> LandmarkSet:

@@ -11,6 +11,7 @@ from SpineLandmarksLib.annotation.consensus import chosen
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import LandmarkError
 from SpineLandmarksLib.geometry import spacing_mm
+from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.store.accounts import Account
 from SpineLandmarksLib.store.exclusions import REASONS
 from SpineLandmarksLib.web.controller import ReviewController
@@ -226,6 +227,19 @@ class Actions:
         names = session.names if whole else [self.selected or session.to_review()[0]]
         session.import_points(chosen(session.current, [opinion.landmarks], names, opinion.person), True)
         self.next_doubtful()
+
+    def take_labels(self, found: LandmarkSet) -> None:
+        """Take landmarks from a file; ask first where some are confirmed."""
+        session = self._session()
+        confirmed = any(mark.status == "confirmed" for mark in session.current)
+
+        def take() -> None:
+            self._unsealed(lambda: session.import_points(found, including_confirmed=True))
+
+        if confirmed and not session.seal:
+            self._ask("Some landmarks are confirmed. Take all from the file nevertheless? Undo takes it back.", take)
+        else:
+            take()
 
     def take_mean(self) -> None:
         """Take the middle of what the readers have."""

@@ -416,6 +416,7 @@ class ReviewController:
         return [key for key in self.listing.to_do(after) if key not in self._unreadable]
 
     def _take_from_store(self, before: str | None, untouched: str | None) -> tuple[Listing, str | None]:
+        self.account = find_account(self.store, self.annotator)
         found = listing(self.store, self.annotator, self._order, self.locked)
         order = [key for key in found.to_do(after=before) if key not in self._unreadable]
         key = self.store.take(order, self.annotator)
@@ -424,6 +425,7 @@ class ReviewController:
         return found, key
 
     def _take_one(self, key: str, untouched: str | None) -> str:
+        self.account = find_account(self.store, self.annotator)
         is_done = False
         if standing(self.store, key, self.annotator).view == "main":
             heads = self.store.heads(key)

@@ -10,7 +10,9 @@ from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import client, html
 from trame.widgets import vuetify3 as v
 
+from SpineLandmarksLib.annotation.wording import BODY, DISC, STATUS_WORDS
 from SpineLandmarksLib.web.keys import KEYS, known_keys
+from SpineLandmarksLib.web.labels import KINDS_OF_LABELS
 from SpineLandmarksLib.web.server import LOST
 
 HERE = Path(__file__).parent
@@ -56,6 +58,8 @@ def build(server: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) 
 def _button(handlers: Mapping[str, Callable[..., Any]], action: str, *text: str, **look: Any) -> None:
     """A button that does an action."""
     look = {"size": "small", "variant": "tonal", "classes": f"do-{action}", **look}
+    if not text and isinstance(look.get("title"), str):  # an icon alone says nothing to a screen reader
+        look["raw_attrs"] = [f'aria-label="{look["title"]}"']
     v.VBtn(*text, click=(handlers["do"], f"['{action}']"), **look)
 
 
@@ -73,6 +77,7 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
             html.Div("{{ done_count }} of {{ study_count }} signed off")
             v.VProgressLinear(
                 model_value=("study_count ? 100 * done_count / study_count : 0",),
+                raw_attrs=['aria-label="Studies signed off"'],
                 color="#69c17d",
                 height=6,
                 rounded=True,
@@ -94,7 +99,13 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
         with html.Div(v_if=("can_retrain && (done_count || retrain_text)",), classes="retrain"):
             tip = "Train the model on what is signed off; used only if it is no worse"
             _button(handlers, "retrain", "{{ retrain_label }}", prepend_icon="mdi-school-outline", title=tip)
-            v.VProgressLinear(model_value=("retrain_share",), v_if=("retrain_runs",), color="#8ab4f8", height=4)
+            v.VProgressLinear(
+                model_value=("retrain_share",),
+                v_if=("retrain_runs",),
+                color="#8ab4f8",
+                height=4,
+                raw_attrs=['aria-label="Retraining"'],
+            )
             html.Div("{{ retrain_text }}", v_if=("retrain_text",), classes="quiet")
         _upload()
 
@@ -122,7 +133,7 @@ def _studies(handlers: Mapping[str, Callable[..., Any]]) -> None:
             title=("study.key + ': ' + study.words",),
         ):
             html.Span("{{ study.key }}", classes="key")
-            html.Span("{{ study.current && study.state === 'mine' ? 'open' : study.words }}", classes="words")
+            html.Span("{{ study.current && study.words === 'in work' ? 'open' : study.words }}", classes="words")
 
 
 def _upload() -> None:
@@ -204,7 +215,13 @@ def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
             html.Span("Not saved", classes="save failed", v_show=("save_kind === 'failed'",))
         with html.Div(classes="job", v_if=("job_stage",)):
             html.Span("{{ job_stage }}")
-            v.VProgressLinear(model_value=("job_share",), indeterminate=("!job_share",), color="#8ab4f8", height=4)
+            v.VProgressLinear(
+                model_value=("job_share",),
+                indeterminate=("!job_share",),
+                color="#8ab4f8",
+                height=4,
+                raw_attrs=['aria-label="Localizing"'],
+            )
             _button(handlers, "cancel", "Cancel", size="x-small")
         html.Div("{{ save_text }}", v_if=("save_kind === 'failed'",), classes="notification error")
         with html.Div(classes="work"):
@@ -228,21 +245,13 @@ def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
 def _work(handlers: Mapping[str, Callable[..., Any]]) -> None:
     """What scrolls where the window is low; what ends a study stays in sight."""
     html.Div("{{ warning }}", v_for="warning in warnings", key="warning", classes="notification warning")
-    with html.Div(v_for="one in opinions", key="one.letter", classes="opinion"):
-        html.Span("{{ one.shape }}", style=("{color: one.colour}",))
-        html.Span("{{ one.letter }} {{ one.person }}", classes="grow")
-        for number, order in ((0, "first"), (1, "second")):
-            letter = "AB"[number]
-            shown = {"size": "x-small", "v_if": (f"one.letter === '{letter}'",)}
-            _button(handlers, f"take_{order}", "This one", title=f"The selected landmark ({letter})", **shown)
-            _button(handlers, f"all_{order}", "Whole chain", title=f"All landmarks (Shift+{letter})", **shown)
-    with html.Div(v_if=("opinions.length",), classes="opinion"):
-        _button(handlers, "take_mean", "The middle", size="x-small", title="Of what the readers have (M)")
+    _opinions(handlers)
     _table(handlers)
     with html.Div(classes="buttons"):
         for action, words, icon, tip in LANDMARK_BUTTONS:
             text = words if isinstance(words, str) else f"{{{{ {words[0]} }}}}"
             _button(handlers, action, text, prepend_icon=icon, disabled=(f"!can.{action}",), title=tip)
+    _measurements()
     v.VTextarea(
         label="Comment",
         v_model=("comment", ""),
@@ -255,41 +264,87 @@ def _work(handlers: Mapping[str, Callable[..., Any]]) -> None:
         classes="comment",
     )
     with html.Div(classes="bar"):
-        v.VBtn(
-            "CSV",
-            size="small",
-            variant="tonal",
-            prepend_icon="mdi-download",
+        _files()
+        _study_buttons(handlers)
+
+
+def _opinions(handlers: Mapping[str, Callable[..., Any]]) -> None:
+    """Whose points may be taken, for who decides."""
+    with html.Div(v_for="one in opinions", key="one.letter", classes="opinion"):
+        html.Span("{{ one.shape }}", style=("{color: one.colour}",))
+        html.Span("{{ one.letter }} {{ one.person }}", classes="grow")
+        for number, order in ((0, "first"), (1, "second")):
+            letter = "AB"[number]
+            shown = {"size": "x-small", "v_if": (f"one.letter === '{letter}'",)}
+            _button(handlers, f"take_{order}", "This one", title=f"The selected landmark ({letter})", **shown)
+            _button(handlers, f"all_{order}", "Whole chain", title=f"All landmarks (Shift+{letter})", **shown)
+    with html.Div(v_if=("opinions.length",), classes="opinion"):
+        _button(handlers, "take_mean", "The middle", size="x-small", title="Of what the readers have (M)")
+
+
+def _files() -> None:
+    """The landmarks as files, out and in."""
+    v.VBtn(
+        "CSV",
+        size="small",
+        variant="tonal",
+        prepend_icon="mdi-download",
+        disabled=("!study_key",),
+        click="utils.download(study_key + '.csv', trigger('csv'), 'text/csv')",
+        classes="csv",
+        title="Landmarks of this study as a table",
+    )
+    v.VBtn(
+        "DICOM",
+        size="small",
+        variant="tonal",
+        prepend_icon="mdi-download",
+        disabled=("!study_key",),
+        click="trigger('report').then((x) => x && utils.download(study_key + '.sr.dcm', x, 'application/dicom'))",
+        classes="report",
+        title="Landmarks of this study as a DICOM report, for studies that are DICOM",
+    )
+    with html.Label(classes="import", title="Landmarks of this study from a file: CSV, markups or JSON"):
+        v.VIcon("mdi-file-import-outline", size="small")
+        html.Span("Import")
+        html.Input(
+            type="file",
+            accept=KINDS_OF_LABELS,
             disabled=("!study_key",),
-            click="utils.download(study_key + '.csv', trigger('csv'), 'text/csv')",
-            classes="csv",
-            title="Landmarks of this study as a table",
+            change="[...$event.target.files].forEach((file) => file.text().then("
+            "(text) => trigger('labels', [file.name, text]))); $event.target.value = ''",
         )
-        v.VBtn(
-            "DICOM",
-            size="small",
-            variant="tonal",
-            prepend_icon="mdi-download",
-            disabled=("!study_key",),
-            click="trigger('report').then((x) => x && utils.download(study_key + '.sr.dcm', x, 'application/dicom'))",
-            classes="report",
-            title="Landmarks of this study as a DICOM report, for studies that are DICOM",
-        )
-        v.VBtn("Keys", size="small", variant="text", prepend_icon="mdi-keyboard-outline", click="help = true")
-        tip = "Bad image, wrong region: this study is to be left out"
-        _button(handlers, "exclude", "Leave out", variant="text", disabled=("!study_key",), title=tip)
-        tip = "Give this study to several readers, who do not see each other's points"
-        v.VBtn(
-            "Assign",
-            size="small",
-            variant="text",
-            v_if=("can_assign && study_key",),
-            click="chosen_people = []; arbiter = ''; assigning = true",
-            classes="assign",
-            title=tip,
-        )
-        tip = "Every reader gets this study once, as if it were new"
-        _button(handlers, "gold", "Gold", variant="text", v_if=("is_lead && can_assign && study_key",), title=tip)
+
+
+def _study_buttons(handlers: Mapping[str, Callable[..., Any]]) -> None:
+    v.VBtn("Keys", size="small", variant="text", prepend_icon="mdi-keyboard-outline", click="help = true")
+    tip = "Bad image, wrong region: this study is to be left out"
+    _button(handlers, "exclude", "Leave out", variant="text", disabled=("!study_key",), title=tip)
+    tip = "Give this study to several readers, who do not see each other's points"
+    v.VBtn(
+        "Assign",
+        size="small",
+        variant="text",
+        v_if=("can_assign && study_key",),
+        click="chosen_people = []; arbiter = ''; assigning = true",
+        classes="assign",
+        title=tip,
+    )
+    tip = "Every reader gets this study once, as if it were new"
+    _button(handlers, "gold", "Gold", variant="text", v_if=("is_lead && can_assign && study_key",), title=tip)
+
+
+def _measurements() -> None:
+    """By the corners of endplates, folded away until somebody asks."""
+    with html.Details(v_if=("measured.length",), classes="measured"):
+        html.Summary("Measurements")
+        with html.Table(classes="measurements"):
+            with html.Thead(), html.Tr():
+                for head in ("Measurement", "Value (95 % interval)", "Usual"):
+                    html.Th(head)
+            with html.Tbody(), html.Tr(v_for="one in measured", key="one.name", title=("one.tip",)):
+                for part in ("name", "words", "usual"):
+                    html.Td(f"{{{{ one.{part} }}}}")
 
 
 def _table(handlers: Mapping[str, Callable[..., Any]]) -> None:
@@ -325,7 +380,19 @@ def _table(handlers: Mapping[str, Callable[..., Any]]) -> None:
 
 
 def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
-    with v.VDialog(model_value=("!annotator",), persistent=True, max_width=420), v.VCard(title="Who annotates?"):
+    _name_dialog(handlers)
+    _question_dialog(handlers)
+    _team_dialogs(handlers)
+    _help_dialog()
+
+
+def _name_dialog(handlers: Mapping[str, Callable[..., Any]]) -> None:
+    with (
+        v.VDialog(
+            model_value=("!annotator",), persistent=True, max_width=420, raw_attrs=['aria-label="Who annotates?"']
+        ),
+        v.VCard(title="Who annotates?"),
+    ):
         with v.VCardText():
             html.P("Your name is kept with each correction, and no study is given to two people.")
             v.VTextField(
@@ -344,8 +411,11 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 classes="begin",
                 click=(handlers["begin"], "[name_field]"),
             )
+
+
+def _question_dialog(handlers: Mapping[str, Callable[..., Any]]) -> None:
     with (
-        v.VDialog(model_value=("!!question",), persistent=True, max_width=480),
+        v.VDialog(model_value=("!!question",), persistent=True, max_width=480, raw_attrs=['aria-label="One question"']),
         v.VCard(title="One question", classes="question"),
     ):
         v.VCardText("{{ question }}")
@@ -362,15 +432,23 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 classes="yes",
                 autofocus=True,
             )
-    _team_dialogs(handlers)
-    with v.VDialog(v_model=("help", False), max_width=520), v.VCard(title="Keys"):
+
+
+def _help_dialog() -> None:
+    with v.VDialog(v_model=("help", False), max_width=520, raw_attrs=['aria-label="Keys"']), v.VCard(title="Keys"):
         with v.VCardText(), html.Table(classes="keys"), html.Tbody():
             for key, _, words in KEYS:
                 with html.Tr():
                     with html.Td():
                         html.Kbd(key)
                     html.Td(words)
+        with v.VCardText(classes="legend"):
+            for status, words in STATUS_WORDS.items():
+                with html.Span():
+                    html.Span(classes=f"dot {status}")
+                    html.Span(words)
         with v.VCardText(classes="quiet"):
+            html.P(f"A body: {BODY[0].lower()}{BODY[1:]}. A disc: {DISC[0].lower()}{DISC[1:]}.")
             html.Span(
                 "In the views: drag a point; wheel: slices, or larger and smaller where there is one; right button: "
                 "zoom; Shift and left button: move"
@@ -381,7 +459,10 @@ def _dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
 
 def _team_dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
     """Who reads a study, and how much is done."""
-    with v.VDialog(v_model=("assigning", False), max_width=460), v.VCard(title="Who reads this study?", classes="form"):
+    with (
+        v.VDialog(v_model=("assigning", False), max_width=460, raw_attrs=['aria-label="Who reads this study?"']),
+        v.VCard(title="Who reads this study?", classes="form"),
+    ):
         with v.VCardText():
             html.P("Two or more, none of whom sees the points of the others. Where they agree, the mean is taken.")
             v.VCombobox(
@@ -404,7 +485,12 @@ def _team_dialogs(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 classes="give",
             )
     with (
-        v.VDialog(model_value=("work.length > 0",), update_modelValue="work = []", max_width=520),
+        v.VDialog(
+            model_value=("work.length > 0",),
+            update_modelValue="work = []",
+            max_width=520,
+            raw_attrs=['aria-label="Work"'],
+        ),
         v.VCard(title="Work", classes="work-table"),
     ):
         with v.VCardText(), html.Table():

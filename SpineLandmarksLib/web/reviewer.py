@@ -17,9 +17,11 @@ from typing import Any
 from trame.app import get_server
 from wslink.websocket import LinkProtocol
 
+from SpineLandmarksLib.annotation.import_file import MisreadError
 from SpineLandmarksLib.annotation.report import report_of
 from SpineLandmarksLib.annotation.session import Session
-from SpineLandmarksLib.errors import InputError, SpineLandmarksError
+from SpineLandmarksLib.errors import AccessError, InputError, LandmarkError, SpineLandmarksError
+from SpineLandmarksLib.formats import AS_STATED, Reading
 from SpineLandmarksLib.formats.csv_table import as_csv
 from SpineLandmarksLib.imaging.dicom_source import image_planes
 from SpineLandmarksLib.retraining.process import Retraining
@@ -30,6 +32,7 @@ from SpineLandmarksLib.web.access import Access
 from SpineLandmarksLib.web.actions import Actions
 from SpineLandmarksLib.web.controller import Notification, ReviewController
 from SpineLandmarksLib.web.front import end_with_parent
+from SpineLandmarksLib.web.labels import read_labels
 from SpineLandmarksLib.web.learning import Learning
 from SpineLandmarksLib.web.open_study import OpenStudy
 from SpineLandmarksLib.web.scene import Scene
@@ -66,6 +69,8 @@ class Reviewer:
         self._notifications: list[tuple[int, float, Notification]] = []
         self._count = 0
         self._on_yes: Callable[[], object] | None = None
+        self._on_text: Callable[[str], object] | None = None
+        self._is_member = False
         self._is_dirty = True
         self._pushed: dict[str, Any] = {}
         self.access = access
@@ -85,7 +90,13 @@ class Reviewer:
         both |= {"open": self._open_key, "select": self._select, "assign": self._assign, "work": self._work}
         own: dict[str, Callable[..., Any]] = {"do": self.do, "comment": self._comment, "dismiss": self._dismiss}
         page.build(self.server, self.scene.layout, both | own)
-        for name, handler in {**both, "key": self._key, "csv": self._csv, "report": self._report}.items():
+        for name, handler in {
+            **both,
+            "key": self._key,
+            "csv": self._csv,
+            "labels": self._labels,
+            "report": self._report,
+        }.items():
             self.server.trigger(name)(handler)
         self.state.change("slice_index")(self._on_slice)
         self.state.change("grey_window")(self._on_window)
@@ -93,7 +104,7 @@ class Reviewer:
 
     def join_team(self) -> None:
         """Be one of several behind one front: a person logs out there, and this process ends with it."""
-        self.state.is_member = True
+        self._is_member = self.state.is_member = True
         end_with_parent()
 
     def run(
@@ -160,6 +171,8 @@ class Reviewer:
     def do(self, action: str) -> None:
         with self._explained():
             if action == "retrain":
+                if not self.controller.account.may("lead"):
+                    raise AccessError("Expected a lead to retrain the model. Ask one")
                 self.learning.press(self.controller.annotator, self.controller.listing.done, self._ask)
             else:
                 self.actions.do(action)
@@ -195,7 +208,26 @@ class Reviewer:
 
     def _begin(self, name: str) -> None:
         with self._explained():
+            if self._is_member and self.controller.annotator:
+                raise AccessError("Expected the name of the account. To work under another one, log out")
             self.controller.begin(name)
+
+    def _labels(self, name: str, text: str) -> None:
+        """Take landmarks from a file; where another reading fits, ask."""
+        with self._explained():
+            self._take_labels(str(name), str(text), AS_STATED)
+
+    def _take_labels(self, name: str, text: str, reading: Reading) -> None:
+        session = self.controller.session
+        if session is None:
+            raise LandmarkError("Expected an open study to put landmarks on; there is none")
+        try:
+            self.actions.take_labels(read_labels(name, text, session, reading))
+        except MisreadError as error:
+            other = error.reading
+            if other is None:
+                raise
+            self._ask(f"{error}. Take them so?", lambda: self._take_labels(name, text, other))
 
     def _comment(self, text: str) -> None:
         with self._explained():
@@ -218,9 +250,10 @@ class Reviewer:
 
     def _answer(self, is_yes: bool, text: str = "") -> None:
         then, self._on_yes = self._on_yes, None
+        on_text, self._on_text = self._on_text, None
         self.state.question = ""
-        if is_yes and then and self.state.wants_text:
-            then = partial(self._on_text, text)
+        if then and on_text:
+            then = partial(on_text, text)
         with self._explained():
             if is_yes and then:
                 then()
@@ -230,7 +263,10 @@ class Reviewer:
         self._touch()
 
     def _csv(self) -> str:
-        return as_csv(self.controller.session.current) if self.controller.session else ""
+        session = self.controller.session
+        if session is None:
+            return ""
+        return as_csv(session.current, study=session.study, annotator=session.author, comment=session.comment)
 
     def _report(self) -> Any:
         """The report as an attachment; None where there is none to be had, which is told."""
@@ -314,7 +350,7 @@ class Reviewer:
         self._is_dirty = True
 
     def _ask(self, question: str, on_yes: Callable[[], object]) -> None:
-        self._on_yes = on_yes
+        self._on_yes, self._on_text = on_yes, None
         self.state.question, self.state.wants_text = question, False
 
     def _ask_text(self, question: str, on_text: Callable[[str], object]) -> None:

@@ -41,7 +41,7 @@ HIT_PX, DRAG_PX = 9.0, 4.0
 #: Size of the points of several readers, mm: larger than the one that is decided on, which stays in sight.
 OPINION_MM = 5.0
 #: Letters that a name takes.
-INDENT = 12
+INDENT = 6
 #: Factor of magnification of one notch of the wheel.
 WHEEL = 1.1
 

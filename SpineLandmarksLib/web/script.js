@@ -37,3 +37,13 @@ window.spineLandmarksBack = window.spineLandmarksBack || setInterval(function ()
     if (answer.ok) window.location.reload();
   }, function () {});
 }, 1000);
+
+// The pictures of the views come from a library without words for those who do not see them.
+function nameViews() {
+  document.querySelectorAll('img.image-display-area:not([alt])').forEach(function (image) {
+    image.alt = 'A slice of the study with its landmarks; the table lists them';
+  });
+}
+nameViews();
+window.spineLandmarksViews = window.spineLandmarksViews || new MutationObserver(nameViews);
+window.spineLandmarksViews.observe(document.documentElement, {childList: true, subtree: true});

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -42,7 +43,7 @@ class Incoming:
             raise AccessError(f"Expected a DICOM zip or NIfTI ({', '.join(KINDS)}); got a file of another kind")
         self.ending = endings[0]
         (self.folder / FOLDER).mkdir(parents=True, exist_ok=True)
-        self.path = self.folder / FOLDER / f"upload-{secrets.token_hex(4)}{self.ending}"
+        self.path = self.folder / FOLDER / f"upload-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}{self.ending}"
         self._part = self.path.with_name(self.path.name + ".part")
         self._file: IO[bytes] = self._part.open("xb")
 

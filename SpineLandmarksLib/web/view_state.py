@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from SpineLandmarksLib.annotation.actions import confirm_words, is_untold
 from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.measurements import measure
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import LETTERS, OPINION_STYLES, cells, colour
-from SpineLandmarksLib.landmarks import Landmark
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
 from SpineLandmarksLib.web.actions import Actions
 from SpineLandmarksLib.web.controller import ReviewController
 
@@ -34,8 +36,30 @@ def view_state(controller: ReviewController, actions: Actions) -> dict[str, Any]
         "job_stage": job.stage if job else "",
         "job_share": round(100 * job.share) if job else 0,
         "model": (session.current.bundle or "") if session else "",
+        "measured": measurement_rows(session),
         **_team_state(controller),
     }
+
+
+def measurement_rows(session: Session | None) -> list[dict[str, str]]:
+    """Measurements by corners, with what they mean in their tip; those without a value say why."""
+    return _measured(session.current) if session else []
+
+
+@lru_cache(maxsize=2)  # asked for at each change of the page, most of which move no point
+def _measured(landmarks: LandmarkSet) -> list[dict[str, str]]:
+    return [
+        {
+            "name": one.name,
+            "words": one.words,
+            "usual": f"{one.usual.low:g} to {one.usual.high:g}" if one.usual else "",
+            "tip": "\n".join(
+                filter(None, (one.definition, one.source, one.usual.source if one.usual else "", one.grade))
+            ),
+        }
+        for one in measure(landmarks)
+        if one.points
+    ]
 
 
 def _team_state(controller: ReviewController) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -12,22 +13,25 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 
 from SpineLandmarksLib.api.jobs import ApiJob, JobLimits, JobLine
 from SpineLandmarksLib.cli.api import TOKEN
 from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import BackendError
-from SpineLandmarksLib.formats.catalogue import CATALOGUE, read_cases
+from SpineLandmarksLib.formats.catalogue import CATALOGUE, FACTS, read_cases
 from SpineLandmarksLib.formats.image_grid import ImageGrid
-from SpineLandmarksLib.formats.json_result import as_json
+from SpineLandmarksLib.formats.json_result import as_json, from_fields
+from SpineLandmarksLib.formats.strict_json import Fields
 from SpineLandmarksLib.imaging.study import read_grid
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
-from SpineLandmarksLib.phantom.files import write_nifti
+from SpineLandmarksLib.phantom.files import write_dicom_series, write_nifti
 from SpineLandmarksLib.phantom.phantom import make_phantom
 from SpineLandmarksLib.predict import Localizer
 
@@ -139,6 +143,33 @@ def test_an_upload_gives_the_points_of_predict_in_every_format(
     assert server.ask("GET", f"/v1/jobs/{told['id']}").status == 404
 
 
+def _result_of(content: dict[str, Any]) -> LandmarkSet:
+    return from_fields(Fields.of(content, "result"))
+
+
+def test_a_dicom_study_gives_report_and_capture_where_they_are_asked_for(server: ApiServer, tmp_path: Path) -> None:
+    phantom = make_phantom(8, slices=3, matrix=(224, 224), pixel_mm=1.4)
+    archive = shutil.make_archive(str(tmp_path / "a"), "zip", write_dicom_series(phantom, tmp_path / "dicom"))
+    told = server.wait(server.ask("POST", "/v1/jobs", Path(archive).read_bytes(), name="a.zip", dicom=True).json["id"])
+    assert (told["status"], told["formats"][-2:]) == ("done", ["sr", "sc"])
+    report, capture = (server.ask("GET", f"/v1/jobs/{told['id']}/result", format=name).body for name in ("sr", "sc"))
+    (tmp_path / "a.sr.dcm").write_bytes(report)
+    content = server.ask("GET", f"/v1/jobs/{told['id']}/result").json
+    kind, (case,) = read_cases(tmp_path / "a.sr.dcm")
+    found = case.landmarks
+    facts, whole = ({fact for fact, is_said in FACTS.items() if is_said(said)} for said in (found, _result_of(content)))
+    assert facts == whole & kind.carries, "as the table of formats says"
+    for mark in content["landmarks"]:
+        assert np.allclose(found[mark["name"]].position_ras_mm, mark["position_ras_mm"], atol=0.01)
+    assert pydicom.dcmread(BytesIO(capture)).Modality in ("OT", "MR")
+    assert list(server.folder.rglob("*.sr.dcm"))
+    assert server.ask("DELETE", f"/v1/jobs/{told['id']}").status == 204
+    assert not list(server.folder.rglob("*.sr.dcm"))
+    told = server.wait(server.ask("POST", "/v1/jobs", Path(archive).read_bytes(), name="a.zip").json["id"])
+    assert server.ask("GET", f"/v1/jobs/{told['id']}/result", format="sr").status == 422
+    assert server.ask("POST", "/v1/jobs/dicomweb", study_uid="1.2").status == 404, "it was started without a PACS"
+
+
 def test_a_study_of_the_server_is_named_and_none_outside_its_folder(server: ApiServer, study: Path) -> None:
     sent = server.ask("POST", "/v1/jobs/named", study="one/DOE_JANE.nii.gz", slice=1)
     assert server.wait(sent.json["id"])["status"] == "done"
@@ -158,7 +189,8 @@ def test_nothing_is_told_without_the_token_but_health_and_the_description(server
             assert server.ask(method, path, b"x" * (method == "POST"), token, name="a.zip").status == 401
     assert server.ask("GET", "/health", token=None).json["status"] == "ok"
     paths = server.ask("GET", "/openapi.json", token=None).json["paths"]
-    assert set(paths) == {"/health", "/v1/jobs", "/v1/jobs/named", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/result"}
+    sending = {"/v1/jobs", "/v1/jobs/named", "/v1/jobs/dicomweb"}
+    assert set(paths) == sending | {"/health", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/result"}
     page = server.ask("GET", "/docs", token=None).body.decode()
     assert "://" not in page, "the page fetches nothing from elsewhere"
     assert server.ask("GET", "/docs/static/swagger-ui-bundle.js", token=None).status == 200
@@ -264,7 +296,7 @@ def worked_on(
 
     async def run() -> JobLine:
         line = JobLine(lambda: client, limits)  # type: ignore[arg-type,return-value]
-        jobs = [ApiJob(Path(name), name, False, id=name) for name in names]
+        jobs = [ApiJob(Path(name), name, id=name) for name in names]
         for job in jobs:
             line.add(job)
         work = asyncio.create_task(line.work())
@@ -326,13 +358,13 @@ def test_results_are_kept_up_to_a_number_and_an_age() -> None:
     client = FakeClient([[DONE]] * 5)
     line = worked_on(client, JobLimits(kept=3, waiting=2), *"abcde")
     assert line.find("a") is not None, "they were added before any had ended"
-    line.add(ApiJob(Path("f"), "f", False, id="f"))
+    line.add(ApiJob(Path("f"), "f", id="f"))
     assert statuses(line, *"abcdef") == [None, None, None, "done", "done", "queued"]
     assert not line.is_full
-    line.add(ApiJob(Path("g"), "g", False, id="g"))
+    line.add(ApiJob(Path("g"), "g", id="g"))
     assert line.is_full
     line.find("d").since -= 25 * 3600  # type: ignore[union-attr]
-    line.add(ApiJob(Path("h"), "h", False, id="h"))
+    line.add(ApiJob(Path("h"), "h", id="h"))
     assert line.find("d") is None
 
 

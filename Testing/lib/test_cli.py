@@ -122,7 +122,6 @@ def test_impossible_settings_are_refused(refused, a_phantom_study: Path, options
         (["predict", "x", "--output", "o", "--format", "json,xml"], "expected formats of json, csv, mrk.json"),
         (["predict", "x", "--output", "o", "--format", ","], "expected formats of"),
         (["predict", "x", "--output", "o", "--backend", "onnx"], "invalid choice"),
-        (["predict", "--output", "o"], "INPUT"),
         (["train", "--data", "d", "--output", "o", "--steps", "0"], "whole number of 1 or more"),
         (["train", "--data", "d", "--output", "o", "--extra", "d=much"], "expected a folder, or folder=0.3"),
         (["bench", "--runs", "-3"], "whole number of 1 or more"),

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,41 +67,41 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def slow_actor(log: Path) -> type[Actor]:
-    """Notes when it begins and ends a study, and takes its time. A local class, which Ray sends by its code."""
+def actor_that_waits_for_its_death(log: Path, doomed: str) -> type[Actor]:
+    """Notes when it begins and ends a study. On the doomed node it does not get on with its first one, and on the other
+    nobody gets on before that has begun, however busy the machine is. A local class, which Ray sends by its code."""
+    amid = log.with_name("amid")
 
-    class SlowActor(Actor):
+    class WaitingActor(Actor):
         def localize(self, study: Any, path: Path, settings: Any) -> Any:
-            note(study, "begins")
-            time.sleep(0.3)
+            import ray
+
+            here = ray.get_runtime_context().get_node_id()
+            note(study, "begins", here)
+            if here == doomed:
+                amid.touch()
+                time.sleep(PATIENCE_S)  # it is killed meanwhile
+            wait_until(amid.exists)
             try:
                 return super().localize(study, path, settings)
             finally:
-                note(study, "ends")
+                note(study, "ends", here)
 
-    def note(study: Any, what: str) -> None:
-        import ray
+    def wait_until(is_so: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not is_so() and time.monotonic() < deadline:
+            time.sleep(0.02)
 
+    def note(study: Any, what: str, here: str) -> None:
         with log.open("a") as stream:
-            stream.write(f"{study.stem} {what} {ray.get_runtime_context().get_node_id()}\n")
+            stream.write(f"{study.stem} {what} {here}\n")
 
-    return SlowActor
+    return WaitingActor
 
 
 def begun(log: Path) -> list[str]:
     """The studies that were begun, by actor after actor."""
     return [line.split()[0] for line in log.read_text().splitlines() if "begins" in line]
-
-
-def is_at_work(node: str, log: Path) -> bool:
-    """Whether the node's actor is amid a study; one that was just given one is waited for."""
-    deadline = time.monotonic() + 0.15
-    while time.monotonic() < deadline:
-        lines = [line for line in log.read_text().splitlines() if line.endswith(node)]
-        if lines and "begins" in lines[-1]:
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def ledger(out: Path) -> list[dict[str, Any]]:
@@ -117,7 +117,7 @@ def test_a_node_that_is_killed_in_mid_run_costs_no_study_and_none_is_recorded_tw
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out, log, bundle = tmp_path / "out", tmp_path / "log", str(a_small_bundle.folder)
-    monkeypatch.setattr(engine, "Actor", slow_actor(log))
+    monkeypatch.setattr(engine, "Actor", actor_that_waits_for_its_death(log, two_nodes.second))
 
     def go() -> int:
         return predict_all([a_tree], ray_engine, out, ("json", "csv"), 3.1, tree=True, resume=True)
@@ -128,7 +128,7 @@ def test_a_node_that_is_killed_in_mid_run_costs_no_study_and_none_is_recorded_tw
         def with_a_death(*arguments: Any) -> Iterator[Any]:
             for outcome in outcomes(*arguments):
                 yield outcome
-                if not killed and is_at_work(two_nodes.second, log):
+                if not killed:  # it came from the other node, so the doomed one is amid a study
                     killed.append(outcome.study.stem)
                     two_nodes.kill()
 

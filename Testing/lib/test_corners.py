@@ -104,6 +104,18 @@ def test_corners_follow_names_that_a_person_moves(a_phantom: Phantom) -> None:
     assert session.current.corners == a_phantom.landmarks.corners
 
 
+def test_the_browser_has_a_row_for_each_measurement_by_corners(a_phantom: Phantom) -> None:
+    from SpineLandmarksLib.web.view_state import measurement_rows
+
+    session = Session("study", a_phantom.landmarks, "A. Reader")
+    rows = {row["name"]: row for row in measurement_rows(session)}
+    lordosis = next(one for one in measure(session.current) if one.name == "Lumbar lordosis L1-S1")
+    assert rows["Lumbar lordosis L1-S1"]["words"] == lordosis.words
+    assert lordosis.definition in rows["Lumbar lordosis L1-S1"]["tip"]
+    assert "Distance T12-L1 to L1" not in rows
+    assert measurement_rows(None) == []
+
+
 def test_a_candidate_belongs_to_the_disc_that_is_nearest() -> None:
     discs = ("T12-L1", "L1-L2", "L2-L3", "L3-L4", "L4-L5", "L5-S1")
     centres = {disc: np.array([0.0, 36.0 * row]) for row, disc in enumerate(discs)}

@@ -32,6 +32,7 @@ from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.phantom.files import write_dicom_series, write_nifti
 from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.store.folder import init_dataset
 
 
 @pytest.fixture(scope="module")
@@ -416,6 +417,23 @@ def test_a_report_of_another_program_says_where_a_person_put_points(a_report: Pa
     assert [(mark.name, mark.status) for mark in said] == [("L1", "corrected")]
 
 
+def test_points_in_pixels_alone_are_read_by_the_images_beside_the_report(
+    a_report: Path, a_series: Path, a_result: LandmarkSet, tmp_path: Path
+) -> None:
+    """As viewers write points of single images: they lie on the image, so the lateral part is that of the slice."""
+    folder = shutil.copytree(a_series, tmp_path / "study")
+    report = pydicom.dcmread(a_report)
+    _no_points_in_mm(report)
+    report.save_as(folder / "theirs.dcm")
+    frame = ImageFrame.of(read_study(a_series))
+    assert frame is not None
+    for before, after in zip(a_result, read_sr(folder / "theirs.dcm"), strict=True):
+        if before.position_ras_mm and after.position_ras_mm:
+            there, here = np.array(frame.ijk(before.position_ras_mm)), np.array(frame.ijk(after.position_ras_mm))
+            assert np.abs(there - here)[:2].max() * 3.1 < 0.01
+            assert here[2] == pytest.approx(round(there[2]), abs=1e-3)
+
+
 def test_points_of_another_frame_of_reference_are_not_put_on_an_image(
     a_report: Path, a_series: Path, a_result: LandmarkSet
 ) -> None:
@@ -424,6 +442,23 @@ def test_points_of_another_frame_of_reference_are_not_put_on_an_image(
     assert import_landmarks(a_report, frame=frame)["L3"].position_ras_mm is not None
     with pytest.raises(FormatError, match=r"frame of reference 1\.2\.3; got 2\.25"):
         import_landmarks(a_report, frame=replace(frame, reference_uid="1.2.3"))
+
+
+def test_a_report_comes_into_a_data_set_by_its_series_and_on_no_other(
+    a_report: Path, a_series: Path, tmp_path: Path, run: Callable[..., str]
+) -> None:
+    dataset = tmp_path / "dataset"
+    init_dataset(dataset).close()
+    run("add", dataset, a_series)
+    shutil.copy(a_report, tmp_path / "1.2.840.dcm")
+    key, saved, _ = run("import", dataset, tmp_path / "1.2.840.dcm", "--author", "A. Reader").partition(": saved")
+    assert saved
+    report = pydicom.dcmread(a_report)
+    series = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+    series.SeriesInstanceUID = "1.2.3"
+    report.save_as(tmp_path / f"{key}.sr.dcm")
+    said = run("import", dataset, tmp_path / f"{key}.sr.dcm", "--author", "A. Reader", status=1)
+    assert "got one on 1.2.3" in said
 
 
 def test_predict_writes_both_objects_of_a_dicom_study(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
+import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
@@ -31,6 +34,7 @@ from SpineLandmarksLib.phantom.files import write_dicom_series
 from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.predict import Localizer
 
+ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = next(Path("/").glob("usr/*/orthanc/**/libOrthancDicomWeb.so*"), None)
 
 
@@ -145,6 +149,34 @@ def test_from_a_pacs_into_it_and_back_the_points_are_the_same(
         assert math.dist(one.position_ras_mm or (0,), other.position_ras_mm or (0,)) < 0.01
     image = pydicom.dcmread(next(a_series.iterdir()))
     assert image.FrameOfReferenceUID in str(pydicom.dcmread(tmp_path / "back.dcm"))
+
+
+@pytest.mark.usefixtures("a_reader")
+def test_the_http_interface_takes_a_study_from_a_pacs(an_orthanc: Orthanc, a_series: Path) -> None:
+    """As `POST /v1/jobs/dicomweb` does: fetched, localized, and nothing of it stays."""
+    environment = {**os.environ, "SPINE_LANDMARKS_API_TOKEN": "0123456789abcdef", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "SpineLandmarksLib", "api", "--port", "0", "--from", an_orthanc.url]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        address = process.stdout.readline().split()[1].rstrip(",")
+
+        def ask(method: str, path: str) -> Any:
+            key = {"Authorization": "Bearer 0123456789abcdef"}
+            with urllib.request.urlopen(
+                urllib.request.Request(address + path, method=method, headers=key), timeout=120
+            ) as answer:
+                return json.loads(answer.read())
+
+        job = ask("POST", f"/v1/jobs/dicomweb?study_uid={study_of(a_series)}")
+        assert ask("GET", f"/v1/jobs/{job['id']}?wait=60")["status"] == "done"
+        result = ask("GET", f"/v1/jobs/{job['id']}/result")
+        assert (result["input"], result["series_uid"]) == (study_of(a_series), read_study(a_series).series_uid)
+        with pytest.raises(urllib.error.HTTPError, match="422"):
+            ask("POST", "/v1/jobs/dicomweb?study_uid=1.2.3")
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 @pytest.mark.usefixtures("a_reader")

@@ -152,7 +152,7 @@ def test_from_a_sign_off_to_the_next_study(stores: dict[int, Store]) -> None:
 
 def settle(controller: ReviewController, before: object = ...) -> None:
     """Until nothing is under way, and another study is open than before."""
-    limit = time.monotonic() + 30
+    limit = time.monotonic() + 120
     controller.poll()
     while controller.is_busy or controller.opened is before:
         assert time.monotonic() < limit

@@ -353,6 +353,18 @@ def test_a_study_that_workers_die_of_is_put_aside_and_others_go_on(
     assert len(list(failed.glob("*.dcm"))) == 2
 
 
+@pytest.mark.parametrize("kind", ["output", "bundle"])
+def test_a_fault_of_the_machine_is_no_fault_of_the_study(
+    kind: str, start: Callable[..., Bench], a_pacs: Pacs, images: list[pydicom.Dataset]
+) -> None:
+    a_pacs.start()
+    answers = iter([{"event": "failed", "kind": kind, "error": "No space left on device"}])
+    bench = start(lambda path, output: next(answers, None) or report(path, output))
+    send(bench, stamped(images, 1))
+    assert a_pacs.await_kept(2) == ["OT", "SR"]
+    bench.await_word(f"the {kind} is at fault")
+
+
 def test_what_cannot_be_localized_is_put_aside_with_the_reason(
     start: Callable[..., Bench], images: list[pydicom.Dataset]
 ) -> None:

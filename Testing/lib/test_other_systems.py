@@ -124,7 +124,7 @@ def test_files_of_a_killed_process_go_though_windows_keeps_an_open_file(
     (left / unzip.IN_USE).touch()
     os.utime(left / unzip.IN_USE, (0, 0))
     remove, opened = unzip.shutil.rmtree, []
-    monkeypatch.setattr(unzip, "_lock", opened.append)
+    monkeypatch.setattr(unzip, "lock_file", opened.append)
 
     def as_on_windows(folder: Path) -> None:
         if (Path(folder) / unzip.IN_USE).exists() and not opened[0].closed:

@@ -83,10 +83,11 @@ def test_importing_what_prediction_needs_loads_neither_torch_nor_any_reader() ->
         "annotated_slices",
     ]
     files = [LIBRARY / f"{name}.py" for name in light]
-    folders = ("annotation", "batch", "cli", "imaging", "formats", "worker")
+    folders = ("annotation", "batch", "cli", "imaging", "formats", "pacs", "worker")
     files += [file for folder in folders for file in LIBRARY.glob(f"{folder}/[!_]*.py")]
     modules = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
     heavy = ["torch", "monai", "matplotlib", "scipy", "SimpleITK", "nibabel", "pydicom", "PIL", "onnxruntime", "ray"]
+    heavy += ["highdicom", "pynetdicom", "dicomweb_client", "requests"]
     code = f"import sys, {', '.join(modules)}; print(*[name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == ""

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from SpineLandmarksLib.annotation.measurements import COLUMNS, measure
-from SpineLandmarksLib.annotation.study_report import NOTICE, key_figures, write_report_html, write_report_pdf
 from SpineLandmarksLib.arguments import REPORT_NAMES
 from SpineLandmarksLib.batch.results import REPORTS, write_results
+from SpineLandmarksLib.batch.study_report import NOTICE, key_figures, write_report_html, write_report_pdf
 from SpineLandmarksLib.formats.overlay import ENDPLATE, draw_overlay
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.landmarks import LandmarkSet

@@ -95,7 +95,7 @@ class At:
         else:
             self.settled.append(notification.about)
 
-    def settle(self, seconds: float = 20.0) -> None:
+    def settle(self, seconds: float = 120.0) -> None:
         limit = time.monotonic() + seconds
         self.controller.poll()
         while self.controller.is_busy:
@@ -104,7 +104,7 @@ class At:
             self.controller.poll()
 
     def poll_until(self, is_so: Callable[[], object]) -> None:
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 120
         while not is_so():
             assert time.monotonic() < limit, (self.controller.saver.words, self.notified)
             time.sleep(0.01)

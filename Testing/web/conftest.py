@@ -43,6 +43,9 @@ FLAGS = (
 )
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
+#: How long an event is waited for before it is given up: long, for the machine may be busy. Nothing waits by the clock.
+PATIENCE_S = 180.0
+
 START = "import sys; from SpineLandmarksLib.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
 
@@ -64,7 +67,7 @@ class Reviewer:
         self.address = self._await_address()
 
     def _await_address(self) -> str:
-        limit = time.monotonic() + 90
+        limit = time.monotonic() + PATIENCE_S
         while time.monotonic() < limit and self.process.poll() is None:
             told = re.search(r"Open (\S+)\n", self.text)
             if told:
@@ -83,13 +86,13 @@ class Reviewer:
 
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE_S)
 
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -166,8 +169,9 @@ def find(store: Store, key: str, phantom: Phantom, **told: Any) -> None:
 
 @pytest.fixture(scope="module")  # as long as it runs, so does its event loop, and no other can
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=1000 * PATIENCE_S)
     if CHROMIUM is None:
         pytest.fail("Expected a chromium to test the page with; found none. Install it: apt-get install chromium")
     with sync_playwright() as playwright:

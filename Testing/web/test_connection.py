@@ -83,7 +83,7 @@ def page(reviewer: Any, line: Line, browser: Any) -> Iterator[Any]:
     opened = browser.new_page(viewport={"width": 1500, "height": 900})
     port = urlsplit(reviewer.address).port
     opened.goto(reviewer.address.replace(str(port), str(line.port)))
-    expect(opened.locator(".bar .title")).to_have_text("slice1", timeout=40_000)
+    expect(opened.locator(".bar .title")).to_have_text("slice1", timeout=120_000)
     yield opened
     opened.close()
 
@@ -113,11 +113,11 @@ def test_the_page_comes_back_when_the_network_does(page: Any, line: Line, shots:
     page.keyboard.press("c")
     expect(page.locator("tr.confirmed")).to_have_count(1)
     line.cut()
-    expect(page.locator(".lost")).to_contain_text("comes back by itself", timeout=20_000)
+    expect(page.locator(".lost")).to_contain_text("comes back by itself", timeout=120_000)
     page.screenshot(path=shots / "40-lost.png")
     assert brightness(page) < 40
     line.cut(False)
-    expect(page.locator(".bar .title")).to_have_text("slice1", timeout=40_000)
+    expect(page.locator(".bar .title")).to_have_text("slice1", timeout=120_000)
     expect(page.locator("tr.confirmed")).to_have_count(1)
     page.keyboard.press("c")
     expect(page.locator("tr.confirmed")).to_have_count(0)

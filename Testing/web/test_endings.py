@@ -51,7 +51,7 @@ def test_nothing_that_was_shown_is_lost(
     page = browser.new_page(viewport={"width": 1500, "height": 900})
     page.goto(reviewer.address)
     rows = page.locator("table.landmarks tbody tr")
-    expect(page.locator(".bar .title")).to_have_text("slice1", timeout=40_000)
+    expect(page.locator(".bar .title")).to_have_text("slice1", timeout=120_000)
     for name in ("L2", "L3", "L4", "L5"):
         row = rows.filter(has=page.get_by_role("cell", name=name, exact=True))
         row.click()

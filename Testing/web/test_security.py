@@ -173,7 +173,7 @@ def test_an_upload_that_is_no_study_leaves_nothing(caller: Caller, the_demo: Any
 
 
 def wait_until_gone(folder: Path) -> None:
-    limit = time.monotonic() + 30
+    limit = time.monotonic() + 120
     while folder.is_dir() and list(folder.iterdir()):
         assert time.monotonic() < limit, list(folder.iterdir())
         time.sleep(0.2)

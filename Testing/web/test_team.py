@@ -158,7 +158,7 @@ def test_two_readers_read_it_blind(team: Team) -> None:
     bob.wait(lambda: bob.status("L2") == "corrected", "L2")
     assert bob.status("L3") == "predicted", "nothing of Ann's confirmation is seen"
     lea.page.locator(".study", has_text="case-1").click()
-    lea.page.locator(".notification.error", has_text="being read by others").wait_for(timeout=60_000)
+    lea.page.locator(".notification.error", has_text="being read by others").wait_for(timeout=120_000)
     bob.press("Shift+C")
     bob.wait(lambda: bob.status("L2") == "confirmed", "all confirmed")
     bob.press("Shift+S")
@@ -244,7 +244,7 @@ def test_pages_come_back_after_the_server_was_killed(team: Team) -> None:
     ann.page.evaluate("window.isOld = true")
     team.server.process.kill()
     team.server.process.wait()
-    ann.page.locator(".lost").wait_for(timeout=60_000)
+    ann.page.locator(".lost").wait_for(timeout=120_000)
     team.start()
     ann.page.wait_for_function("!window.isOld && document.querySelector('.study')", timeout=150_000)
     assert "Ann" in ann.page.locator(".person").inner_text()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 
 from research.fuzz.mutate import Rng, mutated, mutated_dicom, mutated_json, mutated_table
 from SpineLandmarksLib.annotated_slices import schema_of
@@ -33,10 +34,12 @@ from SpineLandmarksLib.bundle import DETECTOR, METADATA, find_bundle, load_bundl
 from SpineLandmarksLib.formats import FORMATS
 from SpineLandmarksLib.formats.catalogue import CATALOGUE, read_cases
 from SpineLandmarksLib.formats.csv_table import as_csv, write_csv
+from SpineLandmarksLib.formats.dicom_sr import write_sr
 from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage
 from SpineLandmarksLib.formats.json_result import as_json
 from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
 from SpineLandmarksLib.formats.tianchi import read_tianchi
+from SpineLandmarksLib.imaging.dicom_source import planes_of
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksLib.phantom.files import write_dicom_series, write_nifti
@@ -111,6 +114,21 @@ def landmark_files() -> dict[str, bytes]:
     files["phantom.fcsv"] = f"# CoordinateSystem = RAS\n{columns}{fcsv}".encode()
     files["phantom.Csv"] = f"label,l,p,s,defined,selected,visible,locked,description\n{table}".encode()
     return files
+
+
+@cache
+def report_files() -> dict[str, bytes]:
+    """DICOM reports, of a model and of a person."""
+    marks = _landmarks()
+    with tempfile.TemporaryDirectory() as folder:
+        series = sorted(write_dicom_series(phantom(), Path(folder) / "series").iterdir())
+        uid = str(pydicom.dcmread(series[0], specific_tags=["SeriesInstanceUID"]).SeriesInstanceUID)
+        planes = planes_of(series, uid)
+    confirmed = replace(marks, landmarks=tuple(replace(mark, status="confirmed") for mark in marks))
+    return _written(
+        ("phantom.sr.dcm", lambda path: write_sr(marks, planes, path)),
+        ("phantom.dcm", lambda path: write_sr(confirmed, planes, path, author="A. Reader")),
+    )
 
 
 def _json_or_table(data: bytes, rng: Rng) -> bytes:
@@ -461,6 +479,7 @@ def _read_picture(path: Path) -> object:
 
 
 TARGETS: dict[str, Target] = {
+    "reports": Target(report_files, (mutated, mutated, mutated_dicom), _import),
     "landmarks": Target(landmark_files, (mutated, _json_or_table, _json_or_table), _import),
     "store": Target(store_files, (_json_or_table, _json_or_table, mutated), _store),
     "exchange": Target(exchange_files, (mutated, _text_or_bytes, _text_or_bytes), _exchange),

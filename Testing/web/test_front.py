@@ -1,0 +1,115 @@
+"""The one address of a team: whose log-in counts, and what a proxy may say."""
+
+from __future__ import annotations
+
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from SpineLandmarksLib.errors import AccessError
+from SpineLandmarksLib.store.accounts import remove_account, set_account
+from SpineLandmarksLib.store.folder import open_dataset
+from SpineLandmarksLib.web.access import Access
+from SpineLandmarksLib.web.front import LOGIN_S, MAX_FAILURES, LoginKey, Throttle
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_log_in_outlives_a_restart_and_ends(tmp_path: Path) -> None:
+    clock = Clock()
+    cookie = LoginKey(tmp_path, clock).login("Ann Ö.")
+    again = LoginKey(tmp_path, clock)
+    assert again.name(cookie) == "Ann Ö."
+    clock.now += LOGIN_S
+    assert again.name(cookie) is None
+    assert (tmp_path / "team.key").stat().st_mode & 0o77 == 0
+
+
+def test_a_log_in_that_was_made_elsewhere_or_changed_is_none(tmp_path: Path) -> None:
+    mine, other = LoginKey(tmp_path), LoginKey(Path(tmp_path, "other").mkdir() or tmp_path / "other")
+    cookie = mine.login("Ann")
+    name, end, signature = cookie.split(".")
+    for forged in ("", "x", "..", other.login("Ann"), f"{name}.{int(end) + 9}.{signature}", f"{b'Bob'.hex()}.{end}.x"):
+        assert mine.name(forged) is None
+
+
+def test_a_key_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "team.key").write_text("abc")
+    with pytest.raises(AccessError, match="cut short"):
+        LoginKey(tmp_path)
+
+
+def test_guessing_is_slowed_down_for_one_name_and_no_other() -> None:
+    clock = Clock()
+    throttle = Throttle(clock)
+    for _ in range(MAX_FAILURES):
+        assert not throttle.is_closed("Ann")
+        throttle.note("Ann")
+    assert throttle.is_closed("Ann")
+    assert not throttle.is_closed("Bob")
+    clock.now += 61
+    assert not throttle.is_closed("Ann")
+
+
+@pytest.mark.parametrize(
+    ("access", "headers", "is_refused"),
+    [
+        (Access(), {"Host": "spines.example.org"}, True),
+        (Access(is_behind_proxy=True), {"Host": "spines.example.org"}, False),
+        (Access(is_behind_proxy=True), {"Host": "a.org", "Origin": "https://a.org"}, False),
+        (Access(is_behind_proxy=True), {"Host": "a.org", "Origin": "https://b.org"}, True),
+        (Access(), {"Host": "localhost:1", "Origin": "https://localhost:1"}, True),
+        (Access(), {"Host": "localhost:1", "Origin": "null"}, True),
+    ],
+)
+def test_only_pages_of_its_own_may_ask(access: Access, headers: dict[str, str], is_refused: bool) -> None:
+    assert bool(access.refuses(headers)) == is_refused
+
+
+def test_who_the_proxy_names_is_let_in_with_an_account_only(
+    make_dataset: Callable[..., Path], start_reviewer: Callable[..., Any]
+) -> None:
+    folder = make_dataset(slices=("case-1",))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    with open_dataset(folder) as store:
+        set_account(store, "Ada", "administrator", None, "Ada")
+        set_account(store, "Ann", "reader", None, "Ada")
+        server = start_reviewer(
+            str(folder), "--team", "--port", port, "--without-tls", "--proxy-header", "X-Remote-User"
+        )
+
+        def ask(path: str, **headers: str) -> tuple[int, str]:
+            request = urllib.request.Request(f"{server.address}{path.lstrip('/')}", headers=headers)
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return answer.status, answer.read().decode()
+            except urllib.error.HTTPError as error:
+                return error.code, error.read().decode()
+
+        named = {"X-Remote-User": "Ann", "Host": "spines.example.org"}
+        assert ask("/")[0] == 403
+        assert ask("/", **{**named, "X-Remote-User": "Eve"})[0] == 403
+        status, text = ask("/", **named)
+        assert status == 200
+        assert "Starting your reviewer" in text
+        assert ask("/", **named, Origin="https://evil.example")[0] == 403
+        assert ask("/login", **named)[0] == 403, "there are no passwords"
+        remove_account(store, "Ann", "Ada")
+
+        limit = time.monotonic() + 30
+        while ask("/", **named)[0] != 403:
+            assert time.monotonic() < limit
+    server.close()
