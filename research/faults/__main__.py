@@ -30,6 +30,8 @@ from SpineLandmarksLib.batch.ledger import FILE_NAME
 from SpineLandmarksLib.batch.results import STALE
 from SpineLandmarksLib.bundle import load_bundle
 
+#: What is written of each try, also of one that fails.
+LOGS = ("events", "sqlite_sequence")
 LOADED = "SPINE_LANDMARKS_FAULTS"
 #: What differs from run to run: ids, and the names that hold them.
 _IDS = re.compile(r"[0-9a-f]{16,}|2\.25\.\d+|P[0-9A-F]{10}")
@@ -142,7 +144,7 @@ def contents(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for file in sorted(folder.rglob("*")):
         name = _IDS.sub("ID", file.relative_to(folder).as_posix())
-        if file.is_file() and not name.endswith(("-wal", "-shm")):
+        if file.is_file() and not name.endswith(("-wal", "-shm", "log.csv")):
             found[name] = _rows(file) if file.suffix == ".sqlite" else _size(file)
             if file.name == FILE_NAME:  # the last line of each study holds
                 lines = [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]
@@ -161,7 +163,8 @@ def _size(file: Path) -> int:
 def _rows(file: Path) -> dict[str, int]:
     with sqlite3.connect(file) as connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables}
+        counts = {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables}
+    return {name: count for name, count in counts.items() if name not in LOGS}
 
 
 def broken(folder: Path) -> Iterator[str]:
