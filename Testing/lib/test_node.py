@@ -35,9 +35,6 @@ from SpineLandmarksLib.pacs.node import MAX_ASSOCIATIONS, Node, NodeSettings
 from SpineLandmarksLib.pacs.queue import QueueFullError, QueueLimits, StudyQueue
 from SpineLandmarksLib.pacs.sender import Peer
 
-#: pynetdicom leaves a socket that did not connect to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed .*socket:ResourceWarning")
-
 # The queue
 
 
