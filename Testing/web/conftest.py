@@ -167,8 +167,23 @@ def find(store: Store, key: str, phantom: Phantom, **told: Any) -> None:
     store.save(Revision(key, "model@1", utc_now(), complete(found, study.matrix), study.reference))
 
 
+class Browser:
+    """Opens pages on which every event is waited for with patience. started: playwright's."""
+
+    def __init__(self, started: Any) -> None:
+        self.started = started
+
+    def new_context(self, **options: Any) -> Any:
+        context = self.started.new_context(**options)
+        context.set_default_timeout(1000 * PATIENCE_S)
+        return context
+
+    def new_page(self, **options: Any) -> Any:
+        return self.new_context(**options).new_page()
+
+
 @pytest.fixture(scope="module")  # as long as it runs, so does its event loop, and no other can
-def browser() -> Iterator[Any]:
+def browser() -> Iterator[Browser]:
     from playwright.sync_api import expect, sync_playwright
 
     expect.set_options(timeout=1000 * PATIENCE_S)
@@ -176,7 +191,7 @@ def browser() -> Iterator[Any]:
         pytest.fail("Expected a chromium to test the page with; found none. Install it: apt-get install chromium")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield started
+        yield Browser(started)
         started.close()
 
 

@@ -20,7 +20,7 @@ def page(make_dataset: Callable[..., Path], start_reviewer: Callable[..., Any], 
     folder = make_dataset(volumes=["nifti"], series=["dicom"])
     opened = browser.new_page(viewport={"width": 1500, "height": 900})
     opened.goto(start_reviewer(str(folder), "--annotator", "A. Reader", "--by-hand").address)
-    expect(opened.locator(".study.current")).to_have_count(1, timeout=120_000)
+    expect(opened.locator(".study.current")).to_have_count(1)
     yield opened
     opened.close()
 
