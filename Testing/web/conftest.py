@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,8 @@ def the_demo(start_reviewer: Callable[..., Reviewer]) -> Reviewer:
 def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Makes a data set of single slices, volumes and DICOM series, each with the landmarks that a model found there.
 
-    new: those that no model has seen. url: of a database. told: what else the model says.
+    new: those that no model has seen. url: of a database. corners: whether a model found those of the endplates, too.
+    told: what else the model says.
     """
 
     def make(
@@ -129,6 +131,7 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
         new: Sequence[str] = (),
         url: str | None = None,
         series: Sequence[str] = (),
+        corners: bool = False,
         **told: Any,
     ) -> Path:
         folder = tmp_path_factory.mktemp("data") / "dataset"
@@ -137,7 +140,8 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
             for seed, (key, kind) in enumerate(kinds.items(), start=11):
                 phantom = add_phantom(store, key, seed, kind)
                 if key not in new:
-                    find(store, key, phantom, **told)
+                    marks = [replace(one, radius95_mm=1.5) for one in phantom.landmarks.corners if corners]
+                    find(store, key, phantom, corners=tuple(marks), **told)
         return folder
 
     return make
