@@ -47,7 +47,7 @@ def import_files(store: Store, path: Path, author: str, reading: Reading = AS_ST
         yield _record(store, path)
     elif isinstance(content, dict) and "result" in content:
         saved = store.save(Revision.from_json(content, str(path)))
-        yield f"{path.name}: {'was there' if saved.repeated else 'saved'}"
+        yield "; ".join((f"{path.name}: {'was there' if saved.repeated else 'saved'}", *saved.notes))
     else:
         yield from _landmark_files(store, path, author, reading)
 
@@ -66,8 +66,10 @@ def _saved_beside(store: Store, folder: Path) -> str:
         add_source(
             store, replace(source, key=revisions[0].study), [], Adding(slice_index=revisions[0].landmarks.slice_index)
         )
-    added = sum(not store.save(revision).repeated for revision in revisions)
-    return f"{folder.name}: {added} revisions taken in"
+    saved = [store.save(revision) for revision in revisions]
+    added = sum(not one.repeated for one in saved)
+    notes = dict.fromkeys(note for one in saved for note in one.notes)
+    return "; ".join((f"{folder.name}: {added} revisions taken in", *notes))
 
 
 def _landmark_files(store: Store, path: Path, author: str, reading: Reading) -> Iterator[str]:

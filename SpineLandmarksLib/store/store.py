@@ -119,11 +119,12 @@ class Store:
     def save(self, revision: Revision) -> Saved:
         """Add a revision; when this returns it is on the disk. Saving it twice adds nothing.
 
-        Where the store cannot take it, it is set aside in a file, and the StoreError says where.
+        Where the store cannot take it, it is set aside in a file, and the StoreError says where. Where there are
+        accounts, it takes no sign-off away: it is kept beside, and the notes say so.
         """
         try:
             with self.transaction() as connection:
-                return add_revision(connection, revision, self.where)
+                return _add_beside_sign_off(connection, revision, self.where)
         except StoreError as error:
             file = spool(revision, self.folder)
             kept = "It could not be written to any file either: keep this window open"
@@ -321,6 +322,32 @@ def add_revision(connection: Connection, revision: Revision, where: str) -> Save
     return Saved(revision.id, fork=fork, notes=_notes(revision, study, fork))
 
 
+def _add_beside_sign_off(connection: Connection, revision: Revision, where: str) -> Saved:
+    """Add a revision; it is set aside where the study is signed off, which is a lead's to change."""
+    study = lock_study(connection, revision.study, where)
+    sealed = _sealed(connection, revision)
+    if sealed is not None and sealed.revision in revision.merged:
+        raise StoreError(f"Expected a study that is open; {revision.study} is signed off by {sealed.author}")
+    saved = add_revision(connection, revision, where)
+    if sealed is None or heads_of(connection, revision.study) == [sealed.revision]:
+        return saved
+    drop(connection, [revision.id], sealed.revision, revision.author)
+    note = (
+        f"{revision.study} is signed off by {sealed.author}, and stays so. This version is kept in its history; a lead "
+        "can reopen the study, with a reason"
+    )
+    return Saved(saved.id, notes=(note, *_notes(revision, study, ())))
+
+
+def _sealed(connection: Connection, revision: Revision) -> Any:
+    """The sign-off of the study's one end, where there are accounts and thus leads; else None."""
+    if account_of(connection, revision.author).role is None:
+        return None
+    heads = heads_of(connection, revision.study)
+    signed = select(t.sign_offs).where(t.sign_offs.c.revision.in_(heads))
+    return connection.execute(signed).first() if len(heads) == 1 else None
+
+
 def _notes(revision: Revision, study: StudyRecord, fork: Sequence[str]) -> tuple[str, ...]:
     notes = []
     if fork:
@@ -353,11 +380,13 @@ def _heads(connection: Connection, which: ColumnElement[bool]) -> dict[str, list
     c = t.revisions.c
     columns = (c.study, c.id, c.parent, c.author, c.source_model)
     rows = connection.execute(select(*columns).where(which).order_by(c.number)).all()
-    chosen = t.choices.join(t.revisions, c.id == t.choices.c.dropped)
-    dropped = set(connection.scalars(select(t.choices.c.dropped).select_from(chosen).where(which)))
+    joined = t.choices.join(t.revisions, c.id == t.choices.c.dropped)
+    query = select(t.choices.c.dropped, t.choices.c.kept).select_from(joined).where(which)
+    chosen = {(row.dropped, row.kept) for row in connection.execute(query)}
     blind = set(connection.scalars(hidden().where(which)))
     rows = [row for row in rows if row.id not in blind]
-    inner = {row.parent for row in rows} | dropped
+    # What was set aside in favour of its own parent takes nothing from that.
+    inner = {row.parent for row in rows if (row.id, row.parent) not in chosen} | {dropped for dropped, _ in chosen}
     ends: dict[str, list[Any]] = {}
     for row in rows:
         if row.id not in inner:

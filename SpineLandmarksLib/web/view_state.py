@@ -51,7 +51,7 @@ def _measured(landmarks: LandmarkSet) -> list[dict[str, str]]:
     return [
         {
             "name": one.name,
-            "words": one.words,
+            "words": one.words.replace(" to ", "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}"),  # an interval is one line
             "usual": f"{one.usual.low:g} to {one.usual.high:g}" if one.usual else "",
             "tip": "\n".join(
                 filter(None, (one.definition, one.source, one.usual.source if one.usual else "", one.grade))

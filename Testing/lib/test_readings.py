@@ -25,6 +25,7 @@ from SpineLandmarksLib.store.checks import check_store
 from SpineLandmarksLib.store.exclusions import exclude_study, exclusions, include_study
 from SpineLandmarksLib.store.export import import_record, record_of
 from SpineLandmarksLib.store.folder import open_store
+from SpineLandmarksLib.store.import_files import import_files
 from SpineLandmarksLib.store.quality import gold_readings, quality_text, reader_quality
 from SpineLandmarksLib.store.readings import (
     assign_readers,
@@ -423,6 +424,33 @@ def test_a_lead_reopens_with_a_reason_which_is_kept(store: Store) -> None:
     sign_study(store, one.id, "Ann")
     assert store.signed_off() == [one]
     assert check_store(store) == []
+
+
+def test_no_save_takes_a_sign_off_away_where_there_are_leads(store: Store) -> None:
+    study = add_study(store)
+    with_accounts(store)
+    one = Revision(study.key, "Ann", utc_now(), points(study), study.reference)
+    store.save(one)
+    sign_study(store, one.id, "Ann")
+    late = Revision(study.key, "Bob", utc_now(), points(study, L3=3.0), study.reference, one.id)
+    later = replace(late, parent=late.id, landmarks=points(study, L3=5.0))
+    for each in (late, later, replace(late, parent=None), replace(late, author="Lea")):
+        (note,) = store.save(each).notes
+        assert "signed off by Ann, and stays so" in note
+        assert (store.signed_off(), store.heads(study.key)) == ([one], [one])
+        assert each in store.history(study.key)
+    file = store.folder / f"{study.key}.csv"
+    file.write_text("label,pixel_x,pixel_y\nL3,101,121\n")
+    (line,) = import_files(store, file, "Bob")
+    assert "stays so" in line
+    with pytest.raises(StoreError, match="Expected a study that is open"):
+        store.save(replace(late, merged=(one.id,)))
+    assert store.signed_off() == [one]
+    assert not any(finding.is_error for finding in check_store(store))
+    reopen_study(store, study.key, "Lea", "L3 is too high")
+    after = replace(late, landmarks=points(study, L3=4.0))
+    assert store.save(after).notes == ()
+    assert store.head(study.key) == after
 
 
 def test_the_last_administrator_stays(store: Store) -> None:

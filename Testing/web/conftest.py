@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,8 @@ def the_demo(start_reviewer: Callable[..., Reviewer]) -> Reviewer:
 def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Makes a data set of single slices, volumes and DICOM series, each with the landmarks that a model found there.
 
-    new: those that no model has seen. url: of a database. told: what else the model says.
+    new: those that no model has seen. url: of a database. corners: whether a model found those of the endplates, too.
+    told: what else the model says.
     """
 
     def make(
@@ -129,6 +131,7 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
         new: Sequence[str] = (),
         url: str | None = None,
         series: Sequence[str] = (),
+        corners: bool = False,
         **told: Any,
     ) -> Path:
         folder = tmp_path_factory.mktemp("data") / "dataset"
@@ -137,7 +140,8 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
             for seed, (key, kind) in enumerate(kinds.items(), start=11):
                 phantom = add_phantom(store, key, seed, kind)
                 if key not in new:
-                    find(store, key, phantom, **told)
+                    marks = [replace(one, radius95_mm=1.5) for one in phantom.landmarks.corners if corners]
+                    find(store, key, phantom, corners=tuple(marks), **told)
         return folder
 
     return make
@@ -167,8 +171,23 @@ def find(store: Store, key: str, phantom: Phantom, **told: Any) -> None:
     store.save(Revision(key, "model@1", utc_now(), complete(found, study.matrix), study.reference))
 
 
+class Browser:
+    """Opens pages on which every event is waited for with patience. started: playwright's."""
+
+    def __init__(self, started: Any) -> None:
+        self.started = started
+
+    def new_context(self, **options: Any) -> Any:
+        context = self.started.new_context(**options)
+        context.set_default_timeout(1000 * PATIENCE_S)
+        return context
+
+    def new_page(self, **options: Any) -> Any:
+        return self.new_context(**options).new_page()
+
+
 @pytest.fixture(scope="module")  # as long as it runs, so does its event loop, and no other can
-def browser() -> Iterator[Any]:
+def browser() -> Iterator[Browser]:
     from playwright.sync_api import expect, sync_playwright
 
     expect.set_options(timeout=1000 * PATIENCE_S)
@@ -176,7 +195,7 @@ def browser() -> Iterator[Any]:
         pytest.fail("Expected a chromium to test the page with; found none. Install it: apt-get install chromium")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield started
+        yield Browser(started)
         started.close()
 
 

@@ -34,7 +34,7 @@ def page(browser: Any) -> Any:
 
 def test_the_reviewer_has_no_serious_finding(page: Any, the_demo: Any) -> None:
     page.goto(the_demo.address)
-    page.wait_for_selector(".study.current", timeout=120_000)
+    page.wait_for_selector(".study.current")
     page.wait_for_selector("table.landmarks tbody tr")
     assert not (found := serious(page)), "\n".join(found)
     page.keyboard.press("?")
@@ -47,7 +47,7 @@ def test_the_reviewer_has_no_serious_finding(page: Any, the_demo: Any) -> None:
 
 def test_a_status_is_a_word_and_not_a_colour_alone(page: Any, the_demo: Any) -> None:
     page.goto(the_demo.address)
-    page.wait_for_selector("table.landmarks tbody tr", timeout=120_000)
+    page.wait_for_selector("table.landmarks tbody tr")
     rows = page.locator("table.landmarks tbody tr")
     words = [rows.nth(row).locator("td").nth(1).inner_text().strip() for row in range(len(LUMBAR11))]
     assert all(words)

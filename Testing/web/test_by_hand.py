@@ -26,10 +26,10 @@ def test_a_new_study_is_localized_when_it_opens(folder: Path, start_reviewer: Ca
     reviewer = start_reviewer(str(folder), "--annotator", "Ann")
     page = browser.new_page(viewport={"width": 1500, "height": 900})
     page.goto(reviewer.address)
-    expect(page.locator(".bar .title")).to_contain_text("slice", timeout=120_000)
+    expect(page.locator(".bar .title")).to_contain_text("slice")
     page.locator(".study", has_text="slice2").click()
-    expect(page.locator(".bar .title")).to_have_text("slice2", timeout=120_000)
-    expect(page.locator(".looked-at")).to_contain_text("to look at", timeout=120_000)  # nobody has asked for it
+    expect(page.locator(".bar .title")).to_have_text("slice2")
+    expect(page.locator(".looked-at")).to_contain_text("to look at")  # nobody has asked for it
     expect(page.locator("tr.predicted")).not_to_have_count(0)
     page.close()
     reviewer.close()
@@ -39,7 +39,7 @@ def test_a_new_study_is_localized_when_it_opens(folder: Path, start_reviewer: Ca
 def page(folder: Path, start_reviewer: Callable[..., Any], browser: Any) -> Iterator[Any]:
     opened = browser.new_page(viewport={"width": 1500, "height": 900})
     opened.goto(start_reviewer(str(folder), "--annotator", "Bob", "--by-hand").address)
-    expect(opened.locator(".study.current")).to_have_count(1, timeout=120_000)
+    expect(opened.locator(".study.current")).to_have_count(1)
     yield opened
     opened.close()
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_seen_is_passed_over_and_escape_ends_placing(page: Any, f
     page.keyboard.press("Shift+X")
     expect(page.locator("tr.not_visible")).to_have_count(11)
     page.keyboard.press("Shift+S")
-    expect(page.locator(".bar .title")).not_to_have_text("slice1", timeout=120_000)
+    expect(page.locator(".bar .title")).not_to_have_text("slice1")
     with open_dataset(folder, read_only=True) as store:
         assert [one.study for one in store.signed_off()] == ["slice1"]
 
@@ -108,16 +108,16 @@ def test_what_cannot_be_seen_is_passed_over_and_escape_ends_placing(page: Any, f
 def test_landmarks_come_from_a_file(page: Any, folder: Path, shots: Path) -> None:
     page.keyboard.press("Escape")
     page.locator(".study", has_text="slice3").click()
-    expect(page.locator(".bar .title")).to_have_text("slice3", timeout=20_000)
+    expect(page.locator(".bar .title")).to_have_text("slice3")
     with open_dataset(folder, read_only=True) as store:
         head = store.head("slice3")
     assert head is not None
     r, a, s = head.landmarks["L3"].position_ras_mm or (0, 0, 0)
     text = f"label,r_mm,a_mm,s_mm\nL3,{r},{a + 4},{s}\n"
     page.locator(".import input").set_input_files({"name": "x.csv", "mimeType": "text/csv", "buffer": text.encode()})
-    expect(page.locator("tr.corrected .name")).to_have_text("L3", timeout=20_000)
+    expect(page.locator("tr.corrected .name")).to_have_text("L3")
     page.locator(".import input").set_input_files({"name": "x.csv", "mimeType": "text/csv", "buffer": b"nothing"})
-    expect(page.locator(".notification.error")).to_contain_text("expected the columns", timeout=20_000)
+    expect(page.locator(".notification.error")).to_contain_text("expected the columns")
     page.keyboard.press("Shift+?")
-    expect(page.locator(".legend .dot")).to_have_count(5, timeout=20_000)
+    expect(page.locator(".legend .dot")).to_have_count(5)
     page.screenshot(path=shots / "52-help.png")

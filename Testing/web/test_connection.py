@@ -42,7 +42,7 @@ class Line:
         self._loop.close()
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(180)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
@@ -83,7 +83,7 @@ def page(reviewer: Any, line: Line, browser: Any) -> Iterator[Any]:
     opened = browser.new_page(viewport={"width": 1500, "height": 900})
     port = urlsplit(reviewer.address).port
     opened.goto(reviewer.address.replace(str(port), str(line.port)))
-    expect(opened.locator(".bar .title")).to_have_text("slice1", timeout=120_000)
+    expect(opened.locator(".bar .title")).to_have_text("slice1")
     yield opened
     opened.close()
 
@@ -113,11 +113,11 @@ def test_the_page_comes_back_when_the_network_does(page: Any, line: Line, shots:
     page.keyboard.press("c")
     expect(page.locator("tr.confirmed")).to_have_count(1)
     line.cut()
-    expect(page.locator(".lost")).to_contain_text("comes back by itself", timeout=120_000)
+    expect(page.locator(".lost")).to_contain_text("comes back by itself")
     page.screenshot(path=shots / "40-lost.png")
     assert brightness(page) < 40
     line.cut(False)
-    expect(page.locator(".bar .title")).to_have_text("slice1", timeout=120_000)
+    expect(page.locator(".bar .title")).to_have_text("slice1")
     expect(page.locator("tr.confirmed")).to_have_count(1)
     page.keyboard.press("c")
     expect(page.locator("tr.confirmed")).to_have_count(0)

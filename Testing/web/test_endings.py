@@ -51,7 +51,7 @@ def test_nothing_that_was_shown_is_lost(
     page = browser.new_page(viewport={"width": 1500, "height": 900})
     page.goto(reviewer.address)
     rows = page.locator("table.landmarks tbody tr")
-    expect(page.locator(".bar .title")).to_have_text("slice1", timeout=120_000)
+    expect(page.locator(".bar .title")).to_have_text("slice1")
     for name in ("L2", "L3", "L4", "L5"):
         row = rows.filter(has=page.get_by_role("cell", name=name, exact=True))
         row.click()
@@ -62,7 +62,7 @@ def test_nothing_that_was_shown_is_lost(
             expect(row).not_to_have_text(before, use_inner_text=True)
     shown = [row.locator("td").all_inner_texts() for row in rows.all()]
     reviewer.process.send_signal(getattr(signal, end))
-    reviewer.process.wait(30)
+    reviewer.process.wait(180)
     page.close()
     with open_dataset(folder) as store:
         head = store.head("slice1")

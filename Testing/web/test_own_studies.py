@@ -50,7 +50,7 @@ def page(
 
 def test_a_name_is_asked_before_anything_else(page: Any, shots: Path) -> None:
     name = page.locator(".name-field input")
-    name.wait_for(timeout=120_000)
+    name.wait_for()
     page.screenshot(path=shots / "20-name.png")
     assert page.locator(".begin").is_disabled()
     name.fill("A. Reader")
@@ -58,7 +58,7 @@ def test_a_name_is_asked_before_anything_else(page: Any, shots: Path) -> None:
     page.keyboard.down("Enter")
     page.evaluate("document.activeElement.blur()")  # a press is one, wherever the focus is when it ends
     page.keyboard.up("Enter")
-    expect(page.locator(".person")).to_have_text("A. Reader", timeout=120_000)
+    expect(page.locator(".person")).to_have_text("A. Reader")
     expect(page.locator(".studies")).to_contain_text("No studies yet")
 
 
@@ -67,7 +67,7 @@ def test_what_is_no_study_is_refused_in_words(page: Any, folder: Path, tmp_path:
     (tmp_path / "other.zip").write_bytes(b"no zip")
     for name, words in (("large.nii", "at most 4 MiB"), ("other.zip", "something else, whatever its name says")):
         page.locator(".upload input").set_input_files(tmp_path / name)
-        expect(page.locator(".notification.error").last).to_contain_text(words, timeout=120_000)
+        expect(page.locator(".notification.error").last).to_contain_text(words)
     page.screenshot(path=shots / "21-refused.png")
     assert not list(folder.glob("uploads/*"))
 
@@ -76,7 +76,7 @@ def test_an_uploaded_study_opens_without_the_name_of_its_file(
     page: Any, folder: Path, a_phantom: Phantom, tmp_path: Path, shots: Path
 ) -> None:
     page.locator(".upload input").set_input_files(write_nifti(a_phantom, tmp_path / "Doe^Jane.nii.gz"))
-    expect(page.locator(".study.current .key")).to_contain_text("upload-", timeout=120_000)
+    expect(page.locator(".study.current .key")).to_contain_text("upload-")
     page.screenshot(path=shots / "22-uploaded.png")
     store = open_dataset(folder, read_only=True)
     (study,) = store.studies()

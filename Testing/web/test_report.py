@@ -1,4 +1,4 @@
-"""The report of a corrected DICOM study, as the page gives it away; of a study that is no DICOM there is none."""
+"""The measurements and the report of a corrected DICOM study; of a study that is no DICOM there is no report."""
 
 from __future__ import annotations
 
@@ -14,15 +14,39 @@ from playwright.sync_api import expect
 from SpineLandmarksLib.formats.dicom_sr import read_sr
 from SpineLandmarksLib.phantom.phantom import make_phantom
 
+#: The picture has the size of its place.
+SETTLED = (
+    "() => { const i = document.querySelector('.views img'); return Math.abs(i.naturalWidth - i.clientWidth) < 3 }"
+)
+
 
 @pytest.fixture(scope="module")
 def page(make_dataset: Callable[..., Path], start_reviewer: Callable[..., Any], browser: Any) -> Iterator[Any]:
-    folder = make_dataset(volumes=["nifti"], series=["dicom"])
+    folder = make_dataset(volumes=["nifti"], series=["dicom"], corners=True)
     opened = browser.new_page(viewport={"width": 1500, "height": 900})
     opened.goto(start_reviewer(str(folder), "--annotator", "A. Reader", "--by-hand").address)
-    expect(opened.locator(".study.current")).to_have_count(1, timeout=120_000)
+    expect(opened.locator(".study.current")).to_have_count(1)
     yield opened
     opened.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1500, 900), (1024, 768)])
+def test_measurements_are_unfolded_and_every_row_is_whole(page: Any, shots: Path, width: int, height: int) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    page.locator(".study", has_text="dicom").click()
+    expect(page.locator(".bar .title")).to_have_text("dicom")
+    expect(page.locator(".measurements")).to_be_hidden()
+    page.locator(".measured summary").click()
+    row = page.locator(".measurements tr", has_text="Lumbar lordosis L1-S1")
+    row.scroll_into_view_if_needed()
+    expect(row.locator("td").nth(1)).to_contain_text("°")
+    page.wait_for_function(SETTLED)
+    page.screenshot(path=shots / f"60-measurements-{width}.png")
+    table, room = page.locator(".measurements").bounding_box(), page.locator(".work").bounding_box()
+    assert table["x"] + table["width"] <= room["x"] + room["width"]
+    assert page.locator(".work").evaluate("one => one.scrollWidth <= one.clientWidth")
+    page.locator(".measured summary").click()
+    page.set_viewport_size({"width": 1500, "height": 900})
 
 
 def test_the_report_is_downloaded_in_the_name_of_the_person(page: Any, tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ def page(folder: Path, start_reviewer: Callable[..., Any], browser: Any) -> Iter
     name = opened.locator(".name-field input")
     name.fill("A. Reader")
     name.press("Enter")
-    expect(opened.locator(".person")).to_have_text("A. Reader", timeout=120_000)
-    expect(opened.locator(".study.current")).to_have_count(1, timeout=120_000)
+    expect(opened.locator(".person")).to_have_text("A. Reader")
+    expect(opened.locator(".study.current")).to_have_count(1)
     expect(opened.locator("tr.predicted")).to_have_count(11)
     yield opened
     opened.close()
@@ -41,7 +41,7 @@ def page(folder: Path, start_reviewer: Callable[..., Any], browser: Any) -> Iter
 
 def show(page: Any, key: str) -> None:
     page.locator(".study", has_text=key).click()
-    expect(page.locator(".bar .title")).to_have_text(key, timeout=120_000)
+    expect(page.locator(".bar .title")).to_have_text(key)
     expect(page.locator(".study.current")).to_contain_text(key)
     page.locator(".views img").first.wait_for()
 
@@ -221,7 +221,7 @@ def test_two_keys_review_a_correct_slice(page: Any, folder: Path) -> None:
     page.keyboard.press("Shift+C")
     expect(page.locator("tr.confirmed")).to_have_count(11)
     page.keyboard.press("Shift+S")
-    expect(page.locator(".bar .title")).not_to_have_text(key, timeout=120_000)
+    expect(page.locator(".bar .title")).not_to_have_text(key)
     with open_dataset(folder, read_only=True) as store:
         assert [one.study for one in store.signed_off()] == [key]
 
