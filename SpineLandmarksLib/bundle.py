@@ -105,10 +105,7 @@ def find_bundle(name_or_folder: str | Path) -> Path:
         if (folder / METADATA).is_file():
             return folder
     exist = ", ".join(shipped_bundles()) or "none"
-    raise BundleError(
-        f"Expected a bundle folder or a shipped bundle's name ({exist}; lumbar11-open is in the repository, not in the "
-        f"wheel); got {str(name_or_folder)!r}"
-    )
+    raise BundleError(f"Expected a bundle folder or a shipped bundle's name ({exist}); got {str(name_or_folder)!r}")
 
 
 def shipped_bundles() -> list[str]:
