@@ -68,7 +68,7 @@ def _write(cases: Sequence[PointsOnImage], path: str | os.PathLike[str], labels:
     assert one.image.shape is not None
     data = np.zeros(one.image.shape, np.uint8)
     for name, ijk in voxels.items():
-        place = tuple(np.rint(ijk).astype(int))
+        place = tuple(np.minimum(np.rint(ijk).astype(int), np.array(data.shape) - 1))  # the rim rounds outward
         if data[place]:
             raise FormatError(f"{what}: expected a voxel for each point; {name} shares its voxel with another")
         data[place] = labels[name]

@@ -4,8 +4,9 @@ all_landmarks_voxel.json:  {"case_01": {"L1": [i, j, k], ...}, ...}
 a prediction:              {"1": {"coordinates": [i, j, k], "likelihood": 0.97}, ...}, named as its case
 
 Voxels count from 0 along the image's own axes, in the order in which NIfTI stores them (x, y, z). In a prediction a
-number stands for a landmark; `name_to_label.json` beside it says which, else they are numbered from the head down.
-A likelihood is the height of a heat map and no probability that the level is right: it is not taken for a confidence.
+number stands for a landmark; `name_to_label.json` beside it says which, else they are counted from the head down, with
+a warning. A likelihood is the height of a heat map and no probability that the level is right: it is not taken for a
+confidence.
 
 https://github.com/MIC-DKFZ/nnLandmark
 """
@@ -29,6 +30,10 @@ from SpineLandmarksLib.landmarks import LUMBAR11, Landmark
 
 TITLE = "nnLandmark"
 _LABELS = "name_to_label.json"
+_COUNTED = (
+    "The file has numbers for names, and no name_to_label.json lies beside it: they were counted from the head down. "
+    "Check each name"
+)
 #: What nnU-Net puts behind the name of a case for its first channel.
 _CHANNEL = re.compile(r"_\d{4}$")
 
@@ -59,13 +64,16 @@ def read_nnlandmark(
     file = Fields.of(load_json(path), os.fspath(path))
     if image is None or image.ras_from_ijk is None:
         raise FormatError(f"{file.where}: expected the image whose voxels these are. Give it with --image")
+    told: tuple[str, ...] = ()
     if is_prediction(file.values):
         marks = _predicted(file, _names(Path(path), schema), image)
+        told = () if Path(path).with_name(_LABELS).is_file() else (_COUNTED,)
     else:
         case = _chosen(file, image)
         named = Fields.of(file.values[case], f"{file.where}, {case}")
         marks = [_landmark(named, name, name, image) for name in named.values if named.has(name)]
-    return [PointsOnImage(stated_set(marks, schema, path, input=image.name), image)]
+    found = stated_set(marks, schema, path, input=image.name, warnings=told, needs_review=True if told else None)
+    return [PointsOnImage(found, image)]
 
 
 def is_prediction(content: Mapping[str, Any]) -> bool:

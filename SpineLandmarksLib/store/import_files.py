@@ -10,9 +10,11 @@ from SpineLandmarksLib.annotation.import_file import merged, require_plausible
 from SpineLandmarksLib.annotation.plausibility import Expected, Points, course_of
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.revision_files import REVISIONS, read_training_set
-from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.errors import FormatError, SpineLandmarksError
 from SpineLandmarksLib.formats import AS_STATED, Reading
+from SpineLandmarksLib.formats.dicom_sr import frame_of_reference
 from SpineLandmarksLib.formats.strict_json import load_json
+from SpineLandmarksLib.imaging.dicom_source import image_planes
 from SpineLandmarksLib.landmarks import LandmarkSet, Schema
 from SpineLandmarksLib.store.add import Adding, add_source
 from SpineLandmarksLib.store.annotations import Annotated, read_annotations
@@ -104,17 +106,31 @@ def _revision(store: Store, one: Annotated, author: str) -> Revision:
 
 
 def _report_study(store: Store, one: Annotated) -> StudyRecord:
-    """The study whose series a report is of, whatever its file is called; else the one of that name."""
+    """The study whose series a report is of, whatever its file is called; else the one of that name, where its points
+    are in the frame of reference of the images, or it is of their series where that is not known.
+    """
     uid = one.landmarks.series_uid
     same = [study for study in store.studies() if uid and study.series_uid == uid]
-    if len(same) == 1:
-        return same[0]
-    study = store.study(one.study)
-    if uid and study.series_uid and uid != study.series_uid:
+    study = same[0] if len(same) == 1 else store.study(one.study)
+    wanted, found = _frame_of_images(study, store.folder), frame_of_reference(one.path)
+    if wanted and found and wanted != found:
+        raise FormatError(f"{one.path}: expected points of the frame of reference {wanted} of {study.key}; got {found}")
+    if not (wanted and found) and uid and study.series_uid and uid != study.series_uid:
         raise FormatError(
             f"{one.path}: expected a report on series {study.series_uid} of {study.key}; got one on {uid}"
         )
     return study
+
+
+def _frame_of_images(study: StudyRecord, folder: Path) -> str:
+    """UID of the frame of reference of a study; empty where its images have none, or are not there."""
+    if not study.source or not study.series_uid:
+        return ""
+    try:
+        header = image_planes(folder / study.source, study.series_uid)[0].header
+    except (SpineLandmarksError, OSError):
+        return ""
+    return str(header.get("FrameOfReferenceUID", ""))
 
 
 def _placed(one: Annotated, study: StudyRecord, course: Points, schema: Schema) -> LandmarkSet:

@@ -3,8 +3,9 @@
     browser --(TLS here, or in a proxy before it)--> front --(loopback, key of that start)--> reviewer of this person
 
 A log-in is a cookie with name and end, signed with a key that lies in the data set (`team.key`), so that it outlives a
-restart; an account that is taken away ends it at once. Instead of passwords, a proxy that has seen who it is may say
-so in a header. Reviewers listen on loopback only, end when nobody has looked for a while, and end with the front.
+restart; an account that is taken away, or gets another password, ends it at once. Instead of passwords, a proxy that
+has seen who it is may say so in a header. Reviewers listen on loopback only, end when nobody has looked for a while,
+and end with the front.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from typing import Any
 from aiohttp import ClientConnectionError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, WSMsgType, web
 
 from SpineLandmarksLib.errors import AccessError
-from SpineLandmarksLib.store.accounts import accounts, check_password
+from SpineLandmarksLib.store.accounts import check_password, password_marks
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.web.access import HEADERS, Access, is_loopback
 from SpineLandmarksLib.web.server import DARK
@@ -69,17 +70,19 @@ class LoginKey:
         if len(self._key) < 32:
             raise AccessError(f"Expected a key in {file}; it is cut short. Delete it: everybody then logs in anew")
 
-    def login(self, name: str) -> str:
-        said = f"{name.encode().hex()}.{int(self._clock() + LOGIN_S)}"
+    def login(self, name: str, mark: str) -> str:
+        """mark: of the password, see `password_marks`."""
+        said = f"{name.encode().hex()}.{int(self._clock() + LOGIN_S)}.{mark}"
         return f"{said}.{self._sign(said)}"
 
-    def name(self, cookie: str) -> str | None:
-        """Whose log-in it is; None for one that is not ours, or over."""
+    def name(self, cookie: str, marks: Mapping[str, str]) -> str | None:
+        """Whose log-in it is; None for one that is not ours, over, of no account, or with another password than now."""
         said, _, signature = cookie.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._sign(said).encode()):
             return None
-        name, _, end = said.partition(".")
-        return bytes.fromhex(name).decode() if self._clock() < int(end) else None
+        code, end, mark = said.split(".")
+        name = bytes.fromhex(code).decode()
+        return name if self._clock() < int(end) and marks.get(name) == mark else None
 
     def _sign(self, said: str) -> str:
         return hmac.new(self._key, said.encode(), hashlib.sha256).hexdigest()
@@ -148,7 +151,7 @@ class TeamFront:
         self._command, self._env = tuple(command), env or {}
         self._login, self._throttle = LoginKey(store.folder), Throttle()
         self._members: dict[str, Member] = {}
-        self._names: tuple[float, frozenset[str]] = (0.0, frozenset())
+        self._marks: tuple[float, dict[str, str]] = (0.0, {})
         self._client: Any = None
         self._checking = ThreadPoolExecutor(2)  # each check takes 64 MB, and nobody else waits for them
 
@@ -198,23 +201,21 @@ class TeamFront:
 
     async def _who(self, request: web.Request) -> str | None:
         """The person who asks, if they have an account still."""
-        if self.header:
-            names = request.headers.getall(self.header, [])
-            name = names[0] if len(names) == 1 else None  # of two, one came from outside
-        else:
+        marks = await self._known()
+        if not self.header:
             with contextlib.suppress(ValueError):
-                name = self._login.name(request.cookies.get(COOKIE, ""))
-                return name if name in await self._known() else None
+                return self._login.name(request.cookies.get(COOKIE, ""), marks)
             return None
-        return name if name in await self._known() else None
+        names = request.headers.getall(self.header, [])
+        return names[0] if len(names) == 1 and names[0] in marks else None  # of two, one came from outside
 
-    async def _known(self) -> frozenset[str]:
-        """Names of accounts, looked up every other second."""
-        at, names = self._names
+    async def _known(self) -> dict[str, str]:
+        """Names of accounts, with the marks of their passwords, looked up every other second."""
+        at, marks = self._marks
         if time.monotonic() > at + 2:
-            names = frozenset(one.name for one in await asyncio.to_thread(accounts, self.store))
-            self._names = time.monotonic(), names
-        return names
+            marks = await asyncio.to_thread(password_marks, self.store)
+            self._marks = time.monotonic(), marks
+        return marks
 
     async def _show_login(self, request: web.Request) -> web.StreamResponse:
         if self.header:
@@ -233,10 +234,9 @@ class TeamFront:
         self._throttle.forget(name)
         response = web.HTTPFound("/")
         is_https = self.access.is_tls or request.headers.get("Origin", "").startswith("https:")
-        self._names = (0.0, frozenset())
-        response.set_cookie(
-            COOKIE, self._login.login(name), max_age=int(LOGIN_S), httponly=True, samesite="Strict", secure=is_https
-        )
+        self._marks = (0.0, {})
+        login = self._login.login(name, (await self._known()).get(name, ""))
+        response.set_cookie(COOKIE, login, max_age=int(LOGIN_S), httponly=True, samesite="Strict", secure=is_https)
         return response
 
     async def _log_out(self, request: web.Request) -> web.StreamResponse:

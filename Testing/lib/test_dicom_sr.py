@@ -444,21 +444,32 @@ def test_points_of_another_frame_of_reference_are_not_put_on_an_image(
         import_landmarks(a_report, frame=replace(frame, reference_uid="1.2.3"))
 
 
-def test_a_report_comes_into_a_data_set_by_its_series_and_on_no_other(
+def changed_report(report: Path, to: Path, series_uid: str | None, frame_uid: str | None) -> Path:
+    dataset = pydicom.dcmread(report)
+    evidence = dataset.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+    evidence.SeriesInstanceUID = series_uid or evidence.SeriesInstanceUID
+    for element in dataset.iterall() if frame_uid else ():
+        if element.keyword == "ReferencedFrameOfReferenceUID":
+            element.value = frame_uid
+    dataset.save_as(to)
+    return to
+
+
+def test_a_report_comes_into_a_data_set_by_its_series_or_its_frame_and_on_no_other(
     a_report: Path, a_series: Path, tmp_path: Path, run: Callable[..., str]
 ) -> None:
-    dataset = tmp_path / "dataset"
+    dataset, images, reader = tmp_path / "dataset", shutil.copytree(a_series, tmp_path / "images"), ("--author", "Ann")
     init_dataset(dataset).close()
-    run("add", dataset, a_series)
+    run("add", dataset, images)
     shutil.copy(a_report, tmp_path / "1.2.840.dcm")
-    key, saved, _ = run("import", dataset, tmp_path / "1.2.840.dcm", "--author", "A. Reader").partition(": saved")
+    key, saved, _ = run("import", dataset, tmp_path / "1.2.840.dcm", *reader).partition(": saved")
     assert saved
-    report = pydicom.dcmread(a_report)
-    series = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
-    series.SeriesInstanceUID = "1.2.3"
-    report.save_as(tmp_path / f"{key}.sr.dcm")
-    said = run("import", dataset, tmp_path / f"{key}.sr.dcm", "--author", "A. Reader", status=1)
-    assert "got one on 1.2.3" in said
+    elsewhere = changed_report(a_report, tmp_path / "elsewhere.dcm", None, "1.2.3")
+    assert "got 1.2.3" in run("import", dataset, elsewhere, *reader, status=1), "of its series, in another frame"
+    other = changed_report(a_report, tmp_path / f"{key}.sr.dcm", "1.2.3", None)
+    assert ": saved" in run("import", dataset, other, *reader), "of another series of the same frame"
+    shutil.rmtree(images)
+    assert "got one on 1.2.3" in run("import", dataset, other, *reader, status=1), "nothing says that it is the same"
 
 
 def test_predict_writes_both_objects_of_a_dicom_study(

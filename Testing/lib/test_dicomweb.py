@@ -360,6 +360,31 @@ def test_what_is_there_already_is_not_sent(a_failing_server: Failing, two_files:
     assert a_failing_server.posted == []
 
 
+def test_the_series_of_a_study_are_limited_together(
+    a_failing_server: Failing, a_series: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = next(a_series.iterdir())
+    uid = str(pydicom.dcmread(file).SOPInstanceUID)
+    body = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + file.read_bytes() + b"\r\n--b--"
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if "/instances" in handler.path:
+            json_answer([{"00080018": {"Value": [uid]}}])(handler)
+        elif handler.path.endswith("/series") or "?" in handler.path:
+            json_answer([{"0020000E": {"Value": [one]}, "00080060": {"Value": ["MR"]}} for one in ("1.4", "1.5")])(
+                handler
+            )
+        else:
+            status(200, body, 'multipart/related; type="application/dicom"; boundary=b')(handler)
+
+    a_failing_server.answer = answer
+    with DicomWeb(a_failing_server.url).study("1.2.3") as folder:
+        assert len(list(folder.iterdir())) == 2
+    monkeypatch.setattr(dicomweb, "MAX_INFLATED_BYTES", int(1.5 * file.stat().st_size))
+    with pytest.raises(InputError, match="Expected a study of"), DicomWeb(a_failing_server.url).study("1.2.3"):
+        pass
+
+
 def test_a_study_that_changes_while_it_is_read_is_told(a_failing_server: Failing, a_series: Path) -> None:
     """The series has 2 images when it is asked for; 1 is sent."""
     file = next(a_series.iterdir())

@@ -220,6 +220,13 @@ def test_a_label_image_lies_on_the_image_and_has_the_published_numbers(
         assert set(counts[1:]) == {1}
 
 
+def test_a_point_on_the_rim_of_the_image_is_in_its_last_voxel(tmp_path: Path) -> None:
+    grid = ImageGrid("a.nii", (4, 4), (4, 4, 4), np.eye(4))
+    said = LandmarkSet((Landmark("L1-L2", position_ras_mm=(3.5, -0.5, 3.5)),), input="a.nii")
+    CATALOGUE["sct"].write([PointsOnImage(said, grid)], tmp_path / "labels.nii")
+    assert np.argwhere(np.asarray(nibabel.load(tmp_path / "labels.nii").dataobj)).tolist() == [[3, 0, 3]]
+
+
 def test_cvat_counts_from_the_corner_and_ultralytics_and_label_studio_in_shares_of_it(
     everything: PointsOnImage, tmp_path: Path
 ) -> None:
@@ -277,8 +284,11 @@ def test_files_as_other_tools_write_them_are_read(tmp_path: Path, on_image: tupl
     kind, (case,) = read_cases(tmp_path / "case.json", image=grid)
     assert case.landmarks.names == ("L1",)
     assert case.landmarks["L1"].confidence is None
+    assert case.landmarks.needs_review, "nothing says which number is which name"
+    assert "Check each name" in case.landmarks.warnings[0]
     (tmp_path / "name_to_label.json").write_text(json.dumps({"L4": 2, "L5": 3}))
-    assert read_cases(tmp_path / "case.json", image=grid)[1][0].landmarks.names == ("L4",)
+    (case,) = read_cases(tmp_path / "case.json", image=grid)[1]
+    assert (case.landmarks.names, case.landmarks.warnings) == (("L4",), ())
 
     skeleton = '<skeleton label="spine"><points label="l1/L2" source="auto" outside="0" points="3.5,4.5"/></skeleton>'
     shapes = (

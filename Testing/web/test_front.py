@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from SpineLandmarksLib.errors import AccessError
-from SpineLandmarksLib.store.accounts import remove_account, set_account
+from SpineLandmarksLib.store.accounts import password_marks, remove_account, set_account
 from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.web.access import Access
 from SpineLandmarksLib.web.front import FAILURES_S, LOGIN_S, MAX_FAILURES, LoginKey, TeamFront, Throttle
@@ -28,20 +28,39 @@ class Clock:
 
 def test_a_log_in_outlives_a_restart_and_ends(tmp_path: Path) -> None:
     clock = Clock()
-    cookie = LoginKey(tmp_path, clock).login("Ann Ö.")
+    cookie, marks = LoginKey(tmp_path, clock).login("Ann Ö.", "a1"), {"Ann Ö.": "a1"}
     again = LoginKey(tmp_path, clock)
-    assert again.name(cookie) == "Ann Ö."
+    assert again.name(cookie, marks) == "Ann Ö."
     clock.now += LOGIN_S
-    assert again.name(cookie) is None
+    assert again.name(cookie, marks) is None
     assert (tmp_path / "team.key").stat().st_mode & 0o77 == 0
 
 
 def test_a_log_in_that_was_made_elsewhere_or_changed_is_none(tmp_path: Path) -> None:
     mine, other = LoginKey(tmp_path), LoginKey(Path(tmp_path, "other").mkdir() or tmp_path / "other")
-    cookie = mine.login("Ann")
-    name, end, signature = cookie.split(".")
-    for forged in ("", "x", "..", other.login("Ann"), f"{name}.{int(end) + 9}.{signature}", f"{b'Bob'.hex()}.{end}.x"):
-        assert mine.name(forged) is None
+    cookie, marks = mine.login("Ann", "a1"), {"Ann": "a1", "Bob": "b1"}
+    assert mine.name(cookie, marks) == "Ann"
+    name, end, mark, signature = cookie.split(".")
+    later, bob = f"{name}.{int(end) + 9}.{mark}.{signature}", f"{b'Bob'.hex()}.{end}.b1.{signature}"
+    for forged in ("", "x", "..", other.login("Ann", "a1"), later, bob, f"{name}.{end}.{signature}"):
+        assert mine.name(forged, marks) is None
+
+
+def test_another_password_ends_the_log_ins_with_the_one_before(
+    tmp_path: Path, make_dataset: Callable[..., Path]
+) -> None:
+    key = LoginKey(tmp_path)
+    with open_dataset(make_dataset(slices=("case-1",))) as store:
+        set_account(store, "Ada", "administrator", "first password", "Ada")
+        set_account(store, "Ann", "reader", "first password", "Ada")
+        cookies = {name: key.login(name, mark) for name, mark in password_marks(store).items()}
+        set_account(store, "Ann", "lead", None, "Ada")
+        assert key.name(cookies["Ann"], password_marks(store)) == "Ann", "another role is no reason"
+        set_account(store, "Ann", "lead", "second password", "Ada")
+        assert key.name(cookies["Ann"], password_marks(store)) is None
+        assert key.name(cookies["Ada"], password_marks(store)) == "Ada"
+        remove_account(store, "Ann", "Ada")
+        assert key.name(cookies["Ann"], password_marks(store)) is None
 
 
 def test_a_key_that_is_cut_short_is_refused(tmp_path: Path) -> None:
