@@ -22,6 +22,7 @@ from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError, StoreEr
 from SpineLandmarksLib.landmarks import UNREVIEWED, LandmarkSet
 from SpineLandmarksLib.store.accounts import Account, accounts, find_account, one_of
 from SpineLandmarksLib.store.checks import implausible
+from SpineLandmarksLib.store.doubt import StudyDoubts
 from SpineLandmarksLib.store.exclusions import exclude_study
 from SpineLandmarksLib.store.export import refresh_training_file
 from SpineLandmarksLib.store.folder import read_beside
@@ -75,6 +76,8 @@ class ReviewController:
         self.account = Account("", None)
         self.people: tuple[str, ...] = ()
         self.listing = Listing()
+        self.doubts: dict[str, float] = {}
+        self._study_doubts = StudyDoubts()
         self._order: tuple[str, ...] = ()
         self.opened: OpenStudy | None = None
         self.session: Session | None = None
@@ -202,6 +205,7 @@ class ReviewController:
         known = accounts(self.store)
         self.people = tuple(one.name for one in known)
         self.account = one_of(known, self.annotator)
+        self.doubts = self._study_doubts.read(self.store)
         return problems, listing(self.store, self.annotator, self._order, self.locked)
 
     # Studies

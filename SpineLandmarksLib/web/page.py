@@ -69,7 +69,7 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
         html.Div("Research use. Not a medical device.", classes="quiet")
         with html.Div(classes="person", v_show=("annotator",)):
             v.VIcon("mdi-account", size="small")
-            html.Span("{{ annotator }}{{ role ? ', ' + role : '' }}")
+            html.Span("{{ annotator }}{{ role ? ', ' + role : '' }}", classes="who")
             html.Div(classes="grow")
             v.VBtn("Work", size="x-small", variant="text", click="trigger('work')", title="How much is done, by whom")
             html.A("Log out", href="logout", v_if=("is_member",), classes="quiet logout")
@@ -85,6 +85,10 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
         html.Input(
             v_model=("find", ""), v_if=("study_count > 8",), placeholder="Find by name, state or person", classes="find"
         )
+        tip = "By the levels of which the model is not sure. Sign off, next goes on in the order of review"
+        with html.Label(v_if=("study_count > 8",), classes="by-doubt quiet", title=tip):
+            html.Input(type="checkbox", v_model=("by_doubt", False))
+            html.Span("Most doubtful first")
         _studies(handlers)
         with (
             html.Div(classes="notifications"),
@@ -123,7 +127,8 @@ def _studies(handlers: Mapping[str, Callable[..., Any]]) -> None:
             v_if=("!study_count && !is_demo && annotator",),
         )
         with html.Div(
-            v_for="study in studies.filter(one => (one.key + ' ' + one.words).toLowerCase()"
+            v_for="study in (by_doubt ? [...studies].sort((one, other) => other.doubt - one.doubt) : studies)"
+            ".filter(one => (one.key + ' ' + one.words).toLowerCase()"
             ".includes(find.trim().toLowerCase()))",
             key="study.key",
             click=(handlers["open"], "[study.key]"),

@@ -116,6 +116,12 @@ def _landmark(mark: Landmark, frame: ImageFrame | None, is_selected: bool, is_kn
 def _studies(controller: ReviewController) -> list[dict[str, Any]]:
     key = controller.opened.study.key if controller.opened else None
     return [
-        {"key": row.key, "state": row.state, "words": row.words, "current": row.key == key}
+        {
+            "key": row.key,
+            "state": row.state,
+            "words": row.words,
+            "current": row.key == key,
+            "doubt": round(controller.doubts.get(row.key, 0.0), 2) if row.state in ("mine", "waiting") else -1,
+        }
         for row in controller.listing.rows
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,18 @@ def test_studies_are_found_by_name_and_state(page: Any) -> None:
     expect(page.locator(".study")).to_have_count(10)
     expect(page.locator(".bar .title")).to_have_text("slice1")
     expect(page.locator("tr.none")).to_have_count(11)
+
+
+def test_the_most_doubtful_study_can_be_first(page: Any, folder: Path) -> None:
+    before = page.locator(".study .key").all_inner_texts()
+    with open_dataset(folder) as store:
+        head = store.heads("slice7")[-1]
+        doubted = tuple(replace(one, confidence=0.5) for one in head.landmarks)
+        store.save(replace(head, landmarks=replace(head.landmarks, landmarks=doubted)))
+    page.locator(".by-doubt input").check()
+    expect(page.locator(".study .key").first).to_have_text("slice7")
+    page.locator(".by-doubt input").uncheck()
+    expect(page.locator(".study .key")).to_have_text(before)
 
 
 def test_eleven_clicks_place_eleven_landmarks(page: Any, shots: Path) -> None:

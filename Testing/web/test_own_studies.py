@@ -58,7 +58,7 @@ def test_a_name_is_asked_before_anything_else(page: Any, shots: Path) -> None:
     page.keyboard.down("Enter")
     page.evaluate("document.activeElement.blur()")  # a press is one, wherever the focus is when it ends
     page.keyboard.up("Enter")
-    expect(page.locator(".person")).to_have_text("A. Reader")
+    expect(page.locator(".person .who")).to_have_text("A. Reader")
     expect(page.locator(".studies")).to_contain_text("No studies yet")
 
 

@@ -32,7 +32,7 @@ def page(folder: Path, start_reviewer: Callable[..., Any], browser: Any) -> Iter
     name = opened.locator(".name-field input")
     name.fill("A. Reader")
     name.press("Enter")
-    expect(opened.locator(".person")).to_have_text("A. Reader")
+    expect(opened.locator(".person .who")).to_have_text("A. Reader")
     expect(opened.locator(".study.current")).to_have_count(1)
     expect(opened.locator("tr.predicted")).to_have_count(11)
     yield opened

@@ -253,7 +253,7 @@ def test_pages_come_back_after_the_server_was_killed(team: Team) -> None:
     ann.page.locator(".lost").wait_for()
     team.start()
     ann.page.wait_for_function("!window.isOld && document.querySelector('.study')")
-    assert "Ann" in ann.page.locator(".person").inner_text()
+    assert "Ann" in ann.page.locator(".person .who").inner_text()
     ann.page.locator(".logout").click()
     ann.page.locator("input[name=password]").wait_for()
 
