@@ -45,6 +45,8 @@ def models_folder() -> Path:
 
 
 DEFAULT = "lumbar11"
+#: Finds corners of endplates on the levels of a bundle of centres.
+CORNERS = "lumbar-corners"
 #: What was shipped under another name: since 0.2.0 the weights that are judged are the ones that are shipped.
 FORMER_NAMES = {"lumbar11-heldout": DEFAULT}
 METADATA, DETECTOR = Path("configs/metadata.json"), Path("configs/detector.json")
@@ -111,6 +113,12 @@ def find_bundle(name_or_folder: str | Path) -> Path:
 def shipped_bundles() -> list[str]:
     """The names of the bundles that came with the program."""
     return sorted(file.parent.parent.name for file in models_folder().glob(f"*/{METADATA.as_posix()}"))
+
+
+def models_to_choose() -> list[str]:
+    """What a screen offers: the shipped bundles of centres, and the default followed by the corners of endplates."""
+    names = shipped_bundles()
+    return sorted(f"{DEFAULT},{name}" if name == CORNERS else name for name in names)
 
 
 def load_bundle(name_or_folder: str | Path = DEFAULT, files: Sequence[Path] = HASHED) -> Bundle:

@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr
 
-from SpineLandmarksLib.bundle import DEFAULT, find_bundle, shipped_bundles
+from SpineLandmarksLib.bundle import DEFAULT, find_bundle, models_to_choose
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksModule import install
 from SpineLandmarksModule.dialogs import explained
@@ -22,7 +22,7 @@ class StudyPanel:
     def __init__(self, ui: Any) -> None:
         self.ui = ui
         try:
-            ui.modelSelector.addItems(shipped_bundles())
+            ui.modelSelector.addItems(models_to_choose())
         except SpineLandmarksError as error:  # told again, with a dialog, when the button is pressed
             ui.messageLabel.text = str(error)
         ui.modelSelector.setCurrentText(DEFAULT)
@@ -51,7 +51,9 @@ class StudyPanel:
         card = self.ui.modelCard
         card.setVisible(self.ui.modelCardButton.checked)
         try:
-            text = Path(find_bundle(self.ui.modelSelector.currentText), "docs", "README.md").read_text("utf-8")
+            chosen = self.ui.modelSelector.currentText
+            named = chosen if Path(chosen).is_dir() else chosen.partition(",")[0]
+            text = Path(find_bundle(named), "docs", "README.md").read_text("utf-8")
         except (OSError, SpineLandmarksError):
             text = tr("This model has no card.")
         card.setMarkdown(text)

@@ -21,6 +21,7 @@ from SpineLandmarksLib.bundle import (
     Bundle,
     find_bundle,
     load_bundle,
+    models_to_choose,
     write_checksums,
 )
 from SpineLandmarksLib.errors import BackendError, BundleError
@@ -85,6 +86,17 @@ def test_metadata_that_are_no_json_object_say_which_file(a_copy: Path, content: 
     (a_copy / METADATA).write_bytes(content)
     with pytest.raises(BundleError, match=r"metadata\.json"):
         load_bundle(a_copy)
+
+
+def test_a_screen_offers_corners_on_the_levels_of_the_default_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("lumbar11", "lumbar11-open", "lumbar-corners"):
+        (tmp_path / name / METADATA).parent.mkdir(parents=True)
+        (tmp_path / name / METADATA).write_text("{}")
+    monkeypatch.setattr("SpineLandmarksLib.bundle.models_folder", lambda: tmp_path)
+    assert models_to_choose() == ["lumbar11", "lumbar11,lumbar-corners", "lumbar11-open"]
+    assert find_bundle("lumbar11-heldout") == tmp_path / "lumbar11"  # the judged weights are the shipped ones
 
 
 def test_an_unknown_name_lists_the_shipped_bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

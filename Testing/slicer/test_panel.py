@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from SpineLandmarksLib.bundle import shipped_bundles
+from SpineLandmarksLib.bundle import models_to_choose
 from SpineLandmarksLib.errors import BundleError
 from SpineLandmarksLib.formats.csv_table import write_csv
 from SpineLandmarksLib.formats.json_result import as_json, write_json
@@ -390,7 +390,7 @@ def test_wheel_and_end_on_the_models_choose_one_and_open_no_dialog(module: Modul
     module.dialogs.files = ["/not/asked/for"]
     QTest.keyClick(module.ui.modelSelector, Qt.Key_End)
     assert module.dialogs.files == ["/not/asked/for"]
-    assert module.panel.model().bundle in shipped_bundles()
+    assert module.panel.model().bundle in models_to_choose()
 
 
 def test_a_folder_without_a_model_is_told_and_the_model_before_stays(module: Module, tmp_path: Path) -> None:
@@ -411,7 +411,7 @@ def test_an_installation_without_models_opens_and_says_so_again_when_localize_is
     def none() -> list[str]:
         raise BundleError("Expected models at Resources/Models; got none. Install SpineLandmarks again")
 
-    monkeypatch.setattr(study_panel, "shipped_bundles", none)
+    monkeypatch.setattr(study_panel, "models_to_choose", none)
     study_panel.StudyPanel(module.ui)
     assert "Install SpineLandmarks again" in module.ui.messageLabel.text
     module.ui.modelSelector.clear()
