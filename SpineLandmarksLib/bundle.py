@@ -45,6 +45,8 @@ def models_folder() -> Path:
 
 
 DEFAULT = "lumbar11"
+#: What was shipped under another name: since 0.2.0 the weights that are judged are the ones that are shipped.
+FORMER_NAMES = {"lumbar11-heldout": DEFAULT}
 METADATA, DETECTOR = Path("configs/metadata.json"), Path("configs/detector.json")
 WEIGHTS, GRAPH = Path("models/model.safetensors"), Path("models/model.onnx")
 HASHED = (DETECTOR, WEIGHTS, GRAPH)
@@ -99,7 +101,7 @@ class Bundle:
 
 def find_bundle(name_or_folder: str | Path) -> Path:
     """The folder of a bundle given as a folder or as the name of a shipped one."""
-    for folder in (Path(name_or_folder), models_folder() / name_or_folder):
+    for folder in (Path(name_or_folder), models_folder() / FORMER_NAMES.get(str(name_or_folder), name_or_folder)):
         if (folder / METADATA).is_file():
             return folder
     exist = ", ".join(shipped_bundles()) or "none"

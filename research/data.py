@@ -1,6 +1,6 @@
 """Prepare the shared sources as data sets to train on, each with a locked hold-out of patients.
 
-    python -m research.data ../shared/data --output DIR [--bundle lumbar11-heldout] [--share 0.2]
+    python -m research.data ../shared/data --output DIR [--bundle lumbar11] [--share 0.2]
 
 Writes DIR/SOURCE with landmarks.json, images and holdout.json for each source, and DIR/levels.json: what became of
 each slice of `spider_mid`, to look at before it is used. `train --data DIR/tianchi150 --extra DIR/lsd_t1` then learns
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(prog="python -m research.data", description=__doc__.partition("\n")[0])
     p.add_argument("shared", type=Path, metavar="SHARED", help="folder with tianchi150, spider, spider_mid, lsd_t1")
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
-    p.add_argument("--bundle", default="lumbar11-heldout", metavar="NAME_OR_DIR", help="places points on spider_mid")
+    p.add_argument("--bundle", default="lumbar11", metavar="NAME_OR_DIR", help="places points on spider_mid")
     p.add_argument("--share", type=float, default=0.2, metavar="S", help="of patients held out (default 0.2)")
     p.add_argument("--split-seed", type=int, default=0, metavar="SEED")
     options = p.parse_args(arguments)

@@ -294,9 +294,16 @@ def _named(studies: Path | None, study: str) -> Path:
         raise HTTPException(404, "Expected a server with a folder of studies (--studies); this one has none")
     root = studies.resolve()
     path = (root / study).resolve() if "\0" not in study else root
-    if path == root or not path.is_relative_to(root) or not path.exists():
+    if path == root or not path.is_relative_to(root) or not _exists(path):
         raise HTTPException(404, "Expected a study below the server's folder of studies; there is none of this name")
     return path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no disk can have
+        return False
 
 
 def _added(line: JobLine, job: ApiJob) -> dict[str, Any]:

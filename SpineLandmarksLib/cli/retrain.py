@@ -51,6 +51,7 @@ def add_models(commands: Parsers[argparse.ArgumentParser]) -> None:
             verb.add_argument("model", metavar="NAME", help="as `models list` shows it")
             verb.add_argument("--why", default="promoted by hand", metavar="TEXT")
         if name != "list":
+            verb.add_argument("--store", metavar="postgresql://...", help="a database instead of a file in the folder")
             verb.add_argument(
                 "--by", default=user_name(), metavar="NAME", help="who decides (default: the user's name)"
             )
@@ -122,30 +123,32 @@ def _stopping() -> Iterator[Event]:
 
 
 def _models(options: argparse.Namespace) -> int:
-    from SpineLandmarksLib.retraining.registry import promote, rollback
     from SpineLandmarksLib.store.folder import read_folder
 
     read_folder(options.dataset)
-    if options.verb == "promote":
-        promote(options.dataset, options.model, options.by, options.why)
-        print(f"{options.model} is in use")
-        _log_overruled(options, f"{options.model} put in use: {options.why}")
-    elif options.verb == "rollback":
-        back = rollback(options.dataset, options.by)
-        print(f"{back} is in use again")
-        _log_overruled(options, f"back to {back}")
-    else:
+    if options.verb == "list":
         print("\n".join(_model_lines(options.dataset)))
+    else:
+        print(_overrule(options))
     return 0
 
 
-def _log_overruled(options: argparse.Namespace, detail: str) -> None:
-    """What a person has decided over the rule."""
+def _overrule(options: argparse.Namespace) -> str:
+    """What a person decides over the rule, which is logged before it is done."""
+    from SpineLandmarksLib.retraining.registry import promote, rollback
     from SpineLandmarksLib.store.audit import log_now
     from SpineLandmarksLib.store.folder import open_dataset
 
-    with open_dataset(options.dataset) as store:
-        log_now(store, options.by, "overruled", detail=detail)
+    with open_dataset(options.dataset, options.store) as store:
+
+        def log(said: str) -> None:
+            log_now(store, options.by, "overruled", detail=said)
+
+        if options.verb == "rollback":
+            return f"{rollback(options.dataset, options.by, lambda model: log(f'back to {model}'))} is in use again"
+        why = options.why
+        promote(options.dataset, options.model, options.by, why, lambda model: log(f"{model} put in use: {why}"))
+    return f"{options.model} is in use"
 
 
 def _model_lines(dataset: Path) -> list[str]:

@@ -62,11 +62,12 @@ def lateral_curve(stack: SagittalStack, points_xy: Array) -> LateralCurve | None
         fewer than three known points.
     """
     known = np.flatnonzero(np.isfinite(points_xy).all(1))
-    pixel_mm, slice_mm = stack.pixel_spacing_mm, stack.slice_spacing_mm
-    if len(known) < 3 or pixel_mm is None or slice_mm is None:
+    pixel_mm = stack.pixel_spacing_mm
+    if len(known) < 3 or pixel_mm is None:
         return None
+    voxels, index, slice_mm = _evenly_spaced(stack)
     every = max(1, int(STEP_MM / slice_mm))  # of thin slices some are enough
-    some = stack.voxels[::every]
+    some = voxels[::every]
     xy = points_xy[known]
     course_mm = np.zeros(len(known))
     for _ in range(PASSES):
@@ -79,8 +80,24 @@ def lateral_curve(stack: SagittalStack, points_xy: Array) -> LateralCurve | None
         if any(score is None for score in scores):
             return None
         course_mm, sd_mm = _course(np.stack([score for score in scores if score is not None]))
-    every_row = np.arange(len(points_xy))
-    return LateralCurve(np.interp(every_row, known, course_mm / slice_mm), np.interp(every_row, known, sd_mm))
+    every_row, at = np.arange(len(points_xy)), np.interp(course_mm / slice_mm, np.arange(len(index)), index)
+    return LateralCurve(np.interp(every_row, known, at), np.interp(every_row, known, sd_mm))
+
+
+def _evenly_spaced(stack: SagittalStack) -> tuple[NDArray[np.float32], Array, float]:
+    """Slices (K, H, W), the slice coordinates (K,) they lie at, and their distance in mm.
+
+    A gap is filled: mirrored by index, slices beside it would be compared with others than their counterparts.
+    """
+    index, slice_mm = np.arange(len(stack), dtype=float), stack.slice_spacing_mm or 0.0
+    if stack.ras_from_ijk is None or stack.origins_ras_mm is None:
+        return stack.voxels, index, slice_mm
+    place_mm = (stack.origins_ras_mm - stack.origins_ras_mm[0]) @ stack.ras_from_ijk[:3, 2] / slice_mm
+    step_mm = max(float(np.median(np.diff(place_mm))), place_mm[-1] / (3 * len(stack)))  # no more than can be held
+    index = np.interp(np.arange(0.0, place_mm[-1] + step_mm / 2, step_mm), place_mm, index)
+    below = np.minimum(index.astype(int), len(stack) - 2)
+    share = (index - below).astype(np.float32)[:, None, None]
+    return stack.voxels[below] * (1 - share) + stack.voxels[below + 1] * share, index, step_mm
 
 
 def _course(unary: Array) -> tuple[Array, Array]:

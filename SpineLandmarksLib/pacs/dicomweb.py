@@ -75,13 +75,14 @@ class DicomWeb:
     def _fetch_series(self, study_uid: str, series_uid: str, folder: Path, stem: str) -> set[str]:
         """The instances that came."""
         got: set[str] = set()
-        size = 0
+        before = [file.stat().st_size for file in folder.iterdir()]
+        size = sum(before)
         for dataset in self._client.iter_series(study_uid, series_uid, media_types=_AS_STORED):
             got.add(str(dataset.SOPInstanceUID))
             file = folder / f"{stem}-{len(got):05d}.dcm"
             dataset.save_as(file)
             size += file.stat().st_size
-            _require_size(size, len(got))
+            _require_size(size, len(before) + len(got))
         return got
 
     def _mr_series(self, study_uid: str) -> dict[str, set[str]]:
@@ -245,7 +246,7 @@ def _texts(found: dict[str, Any]) -> dict[str, str]:
 
 def _require_size(total: int, count: int) -> None:
     if total > MAX_INFLATED_BYTES or count > MAX_MEMBERS:
-        raise InputError(f"Expected a series of {MAX_INFLATED_BYTES} bytes and {MAX_MEMBERS} images; it has more")
+        raise InputError(f"Expected a study of {MAX_INFLATED_BYTES} bytes and {MAX_MEMBERS} images; it has more")
 
 
 def _require_stored(answer: Any, sent: Sequence[Any], url: str) -> None:

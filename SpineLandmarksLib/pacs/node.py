@@ -7,6 +7,7 @@ in the log is a hash: neither names nor UIDs are written there.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import shutil
 import threading
@@ -17,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from SpineLandmarksLib.arguments import DICOM_NAMES
 from SpineLandmarksLib.errors import InputError, OutputError, SpineLandmarksError
@@ -50,7 +52,8 @@ class NodeSettings:
     """aet, host, port: where the node listens. peer: that results go to. allowed: titles that may send; empty: all.
 
     quiet_s: so long nothing of a study must have come before it is localized.
-    Raises InputError: titles that are none, and an address that others reach without a list of who may send.
+    Raises InputError: titles, port or time that are none, and an address that others reach without a list of who may
+    send.
     """
 
     aet: str
@@ -64,6 +67,8 @@ class NodeSettings:
         for title in (self.aet, *self.allowed):
             if not _AET.fullmatch(title):
                 raise InputError(f"Expected an AE title of 1 to 16 printable characters; got {title!r}")
+        if not 0 <= self.port < 2**16 or not 0 <= self.quiet_s < math.inf:
+            raise InputError(f"Expected a port in 0..65535 and 0 s or more; got {self.port} and {self.quiet_s:g} s")
         if self.host not in ("127.0.0.1", "::1", "localhost") and not self.allowed:
             raise InputError(
                 f"Expected titles that may send (--allow) for an address that others reach; got {self.host}"
@@ -246,10 +251,10 @@ class _Sizes:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit + 2**20  # with what stands around an instance
-        self._bytes: Counter[Any] = Counter()
+        self._bytes: WeakKeyDictionary[Any, int] = WeakKeyDictionary()  # a connection goes when it has ended
 
     def on_data(self, event: Event) -> None:
-        self._bytes[event.assoc] += len(event.data)
+        self._bytes[event.assoc] = self._bytes.get(event.assoc, 0) + len(event.data)
         if self._bytes[event.assoc] > self._limit:
             self.on_whole(event)
             event.assoc.abort()

@@ -66,7 +66,7 @@ class Sender:
     def _run(self) -> None:
         pause_s = 0.0
         while not self._is_ending:
-            failed = self._send_all()
+            failed = self._try_all()
             pause_s = min(max(FIRST_PAUSE_S, 2 * pause_s), LONGEST_PAUSE_S) if failed else 0.0
             if failed:
                 self._say(f"{failed}; {len(self._queue.studies('send'))} results wait, next try in {pause_s:.0f} s")
@@ -80,6 +80,13 @@ class Sender:
         while not self._is_ending and (left := until - time.monotonic()) > 0:
             self._wake.wait(left)
             self._wake.clear()
+
+    def _try_all(self) -> str:
+        """`_send_all`; whatever is wrong with the disk, the thread lives on and tries again."""
+        try:
+            return self._send_all()
+        except OSError as error:
+            return f"{error.strerror or error} in the queue"
 
     def _send_all(self) -> str:
         """Everything that waits, over one association; why something is left, else empty."""
@@ -118,6 +125,8 @@ class Sender:
             status: Any = association.send_c_store(file)
         except ValueError as error:  # no context of its kind was accepted
             return f"{self._peer.aet} takes no such objects ({' '.join(str(error).split())[:120]})"
+        except Exception as error:  # whatever pydicom raises on a damaged file; others go on
+            return f"a {file.stem} could not be read ({type(error).__name__})"
         code = status.get("Status")
         if code is None:
             return f"{self._peer.aet} gave no answer"

@@ -9,6 +9,7 @@ They lie in:
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from SpineLandmarksLib.formats.strict_json import Fields, load_json, load_object
 from SpineLandmarksLib.retraining.process import MODELS
 from SpineLandmarksLib.store.database import now
 
+#: Takes the name of a model that is about to be put in use.
+Log = Callable[[str], None]
 IN_USE, CARD = "in-use.json", "retrain.json"
 
 
@@ -53,16 +56,23 @@ def current_bundle(dataset: Path, name: str = "current") -> str | Path:
     return folder if (folder / METADATA).is_file() else name
 
 
-def promote(dataset: Path, name: str, by: str, why: str) -> None:
-    """Put a bundle in use. Raises BundleError where it is damaged, DatasetError where it is in use already."""
+def promote(dataset: Path, name: str, by: str, why: str, log: Log = lambda model: None) -> None:
+    """Put a bundle in use. log: told its name first, so that no model is in use without an entry.
+
+    Raises BundleError where it is damaged, DatasetError where it is in use already.
+    """
     if name_in_use(dataset) == name:
         raise DatasetError(f"Expected another model than the one in use; {name} is in use")
     load_bundle(current_bundle(dataset, name))  # its hashes are right
+    log(name)
     _write(dataset, [*changes_of(dataset), {"name": name, "time": now(), "by": by, "why": why}])
 
 
-def rollback(dataset: Path, by: str) -> str:
-    """Go back to what was in use before; returns its name. Raises DatasetError where there was nothing before."""
+def rollback(dataset: Path, by: str, log: Log = lambda model: None) -> str:
+    """Go back to what was in use before; returns its name. log: as of `promote`.
+
+    Raises DatasetError where there was nothing before.
+    """
     changes = changes_of(dataset)
     if not changes:
         raise DatasetError(f"Expected a model to go back from; {DEFAULT} is in use, which the data set began with")
@@ -74,6 +84,7 @@ def rollback(dataset: Path, by: str) -> str:
         raise DatasetError(f"Expected an earlier model to go back to; {steps[0]} is what the data set began with")
     entry = {"name": steps[-2], "time": now(), "by": by, "why": f"rolled back from {steps[-1]}", "rollback": True}
     load_bundle(current_bundle(dataset, steps[-2]))
+    log(steps[-2])
     _write(dataset, [*changes, entry])
     return steps[-2]
 

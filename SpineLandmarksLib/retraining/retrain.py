@@ -230,11 +230,16 @@ class RetrainRound:
     def _decide(self, plan: Plan) -> RetrainStatus:
         judged = card_of(self.dataset, plan.model)["verdict"]
         promoted, why = bool(judged["promoted"]), str(judged["why"])
-        if promoted and name_in_use(self.dataset) != plan.model:
-            promote(self.dataset, plan.model, plan.by, why)
-        shutil.rmtree(self.folder, ignore_errors=True)
         said = f"{plan.model} is in use" if promoted else f"{plan.model} is kept as a candidate"
-        log_now(self.store, plan.by, "retrained", detail=f"{said}: {why}")
+
+        def log(model: str) -> None:
+            log_now(self.store, plan.by, "retrained", detail=f"{said}: {why}")
+
+        if promoted and name_in_use(self.dataset) != plan.model:
+            promote(self.dataset, plan.model, plan.by, why, log)
+        else:
+            log(plan.model)
+        shutil.rmtree(self.folder, ignore_errors=True)
         words = "".join(f". Left out: {problem}" for problem in plan.left_out)
         return self._tell(RetrainStatus("done", f"{said}: {why}{words}", plan.steps, plan.steps, plan.model, promoted))
 

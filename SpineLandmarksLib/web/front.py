@@ -19,8 +19,8 @@ import secrets
 import signal
 import sys
 import time
-from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from aiohttp import ClientConnectionError, ClientSession, ClientTimeout, DummyCo
 from SpineLandmarksLib.errors import AccessError
 from SpineLandmarksLib.store.accounts import accounts, check_password
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.web.access import HEADERS, Access
+from SpineLandmarksLib.web.access import HEADERS, Access, is_loopback
 from SpineLandmarksLib.web.server import DARK
 from SpineLandmarksLib.worker.client import environment
 
@@ -87,19 +87,26 @@ class LoginKey:
 
 @dataclass
 class Throttle:
-    """Wrong passwords of each name. clock: in seconds."""
+    """Tries of each name that were no log-in, those of the last FAILURES_S alone. clock: in seconds."""
 
     clock: Callable[[], float] = time.monotonic
-    _failures: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
+    _tries: dict[str, list[float]] = field(default_factory=dict)
 
     def is_closed(self, name: str) -> bool:
-        failures = self._failures[name]
-        while failures and failures[0] < self.clock() - FAILURES_S:
-            failures.popleft()
-        return len(failures) >= MAX_FAILURES
+        return len(self._recent(name)) >= MAX_FAILURES
 
     def note(self, name: str) -> None:
-        self._failures[name].append(self.clock())
+        """A try begins: it counts before it is looked at, so that many at once are no way around."""
+        self._tries[name] = [*self._recent(name), self.clock()]
+        for over in [other for other in self._tries if not self._recent(other)]:
+            del self._tries[over]
+
+    def forget(self, name: str) -> None:
+        """The last try was a log-in."""
+        self._tries[name].pop()
+
+    def _recent(self, name: str) -> list[float]:
+        return [at for at in self._tries.get(name, ()) if at >= self.clock() - FAILURES_S]
 
 
 @dataclass
@@ -126,18 +133,24 @@ class Member:
 class TeamFront:
     """store: of the data set. access: where it listens. command: starts a reviewer for the name that is added to it.
 
-    header: in which a proxy says who it is; "" for passwords.
+    header: in which a proxy on this computer says who it is; "" for passwords. Raises AccessError where others could.
     """
 
     def __init__(
         self, store: Store, access: Access, command: Sequence[str], header: str = "", env: dict[str, str] | None = None
     ) -> None:
+        if header and not is_loopback(access.host):
+            raise AccessError(
+                f"Expected a proxy on this computer for {header}, and to listen on 127.0.0.1; got {access.host}, where "
+                "others could send that header themselves"
+            )
         self.store, self.access, self.header = store, access, header
         self._command, self._env = tuple(command), env or {}
         self._login, self._throttle = LoginKey(store.folder), Throttle()
         self._members: dict[str, Member] = {}
         self._names: tuple[float, frozenset[str]] = (0.0, frozenset())
         self._client: Any = None
+        self._checking = ThreadPoolExecutor(2)  # each check takes 64 MB, and nobody else waits for them
 
     async def serve(self, port: int, ssl_context: Any, on_ready: Callable[[int], None]) -> None:
         """Until it is cancelled. port: 0 for one that is free."""
@@ -186,7 +199,8 @@ class TeamFront:
     async def _who(self, request: web.Request) -> str | None:
         """The person who asks, if they have an account still."""
         if self.header:
-            name = request.headers.get(self.header)
+            names = request.headers.getall(self.header, [])
+            name = names[0] if len(names) == 1 else None  # of two, one came from outside
         else:
             with contextlib.suppress(ValueError):
                 name = self._login.name(request.cookies.get(COOKIE, ""))
@@ -212,9 +226,11 @@ class TeamFront:
         name, password = " ".join(str(form.get("name", "")).split())[:100], str(form.get("password", ""))[:1000]
         if self.header or self._throttle.is_closed(name):
             return _html(LOGIN.format(dark=DARK, wrong="Too many wrong passwords. Wait a minute"), 429)
-        if not await asyncio.to_thread(check_password, self.store, name, password):
-            self._throttle.note(name)
+        self._throttle.note(name)
+        loop = asyncio.get_running_loop()
+        if not await loop.run_in_executor(self._checking, check_password, self.store, name, password):
             return _html(LOGIN.format(dark=DARK, wrong="This name and password do not belong together"), 403)
+        self._throttle.forget(name)
         response = web.HTTPFound("/")
         is_https = self.access.is_tls or request.headers.get("Origin", "").startswith("https:")
         self._names = (0.0, frozenset())
@@ -244,7 +260,7 @@ class TeamFront:
     async def _start(self, member: Member) -> None:
         """Start a reviewer, and learn from what it says where it listens."""
         pipe = asyncio.subprocess.PIPE
-        command = (*self._command, "--annotator", member.name)
+        command = (*self._command, f"--annotator={member.name}")  # whatever it begins with
         member.process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, env=environment() | self._env
         )

@@ -174,7 +174,7 @@ def test_a_study_of_the_server_is_named_and_none_outside_its_folder(server: ApiS
     sent = server.ask("POST", "/v1/jobs/named", study="one/DOE_JANE.nii.gz", slice=1)
     assert server.wait(sent.json["id"])["status"] == "done"
     assert study.is_file()
-    for name in ("../", "one/../../x", str(ROOT / "README.md"), "/etc/passwd", "", "none", "one\0"):
+    for name in ("../", "one/../../x", str(ROOT / "README.md"), "/etc/passwd", "", "none", "one\0", "n" * 300):
         assert server.ask("POST", "/v1/jobs/named", study=name).status == 404, name
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
@@ -32,7 +33,7 @@ from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
 from SpineLandmarksLib.pacs import node as node_module
 from SpineLandmarksLib.pacs import sender as sender_module
 from SpineLandmarksLib.pacs.node import MAX_ASSOCIATIONS, Node, NodeSettings
-from SpineLandmarksLib.pacs.queue import QueueFullError, QueueLimits, StudyQueue
+from SpineLandmarksLib.pacs.queue import STUDY, QueueFullError, QueueLimits, StudyQueue
 from SpineLandmarksLib.pacs.sender import Peer
 
 # The queue
@@ -319,6 +320,60 @@ def test_a_pacs_that_is_away_or_refuses_gets_the_result_later(
     assert any(f"next try in {pause} s" in one for one in bench.said for pause in (0, 1))
 
 
+def test_a_result_that_is_damaged_on_the_disk_holds_up_no_other(
+    start: Callable[..., Bench], a_pacs: Pacs, images: list[pydicom.Dataset], tmp_path: Path
+) -> None:
+    damaged = tmp_path / "queue" / "send" / "0-damaged"
+    damaged.mkdir(parents=True)
+    (damaged / "report.dcm").write_bytes(b"no DICOM")
+    (damaged / STUDY).write_text('{"study": "9", "instances": []}')
+    a_pacs.start()
+    bench = start()
+    bench.await_word("a report could not be read")
+    send(bench, stamped(images, 1))
+    assert len(a_pacs.await_kept(2)) == 2
+    bench.node._sender.close()
+    assert bench.queue.studies("send") == ["0-damaged"]
+
+
+def test_a_disk_that_fails_ends_no_sending(
+    start: Callable[..., Bench], a_pacs: Pacs, images: list[pydicom.Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_pacs.start()
+    bench = start()
+
+    def fail(name: str) -> bool:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.queue, "settle", fail)
+        send(bench, stamped(images, 1))
+        bench.await_word("Input/output error")
+    assert len(a_pacs.await_kept(2)) == 2
+
+
+def test_nothing_is_kept_of_connections_that_have_ended(
+    start: Callable[..., Bench], images: list[pydicom.Dataset]
+) -> None:
+    counted: list[Any] = []
+
+    class Counted(node_module._Sizes):
+        def __init__(self, limit: int) -> None:
+            super().__init__(limit)
+            counted.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(node_module, "_Sizes", Counted)
+        bench = start(quiet_s=60.0)
+    for number in range(1, 4):
+        assert send(bench, stamped(images, number)) == [0, 0]
+    until = time.monotonic() + 30
+    while bench.node._ae.active_associations or len(counted[0]._bytes):
+        assert time.monotonic() < until, dict(counted[0]._bytes)
+        gc.collect()
+        time.sleep(0.05)
+
+
 def test_more_of_a_study_while_the_worker_reads_it_makes_one_result_of_all(
     start: Callable[..., Bench], a_pacs: Pacs, images: list[pydicom.Dataset]
 ) -> None:
@@ -421,6 +476,9 @@ def test_a_flood_of_connections_is_bounded_and_ends(start: Callable[..., Bench],
         ({"aet": ""}, "AE title"),
         ({"allowed": ("a\\b",)}, "AE title"),
         ({"host": "0.0.0.0"}, "--allow"),
+        ({"port": 70_000}, "0..65535"),
+        ({"quiet_s": float("nan")}, "0 s or more"),
+        ({"quiet_s": -1.0}, "0 s or more"),
     ],
 )
 def test_a_node_that_cannot_be_is_refused(settings: dict[str, Any], rule: str) -> None:

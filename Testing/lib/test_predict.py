@@ -173,6 +173,7 @@ def test_the_json_has_the_fields_of_the_contract(
         "needs_review",
         "notes",
         "numberings",
+        "corners",
     ]
     for mark in written["landmarks"]:
         assert list(mark) == [

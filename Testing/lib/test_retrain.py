@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ from SpineLandmarksLib.retraining.process import (
 from SpineLandmarksLib.retraining.registry import changes_of, current_bundle, models_of, name_in_use, promote, rollback
 from SpineLandmarksLib.retraining.retrain import RetrainOptions, RetrainRound
 from SpineLandmarksLib.splits import locked_patients
-from SpineLandmarksLib.store import folder
+from SpineLandmarksLib.store import audit, folder
 from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.worker.client import kill_tree
@@ -256,6 +257,29 @@ def test_each_rollback_goes_one_step_further(a_retrained: Path, tmp_path: Path, 
         promote(folder, "retrained-009", "Bo", "never made")
 
 
+@pytest.mark.parametrize("verb", [["promote", "retrained-001", "--why", "again"], ["rollback"]])
+def test_no_model_is_in_use_without_its_entry_in_the_log(
+    a_retrained: Path, tmp_path: Path, verb: list[str], monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    folder = shutil.copytree(a_retrained, tmp_path / "data")
+    if verb[0] == "promote":
+        rollback(folder, "Ann")
+    before = name_in_use(folder)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OutputError("The store is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "log_event", fail)
+        assert main(["models", verb[0], str(folder), *verb[1:]]) == 2
+    assert "The store is gone" in capsys.readouterr().err
+    assert name_in_use(folder) == before
+    assert main(["models", verb[0], str(folder), *verb[1:]]) == 0
+    with open_dataset(folder) as store:
+        assert [event["action"] for event in audit.events_of(store)].count("overruled") == 1
+    assert name_in_use(folder) != before
+
+
 def test_the_command_lists_promotes_and_rolls_back(a_retrained: Path, tmp_path: Path, capsys) -> None:
     folder = str(shutil.copytree(a_retrained, tmp_path / "data"))
     assert main(["models", "list", folder]) == 0
@@ -279,6 +303,7 @@ def test_the_command_lists_promotes_and_rolls_back(a_retrained: Path, tmp_path: 
 CHILD = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from SpineLandmarksLib.retraining.process import *
 from SpineLandmarksLib.retraining.process import CANCEL, MODELS, UNFINISHED, the_only_one, write_progress
 dataset = Path(sys.argv[2])

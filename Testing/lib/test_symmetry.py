@@ -55,6 +55,23 @@ def test_the_order_in_which_slices_are_stored_changes_nothing(a_spine: tuple[Sag
     np.testing.assert_allclose(other.sd_mm, one.sd_mm, atol=0.3)
 
 
+@pytest.mark.parametrize("missing", [(6,), (3, 9)])
+def test_a_gap_between_slices_moves_nothing(a_spine: tuple[SagittalStack, Array], missing: tuple[int, ...]) -> None:
+    """Mirrored by index, one slice missing beside the middle puts it half a slice beside its place."""
+    stack, truth = a_spine
+    kept = np.setdiff1d(np.arange(len(stack)), missing)
+    assert stack.ras_from_ijk is not None
+    origins = (stack.ras_from_ijk @ np.stack([0 * kept, 0 * kept, kept, 0 * kept + 1])).T[:, :3]
+    fitted = stack.ras_from_ijk.copy()
+    fitted[:3, 2] *= (len(stack) - 1) / (len(kept) - 1)
+    gapped = replace(stack, voxels=stack.voxels[kept], ras_from_ijk=fitted, origins_ras_mm=origins)
+    whole, found = (lateral_curve(each, truth[:, :2]) for each in (stack, gapped))
+    assert whole is not None
+    assert found is not None
+    there = np.interp(found.at, np.arange(len(kept)), kept)
+    np.testing.assert_allclose(there * 4.0, whole.at * 4.0, atol=1.0)  # slices of 4 mm
+
+
 def test_a_point_out_of_view_lies_between_the_others(a_spine: tuple[SagittalStack, Array]) -> None:
     stack, truth = a_spine
     points = truth[:, :2].copy()

@@ -55,7 +55,7 @@ def test_markups_are_exported_as_the_command_writes_them(
 def test_measurements_are_exported_with_definition_and_source(a_case: Module, tmp_path: Path) -> None:
     export(a_case, MEASUREMENTS, tmp_path / "m.csv")
     text = (tmp_path / "m.csv").read_text()
-    assert text.startswith("name,value,unit,definition,source\n")
+    assert text.startswith("name,value,unit,definition,source,")  # a later column comes after these
     assert "Derived from the centres" in text
 
 

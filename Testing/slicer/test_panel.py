@@ -352,13 +352,13 @@ def test_the_model_and_its_card_can_be_chosen_and_the_worker_is_started_with_it(
     assert ui.modelSelector.currentText == "lumbar11"
     assert ui.modelCard.isHidden()
     ui.modelCardButton.click()
-    ui.modelSelector.setCurrentText("lumbar11-heldout")
-    assert "lumbar11-heldout" in ui.modelCard.plainText
+    ui.modelSelector.setCurrentText("lumbar11-open")
+    assert "lumbar11-open" in ui.modelCard.plainText
     ui.volumeSelector.setCurrentNode(a_volume)
     first = module.client
     module.localize(a_prediction)
     assert first.is_closed
-    assert module.client.model.bundle == "lumbar11-heldout"
+    assert module.client.model.bundle == "lumbar11-open"
 
 
 def choose_model_folder(module: Module, folder: Path) -> None:

@@ -16,7 +16,7 @@ from SpineLandmarksLib.errors import AccessError
 from SpineLandmarksLib.store.accounts import remove_account, set_account
 from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.web.access import Access
-from SpineLandmarksLib.web.front import LOGIN_S, MAX_FAILURES, LoginKey, Throttle
+from SpineLandmarksLib.web.front import FAILURES_S, LOGIN_S, MAX_FAILURES, LoginKey, TeamFront, Throttle
 
 
 class Clock:
@@ -60,6 +60,27 @@ def test_guessing_is_slowed_down_for_one_name_and_no_other() -> None:
     assert not throttle.is_closed("Bob")
     clock.now += 61
     assert not throttle.is_closed("Ann")
+
+
+def test_names_that_are_tried_once_are_not_kept_and_log_ins_do_not_count() -> None:
+    clock = Clock()
+    throttle = Throttle(clock)
+    for number in range(100):
+        assert not throttle.is_closed(f"nobody {number}")
+        throttle.note(f"nobody {number}")
+        clock.now += 1
+    assert len(throttle._tries) <= FAILURES_S + 1
+    for _ in range(2 * MAX_FAILURES):
+        throttle.note("Ann")
+        throttle.forget("Ann")
+    assert not throttle.is_closed("Ann")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "spines.example.org"])
+def test_a_header_that_others_could_send_is_refused(host: str) -> None:
+    store: Any = None  # it is refused before
+    with pytest.raises(AccessError, match="proxy on this computer"):
+        TeamFront(store, Access(host, is_behind_proxy=True), ("true",), "X-Remote-User")
 
 
 @pytest.mark.parametrize(
@@ -107,6 +128,9 @@ def test_who_the_proxy_names_is_let_in_with_an_account_only(
         assert "Starting your reviewer" in text
         assert ask("/", **named, Origin="https://evil.example")[0] == 403
         assert ask("/login", **named)[0] == 403, "there are no passwords"
+        with socket.create_connection(("127.0.0.1", int(port)), 60) as twice:
+            twice.sendall(b"GET / HTTP/1.1\r\nHost: a.org\r\nX-Remote-User: Ann\r\nX-Remote-User: Ada\r\n\r\n")
+            assert b"Location: /login" in twice.recv(4096), "one of two names came from outside"
         remove_account(store, "Ann", "Ada")
 
         limit = time.monotonic() + 180
