@@ -120,7 +120,7 @@ def _half_turn(angle: Array) -> Array:
 def vote_growth(names_per_level: int) -> float:
     """The growth from one landmark to the next where a level has so many; without levels all votes are alike.
 
-    >>> vote_growth(2) == VOTE_GROWTH, vote_growth(4) ** 4 == VOTE_GROWTH**2, vote_growth(0)
+    >>> vote_growth(2) == VOTE_GROWTH, abs(vote_growth(4) ** 4 - VOTE_GROWTH**2) < 1e-12, vote_growth(0)
     (True, True, 1.0)
     """
     return float(VOTE_GROWTH ** (2 / names_per_level)) if names_per_level else 1.0
