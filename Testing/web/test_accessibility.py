@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ def serious(page: Any) -> list[str]:
     ]
 
 
+@pytest.fixture(scope="module")
+def a_demo(start_reviewer: Callable[..., Any]) -> Any:
+    """Its own: what is opened here has been localized, and others begin with a study that has not."""
+    return start_reviewer("--demo")
+
+
 @pytest.fixture
 def page(browser: Any) -> Any:
     opened = browser.new_page(viewport={"width": 1500, "height": 900})
@@ -32,8 +39,8 @@ def page(browser: Any) -> Any:
     opened.close()
 
 
-def test_the_reviewer_has_no_serious_finding(page: Any, the_demo: Any) -> None:
-    page.goto(the_demo.address)
+def test_the_reviewer_has_no_serious_finding(page: Any, a_demo: Any) -> None:
+    page.goto(a_demo.address)
     page.wait_for_selector(".study.current")
     page.wait_for_selector("table.landmarks tbody tr")
     assert not (found := serious(page)), "\n".join(found)
@@ -45,8 +52,8 @@ def test_the_reviewer_has_no_serious_finding(page: Any, the_demo: Any) -> None:
     assert not (found := serious(page)), "\n".join(found)
 
 
-def test_a_status_is_a_word_and_not_a_colour_alone(page: Any, the_demo: Any) -> None:
-    page.goto(the_demo.address)
+def test_a_status_is_a_word_and_not_a_colour_alone(page: Any, a_demo: Any) -> None:
+    page.goto(a_demo.address)
     page.wait_for_selector("table.landmarks tbody tr")
     rows = page.locator("table.landmarks tbody tr")
     words = [rows.nth(row).locator("td").nth(1).inner_text().strip() for row in range(len(LUMBAR11))]
