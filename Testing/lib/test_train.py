@@ -16,7 +16,7 @@ import yaml
 from SpineLandmarksLib.annotated_slices import load_annotations
 from SpineLandmarksLib.bundle import load_bundle
 from SpineLandmarksLib.cli.main import main
-from SpineLandmarksLib.errors import BundleError, LandmarkError, RecipeError
+from SpineLandmarksLib.errors import BundleError, DatasetError, LandmarkError, RecipeError
 from SpineLandmarksLib.landmarks import LUMBAR11
 from SpineLandmarksLib.model import Architecture, Detector
 from SpineLandmarksLib.training import train as training
@@ -306,7 +306,7 @@ def test_data_that_cannot_make_a_prior_are_refused_before_training(a_phantom_dat
     rows = load_annotations([a_phantom_dataset], LUMBAR11)
     with pytest.raises(LandmarkError, match="neighbouring landmarks"):
         fit_prior([replace(row, points_xy={"L1": (1.0, 2.0), "L3": (3.0, 4.0)}) for row in rows], LUMBAR11)
-    with pytest.raises(LandmarkError, match="neighbouring landmarks"):
+    with pytest.raises(DatasetError, match="spacing_mm"):
         fit_prior([replace(row, spacing_mm=None, points_xy={}) for row in rows], LUMBAR11)
 
 
