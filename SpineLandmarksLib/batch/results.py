@@ -149,7 +149,7 @@ def outcome_of(
     return Outcome(
         study,
         headline(landmarks),
-        remarks(stack, landmarks),
+        remarks(landmarks),
         row_of(landmarks),
         lambda folder: write_results(stack, landmarks, folder, study.stem, formats, model_sha256),
     )
@@ -223,7 +223,7 @@ def drop_stale(output: Path, stem: str, formats: Sequence[str]) -> None:
 
 def result_text(stack: SagittalStack, landmarks: LandmarkSet, target: Path) -> str:
     """Lines for people: what was read, what was found, what to look at, and where it was written."""
-    return in_lines(headline(landmarks), target, remarks(stack, landmarks))
+    return in_lines(headline(landmarks), target, remarks(landmarks))
 
 
 def in_lines(headline: str, target: Path, remarks: Sequence[str]) -> str:
@@ -238,8 +238,8 @@ def headline(landmarks: LandmarkSet) -> str:
     return f"{landmarks.input}: {found} of {len(landmarks)} landmarks on slice {landmarks.slice_index}, {least}{time}"
 
 
-def remarks(stack: SagittalStack, landmarks: LandmarkSet) -> tuple[str, ...]:
-    return (*(f"  note: {note}" for note in stack.notes), *(f"  warning: {text}" for text in landmarks.warnings))
+def remarks(landmarks: LandmarkSet) -> tuple[str, ...]:
+    return (*(f"  note: {note}" for note in landmarks.notes), *(f"  warning: {text}" for text in landmarks.warnings))
 
 
 def row_of(landmarks: LandmarkSet) -> dict[str, Any]:

@@ -100,8 +100,14 @@ def test_every_series_is_read_when_asked_and_votes_in_its_own_frame_alone(a_stud
     assert dict(voted.numberings)[0] >= dict(alone.numberings)[0]
 
 
-def test_the_command_takes_all_series(a_study_of_three_series: Path, tmp_path: Path) -> None:
+def test_the_command_takes_all_series_and_says_who_voted(
+    a_study_of_three_series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "results"
     asked = ["--series", "all", "--format", "json", "--output", str(output)]
     assert main(["predict", str(a_study_of_three_series), *asked]) == 0
     assert "were read for the levels" in (output / "study.json").read_text()
+    said = capsys.readouterr().out
+    assert "note: Chosen series" in said
+    assert "were read for the levels; 1 agree" in said
+    assert "1 other series lie in another frame of reference" in said
