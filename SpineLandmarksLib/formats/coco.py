@@ -12,14 +12,13 @@ https://cocodataset.org/#format-data
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.atomic import write_json_atomically
 from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, box_around, known_pixels, known_size
 from SpineLandmarksLib.formats.shared import PIXEL_DIGITS, SPACING_DIGITS, name_in, rounded, rounded_list, stated_set
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
@@ -39,7 +38,7 @@ def write_coco(cases: Sequence[PointsOnImage], path: str | os.PathLike[str]) -> 
         "categories": [_category(order)],
         "annotations": [_annotation(number, one, order) for number, one in enumerate(cases, start=1)],
     }
-    write_text_atomically(path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    write_json_atomically(path, content)
 
 
 def _image(number: int, one: PointsOnImage) -> dict[str, Any]:

@@ -13,13 +13,12 @@ the end of an object; a reader ignores those it does not know.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
 
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.atomic import write_json_atomically
 from SpineLandmarksLib.formats.shared import (
     CONFIDENCE_DIGITS,
     MM_DIGITS,
@@ -54,8 +53,7 @@ def write_json(landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
     ...     load_json(f"{folder}/case.json")["landmarks"][0]["status"]
     'out_of_view'
     """
-    text = json.dumps(as_json(landmarks), ensure_ascii=False, allow_nan=False, indent=1)
-    write_text_atomically(path, text + "\n")
+    write_json_atomically(path, as_json(landmarks))
 
 
 def as_json(landmarks: LandmarkSet) -> dict[str, Any]:

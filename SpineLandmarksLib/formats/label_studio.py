@@ -15,13 +15,12 @@ https://labelstud.io/guide/tasks, https://labelstud.io/guide/export
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.atomic import write_json_atomically
 from SpineLandmarksLib.formats.coco import read_slice_fields, slice_fields
 from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, known_pixels, known_size
 from SpineLandmarksLib.formats.shared import CONFIDENCE_DIGITS, checked_landmark, name_in, rounded, stated_set
@@ -35,8 +34,7 @@ _KIND = "keypointlabels"
 
 def write_label_studio(cases: Sequence[PointsOnImage], path: str | os.PathLike[str]) -> None:
     """Write one file of tasks for any number of images. Raises FormatError without pixels or sizes; OutputError."""
-    text = json.dumps([_task(one) for one in cases], ensure_ascii=False, allow_nan=False, indent=1)
-    write_text_atomically(path, text + "\n")
+    write_json_atomically(path, [_task(one) for one in cases])
 
 
 def _task(one: PointsOnImage) -> dict[str, Any]:
