@@ -21,9 +21,16 @@ from typing import Any
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.atomic import write_json_atomically
-from SpineLandmarksLib.formats.coco import read_slice_fields, slice_fields
 from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, known_pixels, known_size
-from SpineLandmarksLib.formats.shared import CONFIDENCE_DIGITS, checked_landmark, name_in, rounded, stated_set
+from SpineLandmarksLib.formats.shared import (
+    CONFIDENCE_DIGITS,
+    checked_landmark,
+    name_in,
+    read_slice_fields,
+    rounded,
+    slice_fields,
+    stated_set,
+)
 from SpineLandmarksLib.formats.strict_json import Fields, load_objects
 from SpineLandmarksLib.landmarks import LUMBAR11, STATUSES, UNREVIEWED, Landmark
 
