@@ -16,7 +16,6 @@ https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/
 
 from __future__ import annotations
 
-import math
 import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from pathlib import Path
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, known_pixels, known_size
+from SpineLandmarksLib.formats.plain_text import finite_or_none
 from SpineLandmarksLib.formats.shared import (
     CONFIDENCE_DIGITS,
     PIXEL_DIGITS,
@@ -126,10 +126,7 @@ def _landmark(point: ElementTree.Element, where: str) -> Landmark:
 
 
 def _number(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = finite_or_none(text)
+    if value is None:
         raise FormatError(f"{where}: expected a finite number; got {text!r}")
     return value
