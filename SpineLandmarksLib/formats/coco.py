@@ -19,7 +19,14 @@ from typing import Any
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.atomic import write_json_atomically
-from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, box_around, known_pixels, known_size
+from SpineLandmarksLib.formats.image_grid import (
+    ImageGrid,
+    PointsOnImage,
+    base_name,
+    box_around,
+    known_pixels,
+    known_size,
+)
 from SpineLandmarksLib.formats.shared import PIXEL_DIGITS, name_in, read_slice_fields, rounded, slice_fields, stated_set
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark
@@ -112,4 +119,4 @@ def _points(image: Fields, item: Fields, names: Sequence[str], schema: Sequence[
     size = image.whole_number("width"), image.whole_number("height")
     name = image.text("file_name")
     said = stated_set(marks, schema, item.where, input=name, **read_slice_fields(image))
-    return PointsOnImage(said, ImageGrid(name.replace("\\", "/").rpartition("/")[2], size))
+    return PointsOnImage(said, ImageGrid(base_name(name), size))

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
-from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, known_pixels, known_size
+from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, base_name, known_pixels, known_size
 from SpineLandmarksLib.formats.plain_text import finite_or_none
 from SpineLandmarksLib.formats.shared import (
     CONFIDENCE_DIGITS,
@@ -108,7 +108,7 @@ def _points(item: ElementTree.Element, where: str, schema: Sequence[str]) -> Poi
     ]
     width, height = (_number(item.get(side, ""), f"{where}, {side}") for side in ("width", "height"))
     file = item.get("name", "")
-    grid = ImageGrid(file.replace("\\", "/").rpartition("/")[2], (int(width), int(height)))
+    grid = ImageGrid(base_name(file), (int(width), int(height)))
     return PointsOnImage(stated_set(marks, schema, where, input=file), grid)
 
 

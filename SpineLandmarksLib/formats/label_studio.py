@@ -21,7 +21,7 @@ from typing import Any
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.atomic import write_json_atomically
-from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, known_pixels, known_size
+from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, base_name, known_pixels, known_size
 from SpineLandmarksLib.formats.shared import (
     CONFIDENCE_DIGITS,
     checked_landmark,
@@ -107,7 +107,7 @@ def _read_group(group: Fields, task: Fields, schema: Sequence[str], status: str)
     version = group.text("model_version") if group.has("model_version") else None
     marks = [_landmark(region, status) for region in known]
     said = stated_set(marks, schema, group.where, input=name, bundle=version or None, **read_slice_fields(data))
-    return PointsOnImage(said, ImageGrid(name.rpartition("/")[2], next(iter(sizes), None)))
+    return PointsOnImage(said, ImageGrid(base_name(name), next(iter(sizes), None)))
 
 
 def _label(region: Fields) -> str:
