@@ -11,7 +11,7 @@ from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.plausibility import Expected, better_reading, doubt, known_positions, misplaced
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats import AS_STATED, UNITS, Reading, read_landmarks
-from SpineLandmarksLib.formats.dicom_sr import frame_of_reference
+from SpineLandmarksLib.formats.dicom_sr_reading import frame_of_reference
 from SpineLandmarksLib.formats.shared import System, filled
 from SpineLandmarksLib.landmarks import LUMBAR11, UNREVIEWED, Landmark, LandmarkSet
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.annotation.endplates import measure_endplates
 from SpineLandmarksLib.annotation.measurement import COLUMNS, Measurement
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.atomic import write_json_atomically, write_text_atomically
 from SpineLandmarksLib.landmarks import CORNERS22, VERTEBRAE, LandmarkSet, kind_of
 
 Vector = NDArray[np.float64]
@@ -78,7 +77,7 @@ def write_measurements(measurements: Sequence[Measurement], path: str | os.PathL
 def write_measurements_json(measurements: Sequence[Measurement], path: str | os.PathLike[str]) -> None:
     """{"measurements": [...]}, each as `Measurement.as_json` says. Raises OutputError (nothing is changed)."""
     content = {"measurements": [each.as_json() for each in measurements]}
-    write_text_atomically(path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    write_json_atomically(path, content)
 
 
 def _distances(points: _Points) -> list[Measurement]:

@@ -19,7 +19,7 @@ from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.revision import optional_text, utc_now
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import FormatError, LandmarkError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.atomic import write_json_atomically
 from SpineLandmarksLib.formats.json_result import as_json, from_fields
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
 
@@ -93,8 +93,7 @@ def session_from_json(
 
 def save_session(session: Session, path: str | os.PathLike[str]) -> None:
     """Write the session whole. Raises OutputError; what was there before is then untouched."""
-    text = json.dumps(session_as_json(session), ensure_ascii=False, allow_nan=False, indent=1)
-    write_text_atomically(path, text + "\n")
+    write_json_atomically(path, session_as_json(session))
 
 
 def load_session(

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.csv_table import parse_csv, write_csv
-from SpineLandmarksLib.formats.dicom_sr import parse_sr
+from SpineLandmarksLib.formats.dicom_sr_reading import parse_sr
 from SpineLandmarksLib.formats.fcsv import parse_fcsv
 from SpineLandmarksLib.formats.json_result import parse_json_result, write_json
 from SpineLandmarksLib.formats.shared import System

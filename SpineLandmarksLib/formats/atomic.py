@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -74,6 +75,11 @@ def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8 with the newlines it has. Raises OutputError as `write_atomically`."""
     with write_atomically(path) as file:
         file.write(text.encode("utf-8"))
+
+
+def write_json_atomically(path: str | os.PathLike[str], content: object) -> None:
+    """Write `content` as indented JSON. Raises ValueError for NaN and infinity, OutputError as `write_atomically`."""
+    write_text_atomically(path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

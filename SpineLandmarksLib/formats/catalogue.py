@@ -13,7 +13,7 @@ from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.coco import read_coco, write_coco
 from SpineLandmarksLib.formats.csv_table import parse_csv, write_csv
 from SpineLandmarksLib.formats.cvat_xml import read_cvat_xml, write_cvat_xml
-from SpineLandmarksLib.formats.dicom_sr import parse_sr
+from SpineLandmarksLib.formats.dicom_sr_reading import parse_sr
 from SpineLandmarksLib.formats.disc_labels import SCT, read_sct, read_totalspineseg, write_sct, write_totalspineseg
 from SpineLandmarksLib.formats.fcsv import parse_fcsv
 from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, only_one

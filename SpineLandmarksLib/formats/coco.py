@@ -12,18 +12,24 @@ https://cocodataset.org/#format-data
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
-from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, box_around, known_pixels, known_size
-from SpineLandmarksLib.formats.shared import PIXEL_DIGITS, SPACING_DIGITS, name_in, rounded, rounded_list, stated_set
+from SpineLandmarksLib.formats.atomic import write_json_atomically
+from SpineLandmarksLib.formats.image_grid import (
+    ImageGrid,
+    PointsOnImage,
+    base_name,
+    box_around,
+    known_pixels,
+    known_size,
+)
+from SpineLandmarksLib.formats.shared import PIXEL_DIGITS, name_in, read_slice_fields, rounded, slice_fields, stated_set
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
-from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark
 
 TITLE = "COCO"
 _THERE, _NOTHING = 2, 0
@@ -39,27 +45,13 @@ def write_coco(cases: Sequence[PointsOnImage], path: str | os.PathLike[str]) -> 
         "categories": [_category(order)],
         "annotations": [_annotation(number, one, order) for number, one in enumerate(cases, start=1)],
     }
-    write_text_atomically(path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    write_json_atomically(path, content)
 
 
 def _image(number: int, one: PointsOnImage) -> dict[str, Any]:
     width, height = known_size(one, TITLE)
     image = {"id": number, "file_name": one.name, "width": width, "height": height}
     return image | slice_fields(one.landmarks)
-
-
-def slice_fields(landmarks: LandmarkSet) -> dict[str, Any]:
-    """What is known of the slice, as fields of our own in another's object."""
-    fields = {"slice_index": landmarks.slice_index, "spacing_mm": rounded_list(landmarks.spacing_mm, SPACING_DIGITS)}
-    return {key: value for key, value in fields.items() if value is not None}
-
-
-def read_slice_fields(fields: Fields) -> dict[str, Any]:
-    """The fields of `LandmarkSet` that `slice_fields` has written."""
-    return {
-        "slice_index": fields.whole_number("slice_index") if fields.has("slice_index") else None,
-        "spacing_mm": fields.numbers("spacing_mm", 2) if fields.has("spacing_mm") else None,
-    }
 
 
 def _category(names: Sequence[str]) -> dict[str, Any]:
@@ -127,4 +119,4 @@ def _points(image: Fields, item: Fields, names: Sequence[str], schema: Sequence[
     size = image.whole_number("width"), image.whole_number("height")
     name = image.text("file_name")
     said = stated_set(marks, schema, item.where, input=name, **read_slice_fields(image))
-    return PointsOnImage(said, ImageGrid(name.replace("\\", "/").rpartition("/")[2], size))
+    return PointsOnImage(said, ImageGrid(base_name(name), size))

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.plain_text import finite_or_none, read_text
 from SpineLandmarksLib.formats.shared import (
     CONFIDENCE_DIGITS,
     MM_DIGITS,
@@ -148,11 +147,8 @@ class _Row:
         text = self.text(column)
         if not text:
             return None
-        try:
-            value = float(text.replace(",", ".") if self.decimal_comma else text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
+        value = finite_or_none(text.replace(",", ".") if self.decimal_comma else text)
+        if value is None:
             raise FormatError(f"{self.where}: expected a number or nothing in '{column}'; got {text!r}")
         return value
 
@@ -247,7 +243,7 @@ def _same_in_all(values: Sequence[object], rows: Sequence[_Row], what: str) -> o
 
 
 def _read_rows(path: str | os.PathLike[str]) -> list[_Row]:
-    name, text = os.fspath(path), _text_of(path)
+    name, text = os.fspath(path), read_text(path, "a table")
     first, _, rest = text.partition("\n")
     said = _SEP.fullmatch(first.strip("\r "))
     lines, start = (rest, 3) if said else (text, 2)
@@ -269,16 +265,6 @@ def _column(cell: str) -> str:
     """The name of a column as we write it."""
     name = cell.strip().lower()
     return f"{name}_mm" if name in ("r", "a", "s", "l", "p") else name
-
-
-def _text_of(path: str | os.PathLike[str]) -> str:
-    name = os.fspath(path)
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise FormatError(f"Could not read {name}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{name}: expected a table in UTF-8; {error}") from error
 
 
 def _check_header(header: Sequence[str], name: str) -> None:

@@ -16,7 +16,6 @@ https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/
 
 from __future__ import annotations
 
-import math
 import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
@@ -24,7 +23,8 @@ from pathlib import Path
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
-from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, known_pixels, known_size
+from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, base_name, known_pixels, known_size
+from SpineLandmarksLib.formats.plain_text import finite_or_none
 from SpineLandmarksLib.formats.shared import (
     CONFIDENCE_DIGITS,
     PIXEL_DIGITS,
@@ -108,7 +108,7 @@ def _points(item: ElementTree.Element, where: str, schema: Sequence[str]) -> Poi
     ]
     width, height = (_number(item.get(side, ""), f"{where}, {side}") for side in ("width", "height"))
     file = item.get("name", "")
-    grid = ImageGrid(file.replace("\\", "/").rpartition("/")[2], (int(width), int(height)))
+    grid = ImageGrid(base_name(file), (int(width), int(height)))
     return PointsOnImage(stated_set(marks, schema, where, input=file), grid)
 
 
@@ -126,10 +126,7 @@ def _landmark(point: ElementTree.Element, where: str) -> Landmark:
 
 
 def _number(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = finite_or_none(text)
+    if value is None:
         raise FormatError(f"{where}: expected a finite number; got {text!r}")
     return value

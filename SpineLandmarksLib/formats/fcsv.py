@@ -11,12 +11,11 @@ https://slicer.readthedocs.io/en/latest/developer_guide/modules/markups.html
 from __future__ import annotations
 
 import csv
-import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.formats.plain_text import finite_or_none, read_text
 from SpineLandmarksLib.formats.shared import System, filled, ras_point, stated_set
 from SpineLandmarksLib.formats.slicer_markups import SYSTEMS, stated_landmark
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet, Point
@@ -38,12 +37,7 @@ def parse_fcsv(
     Raises FormatError: no coordinate system or columns in the header, unknown or duplicate labels, bad positions.
     """
     name = os.fspath(path)
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise FormatError(f"Could not read {name}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{name}: expected a point list in UTF-8; {error}") from error
+    lines = read_text(path, "a point list").splitlines()
     system, columns = _read_header(lines, name)
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
     landmarks = [_read_line(line, columns, frame or system, f"{name}, line {number}") for number, line in numbered]
@@ -79,10 +73,7 @@ def _read_line(line: str, columns: Sequence[str], system: System, where: str) ->
 
 
 def _position_ras(row: dict[str, str], system: System, where: str) -> Point | None:
-    try:
-        position = tuple(float(row[axis]) for axis in "xyz")
-    except ValueError:
-        position = (math.nan,)
-    if not all(map(math.isfinite, position)):
+    position = tuple(value for axis in "xyz" if (value := finite_or_none(row[axis])) is not None)
+    if len(position) != 3:
         raise FormatError(f"{where}: expected finite numbers in x, y, z; got {row['x']!r}, {row['y']!r}, {row['z']!r}")
     return ras_point(position, system)

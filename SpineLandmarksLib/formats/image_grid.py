@@ -91,7 +91,16 @@ class PointsOnImage:
     @property
     def name(self) -> str:
         """Of the image, or else of what the landmarks were made of."""
-        return self.image.name if self.image else self.landmarks.input.replace("\\", "/").rpartition("/")[2]
+        return self.image.name if self.image else base_name(self.landmarks.input)
+
+
+def base_name(path: str) -> str:
+    """A file's name without its folders, whichever system or address the path is of.
+
+    >>> base_name("C:\\\\mri\\\\a.png"), base_name("https://host/mri/a.png")
+    ('a.png', 'a.png')
+    """
+    return path.replace("\\", "/").rpartition("/")[2]
 
 
 def only_one(cases: Sequence[PointsOnImage], what: str) -> PointsOnImage:

@@ -13,13 +13,12 @@ the end of an object; a reader ignores those it does not know.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
 
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.atomic import write_json_atomically
 from SpineLandmarksLib.formats.shared import (
     CONFIDENCE_DIGITS,
     MM_DIGITS,
@@ -29,6 +28,7 @@ from SpineLandmarksLib.formats.shared import (
     checked_landmark,
     filled,
     ras_point,
+    read_slice_fields,
     rounded_list,
     rounded_or_none,
     stated_set,
@@ -54,8 +54,7 @@ def write_json(landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
     ...     load_json(f"{folder}/case.json")["landmarks"][0]["status"]
     'out_of_view'
     """
-    text = json.dumps(as_json(landmarks), ensure_ascii=False, allow_nan=False, indent=1)
-    write_text_atomically(path, text + "\n")
+    write_json_atomically(path, as_json(landmarks))
 
 
 def as_json(landmarks: LandmarkSet) -> dict[str, Any]:
@@ -133,8 +132,7 @@ def from_fields(fields: Fields, schema: Sequence[str] | None = None, frame: Syst
         fields.where,
         input=fields.text("input"),
         series_uid=fields.text("series_uid") if fields.has("series_uid") else None,
-        slice_index=fields.whole_number("slice_index") if fields.has("slice_index") else None,
-        spacing_mm=_read_spacing(fields),
+        **read_slice_fields(fields),
         bundle=fields.text("bundle") if fields.has("bundle") else None,
         runtime_s=fields.number("runtime_s") if fields.has("runtime_s") else None,
         warnings=_read_texts(fields, "warnings"),
@@ -156,15 +154,6 @@ def read_landmark(item: Fields, frame: System = "RAS") -> Landmark:
         radius95_mm=item.number("radius95_mm") if item.has("radius95_mm") else None,
         needs_review=item.flag("needs_review") if item.has("needs_review") else None,
     )
-
-
-def _read_spacing(fields: Fields) -> tuple[float, ...] | None:
-    if not fields.has("spacing_mm"):
-        return None
-    spacing = fields.numbers("spacing_mm", 2)
-    if min(spacing) <= 0:
-        raise FormatError(f"{fields.where}: expected a positive spacing in 'spacing_mm'; got {short_repr(spacing)}")
-    return spacing
 
 
 def _read_numberings(fields: Fields) -> tuple[tuple[int, float], ...]:

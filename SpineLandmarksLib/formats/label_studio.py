@@ -15,16 +15,22 @@ https://labelstud.io/guide/tasks, https://labelstud.io/guide/export
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
-from SpineLandmarksLib.formats.coco import read_slice_fields, slice_fields
-from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, known_pixels, known_size
-from SpineLandmarksLib.formats.shared import CONFIDENCE_DIGITS, checked_landmark, name_in, rounded, stated_set
+from SpineLandmarksLib.formats.atomic import write_json_atomically
+from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, base_name, known_pixels, known_size
+from SpineLandmarksLib.formats.shared import (
+    CONFIDENCE_DIGITS,
+    checked_landmark,
+    name_in,
+    read_slice_fields,
+    rounded,
+    slice_fields,
+    stated_set,
+)
 from SpineLandmarksLib.formats.strict_json import Fields, load_objects
 from SpineLandmarksLib.landmarks import LUMBAR11, STATUSES, UNREVIEWED, Landmark
 
@@ -35,8 +41,7 @@ _KIND = "keypointlabels"
 
 def write_label_studio(cases: Sequence[PointsOnImage], path: str | os.PathLike[str]) -> None:
     """Write one file of tasks for any number of images. Raises FormatError without pixels or sizes; OutputError."""
-    text = json.dumps([_task(one) for one in cases], ensure_ascii=False, allow_nan=False, indent=1)
-    write_text_atomically(path, text + "\n")
+    write_json_atomically(path, [_task(one) for one in cases])
 
 
 def _task(one: PointsOnImage) -> dict[str, Any]:
@@ -102,7 +107,7 @@ def _read_group(group: Fields, task: Fields, schema: Sequence[str], status: str)
     version = group.text("model_version") if group.has("model_version") else None
     marks = [_landmark(region, status) for region in known]
     said = stated_set(marks, schema, group.where, input=name, bundle=version or None, **read_slice_fields(data))
-    return PointsOnImage(said, ImageGrid(name.rpartition("/")[2], next(iter(sizes), None)))
+    return PointsOnImage(said, ImageGrid(base_name(name), next(iter(sizes), None)))
 
 
 def _label(region: Fields) -> str:

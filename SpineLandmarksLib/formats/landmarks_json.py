@@ -9,14 +9,13 @@ in training. `spacing_mm` may be one number, may be called `spacing_mm_estimated
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from SpineLandmarksLib.errors import DatasetError, FormatError, LandmarkError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.atomic import write_json_atomically
 from SpineLandmarksLib.formats.shared import PIXEL_DIGITS, SPACING_DIGITS, rounded_list
 from SpineLandmarksLib.formats.strict_json import Fields, load_objects, short_repr
 from SpineLandmarksLib.landmarks import LUMBAR11, PixelXY, require_known
@@ -141,7 +140,7 @@ def write_landmarks_json(annotations: Sequence[Annotation], folder: str | os.Pat
     root = Path(folder).resolve()
     path = root / FILE_NAME
     rows = [_as_json(annotation, root) for annotation in annotations]
-    write_text_atomically(path, json.dumps(rows, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    write_json_atomically(path, rows)
     return path
 
 

@@ -13,7 +13,6 @@ https://github.com/MIC-DKFZ/nnLandmark
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.atomic import write_json_atomically
 from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, as_point, known_voxels
 from SpineLandmarksLib.formats.shared import PIXEL_DIGITS, rounded, stated_set
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
@@ -51,7 +50,7 @@ def write_nnlandmark(cases: Sequence[PointsOnImage], path: str | os.PathLike[str
         if case in found:
             raise FormatError(f"{TITLE}: expected a name for each image; {case!r} came twice")
         found[case] = {name: [rounded(value, PIXEL_DIGITS) for value in ijk] for name, ijk in voxels.items()}
-    write_text_atomically(path, json.dumps(found, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    write_json_atomically(path, found)
 
 
 def read_nnlandmark(

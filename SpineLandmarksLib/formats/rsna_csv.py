@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage
+from SpineLandmarksLib.formats.plain_text import finite_or_none, read_text
 from SpineLandmarksLib.formats.shared import stated_set
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark
 
@@ -65,14 +64,11 @@ def _points(
 
 
 def _rows(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, str]]]:
-    name = os.fspath(path)
+    name, text = os.fspath(path), read_text(path, "a comma-separated table")
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
         table = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
-    except OSError as error:
-        raise FormatError(f"Could not read {name}: {error.strerror or error}") from error
-    except (ValueError, csv.Error) as error:
-        raise FormatError(f"{name}: expected a comma-separated table in UTF-8; {error}") from error
+    except csv.Error as error:
+        raise FormatError(f"{name}: expected a comma-separated table; {error}") from error
     for number, row in enumerate(table, start=2):
         if any(row.get(column) is None for column in COLUMNS):
             raise FormatError(f"{name}, row {number}: expected the columns {', '.join(COLUMNS)}; got {list(row)}")
@@ -80,10 +76,7 @@ def _rows(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, str]]]:
 
 
 def _number(row: dict[str, str], column: str, where: str) -> float:
-    try:
-        value = float(row[column])
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = finite_or_none(row[column])
+    if value is None:
         raise FormatError(f"{where}: expected a finite number in '{column}'; got {row[column]!r}")
     return value

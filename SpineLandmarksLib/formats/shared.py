@@ -1,4 +1,4 @@
-"""What the landmark formats share: rounding, and one rule for names that are unknown, double or missing."""
+"""What the landmark formats share: rounding, a slice's fields, and one rule for unknown, double or missing names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from SpineLandmarksLib.errors import FormatError, LandmarkError
+from SpineLandmarksLib.formats.strict_json import Fields, short_repr
 from SpineLandmarksLib.geometry import ras_from_lps
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
 
@@ -40,6 +41,23 @@ def rounded_list(values: Iterable[float] | None, digits: int) -> list[float] | N
 
 def rounded_or_none(value: float | None, digits: int) -> float | None:
     return None if value is None else rounded(value, digits)
+
+
+def slice_fields(landmarks: LandmarkSet) -> dict[str, Any]:
+    """What is known of the slice, as fields of our own in another's object."""
+    fields = {"slice_index": landmarks.slice_index, "spacing_mm": rounded_list(landmarks.spacing_mm, SPACING_DIGITS)}
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def read_slice_fields(fields: Fields) -> dict[str, Any]:
+    """The fields of `LandmarkSet` that `slice_fields` has written. Raises FormatError for a spacing that is none."""
+    spacing = fields.numbers("spacing_mm", 2) if fields.has("spacing_mm") else None
+    if spacing is not None and min(spacing) <= 0:
+        raise FormatError(f"{fields.where}: expected a positive spacing in 'spacing_mm'; got {short_repr(spacing)}")
+    return {
+        "slice_index": fields.whole_number("slice_index") if fields.has("slice_index") else None,
+        "spacing_mm": spacing,
+    }
 
 
 def stated_set(

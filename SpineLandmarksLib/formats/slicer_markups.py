@@ -10,7 +10,6 @@ Of what Slicer reads beyond its schema: "0" and 0 for RAS, "1" and 1 for LPS, po
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.atomic import write_json_atomically
 from SpineLandmarksLib.formats.shared import (
     CONFIDENCE_DIGITS,
     MM_DIGITS,
@@ -106,8 +105,7 @@ def write_markups(landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
         "measurements": [],
         "display": DISPLAY,
     }
-    text = json.dumps({"@schema": SCHEMA_URL, "markups": [markup]}, ensure_ascii=False, allow_nan=False, indent=1)
-    write_text_atomically(path, text + "\n")
+    write_json_atomically(path, {"@schema": SCHEMA_URL, "markups": [markup]})
 
 
 def _control_point(index: int, landmark: Landmark, source: LandmarkSet) -> dict[str, Any]:

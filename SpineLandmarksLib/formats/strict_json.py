@@ -7,21 +7,15 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.formats.plain_text import read_text
 
 
 def load_json(path: str | os.PathLike[str]) -> Any:
     """The content of a UTF-8 JSON file. Raises FormatError when it cannot be read, repeats a key or holds NaN."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise FormatError(f"Could not read {os.fspath(path)}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise FormatError(f"{os.fspath(path)}: expected UTF-8; {error}") from error
-    return parse_json(text, os.fspath(path))
+    return parse_json(read_text(path, "JSON"), os.fspath(path))
 
 
 def parse_json(text: str, where: str) -> Any:

@@ -13,7 +13,6 @@ or on its side: what is repaired is said anew of the points where they come to l
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.atomic import write_json_atomically
 from SpineLandmarksLib.formats.image_grid import PointsOnImage, known_pixels
 from SpineLandmarksLib.formats.strict_json import Fields, load_objects, short_repr
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet, PixelXY
@@ -72,7 +71,7 @@ def write_tianchi(cases: Sequence[PointsOnImage], path: str | os.PathLike[str]) 
     Raises FormatError for landmarks without pixels or of other names; OutputError.
     """
     content = [_as_published(one) for one in cases]
-    write_text_atomically(path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    write_json_atomically(path, content)
 
 
 def _as_published(one: PointsOnImage) -> dict[str, Any]:

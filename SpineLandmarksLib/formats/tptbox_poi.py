@@ -14,7 +14,6 @@ https://github.com/Hendrik-code/TPTBox (core/poi_fun/save_load.py, vert_constant
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from SpineLandmarksLib.errors import FormatError, GeometryError
-from SpineLandmarksLib.formats.atomic import write_text_atomically
+from SpineLandmarksLib.formats.atomic import write_json_atomically
 from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage, as_point, known_voxels, only_one
 from SpineLandmarksLib.formats.shared import rounded, stated_set
 from SpineLandmarksLib.formats.strict_json import Fields, as_number, is_number, load_json, short_repr
@@ -67,8 +66,7 @@ def write_tptbox_poi(cases: Sequence[PointsOnImage], path: str | os.PathLike[str
             raise FormatError(f"{TITLE}: expected names of {', '.join(_KEYS)}; got {name!r}")
         vertebra, subregion = _KEYS[name]
         regions.setdefault(_NAMES[vertebra], {})[str(subregion)] = [rounded(value, _DIGITS) for value in point]
-    text = json.dumps([header, regions], ensure_ascii=False, allow_nan=False, indent=1)
-    write_text_atomically(path, text + "\n")
+    write_json_atomically(path, [header, regions])
 
 
 def _header(ras_from_ijk: Matrix, shape: Sequence[int] | None) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
@@ -26,6 +25,7 @@ from SpineLandmarksLib.formats.image_grid import (
     known_size,
     only_one,
 )
+from SpineLandmarksLib.formats.plain_text import read_text
 from SpineLandmarksLib.formats.shared import rounded, stated_set
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark
 
@@ -74,12 +74,10 @@ def read_ultralytics_pose(
 
 def _numbers(path: str | os.PathLike[str]) -> list[float]:
     name = os.fspath(path)
+    lines = [line for line in read_text(path, "numbers").splitlines() if line.strip()]
     try:
-        lines = [line for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         values = [float(cell) for line in lines for cell in line.split()]
-    except OSError as error:
-        raise FormatError(f"Could not read {name}: {error.strerror or error}") from error
-    except ValueError as error:  # UnicodeDecodeError too
+    except ValueError as error:
         raise FormatError(f"{name}: expected numbers between spaces; {error}") from error
     if len(lines) != 1 or not all(map(math.isfinite, values)):
         raise FormatError(f"{name}: expected one line of finite numbers, one object an image; got {len(lines)} lines")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats import AS_STATED, READERS, Reading, ending_of, read_landmarks
-from SpineLandmarksLib.formats.dicom_sr import is_dicom_image
+from SpineLandmarksLib.formats.dicom_sr_reading import is_dicom_image
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.formats.tianchi import TianchiSlice, read_tianchi
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet

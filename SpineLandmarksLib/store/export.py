@@ -9,7 +9,6 @@ The files:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.errors import FormatError, StoreError
-from SpineLandmarksLib.formats.atomic import copy_atomically, write_text_atomically
+from SpineLandmarksLib.formats.atomic import copy_atomically, write_json_atomically
 from SpineLandmarksLib.formats.landmarks_json import FILE_NAME, Annotation, write_landmarks_json
 from SpineLandmarksLib.formats.slicer_markups import write_markups
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
@@ -61,8 +60,7 @@ def export(store: Store, output: Path, revisions: Sequence[Revision]) -> int:
         (output / folder).mkdir(parents=True, exist_ok=True)
     for study in studies.values():
         copy_atomically(store.folder / study.image, output / "images" / Path(study.image).name)
-        text = json.dumps(record_of(store, study), ensure_ascii=False, allow_nan=False, indent=1)
-        write_text_atomically(output / RECORDS / f"{study.key}.json", text + "\n")
+        write_json_atomically(output / RECORDS / f"{study.key}.json", record_of(store, study))
     rows = []
     for revision in revisions:
         write_markups(revision.landmarks, output / MARKUPS / f"{revision.study}.mrk.json")

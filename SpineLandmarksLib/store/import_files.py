@@ -12,7 +12,7 @@ from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.revision_files import REVISIONS, read_training_set
 from SpineLandmarksLib.errors import FormatError, SpineLandmarksError
 from SpineLandmarksLib.formats import AS_STATED, Reading
-from SpineLandmarksLib.formats.dicom_sr import frame_of_reference
+from SpineLandmarksLib.formats.dicom_sr_reading import frame_of_reference
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.imaging.dicom_source import image_planes
 from SpineLandmarksLib.landmarks import LandmarkSet, Schema

@@ -24,7 +24,8 @@ from SpineLandmarksLib.errors import FormatError, GeometryError, InputError, Lan
 from SpineLandmarksLib.formats import read_landmarks
 from SpineLandmarksLib.formats.dicom_capture import write_capture
 from SpineLandmarksLib.formats.dicom_plane import ImagePlane
-from SpineLandmarksLib.formats.dicom_sr import read_sr, write_sr
+from SpineLandmarksLib.formats.dicom_sr import write_sr
+from SpineLandmarksLib.formats.dicom_sr_reading import read_sr
 from SpineLandmarksLib.formats.sr_codes import SITES
 from SpineLandmarksLib.imaging.dicom_source import image_planes
 from SpineLandmarksLib.imaging.study import read_study

@@ -380,6 +380,16 @@ BROKEN = {
         "one annotation for each image",
     ),
     "coco-other.json": (json.dumps({"images": [], "categories": [], "annotations": []}), "found none"),
+    "coco-spacing.json": (
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": "a", "width": 9, "height": 9, "spacing_mm": [0.5, 0]}],
+                "categories": [{"id": 1, "keypoints": ["L1"]}],
+                "annotations": [{"image_id": 1, "category_id": 1, "keypoints": [1, 2, 2]}],
+            }
+        ),
+        "positive spacing",
+    ),
     "cvat-entities.xml": ('<!DOCTYPE a [<!ENTITY b "c">]><annotations/>', "document type"),
     "cvat-not.xml": ("<a>", "expected XML"),
     "cvat-video.xml": ("<annotations><track/></annotations>", "video"),

@@ -15,7 +15,7 @@ import pytest
 from SpineLandmarksLib.annotation.revision_files import read_training_set
 from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.formats.csv_table import read_csv, write_csv
-from SpineLandmarksLib.formats.dicom_sr import read_sr
+from SpineLandmarksLib.formats.dicom_sr_reading import read_sr
 from SpineLandmarksLib.formats.slicer_markups import read_markups, write_markups
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksLib.phantom.files import write_dicom_series

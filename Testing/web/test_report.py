@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from playwright.sync_api import expect
 
-from SpineLandmarksLib.formats.dicom_sr import read_sr
+from SpineLandmarksLib.formats.dicom_sr_reading import read_sr
 from SpineLandmarksLib.phantom.phantom import make_phantom
 
 #: The picture has the size of its place.

@@ -1,0 +1,32 @@
+"""Text files and the numbers in them, read so that an error names the file and what it should be."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from SpineLandmarksLib.errors import FormatError
+
+
+def read_text(path: str | os.PathLike[str], what: str) -> str:
+    """The content of a UTF-8 file. what: it should be, in words. Raises FormatError when it cannot be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise FormatError(f"Could not read {os.fspath(path)}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise FormatError(f"{os.fspath(path)}: expected {what} in UTF-8; {error}") from error
+
+
+def finite_or_none(text: str) -> float | None:
+    """The number that a text is; None for every other text.
+
+    >>> finite_or_none(" 1.5"), finite_or_none("nan"), finite_or_none("")
+    (1.5, None, None)
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
