@@ -4,8 +4,8 @@ A landmark is agreed on where all readers see it within a limit of each other, o
 the mean. All other landmarks are disputed, and somebody decides. The two commonest causes are told by name: a chain
 that one reader has named a level off, and two names that one reader has exchanged. Places are in mm on the slice.
 
-    shift of b against a    the s for which b[l] lies where a[l - step s] does: names that were moved s levels towards
-                            the head (+) or the foot (-), as in `session.shift_names`
+    shift of b against a    the s for which b[l] lies where a has what is s levels above l: names that were moved s
+                            levels towards the head (+) or the foot (-), as in `session.shift_names`
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import combinations
 
 import numpy as np
 
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY, names_per_level
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY, name_at_level
 
 #: Readers who are closer agree, mm: the distance within which a landmark counts as found (SDR@4).
 LIMIT_MM = 4.0
@@ -59,7 +59,7 @@ class ReadingComparison:
 def compare_readings(readings: Sequence[Places], names: Sequence[str], limit_mm: float = LIMIT_MM) -> ReadingComparison:
     """readings: where each reader has put what they see. names: of the schema, head to foot."""
     differences = tuple(_difference(readings, name, limit_mm) for name in names)
-    shifts = tuple(level_shift(readings[0], one, names, limit_mm) for one in readings)
+    shifts = tuple(level_shift(readings[0], one, limit_mm) for one in readings)
     swaps = {pair for a, b in combinations(readings, 2) for pair in swapped(a, b, names, limit_mm)}
     return ReadingComparison(differences, shifts, tuple(sorted(swaps)) if not any(shifts) else ())
 
@@ -75,18 +75,17 @@ def _distance(a: PixelXY, b: PixelXY) -> float:
     return float(np.hypot(*np.subtract(a, b)))
 
 
-def level_shift(a: Places, b: Places, names: Sequence[str], limit_mm: float = LIMIT_MM) -> int:
+def level_shift(a: Places, b: Places, limit_mm: float = LIMIT_MM) -> int:
     """By how many levels b names the places of a otherwise; 0 where they agree, and where nothing tells."""
-    step = names_per_level(names)
-    apart = {shift: _median_apart(a, b, names, step * shift) for shift in range(-MAX_SHIFT, MAX_SHIFT + 1)}
+    apart = {shift: _median_apart(a, b, shift) for shift in range(-MAX_SHIFT, MAX_SHIFT + 1)}
     best = min(apart, key=lambda shift: (apart[shift], abs(shift)))
     return best if apart[0] > limit_mm and apart[best] < apart[0] / 2 else 0
 
 
-def _median_apart(a: Places, b: Places, names: Sequence[str], rows: int) -> float:
-    """Between each place of b and that of a which lies so many rows before it; infinite where too few are common."""
-    pairs = [(names[row - rows], name) for row, name in enumerate(names) if 0 <= row - rows < len(names)]
-    apart = [_distance(a[one], b[other]) for one, other in pairs if one in a and other in b]
+def _median_apart(a: Places, b: Places, shift: int) -> float:
+    """Between each place of b and that of a which it names so otherwise; infinite where too few are common."""
+    pairs = [(a.get(name_at_level(name, -shift) or ""), place) for name, place in b.items()]
+    apart = [_distance(one, other) for one, other in pairs if one is not None]
     return float(np.median(apart)) if len(apart) >= min(MIN_COMMON, len(a), len(b)) > 0 else np.inf
 
 

@@ -45,11 +45,8 @@ class Account:
 
 
 def account_of(connection: Connection, name: str) -> Account:
-    """Raises nothing: who has no account is a reader, where there are accounts."""
-    role = connection.scalar(select(t.accounts.c.role).where(t.accounts.c.name == name))
-    if role is None and connection.scalar(select(func.count()).select_from(t.accounts)):
-        role = ROLES[0]
-    return Account(name, role)
+    """As `one_of` has it, of those who have accounts now."""
+    return one_of(_all(connection), name)
 
 
 def require_role(connection: Connection, name: str, role: str, to_do: str) -> None:
@@ -62,8 +59,7 @@ def require_role(connection: Connection, name: str, role: str, to_do: str) -> No
 def accounts(store: Store) -> list[Account]:
     """By name; none where everybody may do everything."""
     with store.snapshot() as connection:
-        rows = connection.execute(select(t.accounts.c.name, t.accounts.c.role).order_by(t.accounts.c.name)).all()
-    return [Account(row.name, row.role) for row in rows]
+        return _all(connection)
 
 
 def one_of(known: Sequence[Account], name: str) -> Account:
@@ -131,6 +127,11 @@ def password_marks(store: Store) -> dict[str, str]:
     with store.snapshot() as connection:
         rows = connection.execute(select(t.accounts.c.name, t.accounts.c.password)).all()
     return {row.name: sha256((row.password or "").encode()).hexdigest()[:16] for row in rows}
+
+
+def _all(connection: Connection) -> list[Account]:
+    rows = connection.execute(select(t.accounts.c.name, t.accounts.c.role).order_by(t.accounts.c.name))
+    return [Account(row.name, row.role) for row in rows]
 
 
 def _administrators(connection: Connection, but: str) -> int:

@@ -102,7 +102,7 @@ def _against_truth(store: Store, reading: BlindReading, study: StudyRecord, part
         sum(_nearest(truth, said, name) != name for name in common),
         len(common),
         len(set(truth) ^ set(said)),
-        level_shift(truth, said, store.schema),
+        level_shift(truth, said),
         seconds,
         float(np.mean([not _is_same(model, said, name) for name in model])) if model else None,
         len(misled),

@@ -262,7 +262,7 @@ def _decide(store: Store, reading: BlindReading, found: Revision, person: str) -
     study = store.study(found.study)
     opinions, _ = _compared(store, reading, study)
     places = places_of(found.landmarks, study)
-    shifts = {one.person: level_shift(places, places_of(one.landmarks, study), store.schema) for one in opinions}
+    shifts = {one.person: level_shift(places, places_of(one.landmarks, study)) for one in opinions}
     ids = tuple(one.revision or "" for one in reading.readers)
     decided = with_numberings(replace(found.landmarks, needs_review=False), shifts)
     made = replace(

@@ -61,7 +61,7 @@ class Actions:
             "reset_mouse_mode": scene.reset_mouse_mode,
             "take_first": lambda: self.take_opinion(0),
             "take_second": lambda: self.take_opinion(1),
-            "take_mean": self.take_mean,
+            "take_mean": lambda: self.take_opinion(None),
             "all_first": lambda: self.take_opinion(0, whole=True),
             "all_second": lambda: self.take_opinion(1, whole=True),
             "sign_off": self.sign_off,
@@ -218,14 +218,19 @@ class Actions:
         if session is not None and session.comment != text.strip():
             self._unsealed(lambda: session.set_comment(text.strip()))
 
-    def take_opinion(self, number: int, whole: bool = False) -> None:
-        """Take the selected landmark, or the whole chain, as one of several readers has it; go on to what is open."""
+    def take_opinion(self, number: int | None, whole: bool = False) -> None:
+        """Take the selected landmark, or the whole chain, as one of several readers has it; go on to what is open.
+
+        number: of the reader; None for the middle of what all have.
+        """
         session, opened = self._session(), self.controller.opened
-        if opened is None or number >= len(opened.opinions):
+        opinions = opened.opinions if opened else ()
+        taken = opinions if number is None else opinions[number : number + 1]
+        if not taken:
             return
-        opinion = opened.opinions[number]
         names = session.names if whole else [self.selected or session.to_review()[0]]
-        session.import_points(chosen(session.current, [opinion.landmarks], names, opinion.person), True)
+        whose = "the middle" if number is None else taken[0].person
+        session.import_points(chosen(session.current, [one.landmarks for one in taken], names, whose), True)
         self.next_doubtful()
 
     def take_labels(self, found: LandmarkSet) -> None:
@@ -240,15 +245,6 @@ class Actions:
             self._ask("Some landmarks are confirmed. Take all from the file nevertheless? Undo takes it back.", take)
         else:
             take()
-
-    def take_mean(self) -> None:
-        """Take the middle of what the readers have."""
-        session, opened = self._session(), self.controller.opened
-        if opened is not None and opened.opinions:
-            readings = [one.landmarks for one in opened.opinions]
-            names = [self.selected or session.to_review()[0]]
-            session.import_points(chosen(session.current, readings, names, "the middle"), True)
-            self.next_doubtful()
 
     def sign_off(self) -> None:
         """Ask first where the points make no sense."""

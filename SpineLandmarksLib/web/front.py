@@ -199,6 +199,10 @@ class TeamFront:
 
         return guard
 
+    def _is_https(self, request: web.Request) -> bool:
+        """Whether the page is, by this server or by a proxy before it."""
+        return self.access.is_tls or request.headers.get("Origin", "").startswith("https:")
+
     async def _who(self, request: web.Request) -> str | None:
         """The person who asks, if they have an account still."""
         marks = await self._known()
@@ -233,10 +237,10 @@ class TeamFront:
             return _html(LOGIN.format(dark=DARK, wrong="This name and password do not belong together"), 403)
         self._throttle.forget(name)
         response = web.HTTPFound("/")
-        is_https = self.access.is_tls or request.headers.get("Origin", "").startswith("https:")
         self._marks = (0.0, {})
         login = self._login.login(name, (await self._known()).get(name, ""))
-        response.set_cookie(COOKIE, login, max_age=int(LOGIN_S), httponly=True, samesite="Strict", secure=is_https)
+        secure = self._is_https(request)
+        response.set_cookie(COOKIE, login, max_age=int(LOGIN_S), httponly=True, samesite="Strict", secure=secure)
         return response
 
     async def _log_out(self, request: web.Request) -> web.StreamResponse:
@@ -276,8 +280,8 @@ class TeamFront:
     async def _session(self, request: web.Request) -> web.StreamResponse:
         """What trame's page asks for before it opens its websocket."""
         member = await self._member(request)
-        is_https = self.access.is_tls or request.headers.get("Origin", "").startswith("https:")
-        return web.json_response({"sessionURL": f"{'wss' if is_https else 'ws'}://USE_HOST/ws", "secret": member.key})
+        scheme = "wss" if self._is_https(request) else "ws"
+        return web.json_response({"sessionURL": f"{scheme}://USE_HOST/ws", "secret": member.key})
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         member = await self._member(request)

@@ -289,25 +289,20 @@ def _opinions(handlers: Mapping[str, Callable[..., Any]]) -> None:
 
 def _files() -> None:
     """The landmarks as files, out and in."""
+    look = {"size": "small", "variant": "tonal", "prepend_icon": "mdi-download", "disabled": ("!study_key",)}
     v.VBtn(
         "CSV",
-        size="small",
-        variant="tonal",
-        prepend_icon="mdi-download",
-        disabled=("!study_key",),
         click="utils.download(study_key + '.csv', trigger('csv'), 'text/csv')",
         classes="csv",
         title="Landmarks of this study as a table",
+        **look,
     )
     v.VBtn(
         "DICOM",
-        size="small",
-        variant="tonal",
-        prepend_icon="mdi-download",
-        disabled=("!study_key",),
         click="trigger('report').then((x) => x && utils.download(study_key + '.sr.dcm', x, 'application/dicom'))",
         classes="report",
         title="Landmarks of this study as a DICOM report, for studies that are DICOM",
+        **look,
     )
     with html.Label(classes="import", title="Landmarks of this study from a file: CSV, markups or JSON"):
         v.VIcon("mdi-file-import-outline", size="small")

@@ -61,7 +61,7 @@ def test_a_landmark_that_none_sees_is_agreed_on() -> None:
 @pytest.mark.parametrize("levels", [-2, -1, 1, 2])
 def test_a_planted_level_shift_is_found_with_its_direction(levels: int) -> None:
     other = shifted(moved(SPINE, 2.0, "L2", "L5"), levels)
-    assert level_shift(SPINE, other, LUMBAR11) == levels
+    assert level_shift(SPINE, other) == levels
     found = compare_readings([SPINE, other], LUMBAR11)
     assert found.shifts == (0, levels)
     assert found.is_level_dispute
