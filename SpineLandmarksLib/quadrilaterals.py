@@ -25,6 +25,13 @@ Centres = Mapping[str, Array]
 
 BODIES = ("L1", "L2", "L3", "L4", "L5")
 SACRUM = "S1"
+_EDGES = {body: (f"{body}.sup", f"{body}.inf") for body in BODIES} | {
+    f"{above}-{below}": (f"{above}.inf", f"{below}.sup") for above, below in pairwise((*BODIES, SACRUM))
+}
+#: The four corners, in turn, of each body, and those that face each other across each disc.
+AROUND = {
+    name: (f"{upper}.ant", f"{upper}.post", f"{lower}.post", f"{lower}.ant") for name, (upper, lower) in _EDGES.items()
+}
 
 
 def own(names: Sequence[str], xy: Array, centres: Centres) -> NDArray[np.bool_]:
@@ -56,14 +63,8 @@ def disc_of(corner: str) -> str:
 
 def disagreeing(corners: Mapping[str, Array], centres: Centres) -> list[str]:
     """Bodies and discs whose corners are all known and do not enclose their centre, from the head down."""
-    edges = {body: (f"{body}.sup", f"{body}.inf") for body in BODIES}
-    edges |= {f"{a}-{b}": (f"{a}.inf", f"{b}.sup") for a, b in pairwise((*BODIES, SACRUM))}
-    around = {
-        name: (f"{upper}.ant", f"{upper}.post", f"{lower}.post", f"{lower}.ant")
-        for name, (upper, lower) in edges.items()
-    }
-    known = [name for name, four in around.items() if name in centres and all(one in corners for one in four)]
-    return [name for name in known if not encloses(np.array([corners[one] for one in around[name]]), centres[name])]
+    known = [name for name, four in AROUND.items() if name in centres and all(one in corners for one in four)]
+    return [name for name in known if not encloses(np.array([corners[one] for one in AROUND[name]]), centres[name])]
 
 
 def encloses(corners: Array, point: Array) -> bool:

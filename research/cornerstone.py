@@ -61,9 +61,9 @@ def install(folder: Path) -> None:
 def compare(folder: Path) -> dict[str, float]:
     """How far the points that Node reads lie from ours, by how they are written. Raises ValueError for one missing."""
     with tempfile.TemporaryDirectory() as temporary:
-        series = write_dicom_series(make_phantom(11, slices=7, matrix=(96, 80), pixel_mm=3.1), Path(temporary) / "s")
+        phantom = make_phantom(11, slices=7, matrix=(96, 80), pixel_mm=3.1)
+        series, truth = write_dicom_series(phantom, Path(temporary) / "s"), phantom.landmarks
         stack = read_study(series)
-        truth = make_phantom(11, slices=7, matrix=(96, 80), pixel_mm=3.1).landmarks
         planes, report = image_planes(series, stack.series_uid), Path(temporary) / "x.sr.dcm"
         write_sr(LandmarkSet(tuple(truth), series_uid=stack.series_uid, bundle="phantom@1"), planes, report)
         geometry = Path(temporary) / "planes.json"

@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 
 from SpineLandmarksLib.arguments import add_model, positive
+from SpineLandmarksLib.cli.network import add_network, check_network
 from SpineLandmarksLib.errors import AccessError
 
 TOKEN = "SPINE_LANDMARKS_API_TOKEN"
@@ -30,12 +31,7 @@ def add_api(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("--job-timeout", type=positive, default=600, metavar="S", help="of one study (default 600)")
     p.add_argument("--token-file", type=Path, metavar="FILE", help=f"whose first line is the token (default ${TOKEN})")
     add_model(p)
-    group = p.add_argument_group("network")
-    group.add_argument("--host", default="127.0.0.1", metavar="NAME", help="listen there (default: this computer only)")
-    group.add_argument("--port", type=int, default=8080, metavar="N", help="default 8080; 0 for one that is free")
-    group.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM")
-    group.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
-    group.add_argument("--without-tls", action="store_true", help="let other computers in without it, behind a proxy")
+    add_network(p, 8080, "default 8080; 0 for one that is free")
     p.set_defaults(run=run_api)
 
 
@@ -43,11 +39,7 @@ def run_api(options: argparse.Namespace) -> int:
     """Serve until interrupted. Raises SpineLandmarksError before anything is served."""
     import asyncio
 
-    from SpineLandmarksLib.web.access import check_exposure
-
-    check_exposure(options.host, options.tls_cert, options.tls_key, options.without_tls)
-    if not 0 <= options.port < 2**16:
-        raise AccessError(f"Expected a port in 0..65535; got {options.port}")
+    check_network(options)
     if options.studies is not None and not options.studies.is_dir():
         raise AccessError(f"Expected a folder of studies; there is no {options.studies}")
     token = _token(options.token_file)

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from SpineLandmarksLib.arguments import positive
-from SpineLandmarksLib.errors import AccessError, DatasetError
+from SpineLandmarksLib.cli.network import add_network, check_network
+from SpineLandmarksLib.errors import DatasetError
 
 Parsers = argparse._SubParsersAction
 #: The same at each start, so that pages come back after one.
@@ -37,12 +38,7 @@ def add_review(commands: Parsers[argparse.ArgumentParser]) -> None:
     p.add_argument("--by-hand", action="store_true", help="run no model on a new study before somebody asks for it")
     p.add_argument("--no-browser", action="store_true", help="only say the address")
     p.add_argument("--max-upload", type=positive, default=1024, metavar="MIB", help="of a study (default 1024)")
-    group = p.add_argument_group("network")
-    group.add_argument("--host", default="127.0.0.1", metavar="NAME", help="listen there (default: this computer only)")
-    group.add_argument("--port", type=int, default=0, metavar="N", help="default: one that is free")
-    group.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM")
-    group.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
-    group.add_argument("--without-tls", action="store_true", help="let other computers in without it, behind a proxy")
+    add_network(p, 0, "default: one that is free")
     team = p.add_argument_group("team")
     team.add_argument("--team", action="store_true", help="one address for all accounts of the data set")
     team.add_argument("--proxy-header", default="", metavar="NAME", help="where a proxy says who it is: no passwords")
@@ -98,13 +94,9 @@ def review(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from SpineLandmarksLib.web.access import check_exposure
-
-    check_exposure(options.host, options.tls_cert, options.tls_key, options.without_tls)
+    check_network(options)
     if options.demo == (options.dataset is not None):
         raise DatasetError("Expected a data set or --demo; got both or neither. Try: spine-landmarks review --demo")
-    if not 0 <= options.port < 2**16:
-        raise AccessError(f"Expected a port in 0..65535; got {options.port}")
 
 
 def _serve_team(options: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from SpineLandmarksLib.errors import InputError, OutputError, SpineLandmarksError
 from SpineLandmarksLib.imaging.unzip import MAX_INFLATED_BYTES, MAX_MEMBERS, scratch
+from SpineLandmarksLib.imaging.volume import one_line
 
 if TYPE_CHECKING:
     from dicomweb_client.web import DICOMwebClient
@@ -224,9 +225,8 @@ def _failures(response: Any) -> str:
 
 def _reason(error: Exception) -> str:
     """The innermost cause, which names what happened; without the address and the library's words around it."""
-    text = " ".join(str(error).split())
-    found = re.search(r"certificate verify failed: ([^(]+)|NewConnectionError\([^)]*\): ([^')]+)", text)
-    return next(filter(None, found.groups()), text).strip() if found else text[:200] or type(error).__name__
+    found = re.search(r"certificate verify failed: ([^(]+)|NewConnectionError\([^)]*\): ([^')]+)", str(error))
+    return one_line(next(filter(None, found.groups())) if found else error)
 
 
 def _all_of(search: Callable[..., list[dict[str, Any]]], key: str) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from SpineLandmarksLib.errors import InputError
+from SpineLandmarksLib.imaging.volume import one_line
 from SpineLandmarksLib.pacs.queue import StudyQueue
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Sender:
         try:
             status: Any = association.send_c_store(file)
         except ValueError as error:  # no context of its kind was accepted
-            return f"{self._peer.aet} takes no such objects ({' '.join(str(error).split())[:120]})"
+            return f"{self._peer.aet} takes no such objects ({one_line(error, 120)})"
         except Exception as error:  # whatever pydicom raises on a damaged file; others go on
             return f"a {file.stem} could not be read ({type(error).__name__})"
         code = status.get("Status")

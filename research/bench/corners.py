@@ -32,7 +32,7 @@ from SpineLandmarksLib.formats.landmarks_json import Annotation, read_landmarks_
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import CORNERS22, LUMBAR11, Landmark, LandmarkSet, PixelXY
 from SpineLandmarksLib.predict import Localizer
-from SpineLandmarksLib.quadrilaterals import BODIES, disagreeing
+from SpineLandmarksLib.quadrilaterals import AROUND, BODIES, disagreeing
 from SpineLandmarksLib.splits import split_dataset
 
 Points = Mapping[str, PixelXY]
@@ -153,20 +153,11 @@ def enclosed_on(
     """How many bodies and discs of how many are enclosed on one picture."""
     said = localizer.localize(read_study(image, spacing))
     known = centres or {mark.name: mark.pixel_xy for mark in said if mark.pixel_xy is not None}
-    at = {name: np.array(xy) for name, xy in known.items() if name != "T12-L1"}
+    at = {name: np.array(xy) for name, xy in known.items() if name in AROUND}
     found = {mark.name: np.array(mark.pixel_xy) for mark in said.corners if mark.pixel_xy is not None}
-    wrong = {*disagreeing(found, at), *_incomplete(found, at)}
+    wrong = {*disagreeing(found, at), *(name for name in at if not found.keys() >= {*AROUND[name]})}
     groups = {"bodies": [name for name in at if name in BODIES], "discs": [name for name in at if "-" in name]}
     return {kind: (sum(name not in wrong for name in names), len(names)) for kind, names in groups.items()}
-
-
-def _incomplete(found: Mapping[str, object], centres: Mapping[str, object]) -> set[str]:
-    """Bodies and discs some of whose corners are not found."""
-    ends = {name: (f"{name}.sup", f"{name}.inf") for name in centres if name in BODIES}
-    for disc in (name for name in centres if "-" in name):
-        above, below = disc.split("-")
-        ends[disc] = (f"{above}.inf", f"{below}.sup")
-    return {name for name, four in ends.items() if not all(f"{e}.{s}" in found for e in four for s in ("ant", "post"))}
 
 
 if __name__ == "__main__":
