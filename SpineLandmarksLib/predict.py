@@ -15,7 +15,7 @@ import os
 import time
 from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.backends import Backend, Peaks, open_backend
 from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
-from SpineLandmarksLib.chain import FREE_SCALES, LOG_NO_EVIDENCE, Chain, fix_given, solve_chain, take_peaks
+from SpineLandmarksLib.chain import FREE_SCALES, LOG_NO_EVIDENCE, fix_given, solve_chain, take_peaks
 from SpineLandmarksLib.errors import BundleError, InputError
 from SpineLandmarksLib.geometry import Matrix, apply
 from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose_slice, most_evidence, slices_to_try
@@ -31,39 +31,16 @@ from SpineLandmarksLib.imaging.stack import TURNS, SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.imaging.symmetry import LateralCurve, lateral_curve
 from SpineLandmarksLib.landmarks import CORNERS22, Landmark, LandmarkSet, Point, require_known
-from SpineLandmarksLib.numbering import Numbering, number
+from SpineLandmarksLib.numbering import number
 from SpineLandmarksLib.quadrilaterals import disagreeing, disc_of, own
+from SpineLandmarksLib.slice_reading import SliceReading, evidence_at, image_warnings, sacrum_warnings
 from SpineLandmarksLib.transforms import prepare_slice, valid_extent, working_spacing
-from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, MAX_CONFIDENCE, SACRUM_MM, Calibration, radius95_with_side
+from SpineLandmarksLib.uncertainty import MAX_CONFIDENCE, radius95_with_side
 from SpineLandmarksLib.votes import by_majority, shift_between, with_votes
 
 Array = NDArray[np.float64]
 #: Called with the share that is done and what is being done.
 StageCallback = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class SliceReading:
-    """What one slice says. xy: (L, 2) native pixels and places_mm: (L, 2) the same in mm, nan where out of view;
-    variance_mm2: (L,) mean over the axes; candidates_mm: (L, K, 2) and log_mass: (L, K) all peaks; numbering: what the
-    same places could be called; caudal_margin_mm: picture below the lowest landmark, 0 where that one is out of view,
-    infinite where levels are not counted from a sacrum.
-    """
-
-    chain: Chain
-    xy: Array
-    places_mm: Array
-    variance_mm2: Array
-    candidates_mm: Array
-    log_mass: Array
-    numbering: Numbering
-    caudal_margin_mm: float
-
-    @property
-    def confidence_features(self) -> Array:
-        """(F,) what the doubt about the chain as a whole goes by, as `uncertainty.FEATURES` names it."""
-        margin_mm = min(self.caudal_margin_mm, CAUDAL_MARGIN_MM)
-        return np.array([self.numbering.margin, self.chain.score, margin_mm, self.numbering.caudal_evidence_nats])
 
 
 #: A series goes before those that rank after it unless their confidence is higher by more than this.
@@ -79,11 +56,6 @@ SIDE_FLOOR_MM = 1.0
 #: A spine that leaves the chosen slice by more than `BESIDE_MM` and comes this near to the outermost slice may lie
 #: beyond it: nothing there tells its middle.
 BESIDE_MM, RIM_MM = 8.0, 16.0
-#: Said where the lowest landmark is out of view, and needs review; and where too little is seen below it.
-WITHOUT_SACRUM = (
-    "The sacrum is not in the picture, or hardly: levels are counted from it, so all names may be one "
-    "or more levels off"
-)
 
 
 class Localizer:
@@ -529,17 +501,7 @@ def _compared(
     row = most_evidence(tried, scores, len(stack), stack.slice_spacing_mm)
     margins = [reading.numbering.margin for reading in readings]
     best = readings[by_majority(row, [reading.places_mm for reading in readings], margins, scores, per_level)]
-    return scores, best, _evidence_at(best, readings)
-
-
-def _evidence_at(chosen: SliceReading, readings: Sequence[SliceReading], near_mm: float = 6.0) -> Array:
-    """(N, L) log of the probability that each slice puts near the chosen slice's points; nan where out of view."""
-    rows = []
-    for reading in readings:
-        distance = np.linalg.norm(reading.candidates_mm - chosen.places_mm[:, None], axis=-1)
-        mass = np.where(distance < near_mm, np.exp(reading.log_mass), 0.0).sum(1)
-        rows.append(np.where(chosen.chain.choice < 0, np.nan, np.log(np.maximum(mass, 1e-6))))
-    return np.stack(rows)
+    return scores, best, evidence_at(best, readings)
 
 
 def _no_spine(tried: Sequence[int], scores: Array) -> SliceChoice:
@@ -547,33 +509,6 @@ def _no_spine(tried: Sequence[int], scores: Array) -> SliceChoice:
     middle = len(tried) // 2
     warning = "No landmark was found: this may not be a sagittal lumbar spine"
     return SliceChoice(tried[middle], float(scores[middle]), "no slice shows a landmark", (warning,))
-
-
-def sacrum_warnings(reading: SliceReading) -> tuple[str, ...]:
-    """A warning where the sacrum is hardly seen. By itself it flags nothing: the confidence has weighed it already."""
-    is_seen = reading.chain.choice[-1] >= 0
-    return (WITHOUT_SACRUM,) if is_seen and reading.caudal_margin_mm < SACRUM_MM else ()
-
-
-def image_warnings(reading: SliceReading, calibration: Calibration) -> tuple[str, ...]:
-    """What is so unusual about the whole picture that somebody should look at it, in words; empty for most."""
-    said = []
-    is_cut_off = reading.caudal_margin_mm < SACRUM_MM and reading.chain.choice[-1] < 0
-    if is_cut_off and (reading.chain.choice >= 0).any():
-        said.append(WITHOUT_SACRUM)
-    limit, numbering = calibration.anomaly_above, reading.numbering
-    if limit is not None and numbering.anomaly > limit:
-        bodies = "six" if numbering.six >= numbering.four else "four"
-        said.append(
-            f"There may be {bodies} bodies between T12 and the sacrum, or a transitional vertebra: the upper "
-            "levels and the sacrum count differently. The names are counted from the sacrum"
-        )
-    if calibration.unlike_below is not None and reading.chain.score < calibration.unlike_below:
-        said.append(
-            "This image is unlike the lumbar MRI that the model knows: it may show another region, another "
-            "plane or a mirrored or turned spine. Check every point"
-        )
-    return tuple(said)
 
 
 def _leaves_the_stack(

@@ -14,7 +14,8 @@ from SpineLandmarksLib.evaluation.metrics import summarize
 from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.evaluation.report import write_report
 from SpineLandmarksLib.formats.landmarks_json import Annotation
-from SpineLandmarksLib.predict import Localizer, SliceReading, image_warnings
+from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.slice_reading import SliceReading, image_warnings
 
 
 def read_annotated(

@@ -21,7 +21,8 @@ from sqlalchemy import select
 
 from SpineLandmarksLib.annotated_slices import load_image
 from SpineLandmarksLib.annotation.revision import Revision
-from SpineLandmarksLib.predict import Localizer, SliceReading
+from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.slice_reading import SliceReading
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.blind import open_readings

@@ -23,8 +23,9 @@ from SpineLandmarksLib.fusion import fit_sigma
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.landmarks import Schema
 from SpineLandmarksLib.model import Detector
-from SpineLandmarksLib.predict import Localizer, SliceReading
+from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.settings import to_dict
+from SpineLandmarksLib.slice_reading import SliceReading
 from SpineLandmarksLib.training.export import write_graph, write_weights
 from SpineLandmarksLib.training.export_bundle import record_graph
 from SpineLandmarksLib.training.fit_calibration import HeldOut, fit_calibration

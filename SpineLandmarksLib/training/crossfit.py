@@ -19,7 +19,8 @@ from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
 from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.formats.landmarks_json import Annotation
-from SpineLandmarksLib.predict import Localizer, SliceReading
+from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.slice_reading import SliceReading
 from SpineLandmarksLib.splits import split_by_group
 from SpineLandmarksLib.training.build import held_out_of
 from SpineLandmarksLib.training.fit_calibration import HeldOut, fit_calibration

@@ -40,8 +40,9 @@ from SpineLandmarksLib.formats.atomic import sha256_of, write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.model import Detector
-from SpineLandmarksLib.predict import Localizer, SliceReading
+from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.retraining.queue import appearance_vector, assess, at_random, order
+from SpineLandmarksLib.slice_reading import SliceReading
 from SpineLandmarksLib.splits import holdout
 from SpineLandmarksLib.training.finetune import RECIPE, finetune, finetuning_recipe
 
