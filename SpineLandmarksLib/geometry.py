@@ -11,6 +11,8 @@ Frames are named, matrices are homogeneous and read as chains: ``ras_from_ijk @ 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -95,6 +97,15 @@ def scale_about_corner(scale_xy: ArrayLike) -> Matrix:
     if not (np.isfinite([sx, sy]).all() and sx > 0 and sy > 0):
         raise GeometryError(f"Expected a positive scale; got ({sx}, {sy})")
     return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1.0]])
+
+
+def is_inside(point: Sequence[float], size: Sequence[int]) -> bool:
+    """Whether a pixel or voxel coordinate lies in an image, which reaches half a pixel beyond the outer pixel centres.
+
+    >>> is_inside((-0.5, 8.0), (10, 8)), is_inside((9.5, 7.5), (10, 8))
+    (False, True)
+    """
+    return all(-0.5 <= value <= count - 0.5 for value, count in zip(point, size, strict=True))
 
 
 def translate(xy: ArrayLike) -> Matrix:

@@ -11,7 +11,7 @@ import numpy as np
 
 from SpineLandmarksLib import __version__
 from SpineLandmarksLib.errors import GeometryError, OutputError
-from SpineLandmarksLib.geometry import Matrix, apply
+from SpineLandmarksLib.geometry import Matrix, apply, is_inside
 from SpineLandmarksLib.landmarks import PixelXY, Point
 
 if TYPE_CHECKING:
@@ -45,9 +45,8 @@ class ImagePlane:
         return (float(x), float(y)), float(depth)
 
     def contains(self, pixel_xy: PixelXY) -> bool:
-        """Whether a pixel lies on the image, which reaches half a pixel beyond the centres of its rim."""
-        columns, rows = int(self.header.Columns), int(self.header.Rows)
-        return -0.5 <= pixel_xy[0] <= columns - 0.5 and -0.5 <= pixel_xy[1] <= rows - 0.5
+        """Whether a pixel lies on the image."""
+        return is_inside(pixel_xy, (int(self.header.Columns), int(self.header.Rows)))
 
 
 def nearest_plane(planes: Sequence[ImagePlane], position_ras_mm: Point) -> tuple[ImagePlane, PixelXY]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from SpineLandmarksLib.errors import FormatError
-from SpineLandmarksLib.geometry import Matrix, apply
+from SpineLandmarksLib.geometry import Matrix, apply, is_inside
 from SpineLandmarksLib.landmarks import LandmarkSet, PixelXY, Point
 
 #: An ending, and not the last part of a UID.
@@ -131,7 +131,7 @@ def known_voxels(one: PointsOnImage, what: str) -> dict[str, Point]:
     ijk_from_ras = np.linalg.inv(grid.ras_from_ijk)
     known = [(mark.name, mark.position_ras_mm) for mark in one.landmarks if mark.position_ras_mm is not None]
     voxels = {name: as_point(apply(ijk_from_ras, position)) for name, position in known}
-    outside = [name for name, ijk in voxels.items() if not _is_inside(ijk, grid.shape)]
+    outside = [name for name, ijk in voxels.items() if not is_inside(ijk, grid.shape)]
     if outside:
         raise FormatError(
             f"{what}: expected points inside {grid.name}; {', '.join(outside)} lie outside. Is it theirs?"
@@ -161,7 +161,3 @@ def box_around(points_xy: Sequence[PixelXY], size_wh: tuple[int, int]) -> tuple[
 def as_point(values: Sequence[float] | np.ndarray) -> Point:
     x, y, z = (float(value) for value in values)
     return x, y, z
-
-
-def _is_inside(ijk: Point, shape: tuple[int, int, int]) -> bool:
-    return all(-0.5 <= value <= count - 0.5 for value, count in zip(ijk, shape, strict=True))

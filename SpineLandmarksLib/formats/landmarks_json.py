@@ -18,6 +18,7 @@ from SpineLandmarksLib.errors import DatasetError, FormatError, LandmarkError
 from SpineLandmarksLib.formats.atomic import write_json_atomically
 from SpineLandmarksLib.formats.shared import PIXEL_DIGITS, SPACING_DIGITS, rounded_list
 from SpineLandmarksLib.formats.strict_json import Fields, load_objects, short_repr
+from SpineLandmarksLib.geometry import is_inside
 from SpineLandmarksLib.landmarks import LUMBAR11, PixelXY, require_known
 
 FILE_NAME = "landmarks.json"
@@ -118,8 +119,7 @@ def _points(item: Fields, size: tuple[int, int] | None, schema: Sequence[str]) -
 
 def _point(named: Fields, name: str, size: tuple[int, int] | None) -> PixelXY:
     x, y = named.numbers(name, 2)
-    # Pixel centres are integers, so the image reaches from -0.5 to W - 0.5.
-    if size is not None and not (-0.5 <= x <= size[0] - 0.5 and -0.5 <= y <= size[1] - 0.5):
+    if size is not None and not is_inside((x, y), size):
         raise FormatError(f"{named.where}: expected {name} inside the image of {size[0]} x {size[1]}; got ({x}, {y})")
     return x, y
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.geometry import is_inside
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY
 
@@ -94,8 +95,7 @@ def _complete(mark: Landmark, stack: SagittalStack, index: int) -> Landmark:
 
 def _require_inside(marks: tuple[Landmark, ...], stack: SagittalStack) -> None:
     slices, rows, columns = stack.voxels.shape
-    high = np.array([columns, rows]) - 0.5
-    outside = [mark.name for mark in marks if mark.pixel_xy and not _within(np.array(mark.pixel_xy), high)]
+    outside = [mark.name for mark in marks if mark.pixel_xy and not is_inside(mark.pixel_xy, (columns, rows))]
     if stack.ras_from_ijk is not None:
         known = [mark for mark in marks if mark.position_ras_mm is not None and mark.name not in outside]
         for mark in known:
@@ -105,7 +105,3 @@ def _require_inside(marks: tuple[Landmark, ...], stack: SagittalStack) -> None:
         raise FormatError(
             f"Expected points inside {stack.source}; {', '.join(outside)} lie outside. Is it their image?"
         )
-
-
-def _within(xy: np.ndarray, high: np.ndarray) -> bool:
-    return bool((xy >= -0.5).all() and (xy <= high).all())

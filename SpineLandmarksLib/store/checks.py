@@ -29,6 +29,7 @@ from SpineLandmarksLib.annotation.plausibility import (
 from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.annotation.revision_files import recovery_files
 from SpineLandmarksLib.errors import FormatError
+from SpineLandmarksLib.geometry import is_inside
 from SpineLandmarksLib.imaging.discover import read_tags
 from SpineLandmarksLib.landmarks import LandmarkSet, PixelXY, name_at_level
 from SpineLandmarksLib.splits import locked_patients
@@ -37,7 +38,7 @@ from SpineLandmarksLib.store.annotations import FROM_FILE
 from SpineLandmarksLib.store.audit import audit_problems
 from SpineLandmarksLib.store.exclusions import exclusions
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.store.study_record import StudyRecord, image_problems, is_inside, pixel_of
+from SpineLandmarksLib.store.study_record import StudyRecord, image_problems, pixel_of
 from SpineLandmarksLib.store.work import team_work, work_lines
 
 STEP_RATIO = (0.45, 1.8)

@@ -22,11 +22,12 @@ from SpineLandmarksLib.formats.atomic import copy_atomically, write_json_atomica
 from SpineLandmarksLib.formats.landmarks_json import FILE_NAME, Annotation, write_landmarks_json
 from SpineLandmarksLib.formats.slicer_markups import write_markups
 from SpineLandmarksLib.formats.strict_json import Fields, load_json
+from SpineLandmarksLib.geometry import is_inside
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.audit import log_event
 from SpineLandmarksLib.store.blind import all_readings
 from SpineLandmarksLib.store.store import Store, add_revision
-from SpineLandmarksLib.store.study_record import StudyRecord, is_inside, picture_of, pixel_of, slice_of
+from SpineLandmarksLib.store.study_record import StudyRecord, picture_of, pixel_of, slice_of
 
 RECORDS, MARKUPS = "records", "markups"
 

@@ -14,7 +14,7 @@ from SpineLandmarksLib.annotation.revision import ImageReference, require_study_
 from SpineLandmarksLib.errors import FormatError, GeometryError, LandmarkError
 from SpineLandmarksLib.formats.atomic import sha256_of, write_atomically
 from SpineLandmarksLib.formats.strict_json import Fields
-from SpineLandmarksLib.geometry import Matrix, apply, check_affine, ras_from_slice, spacing_mm
+from SpineLandmarksLib.geometry import Matrix, apply, check_affine, is_inside, ras_from_slice, spacing_mm
 from SpineLandmarksLib.imaging.picture import frame_of_picture
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY, Point
@@ -236,8 +236,3 @@ def _with_both(mark: Landmark, ras_from_ijk: Matrix, ijk_from_ras: Matrix, index
         r, a, s = ras_from_slice(ras_from_ijk, index, mark.pixel_xy)
         return replace(mark, position_ras_mm=(float(r), float(a), float(s)))
     return mark
-
-
-def is_inside(xy: PixelXY, size_wh: tuple[int, int]) -> bool:
-    """Whether a pixel coordinate lies in the image, which reaches half a pixel beyond the outer pixel centres."""
-    return all(-0.5 <= value <= side - 0.5 for value, side in zip(xy, size_wh, strict=True))
