@@ -35,7 +35,7 @@ from SpineLandmarksLib.numbering import Numbering, number
 from SpineLandmarksLib.quadrilaterals import disagreeing, disc_of, own
 from SpineLandmarksLib.transforms import prepare_slice, valid_extent, working_spacing
 from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, MAX_CONFIDENCE, SACRUM_MM, Calibration, radius95_with_side
-from SpineLandmarksLib.votes import by_majority, with_votes
+from SpineLandmarksLib.votes import by_majority, shift_between, with_votes
 
 Array = NDArray[np.float64]
 #: Called with the share that is done and what is being done.
@@ -68,8 +68,6 @@ class SliceReading:
 
 #: A series goes before those that rank after it unless their confidence is higher by more than this.
 ABOUT_AS_SURE = 0.9
-
-
 #: A picture without a patient frame whose chain scores below this is tried turned, and read so where that gains as
 #: much. Of 88 turned pictures of `tianchi150` and `lsd_t1` 82 are then read upright, the others flagged, and none that
 #: lies upright is turned (nats; research/bench/turned.py).
@@ -81,8 +79,6 @@ SIDE_FLOOR_MM = 1.0
 #: A spine that leaves the chosen slice by more than `BESIDE_MM` and comes this near to the outermost slice may lie
 #: beyond it: nothing there tells its middle.
 BESIDE_MM, RIM_MM = 8.0, 16.0
-
-
 #: Said where the lowest landmark is out of view, and needs review; and where too little is seen below it.
 WITHOUT_SACRUM = (
     "The sacrum is not in the picture, or hardly: levels are counted from it, so all names may be one "
@@ -202,7 +198,9 @@ class Localizer:
             readings[place:place] = self.read_slices(stack.voxels[[middle]], stack.pixel_spacing_mm, given_xy)
             tried.insert(place, middle)
             scores, best, evidence = _compared(stack, tried, readings, self.bundle.names_per_level)
-        agrees = np.array([_same_levels(best, other) for other in readings])
+        agrees = np.array(
+            [shift_between(best.places_mm, other.places_mm, self.bundle.names_per_level) == 0 for other in readings]
+        )
         choice = choose_slice(tried, scores, evidence, agrees) if agrees.any() else _no_spine(tried, scores)
         reading = readings[tried.index(choice.index)]
         lateral = lateral_curve(stack, reading.xy) if len(tried) > 1 else None  # an asked-for slice is kept to
@@ -252,7 +250,7 @@ class Localizer:
         places = np.full(len(found), float(found.slice_index)) if lateral is None else lateral.at
         across = dict(zip(found.names, places, strict=True))
         corners = self.follower.corners_on(stack, found.slice_index, xy)
-        at = {name: across["L5-S1" if name.startswith("S1") else name.partition(".")[0]] for name in corners}
+        at = {name: across[_level_of(name)] for name in corners}
         mm = np.array(stack.pixel_spacing_mm or (1.0, 1.0))
         wrong = disagreeing(
             {name: np.array(mark.pixel_xy) * mm for name, mark in corners.items() if mark.pixel_xy is not None},
@@ -490,9 +488,14 @@ def _touched_by(corner: str) -> set[str]:
     return {corner.partition(".")[0], disc_of(corner)}
 
 
+def _level_of(corner: str) -> str:
+    """The centre whose level a corner follows: that of its body, of S1 the disc above."""
+    return "L5-S1" if corner.startswith("S1") else corner.partition(".")[0]
+
+
 def _on_level(mark: Landmark, found: LandmarkSet, is_wrong: bool, stack: SagittalStack, lateral: float) -> Landmark:
     """A corner as sure as the level it follows, on the slice coordinate of its body."""
-    level = found["L5-S1" if mark.name.startswith("S1") else mark.name.partition(".")[0]]
+    level = found[_level_of(mark.name)]
     if mark.pixel_xy is None:
         return mark
     position = None
@@ -544,13 +547,6 @@ def _no_spine(tried: Sequence[int], scores: Array) -> SliceChoice:
     middle = len(tried) // 2
     warning = "No landmark was found: this may not be a sagittal lumbar spine"
     return SliceChoice(tried[middle], float(scores[middle]), "no slice shows a landmark", (warning,))
-
-
-def _same_levels(one: SliceReading, other: SliceReading, near_mm: float = 8.0) -> bool:
-    """The two slices put the same names at the same places: no shift of the chain between them."""
-    both = (one.chain.choice >= 0) & (other.chain.choice >= 0)
-    apart = np.linalg.norm(one.places_mm - other.places_mm, axis=-1)[both]
-    return bool(both.any()) and float(np.median(apart)) < near_mm
 
 
 def sacrum_warnings(reading: SliceReading) -> tuple[str, ...]:

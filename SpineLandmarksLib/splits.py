@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import permutations
 from pathlib import Path
@@ -162,23 +162,15 @@ def split_dataset(
     return [rows[i] for i in learn], [rows[i] for i in judge], words
 
 
-def refuse_shared(
-    data: tuple[Path, Sequence[Annotation], Sequence[Annotation]],
-    extra: Sequence[tuple[Path, float | None]],
-    schema: tuple[str, ...],
-) -> None:
+def refuse_shared(learned: Mapping[Path, Sequence[Annotation]], judge: Mapping[Path, Collection[str]]) -> None:
     """Raise DatasetError when a patient that judges the result is learned from under the same number elsewhere.
 
-    data: the folder, its rows to learn from, and those that judge; the locked of every data set judge too.
+    learned: the rows of each data set that are learned from. judge: the patients of it that judge, beside its locked.
     """
-    main, learn, judge = data
-    learned = {main: {row.group for row in learn}}
-    judges = {main: {row.group for row in judge} | locked_patients(main)}
-    for folder, _ in extra:
-        learned[folder] = {row.group for row in without_locked(load_annotations([folder], schema), folder)[0]}
-        judges[folder] = set(locked_patients(folder))
+    patients = {folder: {row.group for row in rows} for folder, rows in learned.items()}
+    judges = {folder: locked_patients(folder) | set(judge.get(folder, ())) for folder in learned}
     for folder, other in permutations(learned, 2):
-        shared = sorted(learned[folder] & judges[other])
+        shared = sorted(patients[folder] & judges[other])
         if shared:
             raise DatasetError(
                 f"Expected patients that judge the result to be learned from nowhere; {', '.join(shared[:5])} "
@@ -187,10 +179,22 @@ def refuse_shared(
             )
 
 
+def load_extra(extra: Sequence[tuple[Path, float | None]], schema: tuple[str, ...]) -> dict[Path, list[Annotation]]:
+    """The slices of every extra data set that may be learned from."""
+    return {folder: without_locked(load_annotations([folder], schema), folder)[0] for folder, _ in extra}
+
+
 def with_extra(
-    data: list[Annotation], extra: Sequence[tuple[Path, float | None]], schema: tuple[str, ...]
+    data: list[Annotation],
+    extra: Sequence[tuple[Path, float | None]],
+    schema: tuple[str, ...],
+    loaded: Mapping[Path, list[Annotation]] | None = None,
 ) -> tuple[list[Annotation], list[float]]:
-    """`data` followed by the slices of every extra data set, and how often each slice is drawn."""
-    parts = [data, *(without_locked(load_annotations([folder], schema), folder)[0] for folder, _ in extra)]
+    """`data` followed by the slices of every extra data set, and how often each slice is drawn.
+
+    loaded: what `load_extra` gave, where it has been asked already.
+    """
+    more = loaded if loaded is not None else load_extra(extra, schema)
+    parts = [data, *(more[folder] for folder, _ in extra)]
     weight = weights_of_shares([len(part) for part in parts], [None, *(share for _, share in extra)])
     return [row for part in parts for row in part], weight

@@ -80,7 +80,7 @@ def train_command(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.annotated_slices import schema_of
     from SpineLandmarksLib.backends import device_of
     from SpineLandmarksLib.bundle import WEIGHTS, load_bundle
-    from SpineLandmarksLib.splits import refuse_shared, split_dataset, with_extra
+    from SpineLandmarksLib.splits import load_extra, refuse_shared, split_dataset, with_extra
     from SpineLandmarksLib.training.build import fit_prior
     from SpineLandmarksLib.training.dataset import load_cases
     from SpineLandmarksLib.training.recipe import load_recipe
@@ -92,9 +92,11 @@ def train_command(options: argparse.Namespace) -> int:
         raise OutputError(f"Expected --resume, or an --output without a training; {options.output} holds one")
     schema = schema_of(options.data)
     data, judged, split = split_dataset(options, options.data, schema)
+    more = load_extra(options.extra, schema)
     if not options.separate_patients:
-        refuse_shared((options.data, data, [] if judged is data else judged), options.extra, schema)
-    learned, weight = with_extra(data, options.extra, schema)
+        held_out = set() if judged is data else {row.group for row in judged}
+        refuse_shared({options.data: data, **more}, {options.data: held_out})
+    learned, weight = with_extra(data, options.extra, schema, more)
     fit_prior(learned, schema)  # what the bundle will need from the data is asked for now, not after hours
     device = device_of(options.device)
     start = load_bundle(options.start_from) if options.start_from else None
@@ -178,13 +180,15 @@ def calibrate_command(options: argparse.Namespace) -> int:
     if len(options.datasets) > 1 and not options.locked:
         raise DatasetError("Expected one data set, or --locked for the hold-outs of several")
     folds, words = _locked_folds(options) if options.locked else _trained_folds(options)
+    label = Path(options.bundles).name
+    bundle = label if options.locked else f"{options.folds} folds of {label}"
     predictions, calibration = crossfit(folds, words)
     notes = [f"Data: {words}; each fold's doubt was fitted on the others"]
+    rows = [row for fold in folds for row in fold.annotations]
     for folder in options.datasets:
-        rows = [row for fold in folds for row in fold.annotations]
         part = [number for number, row in enumerate(rows) if row.image.is_relative_to(folder.resolve())]
-        name = options.output / folder.name if options.locked else options.output
-        _report(predictions.take(part), [rows[number] for number in part], name, Path(options.bundles).name, notes)
+        output = options.output / folder.name if options.locked else options.output
+        _report(predictions.take(part), [rows[number] for number in part], output, bundle, notes)
     if options.into:
         print(f"Doubt written into {with_calibration(load_bundle(options.into), calibration).folder}")
     return 0
@@ -238,9 +242,8 @@ def _report(predictions: Predictions, rows: list[Annotation], output: Path, bund
     predictions = replace(predictions, millimetres=millimetres_of(rows))
     summary = summarize(predictions) | {"bundle": bundle, "notes": notes}
     title = f"{len(rows)} slices, each judged out of its fold"
-    output.mkdir(parents=True, exist_ok=True)
     write_report(predictions, summary, lambda row: load_image(rows[row].image), output, title, notes=notes)
-    print(f"{output.name}: {metrics_line(summary)}\n{operating_point(summary)}")
+    print(f"{metrics_line(summary)}\n{operating_point(summary)}")
     print(f"Written: {output / 'metrics.json'}, {output / 'report.html'}")
 
 

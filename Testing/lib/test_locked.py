@@ -12,7 +12,7 @@ import pytest
 from SpineLandmarksLib.annotated_slices import load_annotations
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.landmarks import LUMBAR11
-from SpineLandmarksLib.splits import lock, locked_patients, refuse_shared, split_dataset, with_extra
+from SpineLandmarksLib.splits import load_extra, lock, locked_patients, refuse_shared, split_dataset, with_extra
 from SpineLandmarksLib.training.dataset import load_cases
 from SpineLandmarksLib.transforms import Preparation
 
@@ -50,11 +50,12 @@ def test_a_patient_held_out_of_one_data_set_and_learned_from_in_another_is_refus
 ) -> None:
     rows = load_annotations([a_phantom_dataset], LUMBAR11)
     some, rest = rows[:2], rows[2:]
+    more = load_extra([(a_locked_dataset, None)], LUMBAR11)
     with pytest.raises(DatasetError, match=r"phantom0_3 \(1 in all\), held out of .*, are also in"):
-        refuse_shared((a_phantom_dataset, rows, []), [(a_locked_dataset, None)], LUMBAR11)
+        refuse_shared({a_phantom_dataset: rows, **more}, {})
     with pytest.raises(DatasetError, match=r"phantom0_2 .*also in"):  # by the split, not by a lock
-        refuse_shared((a_phantom_dataset, some, rest), [(a_locked_dataset, None)], LUMBAR11)
-    refuse_shared((a_phantom_dataset, some, []), [(a_locked_dataset, None)], LUMBAR11)
+        refuse_shared({a_phantom_dataset: some, **more}, {a_phantom_dataset: {row.group for row in rest}})
+    refuse_shared({a_phantom_dataset: some, **more}, {})
 
 
 def test_training_refuses_locked_slices_whichever_way_they_come(a_locked_dataset: Path) -> None:
