@@ -306,8 +306,7 @@ def status_lines(store: Store) -> list[str]:
 def _time_lines(store: Store) -> list[str]:
     """What people spent on each study, in all its revisions."""
     c = t.revisions.c
-    by_people = (c.source_model.is_(None)) | (c.author != c.source_model)
-    sums = select(func.sum(c.seconds_spent)).where(by_people).group_by(c.study)
+    sums = select(func.sum(c.seconds_spent)).where(t.BY_PEOPLE).group_by(c.study)
     with store.snapshot() as connection:
         spent = [seconds for seconds in connection.scalars(sums) if seconds > 0]
     if not spent:

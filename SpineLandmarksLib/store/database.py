@@ -96,6 +96,8 @@ revisions = Table(
     Column("seconds_spent", Float, nullable=False),
     Column("content", Text, nullable=False),  # JSON of `revision.Revision`, with the status of each point
 )
+#: Which revisions are no predictions, as `revision.Revision.is_prediction` has it.
+BY_PEOPLE = revisions.c.source_model.is_(None) | (revisions.c.author != revisions.c.source_model)
 assignments = Table(
     "assignments",
     TABLES,

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from SpineLandmarksLib.annotation.consensus import Places, level_shift
+from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.evaluation.bootstrap import Estimate, GroupBootstrap
 from SpineLandmarksLib.evaluation.plots import BLUE, VERMILION
 from SpineLandmarksLib.formats.atomic import write_atomically, write_text_atomically
@@ -79,18 +80,20 @@ def gold_readings(store: Store) -> tuple[list[GoldReading], list[str]]:
         if problem is not None:
             problems.append(f"{problem}. Readings of this gold case do not count")
             continue
-        found += [_against_truth(store, reading, study, part) for part in reading.readers if part.revision]
+        history = store.history(study.key)
+        found += [_against_truth(history, reading, study, part) for part in reading.readers if part.revision]
     return sorted(found, key=lambda one: (one.reader, one.time)), problems
 
 
-def _against_truth(store: Store, reading: BlindReading, study: StudyRecord, part: ReadingPart) -> GoldReading:
-    history = store.history(study.key)
+def _against_truth(
+    history: Sequence[Revision], reading: BlindReading, study: StudyRecord, part: ReadingPart
+) -> GoldReading:
     by_id = {one.id: one for one in history}
     revision = by_id[part.revision or ""]
     truth, said = (places_of(by_id[i].landmarks, study) for i in (reading.result or "", revision.id))
     before = [one for one in history[: history.index(revision)] if one.is_prediction]
     model = places_of(before[-1].landmarks, study) if before else {}
-    common = [name for name in store.schema if name in truth and name in said]
+    common = [name for name in truth if name in said]
     apart = [_apart(truth, said, name) for name in common]
     seconds = sum(one.seconds_spent for one in history if one.author == part.person and not one.is_prediction)
     misled = [name for name in model if name in truth and _apart(model, truth, name) > ANCHOR_MM]

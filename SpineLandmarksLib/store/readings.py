@@ -126,9 +126,7 @@ def mark_gold(store: Store, study: str, by: str) -> None:
         if len(heads) != 1 or signer is None:
             raise StoreError(f"Expected a study whose landmarks are signed off; {study} has none such")
         c = t.revisions.c
-        authors = connection.scalars(
-            select(c.author).where((c.study == study) & (c.source_model.is_(None) | (c.author != c.source_model)))
-        )
+        authors = connection.scalars(select(c.author).where((c.study == study) & t.BY_PEOPLE))
         makers = [(name, MAKER) for name in sorted({*authors, signer})]
         _begin(connection, study, GOLD, by, makers, LIMIT_MM, heads[0])
         log_event(connection, by, "gold", study, heads[0])
@@ -185,16 +183,16 @@ def standing(store: Store, study: str, person: str) -> Standing:
         return Standing("main", None)
     if view == "closed":
         raise StoreError(f"{study} is being read by others, and is shown to nobody else meanwhile. Take another one")
-    history = store.history(study)
+    mine = _own(store, reading, person)
     if view == "own":
-        mine, part = _own(store, reading, history, person), reading.part_of(person)
-        return Standing(view, mine or _predicted(history), person if part and mine and part.revision == mine.id else "")
+        part = reading.part_of(person)
+        signer = person if part and mine and part.revision == mine.id else ""
+        return Standing(view, mine or _predicted(store.history(study)), signer)
     opinions, comparing = _compared(store, reading, store.study(study))
     words = tuple(comparison_words([one.person for one in opinions], comparing))
-    mine = _own(store, reading, history, person)
-    first = next(one for one in history if one.id == reading.readers[0].revision)
     landmarks = None if mine else consensus_of([one.landmarks for one in opinions], comparing)
-    return Standing(view, mine or first, "", landmarks, opinions, words, tuple(comparing.disputed))
+    begun = mine or store.revision(reading.readers[0].revision or "")
+    return Standing(view, begun, "", landmarks, opinions, words, tuple(comparing.disputed))
 
 
 def sign_study(store: Store, revision: str, person: str) -> str:
@@ -224,7 +222,7 @@ def sign_study(store: Store, revision: str, person: str) -> str:
 
 def _sign_own(store: Store, reading: BlindReading, found: Revision, person: str) -> None:
     """Sign one reading; with the last of them, what follows is done at once, or none of it."""
-    last = _own(store, reading, store.history(found.study), person)
+    last = _own(store, reading, person)
     if last is None or last.id != found.id:
         raise StoreError(f"{found.study}: expected the latest revision by {person}; got {found.id}")
     with store.transaction() as connection:
@@ -330,13 +328,13 @@ def _compared(store: Store, reading: BlindReading, study: StudyRecord) -> tuple[
     return tuple(opinions), compare_readings(places, store.schema, reading.limit_mm)
 
 
-def _own(store: Store, reading: BlindReading, history: Sequence[Revision], person: str) -> Revision | None:
+def _own(store: Store, reading: BlindReading, person: str) -> Revision | None:
     """What the person saved last in this reading."""
+    c = t.revisions.c
+    since = (c.study == reading.study) & (c.number > reading.after) & (c.author == person)
     with store.snapshot() as connection:
-        c = t.revisions.c
-        since = (c.study == reading.study) & (c.number > reading.after) & (c.author == person)
-        ids = set(connection.scalars(select(c.id).where(since)))
-    return next((one for one in reversed(history) if one.id in ids and not one.is_prediction), None)
+        last = connection.scalar(select(c.id).where(since & t.BY_PEOPLE).order_by(c.number.desc()).limit(1))
+    return store.revision(last) if last else None
 
 
 def _predicted(history: Sequence[Revision]) -> Revision | None:

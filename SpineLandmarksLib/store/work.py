@@ -81,9 +81,8 @@ def _signs(connection: Connection) -> list[tuple[str, str, str]]:
 def _seconds(connection: Connection) -> dict[tuple[str, str], float]:
     """Spent by each person on each study."""
     c = t.revisions.c
-    by_people = c.source_model.is_(None) | (c.author != c.source_model)
     spent: Counter[tuple[str, str]] = Counter()
-    for person, study, seconds in connection.execute(select(c.author, c.study, c.seconds_spent).where(by_people)):
+    for person, study, seconds in connection.execute(select(c.author, c.study, c.seconds_spent).where(t.BY_PEOPLE)):
         spent[person, study] += seconds
     return dict(spent)
 

@@ -390,9 +390,7 @@ def test_passwords_are_hashed_and_checked(store: Store) -> None:
 def test_what_a_role_may_not_is_refused(store: Store) -> None:
     study = add_study(store)
     with_accounts(store)
-    one = Revision(study.key, "Ann", utc_now(), points(study), study.reference)
-    store.save(one)
-    sign_study(store, one.id, "Ann")
+    read(store, study, "Ann")
     refused: list[Callable[[], object]] = [
         lambda: assign_readers(store, study.key, ["Ann", "Bob"], "Ann"),
         lambda: reopen_study(store, study.key, "Ann", "I was wrong"),
@@ -410,9 +408,7 @@ def test_what_a_role_may_not_is_refused(store: Store) -> None:
 def test_a_lead_reopens_with_a_reason_which_is_kept(store: Store) -> None:
     study = add_study(store)
     with_accounts(store)
-    one = Revision(study.key, "Ann", utc_now(), points(study), study.reference)
-    store.save(one)
-    sign_study(store, one.id, "Ann")
+    one = read(store, study, "Ann")
     with pytest.raises(StoreError, match="Expected a reason"):
         reopen_study(store, study.key, "Lea", "  ")
     reopen_study(store, study.key, "Lea", "L5 is S1")
@@ -429,9 +425,7 @@ def test_a_lead_reopens_with_a_reason_which_is_kept(store: Store) -> None:
 def test_no_save_takes_a_sign_off_away_where_there_are_leads(store: Store) -> None:
     study = add_study(store)
     with_accounts(store)
-    one = Revision(study.key, "Ann", utc_now(), points(study), study.reference)
-    store.save(one)
-    sign_study(store, one.id, "Ann")
+    one = read(store, study, "Ann")
     late = Revision(study.key, "Bob", utc_now(), points(study, L3=3.0), study.reference, one.id)
     later = replace(late, parent=late.id, landmarks=points(study, L3=5.0))
     for each in (late, later, replace(late, parent=None), replace(late, author="Lea")):
