@@ -81,6 +81,11 @@ def add_model(p: argparse.ArgumentParser) -> None:
     p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run (default auto)")
 
 
+def model_arguments(options: argparse.Namespace) -> tuple[str, ...]:
+    """What `add_model` has parsed, as arguments of another process."""
+    return "--bundle", options.bundle, "--backend", options.backend, "--device", options.device
+
+
 def add_holdout(p: argparse.ArgumentParser, text: str) -> None:
     """A split by patient: --holdout or --fold, and its seed."""
     group = p.add_mutually_exclusive_group()
