@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
 from pathlib import Path
 
 from SpineLandmarksLib.arguments import add_model, model_arguments, positive
@@ -38,6 +37,7 @@ def add_api(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def run_api(options: argparse.Namespace) -> int:
     """Serve until interrupted. Raises SpineLandmarksError before anything is served."""
     import asyncio
+    import secrets
 
     check_network(options)
     if options.studies is not None and not options.studies.is_dir():
