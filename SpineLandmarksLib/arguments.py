@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,18 @@ def formats(text: str) -> tuple[str, ...]:
             f"expected formats of {', '.join((*FORMAT_NAMES, *REPORT_NAMES, *DICOM_NAMES))}; got {text!r}"
         )
     return names
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this computer's own, which no other reaches.
+
+    >>> is_loopback("[::1]"), is_loopback("0.0.0.0")
+    (True, False)
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def add_model(p: argparse.ArgumentParser) -> None:
