@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,11 +75,28 @@ def formats(text: str) -> tuple[str, ...]:
     return names
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this computer's own, which no other reaches.
+
+    >>> is_loopback("[::1]"), is_loopback("0.0.0.0")
+    (True, False)
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def add_model(p: argparse.ArgumentParser) -> None:
     """Which weights, on which runtime and device."""
     p.add_argument("--bundle", default="lumbar11", metavar="NAME_OR_DIR", help="model bundle (default lumbar11)")
     p.add_argument("--backend", choices=("auto", "light", "torch"), default="auto", help="runtime (default auto)")
     p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run (default auto)")
+
+
+def model_arguments(options: argparse.Namespace) -> tuple[str, ...]:
+    """What `add_model` has parsed, as arguments of another process."""
+    return "--bundle", options.bundle, "--backend", options.backend, "--device", options.device
 
 
 def add_holdout(p: argparse.ArgumentParser, text: str) -> None:

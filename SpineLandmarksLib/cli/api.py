@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
 from pathlib import Path
 
-from SpineLandmarksLib.arguments import add_model, positive
+from SpineLandmarksLib.arguments import add_model, model_arguments, positive
 from SpineLandmarksLib.cli.network import add_network, check_network
 from SpineLandmarksLib.errors import AccessError
 
@@ -38,6 +37,7 @@ def add_api(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def run_api(options: argparse.Namespace) -> int:
     """Serve until interrupted. Raises SpineLandmarksError before anything is served."""
     import asyncio
+    import secrets
 
     check_network(options)
     if options.studies is not None and not options.studies.is_dir():
@@ -75,10 +75,9 @@ async def _serve(options: argparse.Namespace, token: str, is_new: bool) -> None:
         from SpineLandmarksLib.pacs.dicomweb import DicomWeb
 
         pacs = DicomWeb(options.source, options.user)  # asks for the password, and refuses an address that is none
-    model = ("--bundle", options.bundle, "--backend", options.backend, "--device", options.device)
     settings = ApiSettings(token, options.studies, pacs, options.max_upload * 2**20)
     limits = JobLimits(waiting=options.max_jobs, kept=options.keep, job_s=options.job_timeout)
-    line = JobLine(lambda: WorkerClient((*SERVE, *model)), limits)
+    line = JobLine(lambda: WorkerClient((*SERVE, *model_arguments(options))), limits)
     app = make_app(line, settings)
     config = uvicorn.Config(
         app,

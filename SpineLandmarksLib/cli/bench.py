@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from SpineLandmarksLib.arguments import add_model, positive
+from SpineLandmarksLib.arguments import add_model, model_arguments, positive
 from SpineLandmarksLib.errors import BackendError
 
 
@@ -41,8 +41,7 @@ def run_bench(options: argparse.Namespace) -> int:
         middle = len(stack) // 2
         one = _median_s(lambda: localizer.localize(stack, middle), options.runs)
         whole = _median_s(lambda: localizer.localize(stack), options.runs)
-        model = ("--bundle", str(options.bundle), "--backend", options.backend, "--device", options.device)
-        cold, peak_mb = _cold_command((str(volume), "--output", str(Path(folder) / "out"), *model))
+        cold, peak_mb = _cold_command((str(volume), "--output", str(Path(folder) / "out"), *model_arguments(options)))
     print(f"{localizer.bundle.label}, backend {localizer.backend.name}, {usable_cpus()} processors")
     print(f"  one slice, warm        {1000 * one:8.0f} ms")
     print(f"  whole volume, warm     {1000 * whole:8.0f} ms")

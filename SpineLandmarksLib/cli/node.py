@@ -8,7 +8,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from SpineLandmarksLib.arguments import add_model, positive
+from SpineLandmarksLib.arguments import add_model, model_arguments, positive
 
 
 def add_node(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,9 +40,8 @@ def run_node(options: argparse.Namespace) -> int:
     peer = Peer.parse(options.send)
     settings = NodeSettings(options.aet, options.port, peer, options.host, tuple(options.allow), options.quiet)
     limits = QueueLimits(options.max_mb * 2**20, options.max_images, options.max_studies)
-    model = ["--bundle", options.bundle, "--backend", options.backend, "--device", options.device]
     with closing(StudyQueue(options.queue, limits)) as queue:
-        client = WorkerClient((*SERVE, *model))
+        client = WorkerClient((*SERVE, *model_arguments(options)))
         with closing(Node(settings, queue, client, _say)) as node:
             client.warm()
             print(f"Listening as {options.aet} on {options.host}:{node.port}; results go to {options.send}", flush=True)

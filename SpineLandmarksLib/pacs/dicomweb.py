@@ -7,7 +7,6 @@ environment or a prompt, and go over TLS only, or to this computer. What the PAC
 from __future__ import annotations
 
 import getpass
-import ipaddress
 import os
 import re
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from SpineLandmarksLib.arguments import is_loopback
 from SpineLandmarksLib.errors import InputError, OutputError, SpineLandmarksError
 from SpineLandmarksLib.imaging.unzip import MAX_INFLATED_BYTES, MAX_MEMBERS, scratch
 from SpineLandmarksLib.imaging.volume import one_line
@@ -145,7 +145,7 @@ def _session(url: str, user: str) -> Session:
     if not (token or user):
         return session
     parts = urlsplit(url)
-    if parts.scheme != "https" and not _is_here(parts.hostname or ""):
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise InputError(f"Expected https for an address that credentials are sent to; got {url}")
     if token:
         session.headers["Authorization"] = f"Bearer {token}"
@@ -159,13 +159,6 @@ def _password(user: str) -> str:
     if password or not sys.stdin.isatty():
         return password
     return getpass.getpass(f"Password of {user}: ")
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _client(url: str, session: Session, timeout_s: tuple[float, float]) -> DICOMwebClient:

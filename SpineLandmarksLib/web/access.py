@@ -7,7 +7,6 @@ header, which gives away a page that had its own name resolve to this computer (
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 import socket
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from SpineLandmarksLib.arguments import is_loopback
 from SpineLandmarksLib.errors import AccessError
 
 #: The parameter of the address. A cookie takes its place at once, so that no other has it.
@@ -115,13 +115,6 @@ def check_exposure(host: str, certificate: Path | None, key: Path | None, withou
             "them anybody on the way can read the images and the key. Behind a proxy that adds TLS, say "
             "--without-tls"
         )
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _name(host: str) -> str:

@@ -28,10 +28,11 @@ from typing import Any
 
 from aiohttp import ClientConnectionError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, WSMsgType, web
 
+from SpineLandmarksLib.arguments import is_loopback
 from SpineLandmarksLib.errors import AccessError
 from SpineLandmarksLib.store.accounts import check_password, password_marks
 from SpineLandmarksLib.store.store import Store
-from SpineLandmarksLib.web.access import HEADERS, Access, is_loopback
+from SpineLandmarksLib.web.access import HEADERS, Access
 from SpineLandmarksLib.web.server import DARK
 from SpineLandmarksLib.worker.client import environment
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from SpineLandmarksLib.arguments import is_loopback
 from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import AccessError
-from SpineLandmarksLib.web.access import Access, check_exposure, is_loopback
+from SpineLandmarksLib.web.access import Access, check_exposure
 
 HERE = {"Host": "127.0.0.1:8080"}
 

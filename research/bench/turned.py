@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from research.bench.parity import points
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.imaging.stack import TURNS, SagittalStack, Turn
 from SpineLandmarksLib.imaging.study import read_study
@@ -54,17 +54,14 @@ def outcome(localizer: Localizer, stack: SagittalStack, turn: Turn) -> str:
     found = localizer.localize(lying)
     if not is_turned(found):
         return "flagged" if found.needs_review else "missed"
-    places = apply(stack_from_lying, np.c_[pixels(found), np.zeros(len(upright))])[:, :2]
-    apart = np.linalg.norm(places - pixels(upright), axis=1)
+    here, there = points([upright, found])
+    places = apply(stack_from_lying, np.c_[there, np.zeros(len(there))])[:, :2]
+    apart = np.linalg.norm(places - here, axis=1)
     return "recognized" if np.nanmedian(apart) < SAME_PX else "turned wrongly"
 
 
 def is_turned(found: LandmarkSet) -> bool:
     return any(text.startswith("The picture lies") for text in found.warnings)
-
-
-def pixels(found: LandmarkSet) -> NDArray[np.float64]:
-    return np.array([mark.pixel_xy or (np.nan, np.nan) for mark in found])
 
 
 if __name__ == "__main__":
