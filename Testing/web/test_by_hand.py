@@ -67,7 +67,8 @@ def test_studies_are_found_by_name_and_state(page: Any) -> None:
 
 
 def test_the_most_doubtful_study_can_be_first(page: Any, folder: Path) -> None:
-    before = page.locator(".study .key").all_inner_texts()
+    others = page.locator(".study:not(.current) .key")  # the open one moves up when its first save is known
+    before = others.all_inner_texts()
     with open_dataset(folder) as store:
         head = store.heads("slice7")[-1]
         doubted = tuple(replace(one, confidence=0.5) for one in head.landmarks)
@@ -75,7 +76,7 @@ def test_the_most_doubtful_study_can_be_first(page: Any, folder: Path) -> None:
     page.locator(".by-doubt input").check()
     expect(page.locator(".study .key").first).to_have_text("slice7")
     page.locator(".by-doubt input").uncheck()
-    expect(page.locator(".study .key")).to_have_text(before)
+    expect(others).to_have_text(before)
 
 
 def test_eleven_clicks_place_eleven_landmarks(page: Any, shots: Path) -> None:
