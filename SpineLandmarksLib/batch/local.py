@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
+from threading import Thread
 from typing import Protocol
 
 from SpineLandmarksLib.batch.results import BatchItem, Outcome, explain, outcome_of
@@ -52,7 +52,9 @@ class LocalEngine:
             return read_study(study.path, settings.spacing_mm, settings.study, settings.every_series)
 
         for study, stack in read_ahead(read, studies):
-            yield run_item(study, stack, self._localizer, settings)
+            outcome = run_item(study, stack, self._localizer, settings)
+            yield outcome
+            del stack, outcome  # before the next one is waited for, which may need their memory
 
 
 def run_item(
@@ -77,29 +79,54 @@ def read_ahead(
     One that did not fit into memory beside its predecessor is read again when it is alone.
     """
     coming = iter(studies)
-    pool = ThreadPoolExecutor(1, "reading")
 
-    def begin() -> list[tuple[BatchItem, Future[SagittalStack]]]:
-        return [(study, pool.submit(read, study)) for study in islice(coming, 1)]
+    def begin() -> list[_Reading]:
+        return [_Reading(read, study) for study in islice(coming, 1)]
 
+    ahead: list[_Reading] = []
     try:
         ahead = begin()
         while ahead:
-            study, future = ahead.pop()
-            result = _settled(future)
-            if _is_memory(result):
-                result = _settled(pool.submit(read, study))
+            reading = ahead.pop()
+            result = reading.result()
             ahead = begin()
-            yield study, result
+            yield reading.study, result
+            del reading, result
     finally:
-        pool.shutdown(cancel_futures=True)  # waits for a reading in progress, which cleans up behind itself
+        for reading in ahead:  # in progress: it cleans up behind itself
+            reading.join()
 
 
-def _settled(future: Future[SagittalStack]) -> SagittalStack | Exception:
-    try:
-        return future.result()
-    except Exception as error:
-        return error
+class _Reading:
+    """A study that a thread reads. A pool would wait for ever for a thread that died of want of memory."""
+
+    def __init__(self, read: Callable[[BatchItem], SagittalStack], study: BatchItem) -> None:
+        self.study = study
+        self._read = read
+        self._result: SagittalStack | Exception | None = None
+        self._thread: Thread | None = Thread(target=self._run, name="reading")
+        try:
+            self._thread.start()
+        except (RuntimeError, MemoryError):  # no room for its stack
+            self._thread = None
+
+    def _run(self) -> None:
+        try:
+            self._result = self._read(self.study)
+        except Exception as error:
+            self._result = error
+
+    def join(self) -> None:
+        if self._thread:
+            self._thread.join()
+
+    def result(self) -> SagittalStack | Exception:
+        """Waits for it, and reads again what did not fit into memory, or was not read at all."""
+        self.join()
+        if self._result is None or _is_memory(self._result):
+            self._run()
+        assert self._result is not None
+        return self._result
 
 
 def _is_memory(result: object) -> bool:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -358,6 +359,25 @@ def test_a_study_that_does_not_fit_beside_another_is_read_again_alone(
     assert [row["status"] for row in summary(out)["rows"]] == ["done", "failed", "failed", "done"]
     assert "memory" in summary(out)["rows"][2]["error"]
     assert [tries.count(a_tree / "b" / name) for name in ("1.png", "2.png")] == [2, 2]
+
+
+@pytest.mark.parametrize("step", ["start", "run"])
+def test_a_thread_that_memory_is_too_little_for_is_not_waited_for(
+    a_tree: Path, a_localizer: Localizer, out: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Linux refuses a thread for want of memory, or lets it die before it has done anything."""
+    lost: list[str] = []
+
+    def die(self: threading.Thread) -> None:
+        lost.append(self.name)
+        if step == "start":
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, step, die)
+    predict_all([a_tree], a_localizer, out, ("json",), 3.1, tree=True)
+    monkeypatch.undo()
+    assert "done" in {row["status"] for row in summary(out)["rows"]}
+    assert lost.count("reading") == len(summary(out)["rows"])
 
 
 def test_a_volume_that_does_not_fit_into_memory_is_said_to_and_the_next_one_is_done(
