@@ -69,13 +69,20 @@ class ChainPrior:
         return np.asarray(self.growth ** (np.arange(count) - (count - 1) / 2))
 
     @staticmethod
-    def fit(points_mm: Array, widen: float = 1.5) -> ChainPrior:
-        """From annotated spines (N, L, 2) in mm, nan where unknown. `widen` allows for spines not among them."""
+    def fit(points_mm: Array, names: Sequence[str] | None = None, widen: float = 1.5) -> ChainPrior:
+        """From annotated spines (N, L, 2) in mm, nan where unknown. `widen` allows for spines not among them.
+
+        Raises LandmarkError where neighbours are never annotated together, by their names, else by their numbers.
+        """
         offset = np.diff(points_mm, axis=1)
         unseen = np.flatnonzero(~np.isfinite(offset).all(-1).any(0))
         if len(unseen):
-            pairs = ", ".join(f"{k} and {k + 1}" for k in unseen)
-            raise LandmarkError(f"Expected neighbouring landmarks annotated together; never so: {pairs} (from 0)")
+            said: Sequence[object] = names or range(points_mm.shape[1])
+            pairs = ", ".join(f"{said[k]} and {said[k + 1]}" for k in unseen)
+            raise LandmarkError(
+                f"Expected neighbouring landmarks annotated together; never so: {pairs}. Learn from a data set that has "
+                "them too (--extra), or leave out of schema.json what none has"
+            )
         log_length = np.log(np.maximum(np.linalg.norm(offset, axis=-1), SHORTEST_MM))
         angle = np.arctan2(offset[..., 1], offset[..., 0])
         # Means of unit vectors: steps that run forward lie on both sides of the half turn where angles jump.

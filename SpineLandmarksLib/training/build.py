@@ -90,7 +90,7 @@ def fit_prior(annotations: Sequence[Annotation], schema: Sequence[str]) -> Chain
     if all(spacing is None for _, spacing in known):
         raise DatasetError("Expected 'spacing_mm' of an image, to learn how far landmarks lie apart; no image has one")
     points_mm = np.array([points * spacing for points, spacing in known if spacing is not None])
-    return ChainPrior.fit(points_mm.reshape(-1, len(schema), 2))
+    return ChainPrior.fit(points_mm.reshape(-1, len(schema), 2), schema)
 
 
 def calibrate(bundle: Bundle, held_out: Sequence[Annotation], fitted_on: str) -> Bundle:
