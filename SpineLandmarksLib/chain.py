@@ -78,7 +78,7 @@ class ChainPrior:
         unseen = np.flatnonzero(~np.isfinite(offset).all(-1).any(0))
         if len(unseen):
             said: Sequence[object] = names or range(points_mm.shape[1])
-            pairs = ", ".join(f"{said[k]} and {said[k + 1]}" for k in unseen)
+            pairs = ", ".join(f"{said[k]} and {said[k + 1]}" for k in unseen.tolist())
             raise LandmarkError(
                 f"Expected neighbouring landmarks annotated together; never so: {pairs}. Learn from a data set that has "
                 "them too (--extra), or leave out of schema.json what none has"
