@@ -44,6 +44,9 @@ LOG_WORST_OFFSET = -40.0
 VOTE_GROWTH = 1.5
 #: Two landmarks in one place are taken to be this far apart, mm, so that the logarithm of the length is a number.
 SHORTEST_MM = 0.1
+#: A step that is too short counts as this part of one that is too long: bodies collapse, discs narrow, nothing grows.
+#: With L1 compressed by 70 % on 30 slices T12-L1 was called out of view on 11 at 1, on none at 0.6 or 0.4.
+SHORT_STEP = 0.6
 #: Scales tried when millimetres are only assumed.
 FREE_SCALES = tuple(np.geomspace(0.6, 1.6, 11))
 
@@ -80,8 +83,8 @@ class ChainPrior:
             said: Sequence[object] = names or range(points_mm.shape[1])
             pairs = ", ".join(f"{said[k]} and {said[k + 1]}" for k in unseen.tolist())
             raise LandmarkError(
-                f"Expected neighbouring landmarks annotated together; never so: {pairs}. Learn from a data set that has "
-                "them too (--extra), or leave out of schema.json what none has"
+                f"Expected neighbouring landmarks annotated together; never so: {pairs}. Learn from a data set that "
+                "has them too (--extra), or leave out of schema.json what none has"
             )
         log_length = np.log(np.maximum(np.linalg.norm(offset, axis=-1), SHORTEST_MM))
         angle = np.arctan2(offset[..., 1], offset[..., 0])
@@ -115,6 +118,7 @@ class ChainPrior:
         log_length = np.log(np.maximum(np.linalg.norm(offset_mm, axis=-1) / scale, 1e-6))
         turn = np.arctan2(offset_mm[..., 1], offset_mm[..., 0]) - self.angle_mean.reshape(shape)
         z_length = (log_length - self.log_length_mean.reshape(shape)) / self.log_length_sd.reshape(shape)
+        z_length = np.where(z_length < 0, SHORT_STEP * z_length, z_length)
         z_angle = _half_turn(turn) / self.angle_sd.reshape(shape)
         return np.asarray(np.maximum(-0.5 * (z_length**2 + z_angle**2), LOG_WORST_OFFSET))
 

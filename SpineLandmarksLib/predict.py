@@ -48,7 +48,7 @@ ABOUT_AS_SURE = 0.9
 #: A picture without a patient frame whose chain scores below this is tried turned, and read so where that gains as
 #: much. Of 88 turned pictures of `tianchi150` and `lsd_t1` 82 are then read upright, the others flagged, and none that
 #: lies upright is turned (nats; research/bench/turned.py).
-TURNED_NATS, TURNED_GAIN = -6.0, 3.0
+TURNED_NATS, TURNED_GAIN = -6.0, 2.0
 #: Another numbering is told of a doubtful picture from this probability on.
 OTHER_NUMBERING = 0.1
 #: The middle of what is its own mirror image and the middle of the body are taken to be this far apart, mm.

@@ -12,6 +12,7 @@ from SpineLandmarksLib.chain import (
     LOG_NO_EVIDENCE,
     LOG_OUT_OF_VIEW,
     LOG_WORST_OFFSET,
+    SHORT_STEP,
     ChainPrior,
     solve_chain,
     take_peaks,
@@ -76,6 +77,7 @@ def score_of(choice, xy, log_mass, prior, extent):
                 (np.log(np.hypot(*offset)) - prior.log_length_mean[k]) / prior.log_length_sd[k],
                 (turn + np.pi) % (2 * np.pi) - np.pi,
             ]
+            z[0] *= SHORT_STEP if z[0] < 0 else 1
             z[1] /= prior.angle_sd[k]
             total += max(-0.5 * (z[0] ** 2 + z[1] ** 2), LOG_WORST_OFFSET)
         elif b >= 0:
@@ -122,6 +124,16 @@ def test_a_sharp_bend_does_not_call_the_spine_above_it_out_of_view(a_spine, a_pr
     bent[:6] += np.array([-40.0, 25.0])
     chain = solve_chain(bent[:, None], np.full((11, 1), np.log(0.9)), a_prior, WIDE)
     assert a_prior.log_likelihood(np.diff(bent, axis=0)[:, None])[5, 0] == LOG_WORST_OFFSET
+    assert (chain.choice == 0).all()
+
+
+@pytest.mark.parametrize("collapsed", [1, 3, 7])
+def test_a_body_that_has_collapsed_takes_nothing_above_it_out_of_view(a_spine, a_prior, collapsed):
+    lost = 0.6 * np.diff(a_spine, axis=0)[collapsed - 1 : collapsed + 1]
+    fallen = a_spine.copy()
+    fallen[:collapsed] += lost.sum(0)
+    fallen[collapsed] += lost[1]
+    chain = solve_chain(fallen[:, None], np.full((11, 1), np.log(0.9)), a_prior, WIDE)
     assert (chain.choice == 0).all()
 
 

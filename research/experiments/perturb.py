@@ -79,6 +79,27 @@ def implant(case: PerturbedSlice, radius_mm: float, rng: Generator) -> Perturbed
     return case.degraded(degrade.metal(case.image, rng.choice(known), radius_mm / np.array(case.spacing_mm)))
 
 
+def collapse(case: PerturbedSlice, share: float, _: Generator) -> PerturbedSlice:
+    """Take a share of its height from the second landmark's body (L1), down to its lower end: what is above sinks.
+
+    The body is taken to be three quarters of what lies between the discs beside it.
+    """
+    above, body, below = case.points_xy[:3, 1]
+    half = 0.375 * (below - above)
+    if not np.isfinite(half):
+        return case
+    bottom, top = body + half, body - half
+    sunk = top + share * (bottom - top)
+    rows = np.arange(len(case.image), dtype=np.float64)
+    at = np.where(rows < sunk, rows - (sunk - top), np.interp(rows, (sunk, bottom), (top, bottom)))
+    at = np.where(rows > bottom, rows, at)
+    columns = np.arange(case.image.shape[1])
+    image = ndimage.map_coordinates(case.image, np.meshgrid(at, columns, indexing="ij"), order=1, mode="nearest")
+    y = case.points_xy[:, 1]
+    moved = np.where(y < top, y + sunk - top, np.where(y < bottom, np.interp(y, (top, bottom), (sunk, bottom)), y))
+    return replace(case, image=image, points_xy=np.stack([case.points_xy[:, 0], moved], -1))
+
+
 def _blur(case: PerturbedSlice, sigma_mm: float, _: Generator) -> PerturbedSlice:
     x, y = case.spacing_mm
     return case.degraded(degrade.blur(case.image, (sigma_mm / x, sigma_mm / y)))
@@ -117,6 +138,7 @@ PERTURBATIONS = (
     Perturbation("blur", _blur, (1.0, 2.0, 3.0), "sigma {:g} mm"),
     Perturbation("ghosts", _values(degrade.ghosts), (0.15, 0.3, 0.45), "{:.0%} of the signal"),
     Perturbation("metal", implant, (8.0, 14.0, 20.0), "radius {:g} mm"),
+    Perturbation("collapsed L1", collapse, (0.3, 0.5, 0.7), "{:.0%} of its height lost"),
     Perturbation("wrong spacing", misstate, (0.1, 0.25, 0.5), "off by {:.0%}"),
     Perturbation("unknown spacing", lambda v, _, __: replace(v, stated_spacing_mm=None)),
 )

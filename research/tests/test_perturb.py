@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from research.experiments.perturb import PERTURBATIONS, Perturbation, coarsen, crop, rotate
+from research.experiments.perturb import PERTURBATIONS, Perturbation, coarsen, collapse, crop, rotate
 from SpineLandmarksLib.training.unusable import PerturbedSlice, flip
 
 BY_NAME = {each.name: each for each in PERTURBATIONS}
@@ -19,6 +19,7 @@ MOVES_PIXELS = (
     "larger pixels",
     "thick rows",
 )
+MOVES_A_PART = ("collapsed L1",)
 CHANGES_VALUES = (
     "inverted contrast",
     "gamma",
@@ -68,7 +69,17 @@ def a_textured_slice(a_slice: PerturbedSlice) -> PerturbedSlice:
 
 
 def test_every_perturbation_is_of_one_kind() -> None:
-    assert sorted(BY_NAME) == sorted((*MOVES_PIXELS, *CHANGES_VALUES, *CHANGES_SPACING))
+    assert sorted(BY_NAME) == sorted((*MOVES_PIXELS, *MOVES_A_PART, *CHANGES_VALUES, *CHANGES_SPACING))
+
+
+def test_what_is_above_a_collapsed_body_sinks_and_what_is_below_stays(a_slice: PerturbedSlice) -> None:
+    out = collapse(a_slice, 0.5, np.random.default_rng(0))
+    half = 0.375 * (a_slice.points_xy[2, 1] - a_slice.points_xy[0, 1])
+    moved = out.points_xy - a_slice.points_xy
+    np.testing.assert_allclose(moved[:4, 0], 0)
+    np.testing.assert_allclose(moved[:4, 1], [half, half / 2, 0, 0])
+    for k in (0, 2, 3):
+        assert centroid(out.image, out.points_xy[k], np.array([15.0, 15.0])) == pytest.approx(out.points_xy[k], abs=0.2)
 
 
 @pytest.mark.parametrize(("perturbation", "strength"), strengths_of(MOVES_PIXELS))
