@@ -71,7 +71,9 @@ def with_votes(found: LandmarkSet, others: Sequence[LandmarkSet], review_below: 
 
     The names stay; the confidence and `numberings` become those of all series, and whoever disagrees is told.
     """
-    voters = [(other, shift) for other in others if (shift := _shift(found, other)) is not None]
+    shifts = [(other, _shift(found, other)) for other in others]
+    voters = [(other, shift) for other, shift in shifts if shift is not None]
+    found = _with_strangers(found, [other for other, shift in shifts if shift is None])
     if not found.numberings or not voters:
         return found
     pooled = _pool(found, voters)
@@ -99,6 +101,20 @@ def with_votes(found: LandmarkSet, others: Sequence[LandmarkSet], review_below: 
         notes=(*found.notes, told),
         needs_review=doubtful,
     )
+
+
+def _with_strangers(found: LandmarkSet, others: Sequence[LandmarkSet]) -> LandmarkSet:
+    """Tells of series whose places are no shift of these: another region, a patient who moved, or a misreading.
+
+    One that is sure of what it shows contradicts what was found; one in doubt shows another region, as a rule.
+    """
+    if not others:
+        return found
+    told = f"{len(others)} other series of this study place the landmarks elsewhere, and have no vote on the levels"
+    if all(other.needs_review for other in others):
+        return replace(found, notes=(*found.notes, told))
+    said = f"{told}: another region, a patient who moved, or a misreading. Check every point"
+    return replace(found, warnings=(*found.warnings, said), needs_review=True)
 
 
 def _shift(found: LandmarkSet, other: LandmarkSet) -> int | None:

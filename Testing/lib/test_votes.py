@@ -69,9 +69,16 @@ def test_the_pool_is_in_our_names_whatever_names_the_other_series_uses() -> None
     assert voted[0] < 0.25
 
 
-def test_a_series_of_another_place_has_no_vote() -> None:
-    far = LandmarkSet(tuple(Landmark(name, "predicted", (300.0, 0, 0), None, 0.9) for name in LUMBAR11))
-    assert with_votes(a_chain(2, 0.8), [far], 0.5) == a_chain(2, 0.8)
+@pytest.mark.parametrize("is_sure", [True, False])
+def test_a_series_of_another_place_has_no_vote_and_is_told(is_sure: bool) -> None:
+    marks = tuple(Landmark(name, "predicted", (300.0, 0, 0), None, 0.9) for name in LUMBAR11)
+    found = a_chain(2, 0.8)
+    told = with_votes(found, [LandmarkSet(marks, needs_review=not is_sure)], 0.5)
+    assert told.landmarks == found.landmarks
+    assert told.numberings == found.numberings
+    assert told.needs_review == is_sure
+    assert "1 other series of this study place the landmarks elsewhere" in (told.warnings + told.notes)[-1]
+    assert bool(told.warnings) == is_sure
 
 
 @pytest.fixture
