@@ -30,7 +30,7 @@ from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose
 from SpineLandmarksLib.imaging.stack import TURNS, SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.imaging.symmetry import LateralCurve, lateral_curve
-from SpineLandmarksLib.landmarks import CORNERS22, Landmark, LandmarkSet, Point, require_known
+from SpineLandmarksLib.landmarks import CORNERS22, Landmark, LandmarkSet, Point, name_at_level, require_known
 from SpineLandmarksLib.numbering import number
 from SpineLandmarksLib.quadrilaterals import disagreeing, disc_of, own
 from SpineLandmarksLib.slice_reading import SliceReading, evidence_at, image_warnings, sacrum_warnings
@@ -312,6 +312,7 @@ class Localizer:
             peaks.append(self.backend.detect(np.stack([image for image, _ in prepared])[:, None]))
         pixel_from_slice = prepared[0][1]  # the same for all
         joined = Peaks(*(np.concatenate(part) for part in zip(*peaks, strict=True)))
+        joined = joined if allowed is None else _with_neighbours(self.bundle.landmarks, joined)
         shape = (int(slices.shape[1]), int(slices.shape[2]))
         given = np.full((len(self.bundle.landmarks), 2), np.nan) if given_xy is None else given_xy
         return [
@@ -458,6 +459,21 @@ def _on_picture(mark: Landmark, stack_from_view: Matrix) -> Landmark:
 def _touched_by(corner: str) -> set[str]:
     """The body and the disc that a corner is of."""
     return {corner.partition(".")[0], disc_of(corner)}
+
+
+def _with_neighbours(names: Sequence[str], peaks: Peaks) -> Peaks:
+    """The candidates of each landmark, and those of the same landmark of the levels above and below it.
+
+    For names that another model gives: the network may take one level for the next.
+    """
+    row = {name: number for number, name in enumerate(names)}
+    xy, log_mass, covariance = [peaks.xy], [peaks.log_mass], [peaks.covariance]
+    for step in (-1, 1):
+        rows = [row.get(name_at_level(name, step) or "", -1) for name in names]
+        xy.append(peaks.xy[:, rows])
+        log_mass.append(np.where(np.array(rows)[:, None] < 0, np.float32(LOG_NO_EVIDENCE), peaks.log_mass[:, rows]))
+        covariance.append(peaks.covariance[:, rows])
+    return Peaks(*(np.concatenate(part, 2) for part in (xy, log_mass, covariance)))
 
 
 def _level_of(corner: str) -> str:

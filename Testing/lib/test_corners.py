@@ -68,16 +68,29 @@ def test_corners_lie_beside_the_centres_and_are_measured(
         assert values[name].value == pytest.approx(truth[name].value, abs=0.2)
 
 
-def test_a_second_model_that_is_a_level_off_does_not_take_the_corners_of_another_body(
-    a_localizer: Localizer, oracle: type[Any], a_phantom: Phantom, a_stack: SagittalStack, corners_xy: np.ndarray
+@pytest.mark.parametrize("levels", [1, -1])
+def test_a_second_model_that_is_a_level_off_follows_the_first(
+    a_localizer: Localizer,
+    oracle: type[Any],
+    a_phantom: Phantom,
+    a_stack: SagittalStack,
+    corners_xy: np.ndarray,
+    levels: int,
 ) -> None:
-    """It calls each corner what lies a level lower; of those none is at its own disc, and none is measured."""
-    lower = np.concatenate([corners_xy[4:], corners_xy[-4:] + np.array([0.0, 16.0])])
-    found = following(a_localizer, oracle, a_phantom, lower, corners_xy).localize(a_stack)
-    assert all(mark.is_absent for mark in found.corners)
-    by_corners = [one for one in measure(found) if one.points]
-    assert by_corners
-    assert all(one.value is None and one.reason for one in by_corners)
+    """What it calls another body's corners are the body's own; an end that it sees nothing of is not measured."""
+    beyond = np.array([0.0, 16.0 * levels])
+    ends = (corners_xy[:4] + beyond, corners_xy[-4:] + beyond)
+    answers = np.concatenate([corners_xy[4:], ends[1]] if levels > 0 else [ends[0], corners_xy[:-4]])
+    found = following(a_localizer, oracle, a_phantom, answers, corners_xy).localize(a_stack)
+    places = {mark.name: mark.pixel_xy for mark in found.corners if not mark.is_absent}
+    assert {name for name in CORNERS22 if name not in places} == set(CORNERS22[:4] if levels > 0 else CORNERS22[-4:])
+    truth = dict(zip(CORNERS22, corners_xy, strict=True))
+    for name, place in places.items():
+        assert place == pytest.approx(truth[name], abs=1e-3), name
+    by_corners = {one.name: one for one in measure(found) if one.points}
+    assert by_corners["Lumbar lordosis L1-S1"].value is None
+    assert by_corners["Lumbar lordosis L1-S1"].reason
+    assert by_corners["Height L3 anterior"].value is not None
 
 
 def test_corners_that_do_not_enclose_their_body_are_warned_of_and_not_measured(

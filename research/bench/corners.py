@@ -9,6 +9,7 @@
 slices on which both can be taken; doubts are left aside. `enclosed` has no corners to compare with: those of a body
 must enclose its centre, and those that face each other across a disc the disc's centre, annotated where there are
 landmarks, else as the first bundle found them. A body or disc whose corners are not all found counts as not enclosed.
+No body can be enclosed on a slice that the first bundle reads on another level than annotated: the rest is said beside.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,9 +133,11 @@ def enclosed_command(options: argparse.Namespace) -> int:
         raise DatasetError(f"Expected two bundles, such as lumbar11,lumbar-corners; got {options.bundle}")
     for folder in options.folders:
         counts = [enclosed_on(localizer, *picture) for picture in pictures(folder)]
-        for kind in ("bodies", "discs"):
-            good, all_ = (sum(count[kind][part] for count in counts) for part in (0, 1))
-            print(f"{folder.name}, {len(counts)} slices: {kind} enclosed {good} of {all_} ({100 * good / all_:.1f} %)")
+        on_level = [count for count in counts if not count["other level"]]
+        for some, words in ((counts, ""), (on_level, ", those on the annotated level")):
+            for kind in ("bodies", "discs"):
+                good, all_ = (sum(count[kind][part] for count in some) for part in (0, 1))
+                print(f"{folder.name}, {len(some)} slices{words}: {kind} enclosed {good} of {all_} ({good / all_:.1%})")
     return 0
 
 
@@ -147,17 +152,24 @@ def pictures(folder: Path) -> Iterator[tuple[Path, PixelXY | None, Points]]:
         yield folder / row["image"], (x, y), {}
 
 
-def enclosed_on(
-    localizer: Localizer, image: Path, spacing: PixelXY | None, centres: Points
-) -> dict[str, tuple[int, int]]:
-    """How many bodies and discs of how many are enclosed on one picture."""
+def enclosed_on(localizer: Localizer, image: Path, spacing: PixelXY | None, centres: Points) -> dict[str, Any]:
+    """How many bodies and discs of how many are enclosed on one picture, and whether its levels are others."""
     said = localizer.localize(read_study(image, spacing))
     known = centres or {mark.name: mark.pixel_xy for mark in said if mark.pixel_xy is not None}
     at = {name: np.array(xy) for name, xy in known.items() if name in AROUND}
     found = {mark.name: np.array(mark.pixel_xy) for mark in said.corners if mark.pixel_xy is not None}
     wrong = {*disagreeing(found, at), *(name for name in at if not found.keys() >= {*AROUND[name]})}
     groups = {"bodies": [name for name in at if name in BODIES], "discs": [name for name in at if "-" in name]}
-    return {kind: (sum(name not in wrong for name in names), len(names)) for kind, names in groups.items()}
+    places = {mark.name: np.array(mark.pixel_xy) for mark in said if mark.pixel_xy is not None}
+    apart = [np.linalg.norm(places[name] - centre) / _a_level(at) for name, centre in at.items() if name in places]
+    enclosed = {kind: (sum(name not in wrong for name in names), len(names)) for kind, names in groups.items()}
+    return {**enclosed, "other level": bool(apart) and float(np.median(apart)) > 0.5}
+
+
+def _a_level(centres: Mapping[str, NDArray[np.float64]]) -> float:
+    """How far neighbouring bodies are apart, in pixels."""
+    bodies = [centres[name] for name in BODIES if name in centres]
+    return float(np.median([np.linalg.norm(two - one) for one, two in pairwise(bodies)]))
 
 
 if __name__ == "__main__":

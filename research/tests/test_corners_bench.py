@@ -8,7 +8,7 @@ import pytest
 
 from research.bench.corners import enclosed_on, errors_text
 from SpineLandmarksLib.formats.landmarks_json import Annotation
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, name_at_level
 from SpineLandmarksLib.phantom.phantom import Phantom
 
 
@@ -36,4 +36,9 @@ def test_centres_are_enclosed_where_all_four_corners_are_found(a_phantom: Phanto
 
     picture = Path(__file__).parents[2] / "docs" / "images" / "demo.png"
     counts = enclosed_on(Known(), picture, (1.0, 1.0), {})  # type: ignore[arg-type]
-    assert counts == {"bodies": (4, 5), "discs": (4, 5)}
+    assert counts == {"bodies": (4, 5), "discs": (4, 5), "other level": False}
+    centres = {mark.name: mark.pixel_xy for mark in a_phantom.landmarks if mark.pixel_xy is not None}
+    lower = {name: centres[other] for name in centres if (other := name_at_level(name, 1)) in centres}
+    counts = enclosed_on(Known(), picture, (1.0, 1.0), lower)  # type: ignore[arg-type]
+    assert counts["bodies"][0] == 0
+    assert counts["other level"]
