@@ -73,9 +73,8 @@ FETCH = "import sys, urllib.request; urllib.request.urlretrieve(sys.argv[1], sys
 def monailabel(session: nox.Session) -> None:
     """MONAI Label with our app, in an environment of its own; a phantom goes in and its landmarks come back."""
     session.install("monailabel==0.8.5", "pydicom<3", "setuptools<81")
-    with session.chdir(session.invoked_from):
-        python = shutil.which("python", path=".venv-dev/bin") or "python"
-        session.run(python, "-m", "research.monai_label", "--server", f"{session.bin}/monailabel", external=True)
+    python = shutil.which("python", path=".venv-dev/bin") or "python"
+    session.run(python, "-m", "research.monai_label", "--server", f"{session.bin}/monailabel", external=True)
 
 
 @nox.session

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import shutil
 import socket
 import subprocess
@@ -30,7 +31,8 @@ from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.phantom.files import write_nifti
 from SpineLandmarksLib.phantom.phantom import make_phantom
 
-APP = Path(__file__).parents[1] / "SpineLandmarksLib" / "monai_label"
+ROOT = Path(__file__).parents[1]
+APP = ROOT / "SpineLandmarksLib" / "monai_label"
 PREDICT = [sys.executable, "-m", "SpineLandmarksLib", "predict"]
 TOLERANCE_MM = 0.01
 #: What the server may take to start, s.
@@ -40,42 +42,60 @@ START_S = 300.0
 def main(arguments: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(prog="python -m research.monai_label", description=__doc__.partition("\n")[0])
     p.add_argument("--server", required=True, metavar="MONAILABEL", help="the command of MONAI Label's environment")
-    p.add_argument("--command", default=str(Path(sys.executable).with_name("spine-landmarks")), help="of this program")
     options = p.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
-        farthest_mm = compare(Path(temporary), options.server, options.command)
+        farthest_mm = compare(Path(temporary), options.server)
     print("\n".join(f"{what}: farthest {mm:.4f} mm" for what, mm in farthest_mm.items()))
     return not max(farthest_mm.values()) < TOLERANCE_MM
 
 
-def compare(folder: Path, server: str, command: str) -> dict[str, float]:
+def compare(folder: Path, server: str) -> dict[str, float]:
     """How far the points that MONAI Label gives lie from those of `predict`, by how the study was given."""
     studies = folder / "studies"
     studies.mkdir()
     study = write_nifti(make_phantom(8, slices=7, matrix=(224, 224), pixel_mm=1.4), studies / "phantom.nii.gz")
     subprocess.run([*PREDICT, str(study), "--output", str(folder)], check=True, stdout=subprocess.DEVNULL)
     wanted = read_json(folder / "phantom.json")
-    with served(folder, studies, server, command) as address:
+    with served(folder, studies, server) as address:
         named = asked(f"{address}/infer/lumbar11?image=phantom&output=json", {})
         sent = asked(f"{address}/infer/lumbar11?output=json", {"file": study})
         labels = asked(f"{address}/infer/lumbar11?image=phantom&output=image", {}, is_json=False)
+        require_refusal(f"{address}/infer/lumbar11?output=json", folder)
     (folder / "labels.nii.gz").write_bytes(labels)
     found = {"named": points_of(named), "sent": points_of(sent)}
     return {what: farthest(points, wanted) for what, points in found.items()} | ball_errors(folder, wanted)
 
 
+def require_refusal(address: str, folder: Path) -> None:
+    """Raise ValueError unless what is no image is refused with the rule."""
+    wrong = folder / "wrong.nii.gz"
+    wrong.write_bytes(b"no image")
+    try:
+        asked(address, {"file": wrong})
+    except RuntimeError as error:
+        if "Expected" in str(error):
+            print(f"no image: {error}")
+            return
+        raise
+    raise ValueError("Expected a refusal of what is no image; got an answer")
+
+
 @contextmanager
-def served(folder: Path, studies: Path, server: str, command: str) -> Iterator[str]:
+def served(folder: Path, studies: Path, server: str) -> Iterator[str]:
     """Address of a MONAI Label with a copy of our app, into whose folder it writes."""
-    app = Path(shutil.copytree(APP, folder / "app"))
+    app, command = Path(shutil.copytree(APP, folder / "app")), folder / "command"
+    command.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m SpineLandmarksLib "$@"\n')
+    command.chmod(0o755)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = [server, "start_server", "--app", str(app), "--studies", str(studies), "--port", str(port)]
-    words += ["--host", "127.0.0.1", "--conf", "command", command]
+    words += ["--host", "127.0.0.1", "--conf", "command", str(command)]
+    # Its command is a shell script that starts the `python` of the path.
+    environment = {**os.environ, "PATH": f"{Path(server).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": ""}
     log = folder / "log"
     with log.open("wb") as output:
-        process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
+        process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, cwd=folder, env=environment)
     try:
         await_server(process, f"http://127.0.0.1:{port}/info/", log)
         yield f"http://127.0.0.1:{port}"

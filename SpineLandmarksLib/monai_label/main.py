@@ -19,8 +19,8 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from fastapi import HTTPException
 from monailabel.interfaces.app import MONAILabelApp
-from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from nibabel.affines import apply_affine, voxel_sizes
 from numpy.typing import NDArray
@@ -43,11 +43,11 @@ class LandmarkWorker:
         self._ids, self._one_at_a_time = count(1), threading.Lock()
 
     def localize(self, path: str) -> Message:
-        """The result of a study as `predict` writes it; MONAILabelException with one line where there is none."""
+        """The result of a study as `predict` writes it; HTTPException with one line where there is none."""
         with self._one_at_a_time:
             message = self._ask({"id": str(next(self._ids)), "do": "localize", "path": path})
         if message["event"] != "done":
-            raise MONAILabelException(MONAILabelError.INFERENCE_ERROR, message.get("error", "It was cancelled"))
+            raise HTTPException(422, message.get("error", "It was cancelled"))
         result: Message = message["result"]
         return result
 

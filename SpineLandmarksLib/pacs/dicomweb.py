@@ -219,7 +219,7 @@ def _failures(response: Any) -> str:
 def _reason(error: Exception) -> str:
     """The innermost cause, which names what happened; without the address and the library's words around it."""
     found = re.search(r"certificate verify failed: ([^(]+)|NewConnectionError\([^)]*\): ([^')]+)", str(error))
-    return one_line(next(filter(None, found.groups())) if found else error)
+    return one_line(next(filter(None, found.groups())) if found else error).rstrip(".\"' ")
 
 
 def _all_of(search: Callable[..., list[dict[str, Any]]], key: str) -> list[dict[str, str]]:

@@ -143,6 +143,7 @@ def test_from_a_pacs_into_it_and_back_the_points_are_the_same(
     reports = json.loads(an_orthanc.ask("tools/find", b'{"Level":"Instance","Query":{"Modality":"SR"}}'))
     (tmp_path / "back.dcm").write_bytes(an_orthanc.ask(f"instances/{reports[0]}/file"))
     local, back = read_landmarks(tmp_path / f"{uid}.json"), read_landmarks(tmp_path / "back.dcm")
+    assert local.input == f"{an_orthanc.url}/studies/{uid}", "its folder here has gone"
     assert back.names == local.names
     assert back.series_uid == read_study(a_series).series_uid
     for one, other in zip(local, back, strict=True):
