@@ -302,6 +302,15 @@ def test_a_pacs_that_fails_to_give_a_study_is_one_line(answer: Answer, rule: str
     assert "\n" not in str(caught.value)
 
 
+def after_the_upload(answer: Answer) -> Answer:
+    """The upload is taken in whole; then comes no answer, or half of one."""
+
+    def of_posts(handler: BaseHTTPRequestHandler) -> None:
+        answer(handler)
+
+    return of_posts
+
+
 REFUSED = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [272]}}]}}
 
 
@@ -319,6 +328,8 @@ def two_files(a_series: Path, tmp_path: Path) -> list[Path]:
         (status(500), "failed .500"),
         (status(202, json.dumps(REFUSED).encode()), "keep 2 objects; it kept 0 .*0x0110"),
         (status(200, b"{}"), "keep 2 objects; it kept 0"),
+        (after_the_upload(hanging), "within .* none came"),
+        (after_the_upload(dropping), "broke off"),
     ],
 )
 def test_a_pacs_that_does_not_keep_results_is_one_line_and_nothing_is_sent_twice(
@@ -326,7 +337,7 @@ def test_a_pacs_that_does_not_keep_results_is_one_line_and_nothing_is_sent_twice
 ) -> None:
     a_failing_server.answer = answer
     with pytest.raises(OutputError, match=rule) as caught:
-        DicomWeb(a_failing_server.url, timeout_s=(1.0, 5.0)).store(two_files)
+        DicomWeb(a_failing_server.url, timeout_s=(1.0, 2.0)).store(two_files)
     assert "\n" not in str(caught.value)
     assert len(a_failing_server.posted) == 1
     assert all(file.is_file() for file in two_files)
