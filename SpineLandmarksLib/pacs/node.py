@@ -278,9 +278,9 @@ class Node:
         number, made_as = before.number + 1, ReportReference.of(report).instance_uid
         new, gone = self._queue.came_since(study_uid)
         if gone:
-            note = f"Result {number} of this study, of later images alone: {gone} earlier ones are no longer here"
+            note = f"Result {number} of this study, of later images alone; earlier ones that have gone: {gone}"
         else:
-            note = f"Result {number} of this study replaces result {before.number}: {new} more images have come"
+            note = f"Result {number} of this study replaces result {before.number}; images that have come since: {new}"
         mark_report(report, number, note, None if gone else before.report)
         mark_capture(capture, number, note)
         self._queue.finish(study_uid, (report, capture), StudyResult(number, ReportReference.of(report), made_as))

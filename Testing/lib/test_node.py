@@ -404,7 +404,7 @@ def test_a_result_after_another_of_its_study_is_of_all_images_and_says_what_it_r
     assert instance.ReferencedSOPClassUID == former.SOPClassUID
     later.save_as(tmp_path / "later.dcm", enforce_file_format=True)
     found = read_landmarks(tmp_path / "later.dcm")
-    assert [text for text in found.warnings if "replaces result 1: 1 more images" in text]
+    assert [text for text in found.warnings if "replaces result 1; images that have come since: 1" in text]
     assert "PredecessorDocumentsSequence" not in former
     captures = of_kind(a_pacs, "OT")
     assert len({one.SOPInstanceUID for one in captures}) == 2
@@ -438,7 +438,7 @@ def test_a_result_of_later_images_alone_says_so_and_replaces_nothing(
     a_pacs.await_kept(4)
     later = of_kind(a_pacs, "SR")[1]
     assert "PredecessorDocumentsSequence" not in later
-    assert "of later images alone: 1 earlier ones" in later.to_json()
+    assert "of later images alone; earlier ones that have gone: 1" in later.to_json()
     bench.await_word("localized again")
 
 
