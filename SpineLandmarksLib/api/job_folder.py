@@ -126,7 +126,7 @@ class JobFolder:
             _remove(place)
 
     def jobs(self) -> list[ApiJob]:
-        """Those of an earlier process in their order; what belongs to none of them goes."""
+        """Those of an earlier process in their order; what belongs to none of them goes. Raises OutputError."""
         found = sorted(map(_read, self.path.glob("*.job.json")), key=lambda job: job.changed_s)
         ids = {job.id for job in found}
         for place in self.path.iterdir():
@@ -139,7 +139,11 @@ class JobFolder:
 
 
 def _read(file: Path) -> ApiJob:
-    job = ApiJob(**json.loads(file.read_text(encoding="utf-8")))
+    """Raises OutputError for a file that is none of ours, or of another version."""
+    try:
+        job = ApiJob(**json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise OutputError(f"Expected jobs of this version in the folder; {file} is none. Take it away") from error
     if job.is_ours:  # the folder may have moved
         job.path = str(file.with_name(Path(job.path).name))
     if job.status == "running":

@@ -20,6 +20,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -231,7 +232,8 @@ class StudyQueue:
         for half in (self.folder / "send").glob(".*"):
             shutil.rmtree(half, ignore_errors=True)
         for file in (*(self.folder / "sent").glob("*.json"), *(self.folder / "send").glob(f"*/{STUDY}")):
-            self._remember(json.loads(file.read_text(encoding="utf-8")))
+            with suppress(ValueError, TypeError, KeyError):  # a damaged one costs a study its memory, no more
+                self._remember(json.loads(file.read_text(encoding="utf-8")))
         for study_uid in self.studies("work"):
             if _instances(self.folder / "work" / study_uid) <= self._known.get(study_uid, set()):
                 self._keep(study_uid)

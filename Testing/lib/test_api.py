@@ -414,6 +414,15 @@ def test_a_folder_of_jobs_has_one_server(tmp_path: Path) -> None:
     assert (tmp_path / "jobs").stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize("content", ["no JSON", "[]", '{"path": "x", "name": "x", "unknown": 1}'])
+def test_what_is_no_job_of_this_version_is_told_before_anything_is_lost(content: str, tmp_path: Path) -> None:
+    (tmp_path / "a.job.json").write_text(content)
+    (tmp_path / "b.result.json").write_text("{}")
+    with pytest.raises(OutputError, match=r"a\.job\.json is none"):
+        JobFolder(tmp_path).jobs()
+    assert (tmp_path / "b.result.json").exists()
+
+
 def test_a_disk_without_room_loses_no_job_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OutputError("No space left on device")

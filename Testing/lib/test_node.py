@@ -203,6 +203,15 @@ def test_a_queue_of_an_older_version_is_gone_on_with(tmp_path: Path) -> None:
         assert queue.take("1.2") is None
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"study": "1.2", "instances": ["1"], "result": {"other": 1}}'])
+def test_what_is_damaged_among_the_sent_keeps_no_node_from_starting(content: str, tmp_path: Path) -> None:
+    (tmp_path / "sent").mkdir()
+    (tmp_path / "sent" / "1.2-001-0123456789ab.json").write_text(content)
+    with closing(StudyQueue(tmp_path)) as queue:
+        queue.add("1.3", "1", b"image")
+        assert queue.take("1.3")
+
+
 def test_the_limits_of_a_queue_hold(tmp_path: Path) -> None:
     with closing(StudyQueue(tmp_path, QueueLimits(instance_bytes=10, instances=2, studies=1))) as queue:
         with pytest.raises(QueueFullError, match="10 bytes; got 11"):
