@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,18 @@ def test_from_a_pacs_into_it_and_back_the_points_are_the_same(
         assert math.dist(one.position_ras_mm or (0,), other.position_ras_mm or (0,)) < 0.01
     image = pydicom.dcmread(next(a_series.iterdir()))
     assert image.FrameOfReferenceUID in str(pydicom.dcmread(tmp_path / "back.dcm"))
+
+
+@pytest.mark.usefixtures("a_reader")
+def test_one_pacs_serves_several_threads(an_orthanc: Orthanc, a_series: Path) -> None:
+    pacs = DicomWeb(an_orthanc.url)
+
+    def images(_: int) -> int:
+        with pacs.study(study_of(a_series)) as folder:
+            return len(list(folder.iterdir()))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(images, range(4))) == [7] * 4
 
 
 @pytest.mark.usefixtures("a_reader")
@@ -436,8 +449,8 @@ def test_a_certificate_must_fit_and_be_trusted(
         pass
 
 
-def test_a_token_goes_in_a_header_and_over_tls_alone(
-    a_failing_server: Failing, monkeypatch: pytest.MonkeyPatch
+def test_a_token_goes_in_a_header_and_over_tls_alone_and_nothing_else_does(
+    a_failing_server: Failing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(dicomweb.TOKEN, "key")
     seen = []
@@ -445,6 +458,14 @@ def test_a_token_goes_in_a_header_and_over_tls_alone(
     with pytest.raises(InputError, match="404"), DicomWeb(a_failing_server.url).study("1.2.3"):
         pass
     assert seen == ["Bearer key"]
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login other password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for token in ("key", ""):
+        monkeypatch.setenv(dicomweb.TOKEN, token)
+        with pytest.raises(InputError, match="404"), DicomWeb(a_failing_server.url).study("1.2.3"):
+            pass
+    assert seen == ["Bearer key", "Bearer key", None]
+    monkeypatch.setenv(dicomweb.TOKEN, "key")
     with pytest.raises(InputError, match="Expected https"):
         DicomWeb("http://pacs.example/dicom-web")
 
