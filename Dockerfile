@@ -3,7 +3,7 @@
 #   docker build -t spine-landmarks .
 #   docker run --read-only --tmpfs /tmp:size=4g --cap-drop ALL --security-opt no-new-privileges \
 #     -e SPINE_LANDMARKS_API_TOKEN -p 127.0.0.1:8080:8080 spine-landmarks
-#   docker run --read-only --tmpfs /tmp --cap-drop ALL -v queue:/queue -p 127.0.0.1:11112:11112 spine-landmarks \
+#   docker run --read-only --tmpfs /tmp --cap-drop ALL --no-healthcheck -v queue:/queue -p 127.0.0.1:11112:11112 spine-landmarks \
 #     node --aet LANDMARKS --host 0.0.0.0 --port 11112 --send PACS@pacs.example:104 --queue /queue --allow PACS
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /source

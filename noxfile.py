@@ -70,6 +70,14 @@ FETCH = "import sys, urllib.request; urllib.request.urlretrieve(sys.argv[1], sys
 
 
 @nox.session
+def monailabel(session: nox.Session) -> None:
+    """MONAI Label with our app, in an environment of its own; a phantom goes in and its landmarks come back."""
+    session.install("monailabel==0.8.5", "pydicom<3", "setuptools<81")
+    python = shutil.which("python", path=".venv-dev/bin") or "python"
+    session.run(python, "-m", "research.monai_label", "--server", f"{session.bin}/monailabel", external=True)
+
+
+@nox.session
 def workflows(session: nox.Session) -> None:
     """The workflows of .github with actionlint, where it is installed."""
     if not shutil.which("actionlint"):

@@ -4,69 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from SpineLandmarksLib.api.job_folder import ApiJob, JobFolder, JobStatus
 from SpineLandmarksLib.arguments import DICOM_NAMES
-from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.errors import OutputError, SpineLandmarksError
 from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage
 from SpineLandmarksLib.formats.json_result import from_fields
 from SpineLandmarksLib.formats.strict_json import Fields
 from SpineLandmarksLib.worker.client import WorkerClient
 from SpineLandmarksLib.worker.protocol import FINAL, Message
 
-#: How often the worker is asked for news while it works, s.
-NEWS_S = 0.02
+#: How often the worker is asked for news while it works, and how often what is old is looked for while it does not, s.
+NEWS_S, FORGET_S = 0.02, 600.0
 #: A job whose worker died under it is given to the next one, so often in all.
 MAX_TRIES = 2
-
-JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
-
-
-@dataclass(eq=False)
-class ApiJob:
-    """One study on its way.
-
-    Attributes:
-        path: of the study. drop: takes away what was uploaded or fetched, once it has been read.
-        name: that the result names as its input, as the client gave it.
-        asked: arguments of `WorkerClient.submit`.
-        error, kind: one line and what sort of fault, when it failed.
-        found: the result. files: of the results that were asked for with the study, by name.
-        ended: set when there is nothing more to come.
-    """
-
-    path: Path
-    name: str
-    drop: Callable[[], None] | None = None
-    asked: dict[str, Any] = field(default_factory=dict)
-    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
-    status: JobStatus = "queued"
-    share: float = 0.0
-    stage: str = ""
-    error: str = ""
-    kind: str = ""
-    found: PointsOnImage | None = None
-    files: dict[str, Path] = field(default_factory=dict)
-    tries: int = 0
-    since: float = field(default_factory=time.monotonic)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def drop_study(self) -> None:
-        """Take the study away, unless it is not ours."""
-        drop, self.drop = self.drop, None
-        if drop is not None:
-            with contextlib.suppress(OSError):
-                drop()
-
-    def drop_files(self) -> None:
-        if "output" in self.asked:
-            shutil.rmtree(self.asked["output"], ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -82,13 +38,13 @@ class JobLimits:
 class JobLine:
     """Gives one job after the other to a worker. All methods are for the thread of the event loop.
 
-    make_client: starts a worker of the model in use.
+    make_client: starts a worker of the model in use. folder: whose jobs of an earlier process are gone on with.
     """
 
-    def __init__(self, make_client: Callable[[], WorkerClient], limits: JobLimits) -> None:
-        self.limits = limits
+    def __init__(self, make_client: Callable[[], WorkerClient], limits: JobLimits, folder: Path) -> None:
+        self.limits, self.folder = limits, JobFolder(folder)
         self._client = make_client()
-        self._jobs: dict[str, ApiJob] = {}
+        self._jobs: dict[str, ApiJob] = {job.id: job for job in self.folder.jobs()}
         self._running: ApiJob | None = None
         self._worker_id, self._started = "", 0.0
         self._has_work = asyncio.Event()
@@ -105,20 +61,22 @@ class JobLine:
         return self._jobs.get(job_id)
 
     def add(self, job: ApiJob) -> None:
-        """Put a job at the end; whoever asks has seen that there is room."""
-        self._forget()
+        """Put a job at the end; whoever asks has seen that there is room. OutputError where it cannot be written."""
+        self._forget(room_for=1)
+        self.folder.save(job)
         self._jobs[job.id] = job
         self._has_work.set()
 
     def remove(self, job: ApiJob) -> None:
         """Forget a job and its result; one that runs is stopped."""
         self._jobs.pop(job.id, None)
+        self.folder.forget(job)
         if job is self._running:
             self._client.cancel(self._worker_id)
         elif not job.ended.is_set():
             self._end(job, "cancelled")
         else:
-            job.drop_files()
+            self.folder.drop(job)
 
     async def work(self) -> None:
         """Until cancelled: hand out jobs and take what the worker says."""
@@ -129,17 +87,23 @@ class JobLine:
             for message in self._client.poll():
                 self._take(message)
             if self._running is None and self._next() is None:
-                self._has_work.clear()
-                await self._has_work.wait()
+                await self._rest()
                 continue
             self._stop_if_late()
             await asyncio.sleep(NEWS_S)
 
     def close(self) -> None:
-        """End the worker; uploads go."""
+        """End the worker. Jobs that are not done stay in the folder, and what was begun was not tried."""
         self._client.close()
-        for job in self._jobs.values():
-            job.drop_study()
+        if self._running is not None and self._running.id in self._jobs:
+            self._running.tries -= 1
+            self._save(self._running)
+
+    async def _rest(self) -> None:
+        self._has_work.clear()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._has_work.wait(), FORGET_S)
+        self._forget()
 
     def _warm(self) -> None:
         with contextlib.suppress(SpineLandmarksError):  # a fault is told by the job that needs the model
@@ -149,10 +113,16 @@ class JobLine:
         return next((job for job in self._jobs.values() if job.status == "queued"), None)
 
     def _start(self, job: ApiJob) -> None:
+        if job.tries >= MAX_TRIES:  # in an earlier process
+            return self._end(job, "failed", "The server ended while it was at this study, each time", "lost")
         self._running, job.status, job.tries = job, "running", job.tries + 1
         self._started = time.monotonic()
+        self._save(job)
+        asked: dict[str, Any] = dict(job.asked)
+        if job.dicom:
+            asked |= {"output": self.folder.dicom(job), "formats": list(DICOM_NAMES.values())}
         try:
-            self._worker_id = self._client.submit(job.path, **job.asked)
+            self._worker_id = self._client.submit(job.path, **asked)
         except SpineLandmarksError as error:
             self._end(job, "failed", str(error), "backend")
 
@@ -171,12 +141,16 @@ class JobLine:
             self._end(job, status, str(message.get("error", "")), str(message.get("kind", event)))
 
     def _done(self, job: ApiJob, message: Message) -> None:
-        said = from_fields(Fields.of(message["result"], "result"))
+        said = replace(from_fields(Fields.of(message["result"], "result")), input=job.name)
         grid = replace(ImageGrid.from_json(message["grid"]), name=job.name)
-        job.found = PointsOnImage(replace(said, input=job.name), grid)
-        written = [Path(file) for file in message.get("files", ())]
-        job.files = {key: file for key, end in DICOM_NAMES.items() for file in written if file.name.endswith(end)}
-        self._end(job, "done")
+        job.warnings, job.needs_review = list(said.warnings), said.needs_review
+        job.formats = [name for name in DICOM_NAMES if self.folder.dicom_file(job, name)]
+        try:
+            self.folder.save_result(job, PointsOnImage(said, grid))
+        except OutputError:
+            self._end(job, "failed", "There is too little room on the server's disk; send it again later", "output")
+        else:
+            self._end(job, "done")
 
     def _stop_if_late(self) -> None:
         """A study that takes too long costs the worker: nothing else ends what does not heed a cancellation."""
@@ -187,20 +161,26 @@ class JobLine:
             self._end(job, "failed", limit, "timeout")
 
     def _end(self, job: ApiJob, status: JobStatus, error: str = "", kind: str = "") -> None:
-        job.status, job.error, job.kind, job.since = status, error, kind, time.monotonic()
-        job.drop_study()
-        if status != "done" or job.id not in self._jobs:
-            job.drop_files()
+        job.status, job.error, job.kind, job.changed_s = status, error, kind, time.time()
+        if job.id in self._jobs:
+            self._save(job)
+            self.folder.drop_study(job)
+        else:
+            self.folder.drop(job)
         job.ended.set()
         if job is self._running:
             self._running = None
 
-    def _forget(self) -> None:
+    def _save(self, job: ApiJob) -> None:
+        with contextlib.suppress(OutputError):  # what is in memory holds until the process ends
+            self.folder.save(job)
+
+    def _forget(self, room_for: int = 0) -> None:
         """Drop the oldest results, and those whose time is over."""
         ended = [job for job in self._jobs.values() if job.ended.is_set()]
-        late = time.monotonic() - self.limits.kept_s
-        surplus = len(ended) - self.limits.kept + 1
+        late = time.time() - self.limits.kept_s
+        surplus = len(ended) - self.limits.kept + room_for
         for number, job in enumerate(ended):
-            if number < surplus or job.since < late:
+            if number < surplus or job.changed_s < late:
                 del self._jobs[job.id]
-                job.drop_files()
+                self.folder.drop(job)

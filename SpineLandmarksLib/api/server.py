@@ -12,7 +12,6 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,11 +26,12 @@ from fastapi.staticfiles import StaticFiles
 from starlette.requests import ClientDisconnect
 
 from SpineLandmarksLib import __version__
-from SpineLandmarksLib.api.jobs import ApiJob, JobLine
+from SpineLandmarksLib.api.job_folder import ApiJob
+from SpineLandmarksLib.api.jobs import JobLine
 from SpineLandmarksLib.arguments import DICOM_NAMES
-from SpineLandmarksLib.errors import SpineLandmarksError
+from SpineLandmarksLib.errors import OutputError, SpineLandmarksError
 from SpineLandmarksLib.formats.catalogue import CATALOGUE, losses
-from SpineLandmarksLib.imaging.unzip import scratch
+from SpineLandmarksLib.formats.image_grid import PointsOnImage
 
 if TYPE_CHECKING:
     from SpineLandmarksLib.pacs.dicomweb import DicomWeb
@@ -42,6 +42,9 @@ WRITABLE = tuple(name for name, kind in CATALOGUE.items() if kind.write)
 #: What stays free on the disk, whatever comes.
 FREE_BYTES = 2**30
 MAX_NAME, MAX_WAIT_S = 200, 60.0
+NO_ROOM = "There is too little room on the server's disk; send it again later"
+#: Why a job may be unknown.
+GONE = "it was deleted, its time is over, or the server was started again without a folder for jobs (--jobs)"
 _BEARER = HTTPBearer(auto_error=False)
 _SPACING = Query(description="mm per pixel of a picture; X,Y if they differ", max_length=40)
 _DICOM = Query(description="write report (sr) and capture (sc) too, which DICOM studies have alone")
@@ -78,6 +81,7 @@ def make_app(line: JobLine, settings: ApiSettings) -> FastAPI:
     )
     app.openapi_version = "3.0.3"  # as the page of the description reads it
     app.add_exception_handler(SpineLandmarksError, _refused)
+    app.add_exception_handler(OutputError, _no_room)
     app.middleware("http")(_with_headers)
     _add_description(app)
     _add_health(app, line)
@@ -89,22 +93,24 @@ def make_app(line: JobLine, settings: ApiSettings) -> FastAPI:
 
 @contextlib.asynccontextmanager
 async def _living(app: FastAPI, line: JobLine) -> AsyncIterator[None]:
-    """The folder for uploads, and the work."""
-    with scratch() as folder:
-        app.state.folder = folder
-        work = asyncio.create_task(line.work())
-        app.state.work = work
-        try:
-            yield
-        finally:
-            work.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await work
-            line.close()
+    """The work, while the application lives."""
+    app.state.work = work = asyncio.create_task(line.work())
+    try:
+        yield
+    finally:
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+        line.close()
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     return Response(json.dumps({"detail": str(error)}), 422, media_type="application/json")
+
+
+async def _no_room(request: Request, error: Exception) -> Response:
+    """The error's own words name a folder of the server."""
+    return Response(json.dumps({"detail": NO_ROOM}), 507, media_type="application/json")
 
 
 async def _with_headers(request: Request, call_next: Any) -> Any:
@@ -160,10 +166,11 @@ def _add_sending(app: FastAPI, line: JobLine, settings: ApiSettings, needs_token
         dicom: Annotated[bool, _DICOM] = False,
     ) -> dict[str, Any]:
         """Send a study as the body of the request: a zip of DICOM files, NIfTI, MHA, NRRD or a picture."""
-        _require_room(line, app.state.folder, settings.max_bytes)
-        asked = _asked(spacing_mm, slice_index) | _dicom_files(app.state.folder, dicom)
-        path = await _received(request, app.state.folder, _ending(name), settings)
-        return _added(line, ApiJob(path, name, path.unlink, asked))
+        _require_room(line, settings.max_bytes)
+        job = ApiJob("", name, True, _asked(spacing_mm, slice_index), dicom)
+        job.path = str(line.folder.study(job.id, _ending(name)))
+        await _receive(request, Path(job.path), settings)
+        return _added(line, job)
 
     @app.post("/v1/jobs/named", status_code=202, dependencies=needs_token)
     async def name_study(
@@ -174,8 +181,7 @@ def _add_sending(app: FastAPI, line: JobLine, settings: ApiSettings, needs_token
     ) -> dict[str, Any]:
         """Name a study that lies in the server's folder of studies."""
         path = _named(settings.studies, study)
-        asked = _asked(spacing_mm, slice_index) | _dicom_files(app.state.folder, dicom)
-        return _added(line, ApiJob(path, study, None, asked))
+        return _added(line, ApiJob(str(path), study, False, _asked(spacing_mm, slice_index), dicom))
 
     @app.post("/v1/jobs/dicomweb", status_code=202, dependencies=needs_token)
     async def fetch(
@@ -186,18 +192,18 @@ def _add_sending(app: FastAPI, line: JobLine, settings: ApiSettings, needs_token
         """Have a study fetched from the server's PACS; the answer comes when it is here."""
         if settings.pacs is None:
             raise HTTPException(404, "Expected a server with a PACS (--from); this one has none")
-        _require_room(line, app.state.folder, settings.max_bytes)
-        stack = ExitStack()
-        path = await asyncio.to_thread(stack.enter_context, settings.pacs.study(study_uid))
-        asked = _asked(None, slice_index) | _dicom_files(app.state.folder, dicom)
-        return _added(line, ApiJob(path, study_uid, stack.close, asked))
+        _require_room(line, settings.max_bytes)
+        job = ApiJob("", study_uid, True, _asked(None, slice_index), dicom)
+        job.path = str(line.folder.study(job.id))
+        await asyncio.to_thread(_fetch, settings.pacs, study_uid, Path(job.path))
+        return _added(line, job)
 
 
 def _add_asking(app: FastAPI, line: JobLine, needs_token: list[Any]) -> None:
     def known(job_id: str) -> ApiJob:
         job = line.find(job_id)
         if job is None:
-            raise HTTPException(404, "Expected the id of a job that is kept; there is none of this id")
+            raise HTTPException(404, f"Expected the id of a job that is kept; there is none of this id: {GONE}")
         return job
 
     @app.get("/v1/jobs/{job_id}", dependencies=needs_token)
@@ -214,13 +220,16 @@ def _add_asking(app: FastAPI, line: JobLine, needs_token: list[Any]) -> None:
     ) -> Response:
         """The result as a file of any format that `convert` writes; what that cannot carry stands in X-Not-Carried."""
         job = known(job_id)
-        if job.found is None:
+        if job.status != "done":
             raise HTTPException(409, f"Expected a job that is done; this one is {job.status}. {job.error}".strip())
-        if format in DICOM_NAMES:
-            return _dicom_file(job, format)
-        if format not in WRITABLE:
-            raise HTTPException(422, f"Expected a format of {', '.join((*WRITABLE, *DICOM_NAMES))}; got another")
-        return _file(job, format)
+        try:
+            if format in DICOM_NAMES:
+                return _dicom_file(line.folder.dicom_file(job, format), format)
+            if format not in WRITABLE:
+                raise HTTPException(422, f"Expected a format of {', '.join((*WRITABLE, *DICOM_NAMES))}; got another")
+            return _file(line.folder.result(job), format)
+        except OSError as error:  # it was dropped a moment ago
+            raise HTTPException(404, f"Expected a result that is kept; this one is no longer: {GONE}") from error
 
     @app.delete("/v1/jobs/{job_id}", status_code=204, dependencies=needs_token)
     async def remove(job_id: str) -> None:
@@ -240,18 +249,11 @@ def _asked(spacing_mm: str | None, slice_index: int | None) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def _dicom_files(folder: Path, is_asked: bool) -> dict[str, Any]:
-    """Where the worker writes report and capture."""
-    if not is_asked:
-        return {}
-    return {"output": str(folder / f"results-{secrets.token_hex(16)}"), "formats": list(DICOM_NAMES.values())}
-
-
-def _require_room(line: JobLine, folder: Path, max_bytes: int) -> None:
+def _require_room(line: JobLine, max_bytes: int) -> None:
     if line.is_full:
         raise HTTPException(429, f"{len(line)} jobs are waiting; send this one again later", {"Retry-After": "5"})
-    if shutil.disk_usage(folder).free < max_bytes + FREE_BYTES:
-        raise HTTPException(507, "There is too little room on the server's disk; send it again later")
+    if shutil.disk_usage(line.folder.path).free < max_bytes + FREE_BYTES:
+        raise HTTPException(507, NO_ROOM)
 
 
 def _ending(name: str) -> str:
@@ -261,9 +263,8 @@ def _ending(name: str) -> str:
     return ending
 
 
-async def _received(request: Request, folder: Path, ending: str, settings: ApiSettings) -> Path:
-    """The body as a file under a name of our own; nothing stays of one that is too large, slow, empty or cut off."""
-    path = folder / f"{secrets.token_hex(16)}{ending}"
+async def _receive(request: Request, path: Path, settings: ApiSettings) -> None:
+    """The body as a file; nothing stays of one that is too large, slow, empty or cut off."""
     try:
         if await asyncio.wait_for(_write_body(request, path, settings.max_bytes), settings.upload_s) == 0:
             raise HTTPException(422, "Expected a study as the body; it is empty")
@@ -274,7 +275,6 @@ async def _received(request: Request, folder: Path, ending: str, settings: ApiSe
         if isinstance(error, ClientDisconnect):
             raise HTTPException(400, "Expected a whole study; the connection ended in it") from error
         raise
-    return path
 
 
 async def _write_body(request: Request, path: Path, max_bytes: int) -> int:
@@ -287,6 +287,11 @@ async def _write_body(request: Request, path: Path, max_bytes: int) -> int:
                 raise HTTPException(413, f"Expected at most {max_bytes / 2**20:.0f} MiB; this is more")
             file.write(block)
     return count
+
+
+def _fetch(pacs: DicomWeb, study_uid: str, target: Path) -> None:
+    with pacs.study(study_uid) as folder:
+        shutil.move(folder, target)
 
 
 def _named(studies: Path | None, study: str) -> Path:
@@ -309,9 +314,13 @@ def _exists(path: Path) -> bool:
 def _added(line: JobLine, job: ApiJob) -> dict[str, Any]:
     """Put in line; full only where others came while this one was received."""
     if line.is_full:
-        job.drop_study()
+        line.folder.drop_study(job)
         raise HTTPException(429, f"{len(line)} jobs are waiting; send this one again later", {"Retry-After": "5"})
-    line.add(job)
+    try:
+        line.add(job)
+    except OutputError:
+        line.folder.drop_study(job)
+        raise
     return _told(job)
 
 
@@ -321,29 +330,28 @@ def _told(job: ApiJob) -> dict[str, Any]:
         told |= {"share": job.share, "stage": job.stage}
     if job.status == "failed":
         told |= {"error": job.error, "kind": job.kind}
-    if job.found is not None:
-        said = job.found.landmarks
-        told |= {"needs_review": said.needs_review, "warnings": list(said.warnings), "formats": [*WRITABLE, *job.files]}
+    if job.status == "done":
+        said = {"needs_review": job.needs_review, "warnings": job.warnings}
+        told |= {**said, "formats": [*WRITABLE, *job.formats]}
     return told
 
 
-def _dicom_file(job: ApiJob, name: str) -> Response:
-    if name not in job.files:
+def _dicom_file(file: Path | None, name: str) -> Response:
+    if file is None:
         raise HTTPException(422, "Expected a job that was sent with dicom=true, of a study that is DICOM; this is none")
     about = {"Content-Disposition": f'attachment; filename="result.{DICOM_NAMES[name]}"'}
-    return Response(job.files[name].read_bytes(), media_type="application/dicom", headers=about)
+    return Response(file.read_bytes(), media_type="application/dicom", headers=about)
 
 
-def _file(job: ApiJob, name: str) -> Response:
+def _file(found: PointsOnImage, name: str) -> Response:
     kind = CATALOGUE[name]
-    assert job.found is not None
     assert kind.write is not None
     ending = kind.endings[-1] if kind.endings[-1].endswith(".gz") else kind.endings[0]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"result{ending}"
-        kind.write([job.found], path)
+        kind.write([found], path)
         content = path.read_bytes()
-    lost = "; ".join(losses(job.found.landmarks, kind))
+    lost = "; ".join(losses(found.landmarks, kind))
     about = {"Content-Disposition": f'attachment; filename="{path.name}"'} | ({"X-Not-Carried": lost} if lost else {})
     return Response(content, media_type="application/octet-stream", headers=about)
 

@@ -13,7 +13,7 @@ from SpineLandmarksLib.bundle import Bundle, identity
 from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
-from SpineLandmarksLib.predict import Localizer, printable
+from SpineLandmarksLib.predict import Localizer
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def run_item(
         if isinstance(stack, Exception):
             raise stack
         stack = localizer.most_lumbar(stack)
-        found = replace(localizer.localize_study(stack, settings.slice_index), input=printable(study.path))
+        found = replace(localizer.localize_study(stack, settings.slice_index), input=study.label)
         return outcome_of(study, stack, found, settings.formats, identity(localizer.bundle))
     except Exception as error:
         return Outcome(study, error=explain(error))

@@ -41,15 +41,21 @@ MAX_BYTES = 200
 
 @dataclass(frozen=True)
 class BatchItem:
-    """An input and the stem of its result files."""
+    """An input and the stem of its result files. name: what people know it by, where its path says nothing."""
 
     path: Path
     stem: str
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """What results and messages call it."""
+        return self.name or printable(self.path)
 
 
-def named(inputs: Sequence[Path]) -> list[BatchItem]:
+def named(inputs: Sequence[Path], known_as: str = "") -> list[BatchItem]:
     """Each input as a study."""
-    return [BatchItem(path, stem) for path, stem in zip(inputs, stems(inputs), strict=True)]
+    return [BatchItem(path, stem, known_as) for path, stem in zip(inputs, stems(inputs), strict=True)]
 
 
 def found_in(roots: Sequence[Path], with_pictures: bool, output: Path) -> list[BatchItem]:

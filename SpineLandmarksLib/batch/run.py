@@ -36,7 +36,7 @@ from SpineLandmarksLib.batch.results import (
 from SpineLandmarksLib.bundle import identity
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
-from SpineLandmarksLib.predict import Localizer, printable
+from SpineLandmarksLib.predict import Localizer
 
 if TYPE_CHECKING:
     from SpineLandmarksLib.batch.progress import ProgressBar
@@ -61,17 +61,18 @@ def predict_all(
     resume: bool = False,
     progress: bool = False,
     deliver: Callable[[list[Path]], object] | None = None,
+    known_as: str = "",
 ) -> int:
     """Predict each input into `output`. Returns 0, 1 when some of several failed, or 2 when the only one did.
 
     study, every_series: as of `read_study`. tree: inputs are searched for studies. resume: studies that an earlier
     run finished are kept, unless they, the bundle or the options have changed. progress: tell how far it is, on stderr;
     on a terminal it is told anyway. deliver: takes the report and the capture of each study that is done, also by an
-    earlier run; what it raises is a failure of the study, whose files stay.
+    earlier run; what it raises is a failure of the study, whose files stay. known_as: what results call the one input.
     Raises OutputError when nothing can be written, InputError when a tree has no studies.
     """
     prepare_output(output)
-    found = found_in(inputs, spacing_mm is not None, output) if tree else named(inputs)
+    found = found_in(inputs, spacing_mm is not None, output) if tree else named(inputs, known_as)
     studies = list({study.stem: study for study in found}.values())  # an input that was given twice
     engine = LocalEngine(engine) if isinstance(engine, Localizer) else engine
     settings = BatchSettings(tuple(formats), spacing_mm, slice_index, study, every_series)
@@ -149,9 +150,9 @@ class Run:
         if outcome.error:
             with contextlib.suppress(OSError):  # the failure is told in any case
                 put_aside(self.output, study.stem)
-            self.failed.append({"input": printable(study.path), **outcome.error})
+            self.failed.append({"input": study.label, **outcome.error})
         status = {"status": "failed", "error": outcome.error["error"]} if outcome.error else {"status": "done"}
-        row = {"study": study.stem, "input": printable(study.path), **status, **outcome.row}
+        row = {"study": study.stem, "input": study.label, **status, **outcome.row}
         self.rows[study.stem] = row
         if self.ledger:
             self.ledger.end(study, row, self._before[study])
@@ -164,8 +165,8 @@ class Run:
             try:
                 deliver([self.output / f"{study.stem}.{name}" for name in DICOM_NAMES.values()])
             except SpineLandmarksError as error:
-                self.failed.append({"input": printable(study.path), "error": str(error)})
-                print(f"spine-landmarks: {printable(study.path)}: {error}", file=sys.stderr)
+                self.failed.append({"input": study.label, "error": str(error)})
+                print(f"spine-landmarks: {study.label}: {error}", file=sys.stderr)
 
     def _written(self, outcome: Outcome, write: Callable[[Path], object]) -> Outcome:
         try:
@@ -179,8 +180,7 @@ class Run:
         if self._progress:
             self._progress.clear()
         if outcome.error:
-            path = printable(outcome.study.path)
-            print(f"spine-landmarks: {path}: {outcome.error['error']}", file=sys.stderr)
+            print(f"spine-landmarks: {outcome.study.label}: {outcome.error['error']}", file=sys.stderr)
         else:
             print(in_lines(outcome.headline, self.output / outcome.study.stem, outcome.remarks))
         self._count(is_work=True, is_failure=outcome.error is not None)

@@ -27,6 +27,7 @@ def add_api(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("--max-upload", type=positive, default=1024, metavar="MIB", help="of a study (default 1024)")
     p.add_argument("--max-jobs", type=positive, default=100, metavar="N", help="in line (default 100)")
     p.add_argument("--keep", type=positive, default=1000, metavar="N", help="results (default 1000), for a day")
+    p.add_argument("--jobs", type=Path, metavar="DIR", help="folder for jobs that outlast a restart (default: none do)")
     p.add_argument("--job-timeout", type=positive, default=600, metavar="S", help="of one study (default 600)")
     p.add_argument("--token-file", type=Path, metavar="FILE", help=f"whose first line is the token (default ${TOKEN})")
     add_model(p)
@@ -39,11 +40,15 @@ def run_api(options: argparse.Namespace) -> int:
     import asyncio
     import secrets
 
+    from SpineLandmarksLib.api.job_folder import kept_folder
+    from SpineLandmarksLib.imaging.unzip import scratch
+
     check_network(options)
     if options.studies is not None and not options.studies.is_dir():
         raise AccessError(f"Expected a folder of studies; there is no {options.studies}")
     token = _token(options.token_file)
-    asyncio.run(_serve(options, token or secrets.token_urlsafe(32), token is None))
+    with scratch() if options.jobs is None else kept_folder(options.jobs) as folder:
+        asyncio.run(_serve(options, folder, token or secrets.token_urlsafe(32), token is None))
     return 0
 
 
@@ -61,7 +66,7 @@ def _token(file: Path | None) -> str | None:
     return token
 
 
-async def _serve(options: argparse.Namespace, token: str, is_new: bool) -> None:
+async def _serve(options: argparse.Namespace, folder: Path, token: str, is_new: bool) -> None:
     import uvicorn
 
     from SpineLandmarksLib.api.jobs import JobLimits, JobLine
@@ -77,7 +82,7 @@ async def _serve(options: argparse.Namespace, token: str, is_new: bool) -> None:
         pacs = DicomWeb(options.source, options.user)  # asks for the password, and refuses an address that is none
     settings = ApiSettings(token, options.studies, pacs, options.max_upload * 2**20)
     limits = JobLimits(waiting=options.max_jobs, kept=options.keep, job_s=options.job_timeout)
-    line = JobLine(lambda: WorkerClient((*SERVE, *model_arguments(options))), limits)
+    line = JobLine(lambda: WorkerClient((*SERVE, *model_arguments(options))), limits, folder)
     app = make_app(line, settings)
     config = uvicorn.Config(
         app,

@@ -190,6 +190,7 @@ def run_predict(options: argparse.Namespace) -> int:
             options.slice,
             study=None if options.source else options.study,
             deliver=deliver,
+            known_as=f"{options.source.rstrip('/')}/studies/{options.study}" if options.source else "",
             every_series=options.series == "all",
             tree=options.recursive,
             resume=options.resume,

@@ -23,6 +23,8 @@ def add_node(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     p.add_argument("--max-studies", type=positive, default=1000, metavar="N", help="that may wait (default 1000)")
     p.add_argument("--max-images", type=positive, default=5000, metavar="N", help="of one study (default 5000)")
     p.add_argument("--max-mb", type=positive, default=256, metavar="N", help="of one image or file (default 256)")
+    p.add_argument("--keep", type=positive, default=3600, metavar="S", help="images after their result (default 3600)")
+    p.add_argument("--max-kept", type=positive, default=100, metavar="N", help="studies: so, and failed (default 100)")
     add_model(p)
     p.set_defaults(run=run_node)
 
@@ -39,7 +41,9 @@ def run_node(options: argparse.Namespace) -> int:
     require_highdicom()
     peer = Peer.parse(options.send)
     settings = NodeSettings(options.aet, options.port, peer, options.host, tuple(options.allow), options.quiet)
-    limits = QueueLimits(options.max_mb * 2**20, options.max_images, options.max_studies)
+    limits = QueueLimits(
+        options.max_mb * 2**20, options.max_images, options.max_studies, options.max_kept, options.keep
+    )
     with closing(StudyQueue(options.queue, limits)) as queue:
         client = WorkerClient((*SERVE, *model_arguments(options)))
         with closing(Node(settings, queue, client, _say)) as node:

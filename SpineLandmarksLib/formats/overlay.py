@@ -93,6 +93,15 @@ def overlay_page(image: ArrayLike, landmarks: LandmarkSet, figures: Sequence[str
     return _with_caption(picture, landmarks, figures)
 
 
+def stamp(page: PillowImage, text: str) -> None:
+    """Draw a line of words above the picture of a page."""
+    from PIL import ImageDraw
+
+    lines = "\n".join(line for ((line, _),) in _wrapped(text, TEXT, page.width))
+    place = (MARGIN_PX, MARGIN_PX)
+    ImageDraw.Draw(page).text(place, lines, fill=SCALE[1][1], font=_font(), stroke_width=3, stroke_fill=0)
+
+
 def _scale(shape: tuple[int, ...], spacing_mm: tuple[float, float] | None) -> tuple[float, float]:
     """Picture pixels per native pixel in x and y: the longer side is LONGER_SIDE_PX and millimetres are square."""
     sx, sy = spacing_mm or (1.0, 1.0)

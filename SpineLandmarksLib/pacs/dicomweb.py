@@ -12,7 +12,8 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,15 +37,14 @@ _SERIES, _MODALITY, _INSTANCE = "0020000E", "00080060", "00080018"
 
 
 class DicomWeb:
-    """A server at a URL. user: whose password is asked for where the environment has none.
+    """A server at a URL. user: whose password is asked for where the environment has none. For any number of threads.
 
     Raises InputError for a URL that is none, that holds a password, or that would take credentials in clear text.
     """
 
     def __init__(self, url: str, user: str = "", timeout_s: tuple[float, float] = TIMEOUT_S) -> None:
         self.url = _checked_url(url)
-        self._session = _session(self.url, user)
-        self._client = _client(self.url, self._session, timeout_s)
+        self._login, self._timeout_s = _Login.of(self.url, user), timeout_s
 
     @contextmanager
     def study(self, study_uid: str) -> Iterator[Path]:
@@ -57,28 +57,52 @@ class DicomWeb:
         with scratch() as parent:
             folder = parent / study_uid
             folder.mkdir()
-            self._fetch(study_uid, folder)
+            with self._connected(InputError, f"study {study_uid}") as connection:
+                connection.fetch(study_uid, folder)
             yield folder
 
-    def _fetch(self, study_uid: str, folder: Path) -> None:
-        with closing(self._session), _asking(self.url, InputError, f"study {study_uid}"):
-            series = self._mr_series(study_uid)
-            for number, (series_uid, instances) in enumerate(sorted(series.items())):
-                got = self._fetch_series(study_uid, series_uid, folder, f"{number:03d}")
-                if got != instances:
-                    raise InputError(
-                        f"Expected {len(instances)} images of a series of study {study_uid}; {self.url} sent "
-                        f"{len(got)}. Either the transfer broke off or the study changed meanwhile. Try again"
-                    )
-            if self._mr_series(study_uid) != series:
-                raise InputError(f"Expected study {study_uid} to stay as it is; it changed while it was read")
+    def store(self, files: Sequence[Path]) -> int:
+        """Send DICOM files of one study; how many were not there yet. Raises OutputError: what the server answers."""
+        import pydicom
+
+        datasets = [pydicom.dcmread(file) for file in files]
+        with self._connected(OutputError, ", ".join(file.name for file in files)) as connection:
+            there = connection.there(str(datasets[0].StudyInstanceUID))
+            new = [dataset for dataset in datasets if str(dataset.SOPInstanceUID) not in there]
+            if new:
+                connection.send(new)
+        return len(new)
+
+    @contextmanager
+    def _connected(self, kind: type[SpineLandmarksError], what: str) -> Iterator[_Connection]:
+        """For one thread. kind: raised for whatever goes wrong, which `what` is told of."""
+        with self._login.session() as session, _asking(self.url, kind, what):
+            yield _Connection(self.url, _client(self.url, session, self._timeout_s))
+
+
+@dataclass(frozen=True)
+class _Connection:
+    url: str
+    client: DICOMwebClient
+
+    def fetch(self, study_uid: str, folder: Path) -> None:
+        series = self._mr_series(study_uid)
+        for number, (series_uid, instances) in enumerate(sorted(series.items())):
+            got = self._fetch_series(study_uid, series_uid, folder, f"{number:03d}")
+            if got != instances:
+                raise InputError(
+                    f"Expected {len(instances)} images of a series of study {study_uid}; {self.url} sent "
+                    f"{len(got)}. Either the transfer broke off or the study changed meanwhile. Try again"
+                )
+        if self._mr_series(study_uid) != series:
+            raise InputError(f"Expected study {study_uid} to stay as it is; it changed while it was read")
 
     def _fetch_series(self, study_uid: str, series_uid: str, folder: Path, stem: str) -> set[str]:
         """The instances that came."""
         got: set[str] = set()
         before = [file.stat().st_size for file in folder.iterdir()]
         size = sum(before)
-        for dataset in self._client.iter_series(study_uid, series_uid, media_types=_AS_STORED):
+        for dataset in self.client.iter_series(study_uid, series_uid, media_types=_AS_STORED):
             got.add(str(dataset.SOPInstanceUID))
             file = folder / f"{stem}-{len(got):05d}.dcm"
             dataset.save_as(file)
@@ -88,7 +112,7 @@ class DicomWeb:
 
     def _mr_series(self, study_uid: str) -> dict[str, set[str]]:
         """Instances of each MR series."""
-        found = _all_of(partial(self._client.search_for_series, study_uid), _SERIES)
+        found = _all_of(partial(self.client.search_for_series, study_uid), _SERIES)
         series = [one[_SERIES] for one in found if one.get(_MODALITY) == "MR"]
         if not series:
             kinds = ", ".join(sorted({one.get(_MODALITY, "unknown") for one in found})) or "none"
@@ -96,22 +120,13 @@ class DicomWeb:
         return {uid: self._instances(study_uid, uid) for uid in series}
 
     def _instances(self, study_uid: str, series_uid: str | None = None) -> set[str]:
-        found = _all_of(partial(self._client.search_for_instances, study_uid, series_uid), _INSTANCE)
+        found = _all_of(partial(self.client.search_for_instances, study_uid, series_uid), _INSTANCE)
         return {one[_INSTANCE] for one in found}
 
-    def store(self, files: Sequence[Path]) -> int:
-        """Send DICOM files of one study; how many were not there yet. Raises OutputError: what the server answers."""
-        import pydicom
+    def send(self, datasets: Sequence[Any]) -> None:
+        _require_stored(self.client.store_instances(datasets), datasets, self.url)
 
-        datasets = [pydicom.dcmread(file) for file in files]
-        with closing(self._session), _asking(self.url, OutputError, ", ".join(file.name for file in files)):
-            there = self._there(str(datasets[0].StudyInstanceUID))
-            new = [dataset for dataset in datasets if str(dataset.SOPInstanceUID) not in there]
-            if new:
-                _require_stored(self._client.store_instances(new), new, self.url)
-        return len(new)
-
-    def _there(self, study_uid: str) -> set[str]:
+    def there(self, study_uid: str) -> set[str]:
         """Instances of a study that the server has; none of one that it does not know."""
         from requests import HTTPError
 
@@ -136,22 +151,35 @@ def _checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _session(url: str, user: str) -> Session:
-    """With the credentials of the environment, or those that are asked for."""
-    from requests import Session
+@dataclass(frozen=True)
+class _Login:
+    """Credentials of the environment, or those that are asked for, once."""
 
-    session, token = Session(), os.environ.get(TOKEN, "")
-    user = user or os.environ.get(USER, "")
-    if not (token or user):
+    token: str = field(default="", repr=False)
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+    @staticmethod
+    def of(url: str, user: str) -> _Login:
+        token, user = os.environ.get(TOKEN, ""), user or os.environ.get(USER, "")
+        parts = urlsplit(url)
+        if (token or user) and parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+            raise InputError(f"Expected https for an address that credentials are sent to; got {url}")
+        return _Login(token) if token or not user else _Login(user=user, password=_password(user))
+
+    def session(self) -> Session:
+        """To be closed."""
+        from requests import Session
+
+        session = Session()
+        session.auth = (self.user, self.password) if self.user else self._sign
         return session
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-        raise InputError(f"Expected https for an address that credentials are sent to; got {url}")
-    if token:
-        session.headers["Authorization"] = f"Bearer {token}"
-    else:
-        session.auth = (user, _password(user))
-    return session
+
+    def _sign(self, request: Any) -> Any:
+        """The token, if there is one; that this is said at all keeps requests from what a `.netrc` says."""
+        if self.token:
+            request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
 
 
 def _password(user: str) -> str:
@@ -219,7 +247,7 @@ def _failures(response: Any) -> str:
 def _reason(error: Exception) -> str:
     """The innermost cause, which names what happened; without the address and the library's words around it."""
     found = re.search(r"certificate verify failed: ([^(]+)|NewConnectionError\([^)]*\): ([^')]+)", str(error))
-    return one_line(next(filter(None, found.groups())) if found else error)
+    return one_line(next(filter(None, found.groups())) if found else error).rstrip(".\"' ")
 
 
 def _all_of(search: Callable[..., list[dict[str, Any]]], key: str) -> list[dict[str, str]]:

@@ -22,7 +22,8 @@ from weakref import WeakKeyDictionary
 
 from SpineLandmarksLib.arguments import DICOM_NAMES
 from SpineLandmarksLib.errors import InputError, OutputError, SpineLandmarksError
-from SpineLandmarksLib.pacs.queue import StudyQueue
+from SpineLandmarksLib.formats.dicom_replacing import ReportReference, mark_capture, mark_report
+from SpineLandmarksLib.pacs.queue import StudyQueue, StudyResult
 from SpineLandmarksLib.pacs.sender import FIRST_PAUSE_S, LONGEST_PAUSE_S, Peer, Sender
 from SpineLandmarksLib.worker.client import WorkerClient
 from SpineLandmarksLib.worker.protocol import FINAL
@@ -41,8 +42,8 @@ MAX_DEATHS = 3
 NOT_OF_THE_STUDY = ("backend", "bundle", "output")
 #: Seconds after which a worker that is still at one study is ended.
 LONGEST_JOB_S = 600.0
-#: Seconds between looks at the worker's messages while it works.
-_LOOK_S = 0.05
+#: Seconds between looks at the worker's messages while it works, and for what is kept too long.
+_LOOK_S, PRUNE_S = 0.05, 60.0
 _AET = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
 _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*")
 
@@ -83,6 +84,7 @@ class Node:
     ) -> None:
         self.settings, self._queue, self._client, self._say = settings, queue, client, say
         self._last_came: dict[str, float] = {}
+        self._prune_at = 0.0
         self._news, self._is_ending = threading.Condition(), False
         self._deaths: Counter[str] = Counter()
         self._sender = Sender(queue, settings.aet, settings.peer, say)
@@ -169,18 +171,29 @@ class Node:
         with self._news:
             while not self._is_ending:
                 now = time.monotonic()
+                self._prune(now)
                 waiting = self._queue.studies("incoming")
                 self._last_came = {uid: self._last_came.get(uid, now) for uid in waiting}
                 if not waiting:
-                    self._news.wait()
+                    self._news.wait(PRUNE_S)
                     continue
                 first = min(waiting, key=self._last_came.__getitem__)
                 left = self._last_came[first] + self.settings.quiet_s - now
                 if left <= 0:
                     del self._last_came[first]
                     return first
-                self._news.wait(left)
+                self._news.wait(min(left, PRUNE_S))
         return None
+
+    def _prune(self, now: float) -> None:
+        if now < self._prune_at:
+            return
+        self._prune_at = now + PRUNE_S
+        try:
+            for study_uid in self._queue.prune():
+                self._say(f"study {tag(study_uid)}, which had no result, is no longer kept: there are newer ones")
+        except OSError as error:
+            self._say(f"what is old could not be dropped from {self._queue.folder}: {error.strerror}")
 
     def _localize(self, study_uid: str) -> None:
         """Turn a study in work into a result, or put it aside; it stays in work where the node ends before."""
@@ -192,7 +205,15 @@ class Node:
 
     def _try(self, study_uid: str, out: Path) -> bool:
         """Whether a study is settled; if not, for a reason that is not the study's, it is tried again."""
+        try:
+            return self._try_once(study_uid, out)
+        except (OutputError, OSError):
+            self._say(f"study {tag(study_uid)} waits: its result could not be written to {self._queue.folder}")
+            return False
+
+    def _try_once(self, study_uid: str, out: Path) -> bool:
         shutil.rmtree(out, ignore_errors=True)
+        self._queue.gather(study_uid)
         answer = self._ask(study_uid, out)
         if answer is None:
             return True
@@ -205,11 +226,7 @@ class Node:
         if answer.get("kind") in NOT_OF_THE_STUDY:
             self._say(f"study {tag(study_uid)} waits: the worker says that the {answer['kind']} is at fault")
             return False
-        try:
-            self._settle(study_uid, answer, out)
-        except (OutputError, OSError):
-            self._say(f"study {tag(study_uid)} waits: its result could not be written to {self._queue.folder}")
-            return False
+        self._settle(study_uid, answer, out)
         return True
 
     def _ask(self, study_uid: str, out: Path) -> Mapping[str, Any] | None:
@@ -237,13 +254,37 @@ class Node:
         if self._queue.has_changed(study_uid):
             self._say(f"study {tag(study_uid)} changed while it was read; it waits to be quiet again")
         elif answer["event"] == "done":
-            self._queue.finish(study_uid, _renamed(out))
-            self._say(f"study {tag(study_uid)} is localized")
-            self._sender.wake()
+            self._finish(study_uid, _renamed(out))
         else:
             self._queue.fail(study_uid, str(answer.get("error", "cancelled")))
             self._say(f"study {tag(study_uid)} has no result; the reason is in {self._queue.folder / 'failed'}")
         shutil.rmtree(out, ignore_errors=True)
+
+    def _finish(self, study_uid: str, files: list[Path]) -> None:
+        """Hand a result over to the sender; one that comes after another of its study says so."""
+        report, capture = files
+        made, before = ReportReference.of(report), self._queue.last_result(study_uid)
+        if before and before.made_as == made.instance_uid:
+            self._queue.finish(study_uid, (), before)
+            self._say(f"study {tag(study_uid)} has more images, which change nothing in its result")
+        elif before:
+            self._finish_later(study_uid, report, capture, before)
+        else:
+            self._queue.finish(study_uid, files, StudyResult(1, made, made.instance_uid))
+            self._say(f"study {tag(study_uid)} is localized")
+        self._sender.wake()
+
+    def _finish_later(self, study_uid: str, report: Path, capture: Path, before: StudyResult) -> None:
+        number, made_as = before.number + 1, ReportReference.of(report).instance_uid
+        new, gone = self._queue.came_since(study_uid)
+        if gone:
+            note = f"Result {number} of this study, of later images alone; earlier ones that have gone: {gone}"
+        else:
+            note = f"Result {number} of this study replaces result {before.number}; images that have come since: {new}"
+        mark_report(report, number, note, None if gone else before.report)
+        mark_capture(capture, number, note)
+        self._queue.finish(study_uid, (report, capture), StudyResult(number, ReportReference.of(report), made_as))
+        self._say(f"study {tag(study_uid)} is localized again: {note}")
 
 
 class _Sizes:

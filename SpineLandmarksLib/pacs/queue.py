@@ -2,11 +2,13 @@
 
     incoming/STUDY/INSTANCE.dcm    what has come and was acknowledged
     work/STUDY/                    a study that is quiet, while it is localized
+    kept/STUDY/                    its images after that for a while, to be read together with what comes later
     send/NAME/                     its report and capture, and study.json, until the PACS has taken them
-    sent/NAME.json                 which instances a result was sent of
+    sent/NAME.json                 which instances a result was made of, and its report
     failed/NAME/                   a study without a result, with the reason in reason.txt
 
-STUDY and INSTANCE are UIDs, NAME is STUDY with a hash of its instances. Only this user can look into the folder.
+STUDY and INSTANCE are UIDs, NAME is STUDY, the number of the result and a hash of its instances. Only this user can
+look into the folder.
 """
 
 from __future__ import annotations
@@ -16,26 +18,46 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.formats.atomic import write_atomically, write_text_atomically
+from SpineLandmarksLib.formats.dicom_replacing import ReportReference
 from SpineLandmarksLib.imaging.unzip import lock_file
 
-STAGES = ("incoming", "work", "send", "sent", "failed")
+STAGES = ("incoming", "work", "kept", "send", "sent", "failed")
 STUDY, REASON = "study.json", "reason.txt"
 
 
 @dataclass(frozen=True)
 class QueueLimits:
-    """Of one instance in bytes, instances in one study, and studies that wait."""
+    """Of one instance in bytes, instances in one study, and studies that wait.
+
+    kept: studies whose images stay after their result, and those that stay without one; kept_s: for how long the
+    former do. sent: results that are remembered.
+    """
 
     instance_bytes: int = 2**28
     instances: int = 5000
     studies: int = 1000
+    kept: int = 100
+    kept_s: float = 3600.0
+    sent: int = 10_000
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """The last result of a study. number: from 1. report: as it was sent, None where an older version wrote no such
+    thing. made_as: instance UID that the report had before it was told what it replaces."""
+
+    number: int
+    report: ReportReference | None = None
+    made_as: str = ""
 
 
 class QueueFullError(OutputError):
@@ -55,7 +77,9 @@ class StudyQueue:
             self._in_use = _locked(folder / "in-use")
         except OSError as error:
             raise OutputError(f"Expected a queue that no other node uses at {folder}; {error.strerror}") from error
-        self._known = self._read_known()
+        self._known: dict[str, set[str]] = {}
+        self._results: dict[str, StudyResult] = {}
+        self._read_known()
 
     def close(self) -> None:
         self._in_use.close()
@@ -113,31 +137,76 @@ class StudyQueue:
             shutil.rmtree(work)
         return True
 
-    def finish(self, study_uid: str, files: Iterable[Path]) -> str:
-        """Put the results of the study in work among what is to be sent, and its images away. Returns the NAME."""
+    def gather(self, study_uid: str) -> None:
+        """Put the images that an earlier result of the study in work was made of, or a failure, beside what came since,
+        as far as they are there."""
+        work = self.folder / "work" / study_uid
+        for place in (self.folder / "kept" / study_uid, *(self.folder / "failed").glob(f"{study_uid}-*")):
+            for file in place.glob("*.dcm"):
+                os.rename(file, work / file.name)
+            shutil.rmtree(place, ignore_errors=True)
+
+    def last_result(self, study_uid: str) -> StudyResult | None:
+        return self._results.get(study_uid)
+
+    def came_since(self, study_uid: str) -> tuple[int, int]:
+        """Of the study in work: images that no result has been made of, and images of results that are gone."""
+        known, there = self._known.get(study_uid, set()), _instances(self.folder / "work" / study_uid)
+        return len(there - known), len(known - there)
+
+    def finish(self, study_uid: str, files: Iterable[Path], result: StudyResult) -> str:
+        """Put the results of the study in work among what is to be sent, and keep its images. Returns the NAME.
+
+        files: none where the PACS has this result already.
+        """
         work = self.folder / "work" / study_uid
         instances = _instances(work)
-        name = _name(study_uid, instances)
+        name = f"{study_uid}-{result.number:03d}-{_hash(instances)}"
         half, send = self.folder / "send" / f".{name}", self.folder / "send" / name
         shutil.rmtree(half, ignore_errors=True)
         half.mkdir(mode=0o700)
         for file in files:
             with write_atomically(half / file.name) as copy:
                 copy.write(file.read_bytes())
-        write_text_atomically(half / STUDY, json.dumps({"study": study_uid, "instances": sorted(instances)}))
+        content = {"study": study_uid, "instances": sorted(instances), "result": asdict(result)}
+        write_text_atomically(half / STUDY, json.dumps(content))
         if not send.exists():
             os.rename(half, send)
-        self._known.setdefault(study_uid, set()).update(instances)
-        shutil.rmtree(work)
+        self._remember(content)
+        self._keep(study_uid)
         return name
+
+    def _keep(self, study_uid: str) -> None:
+        """The images of a study in work that has a result."""
+        kept = self.folder / "kept" / study_uid
+        shutil.rmtree(kept, ignore_errors=True)
+        os.rename(self.folder / "work" / study_uid, kept)
+        os.utime(kept)
 
     def fail(self, study_uid: str, reason: str) -> None:
         """Put a study aside that has no result. It may be sent again."""
         work = self.folder / "work" / study_uid
-        failed = self.folder / "failed" / _name(study_uid, _instances(work))
+        failed = self.folder / "failed" / f"{study_uid}-{_hash(_instances(work))}"
         shutil.rmtree(failed, ignore_errors=True)
         os.rename(work, failed)
         write_text_atomically(failed / REASON, reason + "\n")
+
+    def prune(self) -> list[str]:
+        """Drop what is more, or older, than the limits; the studies without a result that went."""
+        oldest = time.time() - self.limits.kept_s
+        kept, failed, sent = (self._by_age(stage) for stage in ("kept", "failed", "sent"))
+        too_old = [place for place in kept[: self.limits.kept] if _time_of(place) < oldest]
+        for place in (*too_old, *kept[self.limits.kept :], *failed[self.limits.kept :]):
+            shutil.rmtree(place, ignore_errors=True)
+        for file in sent[self.limits.sent :]:
+            file.unlink()
+            self._known.pop(_study_of(file), None)
+            self._results.pop(_study_of(file), None)
+        return [_study_of(place) for place in failed[self.limits.kept :]]
+
+    def _by_age(self, stage: str) -> list[Path]:
+        """The newest first."""
+        return sorted((self.folder / stage / name for name in self.studies(stage)), key=_time_of, reverse=True)
 
     def files_to_send(self, name: str) -> list[Path]:
         return sorted((self.folder / "send" / name).glob("*.dcm"))
@@ -158,18 +227,25 @@ class StudyQueue:
         shutil.rmtree(place)
         return True
 
-    def _read_known(self) -> dict[str, set[str]]:
-        """Instances with a result, by study; takes away what was left half done where there is a whole."""
+    def _read_known(self) -> None:
+        """What has a result, by study; takes away what was left half done where there is a whole."""
         for half in (self.folder / "send").glob(".*"):
             shutil.rmtree(half, ignore_errors=True)
-        known: dict[str, set[str]] = {}
         for file in (*(self.folder / "sent").glob("*.json"), *(self.folder / "send").glob(f"*/{STUDY}")):
-            content = json.loads(file.read_text(encoding="utf-8"))
-            known.setdefault(content["study"], set()).update(content["instances"])
+            with suppress(ValueError, TypeError, KeyError):  # a damaged one costs a study its memory, no more
+                self._remember(json.loads(file.read_text(encoding="utf-8")))
         for study_uid in self.studies("work"):
-            if _instances(self.folder / "work" / study_uid) <= known.get(study_uid, set()):
-                shutil.rmtree(self.folder / "work" / study_uid)
-        return known
+            if _instances(self.folder / "work" / study_uid) <= self._known.get(study_uid, set()):
+                self._keep(study_uid)
+
+    def _remember(self, content: dict[str, Any]) -> None:
+        """content: of study.json; that of an older version says nothing of the result."""
+        study_uid, said = content["study"], content.get("result") or {"number": 1}
+        self._known.setdefault(study_uid, set()).update(content["instances"])
+        report = said.get("report")
+        result = StudyResult(**{**said, "report": report and ReportReference(**report)})
+        if result.number >= getattr(self._results.get(study_uid), "number", 0):
+            self._results[study_uid] = result
 
 
 def _locked(path: Path) -> BinaryIO:
@@ -187,5 +263,14 @@ def _instances(place: Path) -> set[str]:
     return {file.stem for file in place.glob("*.dcm")}
 
 
-def _name(study_uid: str, instances: Iterable[str]) -> str:
-    return f"{study_uid}-{hashlib.sha256(' '.join(sorted(instances)).encode()).hexdigest()[:12]}"
+def _hash(instances: Iterable[str]) -> str:
+    return hashlib.sha256(" ".join(sorted(instances)).encode()).hexdigest()[:12]
+
+
+def _study_of(place: Path) -> str:
+    """The study of a NAME."""
+    return place.name.partition("-")[0]
+
+
+def _time_of(place: Path) -> float:
+    return place.stat().st_mtime

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -21,10 +22,11 @@ import numpy as np
 import pydicom
 import pytest
 
-from SpineLandmarksLib.api.jobs import ApiJob, JobLimits, JobLine
+from SpineLandmarksLib.api.job_folder import ApiJob, JobFolder, kept_folder
+from SpineLandmarksLib.api.jobs import JobLimits, JobLine
 from SpineLandmarksLib.cli.api import TOKEN
 from SpineLandmarksLib.cli.main import main
-from SpineLandmarksLib.errors import BackendError
+from SpineLandmarksLib.errors import BackendError, OutputError
 from SpineLandmarksLib.formats.catalogue import CATALOGUE, FACTS, read_cases
 from SpineLandmarksLib.formats.image_grid import ImageGrid
 from SpineLandmarksLib.formats.json_result import as_json, from_fields
@@ -90,29 +92,34 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_nifti(phantom, folder / "DOE_JANE.nii.gz")
 
 
+@contextmanager
+def serving(folder: Path, log: Path, *words: str) -> Iterator[tuple[ApiServer, subprocess.Popen[bytes]]]:
+    command = [sys.executable, "-m", "SpineLandmarksLib", "api", "--port", "0", *words]
+    environment = {**os.environ, TOKEN: SECRET, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
+    with log.open("ab") as stderr:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr)
+    assert process.stdout is not None
+    with process.stdout:
+        line = process.stdout.readline().decode()
+        assert line.startswith("Listening: http://127.0.0.1:"), log.read_text()
+        try:
+            yield ApiServer(line.split()[1].rstrip(","), folder, log), process
+        finally:
+            process.terminate()
+            rest = process.stdout.read()
+            process.wait(30)
+            log.write_bytes(log.read_bytes() + rest)
+
+
 @pytest.fixture(scope="module")
 def server(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     folder, log = tmp_path_factory.mktemp("temporary"), tmp_path_factory.mktemp("log") / "log"
-    command = [sys.executable, "-m", "SpineLandmarksLib", "api", "--port", "0", "--max-upload", "1"]
-    environment = {**os.environ, TOKEN: SECRET, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [*command, "--studies", str(study.parents[1])], env=environment, stdout=subprocess.PIPE, stderr=stderr
-        )
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline().decode()
-        assert line.startswith("Listening: http://127.0.0.1:"), log.read_text()
-        yield ApiServer(line.split()[1].rstrip(","), folder, log)
-    finally:
-        process.terminate()
-        with process.stdout:
-            rest = process.stdout.read().decode()
-        assert process.wait(30) == 130
-        said = rest + log.read_text()
-        assert "DOE" not in said, "a name may be a patient's"
-        assert "Traceback" not in said
-        assert [file for file in folder.rglob("*") if file.is_file()] == [], "nothing of a study stays"
+    with serving(folder, log, "--max-upload", "1", "--studies", str(study.parents[1])) as (running, process):
+        yield running
+    assert process.returncode == 130
+    assert "DOE" not in log.read_text(), "a name may be a patient's"
+    assert "Traceback" not in log.read_text()
+    assert [file for file in folder.rglob("*") if file.is_file()] == [], "nothing of a study stays"
 
 
 def test_an_upload_gives_the_points_of_predict_in_every_format(
@@ -269,8 +276,8 @@ class FakeClient:
     def warm(self) -> str:
         return "0"
 
-    def submit(self, path: Path, **asked: Any) -> str:
-        self.submitted.append(path.name)
+    def submit(self, path: str, **asked: Any) -> str:
+        self.submitted.append(path)
         job_id = str(len(self.submitted))
         for message in self.script.pop(0) if self.script else ():
             if message["event"] == "refused":
@@ -290,15 +297,15 @@ class FakeClient:
 
 
 def worked_on(
-    client: FakeClient, limits: JobLimits, *names: str, then: Callable[[JobLine], None] = lambda _: None
+    folder: Path, client: FakeClient, limits: JobLimits, *names: str, then: Callable[[JobLine], None] = lambda _: None
 ) -> JobLine:
-    """The line after all jobs of these names have ended."""
+    """The line after all jobs of these names, and those of the folder, have ended."""
 
     async def run() -> JobLine:
-        line = JobLine(lambda: client, limits)  # type: ignore[arg-type,return-value]
-        jobs = [ApiJob(Path(name), name, id=name) for name in names]
-        for job in jobs:
-            line.add(job)
+        line = JobLine(lambda: client, limits, folder)  # type: ignore[arg-type,return-value]
+        for name in names:
+            line.add(ApiJob(name, name, id=name))
+        jobs = list(line._jobs.values())
         work = asyncio.create_task(line.work())
         await asyncio.sleep(0)
         then(line)
@@ -313,35 +320,34 @@ def statuses(line: JobLine, *names: str) -> list[str | None]:
     return [job.status if (job := line.find(name)) else None for name in names]
 
 
-def test_jobs_are_done_in_their_order_and_one_at_a_time() -> None:
+def test_jobs_are_done_in_their_order_and_one_at_a_time(tmp_path: Path) -> None:
     client = FakeClient([[{"event": "progress", "share": 0.5, "stage": "s"}, DONE], [DONE], [DONE]])
-    line = worked_on(client, JobLimits(), "a", "b", "c")
+    line = worked_on(tmp_path, client, JobLimits(), "a", "b", "c")
     assert client.submitted == ["a", "b", "c"]
     assert statuses(line, "a", "b", "c") == ["done"] * 3
     job = line.find("b")
     assert job is not None
-    assert job.found is not None
-    assert job.found.landmarks.input == "b"
+    assert line.folder.result(job).landmarks.input == "b"
 
 
-def test_a_job_whose_worker_died_is_given_to_the_next_one_and_fails_when_that_dies_too() -> None:
+def test_a_job_whose_worker_died_is_given_to_the_next_one_and_fails_when_that_dies_too(tmp_path: Path) -> None:
     lost = {"event": "lost", "error": "The worker process ended", "stderr": []}
     client = FakeClient([[lost], [DONE], [lost], [lost], [{"event": "refused"}]])
-    line = worked_on(client, JobLimits(), "a", "b", "c")
+    line = worked_on(tmp_path, client, JobLimits(), "a", "b", "c")
     assert client.submitted == ["a", "a", "b", "b", "c"]
     assert statuses(line, "a", "b", "c") == ["done", "failed", "failed"]
     assert [line.find(name).kind for name in "bc"] == ["lost", "backend"]  # type: ignore[union-attr]
 
 
-def test_a_study_that_takes_too_long_costs_the_worker_and_no_other_study() -> None:
+def test_a_study_that_takes_too_long_costs_the_worker_and_no_other_study(tmp_path: Path) -> None:
     client = FakeClient([[], [DONE]])
-    line = worked_on(client, JobLimits(job_s=0.05), "a", "b")
+    line = worked_on(tmp_path, client, JobLimits(job_s=0.05), "a", "b")
     assert statuses(line, "a", "b") == ["failed", "done"]
     assert client.closed == 1
     assert "within" in line.find("a").error  # type: ignore[union-attr]
 
 
-def test_a_removed_job_is_forgotten_whether_it_waits_or_runs() -> None:
+def test_a_removed_job_is_forgotten_whether_it_waits_or_runs(tmp_path: Path) -> None:
     def remove(line: JobLine) -> None:
         for name in ("a", "b"):
             job = line.find(name)
@@ -349,23 +355,103 @@ def test_a_removed_job_is_forgotten_whether_it_waits_or_runs() -> None:
             line.remove(job)
 
     client = FakeClient([[], [DONE], [DONE]])
-    line = worked_on(client, JobLimits(), "a", "b", "c", then=remove)
+    line = worked_on(tmp_path, client, JobLimits(), "a", "b", "c", then=remove)
     assert statuses(line, "a", "b", "c") == [None, None, "done"]
     assert client.submitted == ["a", "c"]
 
 
-def test_results_are_kept_up_to_a_number_and_an_age() -> None:
+def test_results_are_kept_up_to_a_number_and_an_age(tmp_path: Path) -> None:
     client = FakeClient([[DONE]] * 5)
-    line = worked_on(client, JobLimits(kept=3, waiting=2), *"abcde")
+    line = worked_on(tmp_path, client, JobLimits(kept=3, waiting=2), *"abcde")
     assert line.find("a") is not None, "they were added before any had ended"
-    line.add(ApiJob(Path("f"), "f", id="f"))
+    line.add(ApiJob("f", "f", id="f"))
     assert statuses(line, *"abcdef") == [None, None, None, "done", "done", "queued"]
     assert not line.is_full
-    line.add(ApiJob(Path("g"), "g", id="g"))
+    line.add(ApiJob("g", "g", id="g"))
     assert line.is_full
-    line.find("d").since -= 25 * 3600  # type: ignore[union-attr]
-    line.add(ApiJob(Path("h"), "h", id="h"))
+    line.find("d").changed_s -= 25 * 3600  # type: ignore[union-attr]
+    line.add(ApiJob("h", "h", id="h"))
     assert line.find("d") is None
+
+
+def test_a_new_process_goes_on_with_the_jobs_of_a_former_one(tmp_path: Path) -> None:
+    failed = {"event": "failed", "error": "no image", "kind": "input"}
+    worked_on(tmp_path, FakeClient([[DONE], [failed]]), JobLimits(), "a", "b")
+    before = JobFolder(tmp_path)
+    for name, tries, status in (("c", 0, "queued"), ("d", 1, "running"), ("e", 2, "running")):
+        before.study(name).write_bytes(b"study")
+        before.save(ApiJob(f"/elsewhere/{name}.study", name, True, id=name, tries=tries, status=status))
+    (tmp_path / "x.study.zip").write_bytes(b"half an upload")
+    client = FakeClient([[DONE], [DONE]])
+    line = worked_on(tmp_path, client, JobLimits())
+    assert statuses(line, *"abcde") == ["done", "failed", "done", "done", "failed"]
+    assert [line.find(name).error for name in "be"] == [
+        "no image",
+        "The server ended while it was at this study, each time",
+    ]
+    assert client.submitted == [str(tmp_path / "c.study"), str(tmp_path / "d.study")]
+    assert line.folder.result(line.find("a")).landmarks.input == "a"
+    assert sorted(file.name.partition(".")[2] for file in tmp_path.iterdir()) == 5 * ["job.json"] + 3 * ["result.json"]
+
+
+def test_a_job_at_work_is_not_counted_as_tried_where_the_server_is_ended_in_order(tmp_path: Path) -> None:
+    def close(line: JobLine) -> None:
+        line.close()
+        line.find("a").ended.set()  # type: ignore[union-attr]
+
+    for names in ("a", "", ""):
+        worked_on(tmp_path, FakeClient([[]]), JobLimits(), *names, then=close)
+        assert [(job.id, job.tries, job.status) for job in JobFolder(tmp_path).jobs()] == [("a", 0, "queued")]
+
+
+def test_a_folder_of_jobs_has_one_server(tmp_path: Path) -> None:
+    with (
+        kept_folder(tmp_path / "jobs"),
+        pytest.raises(OutputError, match="no other server uses"),
+        kept_folder(tmp_path / "jobs"),
+    ):
+        pass
+    assert (tmp_path / "jobs").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("content", ["no JSON", "[]", '{"path": "x", "name": "x", "unknown": 1}'])
+def test_what_is_no_job_of_this_version_is_told_before_anything_is_lost(content: str, tmp_path: Path) -> None:
+    (tmp_path / "a.job.json").write_text(content)
+    (tmp_path / "b.result.json").write_text("{}")
+    with pytest.raises(OutputError, match=r"a\.job\.json is none"):
+        JobFolder(tmp_path).jobs()
+    assert (tmp_path / "b.result.json").exists()
+
+
+def test_a_disk_without_room_loses_no_job_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OutputError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobFolder, "save_result", full)
+        line = worked_on(tmp_path, FakeClient([[DONE]]), JobLimits(), "a")
+    assert (statuses(line, "a"), line.find("a").kind) == (["failed"], "output")  # type: ignore[union-attr]
+
+
+def test_results_and_jobs_outlast_a_server_that_is_killed(study: Path, tmp_path: Path) -> None:
+    folder, words = tmp_path / "temporary", ("--jobs", str(tmp_path / "jobs"))
+    folder.mkdir()
+    with serving(folder, tmp_path / "log", *words) as (server, process):
+        first, second = (
+            server.ask("POST", "/v1/jobs", study.read_bytes(), name=f"{n}.nii.gz").json["id"] for n in "12"
+        )
+        assert server.wait(first)["status"] == "done"
+        result = server.ask("GET", f"/v1/jobs/{first}/result").body
+        process.kill()
+    with serving(folder, tmp_path / "log", *words) as (server, _):
+        assert server.ask("GET", f"/v1/jobs/{first}/result").body == result
+        assert server.wait(second)["status"] == "done"
+        assert server.ask("GET", f"/v1/jobs/{second}/result").json["input"] == "2.nii.gz"
+        for job in (first, second):
+            assert server.ask("DELETE", f"/v1/jobs/{job}").status == 204
+        gone = server.ask("GET", f"/v1/jobs/{first}")
+        assert (gone.status, "started again" in gone.json["detail"]) == (404, True)
+    assert [file.name for file in (tmp_path / "jobs").iterdir()] == ["in-use"]
 
 
 def test_the_container_recipe_is_clean_and_runs_as_an_ordinary_user() -> None:

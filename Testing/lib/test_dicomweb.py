@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -143,12 +144,25 @@ def test_from_a_pacs_into_it_and_back_the_points_are_the_same(
     reports = json.loads(an_orthanc.ask("tools/find", b'{"Level":"Instance","Query":{"Modality":"SR"}}'))
     (tmp_path / "back.dcm").write_bytes(an_orthanc.ask(f"instances/{reports[0]}/file"))
     local, back = read_landmarks(tmp_path / f"{uid}.json"), read_landmarks(tmp_path / "back.dcm")
+    assert local.input == f"{an_orthanc.url}/studies/{uid}", "its folder here has gone"
     assert back.names == local.names
     assert back.series_uid == read_study(a_series).series_uid
     for one, other in zip(local, back, strict=True):
         assert math.dist(one.position_ras_mm or (0,), other.position_ras_mm or (0,)) < 0.01
     image = pydicom.dcmread(next(a_series.iterdir()))
     assert image.FrameOfReferenceUID in str(pydicom.dcmread(tmp_path / "back.dcm"))
+
+
+@pytest.mark.usefixtures("a_reader")
+def test_one_pacs_serves_several_threads(an_orthanc: Orthanc, a_series: Path) -> None:
+    pacs = DicomWeb(an_orthanc.url)
+
+    def images(_: int) -> int:
+        with pacs.study(study_of(a_series)) as folder:
+            return len(list(folder.iterdir()))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(images, range(4))) == [7] * 4
 
 
 @pytest.mark.usefixtures("a_reader")
@@ -301,6 +315,15 @@ def test_a_pacs_that_fails_to_give_a_study_is_one_line(answer: Answer, rule: str
     assert "\n" not in str(caught.value)
 
 
+def after_the_upload(answer: Answer) -> Answer:
+    """The upload is taken in whole; then comes no answer, or half of one."""
+
+    def of_posts(handler: BaseHTTPRequestHandler) -> None:
+        answer(handler)
+
+    return of_posts
+
+
 REFUSED = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [272]}}]}}
 
 
@@ -318,6 +341,8 @@ def two_files(a_series: Path, tmp_path: Path) -> list[Path]:
         (status(500), "failed .500"),
         (status(202, json.dumps(REFUSED).encode()), "keep 2 objects; it kept 0 .*0x0110"),
         (status(200, b"{}"), "keep 2 objects; it kept 0"),
+        (after_the_upload(hanging), "within .* none came"),
+        (after_the_upload(dropping), "broke off"),
     ],
 )
 def test_a_pacs_that_does_not_keep_results_is_one_line_and_nothing_is_sent_twice(
@@ -325,7 +350,7 @@ def test_a_pacs_that_does_not_keep_results_is_one_line_and_nothing_is_sent_twice
 ) -> None:
     a_failing_server.answer = answer
     with pytest.raises(OutputError, match=rule) as caught:
-        DicomWeb(a_failing_server.url, timeout_s=(1.0, 5.0)).store(two_files)
+        DicomWeb(a_failing_server.url, timeout_s=(1.0, 2.0)).store(two_files)
     assert "\n" not in str(caught.value)
     assert len(a_failing_server.posted) == 1
     assert all(file.is_file() for file in two_files)
@@ -424,8 +449,8 @@ def test_a_certificate_must_fit_and_be_trusted(
         pass
 
 
-def test_a_token_goes_in_a_header_and_over_tls_alone(
-    a_failing_server: Failing, monkeypatch: pytest.MonkeyPatch
+def test_a_token_goes_in_a_header_and_over_tls_alone_and_nothing_else_does(
+    a_failing_server: Failing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(dicomweb.TOKEN, "key")
     seen = []
@@ -433,6 +458,14 @@ def test_a_token_goes_in_a_header_and_over_tls_alone(
     with pytest.raises(InputError, match="404"), DicomWeb(a_failing_server.url).study("1.2.3"):
         pass
     assert seen == ["Bearer key"]
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login other password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for token in ("key", ""):
+        monkeypatch.setenv(dicomweb.TOKEN, token)
+        with pytest.raises(InputError, match="404"), DicomWeb(a_failing_server.url).study("1.2.3"):
+            pass
+    assert seen == ["Bearer key", "Bearer key", None]
+    monkeypatch.setenv(dicomweb.TOKEN, "key")
     with pytest.raises(InputError, match="Expected https"):
         DicomWeb("http://pacs.example/dicom-web")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
 import socket
@@ -19,13 +20,14 @@ from typing import Any
 
 import pydicom
 import pytest
-from pydicom.uid import MRImageStorage
+from pydicom.uid import UID, MRImageStorage
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from research.node_kills import campaign, free_port, stamped, storescp, write_phantom
 from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import InputError, OutputError
+from SpineLandmarksLib.formats import read_landmarks
 from SpineLandmarksLib.formats.dicom_capture import write_capture
 from SpineLandmarksLib.formats.dicom_sr import write_sr
 from SpineLandmarksLib.imaging.dicom_source import planes_of
@@ -33,7 +35,7 @@ from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
 from SpineLandmarksLib.pacs import node as node_module
 from SpineLandmarksLib.pacs import sender as sender_module
 from SpineLandmarksLib.pacs.node import MAX_ASSOCIATIONS, Node, NodeSettings
-from SpineLandmarksLib.pacs.queue import STUDY, QueueFullError, QueueLimits, StudyQueue
+from SpineLandmarksLib.pacs.queue import STUDY, QueueFullError, QueueLimits, StudyQueue, StudyResult
 from SpineLandmarksLib.pacs.sender import Peer
 
 # The queue
@@ -47,11 +49,14 @@ class Killed(BaseException):
 STEPS = ((os, "rename"), (os, "replace"), (shutil, "rmtree"), (Path, "unlink"), (Path, "rename"))
 
 
-def work_through(folder: Path, delivered: list[str]) -> None:
-    """Start on what is there, take in a study of two images, which is sent twice over, and do all there is to do."""
+def work_through(folder: Path, delivered: list[str], *later: str) -> None:
+    """Start on what is there, take in a study of two images, which is sent twice over, and do all there is to do.
+
+    later: images that come after that.
+    """
     with closing(StudyQueue(folder)) as queue:
-        for _ in range(2):
-            for instance in ("1", "2"):
+        for instances in (("1", "2"), ("1", "2"), later):
+            for instance in instances:
                 queue.add("1.2", instance, b"image")
             do_all(queue, folder, delivered)
 
@@ -65,23 +70,30 @@ def do_all(queue: StudyQueue, folder: Path, delivered: list[str]) -> None:
     for name in queue.studies("send"):
         if not queue.settle(name):
             for file in queue.files_to_send(name):
-                delivered.append(file.name)
+                delivered.append(f"{len(images_of(name, queue))} images: {file.name}")
                 queue.mark_sent(file)
 
 
+def images_of(name: str, queue: StudyQueue) -> list[str]:
+    return list(json.loads((queue.folder / "send" / name / STUDY).read_text())["instances"])
+
+
 def finish(queue: StudyQueue, study: str, folder: Path) -> None:
+    queue.gather(study)
     if queue.has_changed(study):
         return
     for name in ("report.dcm", "capture.dcm"):
         (folder / name).write_bytes(b"result")
-    queue.finish(study, [folder / "report.dcm", folder / "capture.dcm"])
+    before = queue.last_result(study)
+    files = [folder / "report.dcm", folder / "capture.dcm"]
+    queue.finish(study, files, StudyResult(before.number + 1 if before else 1))
 
 
 def test_a_study_that_comes_twice_has_one_result(tmp_path: Path) -> None:
     delivered: list[str] = []
     work_through(tmp_path, delivered)
     work_through(tmp_path, delivered)
-    assert sorted(delivered) == ["capture.dcm", "report.dcm"]
+    assert sorted(delivered) == ["2 images: capture.dcm", "2 images: report.dcm"]
 
 
 def test_a_kill_at_any_step_loses_nothing_and_sends_nothing_for_a_second_time(tmp_path: Path) -> None:
@@ -95,14 +107,16 @@ def test_a_kill_at_any_step_loses_nothing_and_sends_nothing_for_a_second_time(tm
                 for place, name in STEPS:
                     patch.setattr(place, name, killing(getattr(place, name), steps, step, after))
                 try:
-                    work_through(folder, delivered)
+                    work_through(folder, delivered, "3")
                     was_killed = False
                 except Killed:
                     was_killed = True
-            work_through(folder, delivered)
-            assert set(delivered) == {"capture.dcm", "report.dcm"}, (step, after)
-            assert len(delivered) <= 3, (step, after)
-            assert len(list((folder / "sent").iterdir())) == 1, (step, after)
+            work_through(folder, delivered, "3")
+            wanted = {f"{count} images: {name}.dcm" for count in (2, 3) for name in ("capture", "report")}
+            assert set(delivered) == wanted, (step, after)
+            assert len(delivered) <= 5, (step, after)
+            assert len(list((folder / "sent").iterdir())) == 2, (step, after)
+            assert sorted(os.listdir(folder / "kept" / "1.2")) == ["1.dcm", "2.dcm", "3.dcm"], (step, after)
             left = [stage for stage in ("incoming", "work", "send", "failed") if os.listdir(folder / stage)]
             assert left == [], (step, after)
         if not was_killed:
@@ -132,6 +146,70 @@ def test_more_of_a_study_while_it_is_read_makes_it_wait_again(tmp_path: Path) ->
         assert queue.has_changed("1.2")
         assert sorted(file.name for file in (tmp_path / "incoming" / "1.2").iterdir()) == ["1.dcm", "2.dcm"]
         assert queue.studies("work") == []
+
+
+def done(queue: StudyQueue, study: str, instance: str, number: int) -> None:
+    """A study of one more image that has a result, `number` s after 1970."""
+    queue.add(study, instance, b"image")
+    assert queue.take(study)
+    queue.gather(study)
+    queue.finish(study, (), StudyResult(number))
+    os.utime(queue.folder / "kept" / study, (number, number))
+
+
+def test_what_comes_later_lies_beside_what_a_result_or_a_failure_was_made_of(tmp_path: Path) -> None:
+    with closing(StudyQueue(tmp_path)) as queue:
+        done(queue, "1.2", "1", 1)
+        queue.add("1.2", "2", b"image")
+        queue.take("1.2")
+        queue.gather("1.2")
+        assert queue.came_since("1.2") == (1, 0)
+        queue.fail("1.2", "no sagittal series")
+        queue.add("1.2", "3", b"image")
+        queue.take("1.2")
+        queue.gather("1.2")
+        assert sorted(file.name for file in (tmp_path / "work" / "1.2").iterdir()) == ["1.dcm", "2.dcm", "3.dcm"]
+        assert (queue.studies("failed"), queue.studies("kept")) == ([], [])
+
+
+def test_what_is_kept_has_an_age_and_a_number(tmp_path: Path) -> None:
+    limits = QueueLimits(kept=2, kept_s=1000.0, sent=3)
+    with closing(StudyQueue(tmp_path, limits)) as queue:
+        now = int(time.time())
+        for number, age in enumerate((2000, 30, 20, 10), start=1):
+            done(queue, f"1.{number}", "1", now - age)
+            queue.settle(queue.studies("send")[0])
+            os.utime(next((tmp_path / "sent").glob(f"1.{number}-*")), (now - age, now - age))
+        for number in range(5, 9):
+            queue.add(f"1.{number}", "1", b"image")
+            queue.take(f"1.{number}")
+            queue.fail(f"1.{number}", "no sagittal series")
+            os.utime(next((tmp_path / "failed").glob(f"1.{number}-*")), (now + number, now + number))
+        assert sorted(queue.prune()) == ["1.5", "1.6"]
+        assert queue.studies("kept") == ["1.3", "1.4"]
+        assert [name.partition("-")[0] for name in queue.studies("failed")] == ["1.7", "1.8"]
+        assert [name.partition("-")[0] for name in queue.studies("sent")] == ["1.2", "1.3", "1.4"]
+        assert (queue.last_result("1.1"), queue.last_result("1.4")) == (None, StudyResult(now - 10))
+        assert queue.prune() == []
+
+
+def test_a_queue_of_an_older_version_is_gone_on_with(tmp_path: Path) -> None:
+    """Its sent studies say nothing of their report."""
+    (tmp_path / "sent").mkdir()
+    (tmp_path / "sent" / "1.2-0123456789ab.json").write_text('{"study": "1.2", "instances": ["1"]}')
+    with closing(StudyQueue(tmp_path)) as queue:
+        assert queue.last_result("1.2") == StudyResult(1)
+        queue.add("1.2", "1", b"image")
+        assert queue.take("1.2") is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"study": "1.2", "instances": ["1"], "result": {"other": 1}}'])
+def test_what_is_damaged_among_the_sent_keeps_no_node_from_starting(content: str, tmp_path: Path) -> None:
+    (tmp_path / "sent").mkdir()
+    (tmp_path / "sent" / "1.2-001-0123456789ab.json").write_text(content)
+    with closing(StudyQueue(tmp_path)) as queue:
+        queue.add("1.3", "1", b"image")
+        assert queue.take("1.3")
 
 
 def test_the_limits_of_a_queue_hold(tmp_path: Path) -> None:
@@ -227,6 +305,7 @@ class Pacs:
     def __init__(self) -> None:
         self.status: Callable[[], int] = lambda: 0
         self.kept: list[str] = []
+        self.objects: list[pydicom.Dataset] = []
         self.news = threading.Condition()
         self.port = free_port()
         self.ae = AE(ae_title="PACS")
@@ -241,6 +320,8 @@ class Pacs:
         with self.news:
             if status == 0:
                 self.kept.append(str(event.dataset.Modality))
+                event.dataset.file_meta = event.file_meta
+                self.objects.append(event.dataset)
             self.news.notify_all()
         return status
 
@@ -304,6 +385,70 @@ def test_a_study_that_is_quiet_is_localized_and_its_result_sent_once(
     assert not list((bench.queue.folder / "work").iterdir())
     assert "Secret" not in str(bench.said)
     assert "1.2.826" not in str(bench.said)
+
+
+def of_kind(pacs: Pacs, modality: str) -> list[pydicom.Dataset]:
+    return [one for one in pacs.objects if one.Modality == modality]
+
+
+def test_a_result_after_another_of_its_study_is_of_all_images_and_says_what_it_replaces(
+    start: Callable[..., Bench], a_pacs: Pacs, images: list[pydicom.Dataset], tmp_path: Path
+) -> None:
+    """The reported point lies on the first image, which comes last; a third image changes nothing."""
+    a_pacs.start()
+    bench = start()
+    first, second = stamped(images, 1)
+    send(bench, [second])
+    a_pacs.await_kept(2)
+    send(bench, [first])
+    a_pacs.await_kept(4)
+    former, later = of_kind(a_pacs, "SR")
+    (evidence,) = later.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    assert len(evidence.ReferencedSOPSequence) == 2
+    (study,) = later.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    (instance,) = series.ReferencedSOPSequence
+    assert (study.StudyInstanceUID, series.SeriesInstanceUID) == (former.StudyInstanceUID, former.SeriesInstanceUID)
+    assert instance.ReferencedSOPInstanceUID == former.SOPInstanceUID != later.SOPInstanceUID
+    assert instance.ReferencedSOPClassUID == former.SOPClassUID
+    later.save_as(tmp_path / "later.dcm", enforce_file_format=True)
+    found = read_landmarks(tmp_path / "later.dcm")
+    assert [text for text in found.warnings if "replaces result 1; images that have come since: 1" in text]
+    assert "PredecessorDocumentsSequence" not in former
+    captures = of_kind(a_pacs, "OT")
+    assert len({one.SOPInstanceUID for one in captures}) == 2
+    assert [one.InstanceNumber for one in captures] == [1, 2]
+    if shutil.which("dciodvfy"):
+        captures[1].save_as(tmp_path / "capture.dcm", enforce_file_format=True)
+        assert_valid(tmp_path / "later.dcm", tmp_path / "capture.dcm")
+    (third,) = stamped([second], 1)
+    third.SOPInstanceUID = third.file_meta.MediaStorageSOPInstanceUID = UID("1.2.826.0.1.1.1.3")
+    send(bench, [third])
+    bench.await_word("change nothing")
+    assert len(a_pacs.kept) == 4
+
+
+def assert_valid(*files: Path) -> None:
+    for file in files:
+        said = subprocess.run(["dciodvfy", file], capture_output=True, text=True, check=False)
+        assert "Error" not in said.stderr, said.stderr
+
+
+def test_a_result_of_later_images_alone_says_so_and_replaces_nothing(
+    start: Callable[..., Bench], a_pacs: Pacs, images: list[pydicom.Dataset]
+) -> None:
+    a_pacs.start()
+    bench = start(limits=QueueLimits(kept_s=0.0))
+    first, second = stamped(images, 1)
+    send(bench, [second])
+    a_pacs.await_kept(2)
+    bench.node._prune_at = 0.0
+    send(bench, [first])
+    a_pacs.await_kept(4)
+    later = of_kind(a_pacs, "SR")[1]
+    assert "PredecessorDocumentsSequence" not in later
+    assert "of later images alone; earlier ones that have gone: 1" in later.to_json()
+    bench.await_word("localized again")
 
 
 def test_a_pacs_that_is_away_or_refuses_gets_the_result_later(
