@@ -108,7 +108,7 @@ def server(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ap
         process.terminate()
         with process.stdout:
             rest = process.stdout.read().decode()
-        assert process.wait(30) == 130
+        assert process.wait(180) == 130
         said = rest + log.read_text()
         assert "DOE" not in said, "a name may be a patient's"
         assert "Traceback" not in said
