@@ -24,9 +24,9 @@ def library(session: nox.Session) -> None:
     """The light library alone: what a user has who installs it without extras, and the tests that need no more."""
     session.install("--constraint", "constraints.txt", ".[gpl-jpeg]", "pytest", "hypothesis")
     tests = (
-        "any_geometry cli conformance formats_atomic formats_landmarks_json formats_round_trips formats_tianchi "
-        "imaging_files imaging_orient imaging_zip landmarks_picture measurements numbering other_systems "
-        "predict public_api"
+        "any_geometry cli conformance dicom_choice formats_atomic formats_landmarks_json formats_round_trips "
+        "formats_tianchi imaging_files imaging_itk imaging_orient imaging_pictures imaging_zip landmarks_picture "
+        "measurements numbering other_systems predict public_api"
     )
     files = [f"Testing/lib/test_{name}.py" for name in tests.split()]
     session.run("python", "-m", "pytest", "-q", *files, *session.posargs)
