@@ -44,7 +44,7 @@ docs: .venv-dev/.complete
 
 # The wheel is built from what is committed: permissions and times are git's, not this machine's.
 BUILD_PYTHON ?= .venv-dev/bin/python
-wheel: $(if $(findstring .venv-dev,$(BUILD_PYTHON)),.venv-dev/.complete)
+wheel: $(if $(filter .venv-dev/bin/python,$(BUILD_PYTHON)),.venv-dev/.complete)
 	rm -rf build/source dist && mkdir -p build/source dist
 	umask 022 && git archive HEAD | tar --extract --no-same-permissions --directory build/source
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) SETUPTOOLS_SCM_PRETEND_VERSION=$$($(BUILD_PYTHON) -m setuptools_scm) \

@@ -2,8 +2,8 @@
 
     .venv-dev/bin/python docs/third_party.py docs/trust/third-party.md
 
-Versions are those of constraints.txt, which the tests pass with; licences are what the packages themselves say; the
-reasons stand beside the requirements in pyproject.toml.
+Versions are those of constraints.txt, which the tests pass with, or the one that pyproject.toml pins; licences are what
+the packages themselves say; the reasons stand beside the requirements in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -35,8 +35,11 @@ def requirements() -> Iterator[tuple[str, str, str]]:
     """(extra, distribution, reason) of each requirement; "always" for those without an extra."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     project = tomllib.loads(text)["project"]
-    reasons = dict(re.findall(r'^ +"([^"]+)",\s*#\s*(.*)$', text, re.MULTILINE))
-    for extra, wanted in {"always": project["dependencies"], **project["optional-dependencies"]}.items():
+    lists = {"always": project["dependencies"], **project["optional-dependencies"]}
+    for extra, wanted in lists.items():
+        key = "dependencies" if extra == "always" else extra
+        written = text.partition(f"\n{key} = [")[2].partition("\n]")[0]
+        reasons = dict(re.findall(r'^ +"([^"]+)",\s*#\s*(.*)$', written, re.MULTILINE))
         for each in wanted:
             name = re.match(r"[\w.-]+", each)
             assert name
@@ -44,7 +47,8 @@ def requirements() -> Iterator[tuple[str, str, str]]:
 
 
 def versions() -> dict[str, str]:
-    pinned = re.findall(r"(?m)^([\w.-]+)==([\w.]+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"))
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "constraints.txt")]
+    pinned = re.findall(r'(?m)^(?: +")?([\w.-]+)==([\w.]+)', "\n".join(texts))
     return {_same(name): version for name, version in pinned}
 
 

@@ -27,6 +27,8 @@ from SpineLandmarksLib.landmarks import UNREVIEWED, LandmarkSet
 VERSION = 1
 #: What a study may be called: the name of a folder on every system, and no path.
 _STUDY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+#: Devices to Windows, with any ending.
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 #: Fields of a result that came after the first revisions were saved: without content they must not change their ids.
 _LATER = ("notes", "numberings", "corners")
 
@@ -167,6 +169,7 @@ def study_key_of(text: str) -> str:
     >>> study_key_of("1.2.840.10008"), study_key_of("L spine (2).nii")
     ('1.2.840.10008', 'L-spine-2-.nii-351ee3ea')
     """
+    text = f"study-{text}" if _DEVICE.match(text) else text
     if _STUDY.fullmatch(text) and not text.endswith("."):
         return text
     plain = re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")[:80] or "study"

@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,10 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _PREFIX = ".spine-landmarks-"
 #: No file takes as long to write: an older temporary one was left by a process that was killed, s.
 _LEFT_OVER_S = 3600.0
+#: How long a file that somebody reads is waited for where the system replaces no open file, s.
+_BUSY_S = 5.0
+#: Characters of a path that Windows takes, unless long paths are turned on there.
+_WINDOWS_PATH = 259
 
 
 @contextmanager
@@ -43,9 +48,9 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        _replace(temporary, target)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = _why(error, max(str(temporary), str(target), key=len))
         raise OutputError(f"Could not write {os.fspath(path)}: {reason}. Nothing was changed") from error
     finally:
         with contextlib.suppress(OSError):  # after the rename there is none left
@@ -92,6 +97,25 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     except OSError as error:
         raise _unreadable(path, error) from error
     return digest.hexdigest()
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    """Rename. Windows replaces no file that another program has open, a virus scanner say: it is tried for a while."""
+    until = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            return os.replace(temporary, target)
+        except PermissionError:
+            if sys.platform != "win32" or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
+def _why(error: OSError, path: str) -> str:
+    """Windows says of a path that is too long that it is not there."""
+    if sys.platform == "win32" and isinstance(error, FileNotFoundError) and len(path) > _WINDOWS_PATH:
+        return f"its path is too long for Windows, which takes {_WINDOWS_PATH} characters unless long paths are on"
+    return error.strerror or str(error)
 
 
 def _unreadable(path: str | os.PathLike[str], error: OSError) -> InputError:

@@ -133,7 +133,7 @@ class StudyQueue:
                 shutil.rmtree(place)
                 return False
             for file in work.glob("*.dcm"):
-                os.rename(file, place / file.name)
+                os.replace(file, place / file.name)  # it may have come again, which Windows' rename refuses
             shutil.rmtree(work)
         return True
 

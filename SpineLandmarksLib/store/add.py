@@ -14,7 +14,7 @@ from SpineLandmarksLib.annotation.import_file import require_plausible
 from SpineLandmarksLib.annotation.plausibility import Expected
 from SpineLandmarksLib.annotation.revision import ImageReference, Revision, study_key_of, utc_now
 from SpineLandmarksLib.annotation.revision_files import image_reference
-from SpineLandmarksLib.errors import InputError, StoreError
+from SpineLandmarksLib.errors import DatasetError, InputError, StoreError
 from SpineLandmarksLib.formats.atomic import sha256_of, write_atomically
 from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
 from SpineLandmarksLib.formats.shared import filled
@@ -59,8 +59,7 @@ def add_source(store: Store, source: Source, annotated: Sequence[Annotated], how
     The picture is written first and the study recorded last: an interruption leaves a picture that the next try
     overwrites, and no study without one.
     """
-    if source.key in {study.key for study in store.studies()}:
-        raise AlreadyThere(f"{source.key} is in the data set already; it was left as it is")
+    _require_new(store, source.key)
     instances = {one.instance_uid for one in annotated} - {None}
     if len(instances) == 1:  # the annotation names the slice: it alone is the study
         (instance,) = instances
@@ -85,6 +84,17 @@ def add_source(store: Store, source: Source, annotated: Sequence[Annotated], how
         revisions.append(Revision(study.key, author, utc_now(), told, study.reference, comment=comment))
     store.add_study(study, revisions)
     return revisions
+
+
+def _require_new(store: Store, key: str) -> None:
+    """On many disks names that differ in capitals alone are one file: one picture would replace the other."""
+    known = {study.key.casefold(): study.key for study in store.studies()}.get(key.casefold())
+    if known == key:
+        raise AlreadyThere(f"{key} is in the data set already; it was left as it is")
+    if known is not None:
+        raise DatasetError(
+            f"Expected a name that differs from {known} in more than capitals; got {key}. Rename the file"
+        )
 
 
 def adopt_landmarks(store: Store, author: str) -> int:

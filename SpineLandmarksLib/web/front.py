@@ -44,17 +44,18 @@ MAX_FAILURES, FAILURES_S = 5, 60.0
 START_S = 120.0
 #: What concerns one connection only, or what the front says itself.
 _OWN = {"host", "origin", "cookie", "set-cookie", "connection", "keep-alive", "transfer-encoding", "upgrade", "te"}
-LOGIN = """<!doctype html><html><head>{dark}<style>
+LOGIN = """<!doctype html><html lang="en"><head>{dark}<style>
 form, p {{ max-width: 22em; margin: 16vh auto 1em; font: 14px/1.6 sans-serif; display: grid; gap: 0.6em; }}
 p {{ margin-top: 1em; }} h1 {{ font-size: 18px; font-weight: 600; }}
 input, button {{ font: inherit; padding: 0.5em; border: 1px solid #5f6368; border-radius: 4px; background: #1d2125;
 color: #e3e5e8; }} button {{ background: #8ab4f8; color: #101214; }} .wrong {{ color: #f28b82; }}
-</style></head><body><form method="post" action="/login"><h1>Spine landmarks</h1>
+</style></head><body><main><form method="post" action="/login"><h1>Spine landmarks</h1>
 <label>Name <input name="name" autocomplete="username" autofocus required></label>
 <label>Password <input name="password" type="password" autocomplete="current-password" required></label>
-<button>Log in</button><span class="wrong" role="alert">{wrong}</span></form></body></html>"""
-STARTING = """<!doctype html><html><head><meta http-equiv="refresh" content="1">{dark}</head><body><div class="lost">
-<p>{words}</p></div></body></html>"""
+<button>Log in</button><span class="wrong" role="alert">{wrong}</span></form></main></body></html>"""
+STARTING = """<!doctype html><html lang="en"><head>{dark}
+<script>setTimeout(() => location.reload(), 1000)</script></head>
+<body><main class="lost"><p role="status">{words}</p></main></body></html>"""
 
 
 class LoginKey:

@@ -40,6 +40,11 @@ VIEW_BUTTONS = (
 )
 
 
+def _pressed(event: str, keys: str) -> str:
+    """What Enter and the space bar do where something is clicked that is no button of the browser's own."""
+    return f"['Enter', ' '].includes($event.key) && ($event.preventDefault(), trigger('{event}', [{keys}]))"
+
+
 def build(server: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) -> Any:
     """Make the page. layout: of the views. handlers: do, select, open, begin, comment, answer, dismiss."""
     server.state.trame__title = TITLE
@@ -91,7 +96,7 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
             html.Span("Most doubtful first")
         _studies(handlers)
         with (
-            html.Div(classes="notifications"),
+            html.Div(classes="notifications", raw_attrs=['role="log"', 'aria-label="What happened"']),
             html.Div(
                 v_for="notification in notifications",
                 key="notification.number",
@@ -99,7 +104,13 @@ def _left(handlers: Mapping[str, Callable[..., Any]]) -> None:
             ),
         ):
             html.Span("{{ notification.text }}")
-            v.VIcon("mdi-close", size="small", click=(handlers["dismiss"], "[notification.number]"))
+            v.VBtn(
+                icon="mdi-close",
+                size="x-small",
+                variant="text",
+                click=(handlers["dismiss"], "[notification.number]"),
+                raw_attrs=['aria-label="Take this message away"'],
+            )
         with html.Div(v_if=("can_retrain && (done_count || retrain_text)",), classes="retrain"):
             tip = "Train the model on what is signed off; used only if it is no worse"
             _button(handlers, "retrain", "{{ retrain_label }}", prepend_icon="mdi-school-outline", title=tip)
@@ -132,8 +143,8 @@ def _studies(handlers: Mapping[str, Callable[..., Any]]) -> None:
             ".includes(find.trim().toLowerCase()))",
             key="study.key",
             click=(handlers["open"], "[study.key]"),
-            raw_attrs=['tabindex="0"', 'role="button"'],
-            keydown="$event.key === 'Enter' && trigger('open', [study.key])",
+            raw_attrs=['tabindex="0"', 'role="button"', ':aria-current="study.current"'],
+            keydown=_pressed("open", "study.key"),
             classes=("['study', study.state, study.current ? 'current' : '']",),
             title=("study.key + ': ' + study.words",),
         ):
@@ -216,7 +227,8 @@ def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
             )
             html.Span("{{ looked_at }}", classes="quiet looked-at")
             html.Div(classes="grow")
-            html.Span("{{ save_text }}", classes=("['save', save_kind]",), v_show=("save_kind !== 'failed'",))
+            shown = {"classes": ("['save', save_kind]",), "raw_attrs": ['role="status"']}
+            html.Span("{{ save_text }}", v_show=("save_kind !== 'failed'",), **shown)
             html.Span("Not saved", classes="save failed", v_show=("save_kind === 'failed'",))
         with html.Div(classes="job", v_if=("job_stage",)):
             html.Span("{{ job_stage }}")
@@ -228,7 +240,8 @@ def _right(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 raw_attrs=['aria-label="Localizing"'],
             )
             _button(handlers, "cancel", "Cancel", size="x-small")
-        html.Div("{{ save_text }}", v_if=("save_kind === 'failed'",), classes="notification error")
+        failed = {"v_if": ("save_kind === 'failed'",), "classes": "notification error", "raw_attrs": ['role="alert"']}
+        html.Div("{{ save_text }}", **failed)
         with html.Div(classes="work"):
             _work(handlers)
         with html.Div(classes="bar last"):
@@ -358,8 +371,8 @@ def _table(handlers: Mapping[str, Callable[..., Any]]) -> None:
                 v_for="row in rows",
                 key="row.name",
                 click=(handlers["select"], "[row.name]"),
-                raw_attrs=['tabindex="0"'],
-                keydown="$event.key === 'Enter' && trigger('select', [row.name])",
+                raw_attrs=['tabindex="0"', ':aria-current="row.selected"'],
+                keydown=_pressed("select", "row.name"),
                 classes=("[row.status, row.selected ? 'selected' : '', row.stressed ? 'stressed' : '']",),
             ),
         ):

@@ -33,7 +33,7 @@ from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.predict import Localizer
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 Counted = Callable[..., list[str]]
 
 
@@ -192,16 +192,18 @@ def test_an_interrupted_run_is_gone_on_with(
     assert (summary(out)["done"], summary(out)["kept"], summary(out)["failed"]) == (1, 2, 1)
 
 
-#: predict with a network that takes its time: argv is [seconds per batch, arguments of the command].
-SLOW = """
+#: predict whose network waits for its death once two studies are done: argv is [ledger or "", its arguments].
+WAITS = """
 import sys, time
+from pathlib import Path
 from SpineLandmarksLib import backends
 from SpineLandmarksLib.cli.main import main
 detect = backends.LightBackend.detect
-def slow(self, images):
-    time.sleep(float(sys.argv[1]))
+def waiting(self, images):
+    while sys.argv[1] and Path(sys.argv[1]).exists() and Path(sys.argv[1]).read_bytes().count(b"\\n") >= 2:
+        time.sleep(0.05)
     return detect(self, images)
-backends.LightBackend.detect = slow
+backends.LightBackend.detect = waiting
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -227,7 +229,7 @@ def test_a_run_that_is_killed_is_gone_on_with_and_nothing_is_lost_or_done_twice(
         str(a_small_bundle.folder),
     ]
     ledger = out / "studies.jsonl"
-    with subprocess.Popen([sys.executable, "-c", SLOW, "0.3", *command], stderr=subprocess.PIPE) as killed:
+    with subprocess.Popen([sys.executable, "-c", WAITS, str(ledger), *command], stderr=subprocess.PIPE) as killed:
         deadline = time.monotonic() + PATIENCE_S
         while not ledger.exists() or ledger.read_bytes().count(b"\n") < 2:
             assert killed.poll() is None
@@ -242,7 +244,7 @@ def test_a_run_that_is_killed_is_gone_on_with_and_nothing_is_lost_or_done_twice(
         json.loads(path.read_text())
     with ledger.open("ab") as stream:
         stream.write(b'{"study": "p5_s", "status": "do')  # as a kill in the middle of a write leaves it
-    done = subprocess.run([sys.executable, "-c", SLOW, "0", *command], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", WAITS, "", *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"6 of 6 studies localized; {len(whole)} of them by an earlier run" in done.stdout
     lines = [line for line in ledger.read_bytes().splitlines() if not line.endswith(b'"do')]

@@ -27,7 +27,7 @@ from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import BackendError
 from SpineLandmarksLib.predict import Localizer
 
-PATIENCE_S = 120.0
+PATIENCE_S = 180.0
 STUDIES = 10
 
 
@@ -179,11 +179,13 @@ from pathlib import Path
 from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.batch import ray_engine as engine
 from SpineLandmarksLib.batch.ray_engine import Actor
-class SlowActor(Actor):
+class ActorThatWaits(Actor):
     def localize(self, *arguments):
-        time.sleep(0.5)
+        ledger = Path({str(out / "studies.jsonl")!r})
+        while ledger.exists() and ledger.read_bytes():  # it is ended meanwhile
+            time.sleep(0.05)
         return super().localize(*arguments)
-engine.Actor = SlowActor
+engine.Actor = ActorThatWaits
 sys.exit(main({[*arguments, "--engine", "ray", "--workers", "1"]!r}))
 """
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, start_new_session=True) as command:

@@ -130,6 +130,22 @@ def test_pictures_are_added_with_the_csv_and_markups_named_like_them(
     assert "in the data set already; it was left as it is" in run("add", a_dataset, tmp_path / "in", "--bundle", "none")
 
 
+def test_a_name_that_differs_in_capitals_alone_is_refused_and_its_picture_kept(
+    a_dataset: Path, a_picture: Path, run: Run, tmp_path: Path
+) -> None:
+    """On Windows and macOS the picture of one would replace that of the other."""
+    for name in ("Case", "case"):
+        (tmp_path / name).mkdir()
+        Image.open(a_picture).point(lambda grey, name=name: grey // 2 if name == "case" else grey).save(
+            tmp_path / name / f"{name}.png"
+        )
+    run("add", a_dataset, tmp_path / "Case", "--spacing", 3.1, "--bundle", "none")
+    before = (a_dataset / "images" / "Case.png").read_bytes()
+    said = run("add", a_dataset, tmp_path / "case", "--spacing", 3.1, "--bundle", "none", status=1)
+    assert "differs from Case in more than capitals" in said
+    assert [file.read_bytes() for file in (a_dataset / "images").iterdir()] == [before]
+
+
 def test_a_picture_keeps_its_pixels_and_loses_its_texts(a_dataset: Path, run: Run, tmp_path: Path) -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("Patient", "MILLER^JOHN")

@@ -98,7 +98,7 @@ class Orthanc:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/{path}", data, {"Authorization": f"Basic {key}"}
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=180) as answer:
             return bytes(answer.read())
 
     def instances(self) -> int:
@@ -106,8 +106,8 @@ class Orthanc:
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(20)
-        self.drain.join(20)
+        self.process.wait(180)
+        self.drain.join(180)
         assert self.process.stderr is not None
         self.process.stderr.close()
 
@@ -374,7 +374,7 @@ def test_an_upload_that_breaks_off_is_one_line(two_files: list[Path]) -> None:
         thread.start()
         with pytest.raises(OutputError, match="failed or broke off"):
             DicomWeb(f"http://127.0.0.1:{listener.getsockname()[1]}").store(two_files)
-        thread.join(10)
+        thread.join(180)
 
 
 def test_what_is_there_already_is_not_sent(a_failing_server: Failing, two_files: list[Path]) -> None:

@@ -17,7 +17,10 @@ from typing import Any
 
 import pytest
 
+from SpineLandmarksLib.arguments import DICOM_NAMES, FORMAT_NAMES, REPORT_NAMES
 from SpineLandmarksLib.cli.main import main, parser
+from SpineLandmarksLib.formats.json_result import as_json, landmark_as_json
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -140,3 +143,33 @@ def test_every_page_is_reached_from_the_first() -> None:
     }
     pages = {str(page.relative_to(DOCS).with_suffix("")) for page in DOCS.rglob("*.md")} - {"index"}
     assert pages - listed == set()
+
+
+def test_every_field_of_a_result_is_explained() -> None:
+    page = (DOCS / "results.md").read_text(encoding="utf-8")
+    told = {name for row in re.findall(r"(?m)^\| (`[^|]+) \|", page) for name in re.findall(r"`(\w+)`", row)}
+    mark = Landmark("L3", "not_visible")
+    assert {*as_json(LandmarkSet((mark,))), *landmark_as_json(mark)} - told == set()
+
+
+def test_every_kind_of_result_file_is_in_the_table_of_files() -> None:
+    page = (DOCS / "reference" / "files.md").read_text(encoding="utf-8")
+    endings = {*FORMAT_NAMES, *REPORT_NAMES, *DICOM_NAMES.values()}
+    assert {ending for ending in endings if f"`.{ending}`" not in page} == set()
+
+
+#: Read by Python for every program, or ours, from one process to another.
+NOT_FOR_USERS = {"PYTHONPATH", "SPINE_LANDMARKS_RUN", "SPINE_LANDMARKS_DICOMWEB_"}
+
+
+def test_every_environment_variable_that_is_read_is_in_the_table_of_configuration() -> None:
+    sources = [*(ROOT / "SpineLandmarksLib").rglob("*.py"), *(ROOT / "SpineLandmarks").rglob("*.py")]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in sources)
+    read = {
+        *re.findall(r'environ\.get\("(\w+)"', text),
+        *re.findall(r'"(\w+)"', "".join(re.findall(r"map\(os\.environ\.get, (.*)\)", text))),
+        *re.findall(r'"(SPINE_LANDMARKS_\w+)', text),
+    }
+    assert "SPINE_LANDMARKS_API_TOKEN" in read
+    page = (DOCS / "reference" / "configuration.md").read_text(encoding="utf-8")
+    assert {name for name in read - NOT_FOR_USERS if f"`{name}`" not in page} == set()

@@ -106,7 +106,7 @@ from pathlib import Path
 from SpineLandmarksLib.imaging import unzip
 with unzip.unpacked(Path(sys.argv[1])) as folder:
     print(folder, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 from SpineLandmarksLib import read_csv, write_csv
+from SpineLandmarksLib.annotation.revision import study_key_of
 from SpineLandmarksLib.batch.results import stems
+from SpineLandmarksLib.bundle import load_bundle
+from SpineLandmarksLib.errors import OutputError
+from SpineLandmarksLib.formats import atomic
 from SpineLandmarksLib.imaging import unzip
 from SpineLandmarksLib.landmarks import LandmarkSet
 
@@ -81,6 +85,11 @@ def test_no_result_is_named_like_a_device_of_windows(name: str, tmp_path: Path) 
     assert name.split(".")[0] in stem
 
 
+@pytest.mark.parametrize("name", ["con", "NUL.old", "com1", "lpt9.nii"])
+def test_no_study_is_named_like_a_device_of_windows(name: str) -> None:
+    assert study_key_of(name).split(".")[0].casefold() == f"study-{name.split('.')[0].casefold()}"
+
+
 def test_names_that_differ_in_case_alone_have_results_of_their_own(tmp_path: Path) -> None:
     found = stems([tmp_path / "Case.nii", tmp_path / "case.nii"])
     assert len({stem.casefold() for stem in found}) == 2
@@ -134,3 +143,57 @@ def test_files_of_a_killed_process_go_though_windows_keeps_an_open_file(
     monkeypatch.setattr(unzip.shutil, "rmtree", as_on_windows)
     unzip._sweep()
     assert not left.exists()
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(atomic.sys, "platform", "win32")
+    return monkeypatch
+
+
+@pytest.mark.parametrize("busy", [3, 10**9])
+def test_a_file_that_somebody_reads_is_waited_for_and_otherwise_stays(
+    busy: int, windows: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    target, tries = tmp_path / "progress.json", []
+    target.write_text("old")
+    replace = os.replace
+
+    def as_on_windows(source: Path, to: Path) -> None:
+        tries.append(to)
+        if len(tries) <= busy:
+            raise PermissionError(13, "The process cannot access the file")
+        replace(source, to)
+
+    windows.setattr(atomic.os, "replace", as_on_windows)
+    windows.setattr(atomic, "_BUSY_S", 0.1)
+    if busy == 3:
+        atomic.write_text_atomically(target, "new")
+    else:
+        with pytest.raises(OutputError, match=r"cannot access the file\. Nothing was changed"):
+            atomic.write_text_atomically(target, "new")
+    assert target.read_text() == ("new" if busy == 3 else "old")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_path_that_is_too_long_for_windows_is_said_to_be(windows: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its own words would be: no such file."""
+
+    def as_on_windows(path: Path, *how: int) -> int:
+        raise FileNotFoundError(2, "The system cannot find the path specified")
+
+    windows.setattr(atomic.os, "open", as_on_windows)
+    with pytest.raises(OutputError, match="too long for Windows, which takes 259"):
+        atomic.write_text_atomically(tmp_path / ("n" * 120) / ("n" * 120) / "a.json", "new")
+    with pytest.raises(OutputError, match="cannot find the path"):
+        atomic.write_text_atomically(Path("a.json"), "new")
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout of git")
+def test_a_checkout_of_windows_leaves_the_bundles_as_they_are(tmp_path: Path) -> None:
+    """Git for Windows turns LF into CRLF unless it is told not to, and a bundle states the SHA-256 of its files."""
+    names = "Resources/Models/lumbar11"
+    git = ["git", "-C", str(ROOT), "-c", "core.autocrlf=true"]
+    listed = subprocess.run([*git, "ls-files", "-z", names], capture_output=True, check=True).stdout
+    subprocess.run([*git, "checkout-index", "-z", "--stdin", f"--prefix={tmp_path}/"], input=listed, check=True)
+    assert load_bundle(tmp_path / names).name == "lumbar11"

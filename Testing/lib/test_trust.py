@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from SpineLandmarksLib import __version__
+from SpineLandmarksLib.cli.main import parser
 from SpineLandmarksLib.evaluation import non_inferiority
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +68,49 @@ def test_a_model_card_tells_of_its_own_bundle(card: Path) -> None:
     assert metrics["bundle"].partition("@")[0] in text
     for must in ("Not a medical device", "## Limits and known failures", "## Intended use", "## Licence"):
         assert must in text
+
+
+def test_the_readme_has_the_figures_of_the_default_s_card() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    metrics = json.loads((ROOT / "Resources/Models/lumbar11/docs/metrics.json").read_text("utf-8"))
+    overall = metrics["overall"]
+    for limit in ("8", "4"):
+        rate, low, high = (100 * overall["sdr"][limit][key] for key in ("value", "low", "high"))
+        assert f"| points within {limit} mm | {rate:.1f} % ({low:.0f}-{high:.0f}) |" in readme
+    median, low, high = (overall["median_mm"][key] for key in ("value", "low", "high"))
+    assert f"| median error | {median:.2f} mm ({low:.2f}-{high:.2f}) |" in readme
+    right = round(metrics["n_images"] * overall["images_without_level_shift"]["value"])
+    assert f"| images with every level right | {right} of {metrics['n_images']};" in readme
+
+
+def options_that_name_another_computer(known: argparse.ArgumentParser, command: str = "") -> Iterator[tuple[str, str]]:
+    """(command, option) of each that says an address."""
+    for action in known._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                yield from options_that_name_another_computer(below, command or name)
+        elif re.search(r"URL|HOST|://|ADDRESS", str(action.metavar)) or "--host" in action.option_strings:
+            yield command, action.option_strings[0]
+
+
+def test_whatever_can_reach_another_computer_is_told() -> None:
+    """A row names each command with its option; `--store` of a database is one row for all."""
+    page = (DOCS / "trust" / "privacy.md").read_text("utf-8")
+    rows = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
+    named = set(options_that_name_another_computer(parser()))
+    assert {("predict", "--from"), ("node", "--send"), ("review", "--host")} <= named
+    untold = [one for one in sorted(named) if not any(f"`{one[0]}" in row and one[1] in row for row in rows)]
+    assert untold == []
+
+
+def test_each_copyleft_package_that_a_user_can_get_is_spoken_of() -> None:
+    page = (DOCS / "trust" / "third-party.md").read_text("utf-8")
+    said, rows = page.split("<!-- third-party:begin -->")
+    tools = {"test", "review-test", "docs", "bench"}
+    got = [row.split(" | ") for row in rows.splitlines() if re.match(r"\| [\w.-]+ \|", row) and "---" not in row]
+    copyleft = {row[0][2:] for row in got[1:] if re.search(r"GPL|MPL|GNU", row[2]) and row[3] not in tools}
+    assert "pylibjpeg-libjpeg" in copyleft
+    assert {name for name in copyleft if name not in said} == set()
 
 
 def test_each_bundle_has_its_card_on_the_site_and_each_set_its_data_sheet() -> None:

@@ -26,7 +26,7 @@ from SpineLandmarksLib.worker import client as client_module
 from SpineLandmarksLib.worker.client import WorkerClient, environment
 from SpineLandmarksLib.worker.protocol import FINAL, MAX_LINE
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 needs_signals = pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor SIGSTOP")
 
 #: A worker whose network prints and takes its time: argv is [bundle folder, seconds per batch].
@@ -232,7 +232,7 @@ def test_on_windows_a_process_is_killed_with_its_children_and_no_window_and_only
     monkeypatch.setattr(client_module.sys, "platform", "win32")
     monkeypatch.setattr(client_module.subprocess, "CREATE_NO_WINDOW", 0x08000000, raising=False)
     monkeypatch.setattr(client_module.subprocess, "run", lambda command, **how: asked.append((command, how)))
-    living = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    living = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     client_module.kill_tree(living)
     ((command, how),) = asked
     assert command == ["taskkill", "/F", "/T", "/PID", str(living.pid)]

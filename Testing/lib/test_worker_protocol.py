@@ -129,7 +129,7 @@ class Pipe:
 
     def write(self, data: bytes) -> None:
         self.taken.append(decode(data))
-        self.is_open.wait(30)
+        self.is_open.wait(180)
 
 
 def test_progress_is_dropped_when_nobody_reads_and_results_never_are() -> None:
@@ -140,7 +140,7 @@ def test_progress_is_dropped_when_nobody_reads_and_results_never_are() -> None:
     for number in range(500):
         box.put({"event": "done", "id": str(number)})
     pipe.is_open.set()
-    box.close(30)
+    box.close(180)
     events = [message["event"] for message in pipe.taken]
     assert events.count("progress") - server.MAX_PROGRESS in (0, 1), "one may be half written"
     assert [message["id"] for message in pipe.taken if message["event"] == "done"] == [str(n) for n in range(500)]
@@ -160,9 +160,9 @@ def test_who_has_more_to_say_waits_while_too_much_is_unread(monkeypatch: pytest.
     talking.join(0.2)
     assert talking.is_alive()
     pipe.is_open.set()
-    talking.join(30)
+    talking.join(180)
     assert not talking.is_alive()
-    box.close(30)
+    box.close(180)
     assert len(pipe.taken) == 5
 
 
@@ -181,8 +181,8 @@ def test_a_reader_that_has_gone_is_told_and_frees_whoever_waits(monkeypatch: pyt
     with lock:  # as who queues a job holds the line
         for _ in range(10):
             box.put({"event": "pong"})
-    assert broken.wait(30)
-    box.close(30)
+    assert broken.wait(180)
+    box.close(180)
     assert not box._thread.is_alive()
 
 
@@ -218,5 +218,5 @@ def test_the_id_of_a_job_that_is_done_is_free_while_the_next_one_is_waited_for()
     waiting.start()
     waiting.join(0.2)
     assert jobs.add(again := WorkerJob(Request("warm", "1")), before.append) is None
-    waiting.join(30)
+    waiting.join(180)
     assert (taken, before) == ([again], [0, 0])

@@ -436,7 +436,7 @@ def test_a_data_set_on_a_drive_that_does_not_answer_does_not_hold_the_window(
 
     class Hanging(Retraining):
         def progress(self) -> RetrainStatus:
-            assert answers.wait(20.0)
+            assert answers.wait(180.0)
             return RetrainStatus("stopped", "Stopped at step 5 of 10")
 
     monkeypatch.setattr(RetrainButton, "_of", staticmethod(lambda folder: Hanging(Path(folder))))

@@ -57,7 +57,7 @@ def worker_of(module: Module) -> int:
     return int(client.pid)
 
 
-def has_ended(pid: int, within_s: float = 60.0) -> bool:
+def has_ended(pid: int, within_s: float = 180.0) -> bool:
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         try:

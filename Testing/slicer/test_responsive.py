@@ -85,7 +85,7 @@ def watched(module: Module, press: Callable[[], None]) -> tuple[Pulse, float]:
     """Press a button and move a slider until the work has ended; the slider and the seconds that it took."""
     pulse, start = Pulse(), time.perf_counter()
     press()
-    module.wait_until(lambda: module.panel.logic.runner.job is None, 60.0)
+    module.wait_until(lambda: module.panel.logic.runner.job is None, 180.0)
     pulse.stop()
     return pulse, time.perf_counter() - start
 

@@ -125,7 +125,7 @@ class Module:
         self.client.answers.append(list(messages))
         self.wait_until(lambda: not self.client.answers)
 
-    def wait_until(self, condition: Callable[[], object], longest_s: float = 120.0) -> None:
+    def wait_until(self, condition: Callable[[], object], longest_s: float = 180.0) -> None:
         """Run Qt's event loop."""
         end = time.monotonic() + longest_s
         while not condition():

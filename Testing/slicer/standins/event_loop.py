@@ -27,7 +27,7 @@ def own_time() -> float:
         return now
 
 
-def run_until(condition: Callable[[], object], slots: dict[Any, Callable[[], None]], longest_s: float = 60.0) -> float:
+def run_until(condition: Callable[[], object], slots: dict[Any, Callable[[], None]], longest_s: float = 180.0) -> float:
     """Let timers fire their slots, and idle with the lock held between; the longest that one slot took, s.
 
     slots: what each timer calls. AssertionError when the condition is not met in time.
