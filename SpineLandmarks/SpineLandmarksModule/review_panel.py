@@ -142,8 +142,10 @@ class ReviewPanel:
     def jump(self, row: int) -> None:
         marks = self.marks
         if self.study and row < len(marks) and not marks[row].is_absent:
-            shown = self.study.of(marks[row].name)
+            shown, frame = self.study.of(marks[row].name), self.study.session.frame
             views.jump_to(shown.node, shown.row(marks[row].name))
+            if frame is not None and marks[row].position_ras_mm is not None:
+                self.study.draw_lines_on(frame.slice_index(marks[row].position_ras_mm))
 
     def mark(self, name: str) -> None:
         """Select a landmark whose point is seen already."""

@@ -19,7 +19,9 @@ LINE_MM = 0.5
 #: As on the overlay; the line of the patient's axial plane is grey.
 ENDPLATE, GREY = (0.7, 1.0, 0.63), (0.75, 0.75, 0.75)
 #: Of the size of the centres and of their names.
-CORNER_SIZE, WORDS_SIZE = 0.7, 1.0
+CORNER_SIZE, WORDS_SIZE = 0.8, 0.9
+#: A line has its own colour also where it leaves the slice that is shown a little, mm.
+NEVER_FADES = 1e4
 
 
 class CornerPoints(ScenePoints):
@@ -44,9 +46,12 @@ class SpinePoints(ScenePoints):
     """As `ScenePoints`, with the endplates."""
 
     corner_points = CornerPoints
+    #: Ids of the views that show lines and angles; all where it is empty.
+    line_views: tuple[str, ...] = ()
 
     def __init__(self, session: Session, *arguments: Any, **named: Any) -> None:
         self._wants_endplates = True
+        self._lines_on: int | None = None
         self.corners: CornerPoints | None = None
         self.lines: EndplateLines | None = None
         super().__init__(session, *arguments, **named)
@@ -61,12 +66,18 @@ class SpinePoints(ScenePoints):
 
     def show(self) -> None:
         super().show()
-        self.lines = self.lines or EndplateLines(self.node)
-        self.lines.show(endplate_lines(self.session.current))
+        self.lines = self.lines or EndplateLines(self.node, self.line_views)
+        self.lines.show(endplate_lines(self.session.current, self.session.frame, self._lines_on))
         if self.corners is None and self.session.corners:
             self.corners = self.corner_points(self.session, self.volume, on_refused=self._on_refused)
             self.corners.on_grab = lambda name: self.on_grab(name)
         self.follow_display()
+
+    def draw_lines_on(self, index: int) -> None:
+        """On this slice of the image: Slicer draws a line only where it lies on the slice that is shown."""
+        if index != self._lines_on and self.lines is not None:
+            self._lines_on = index
+            self.lines.show(endplate_lines(self.session.current, self.session.frame, index))
 
     def show_anew(self) -> None:
         """As the session says, whatever was about to be placed."""
@@ -116,8 +127,8 @@ class EndplateLines:
     listed or saved.
     """
 
-    def __init__(self, node: Any) -> None:
-        self.node = node
+    def __init__(self, node: Any, views: Sequence[str] = ()) -> None:
+        self.node, self._views = node, views
         self.nodes: dict[str, Any] = {}
         self._is_seen = False
 
@@ -160,6 +171,8 @@ class EndplateLines:
             scene.AddNode(node)
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
+        for view in self._views:
+            display.AddViewNodeID(view)
         for said, value in self._looks(display, GREY if name == AXIAL else ENDPLATE).items():
             getattr(display, f"Set{said}")(*value if isinstance(value, tuple) else (value,))
         return node
@@ -174,6 +187,8 @@ class EndplateLines:
             "GlyphSize": LINE_MM,
             "CurveLineSizeMode": display.UseLineDiameter,
             "LineDiameter": LINE_MM,
+            "LineColorFadingStart": NEVER_FADES,
+            "LineColorFadingEnd": 2 * NEVER_FADES,
             "SelectedColor": colour,
             "Color": colour,
             "SliceProjection": True,
@@ -185,7 +200,7 @@ class EndplateLines:
         modifying = node.StartModify()
         node.SetLocked(False)
         node.RemoveAllControlPoints()
-        for place, words in ((line.front, line.words), (line.back, "")):
+        for place, words in ((line.start, ""), (line.end, line.words)):
             row = node.AddControlPoint(place, words)
             node.SetNthControlPointLabel(row, words)  # an empty one would be made up
             node.SetNthControlPointLocked(row, True)

@@ -351,7 +351,7 @@ def _measurements() -> None:
 
 
 def _table(handlers: Mapping[str, Callable[..., Any]]) -> None:
-    with html.Table(classes="landmarks"):
+    with html.Div(classes="rows"), html.Table(classes="landmarks"):
         with html.Thead(), html.Tr():
             for head in ("Landmark", "Status", "Sure", "R", "A", "S", "Slice"):
                 html.Th(head)

@@ -53,9 +53,22 @@ PROJECTED = (0.75, 0.75, 0.75)
 class _Corners(CornerPoints):
     looks = MARKUP_STYLE
 
+    def _new_node(self) -> Any:
+        return _grey_elsewhere(super()._new_node())
+
 
 class _Points(SpinePoints):
     hides_confirmed, looks, corner_points = True, MARKUP_STYLE, _Corners
+
+    def _new_node(self) -> Any:
+        return _grey_elsewhere(super()._new_node())
+
+
+def _grey_elsewhere(node: Any) -> Any:
+    """The colour of a point on another slice would be that of corrected ones, whatever it is."""
+    node.GetDisplayNode().SetSliceProjectionUseFiducialColor(False)
+    node.GetDisplayNode().SetSliceProjectionColor(*PROJECTED)
+    return node
 
 
 class Scene:
@@ -100,7 +113,7 @@ class Scene:
         self._views = [self._app.view_manager.get_view(name) for name in (SAGITTAL, CORONAL)]
         for view in self._views:
             view.get_view_node().SetSliceResolutionMode(view.get_view_node().SliceResolutionMatch2DView)
-            view.modified.connect(lambda _view: self._on_view())
+            view.modified.connect(lambda _view: self._viewed())
             view.interactor().AddObserver("WindowResizeEvent", lambda *_: self._on_resize())
             view.interactor().AddObserver("MouseMoveEvent", lambda *_: self._show_preview(), 1.0)
             for event, factor in (("MouseWheelForwardEvent", WHEEL), ("MouseWheelBackwardEvent", 1 / WHEEL)):
@@ -121,12 +134,16 @@ class Scene:
         if self._opened is None or opened.stack is not self._opened.stack:
             self._show_volume(opened)
         self._opened = opened
+        _Points.line_views = (self._views[0].get_view_node().GetID(),)
         self.points = _Points(session, self._volume, None, self._on_change, self._on_refused)
         self.points.show_endplates(self.shows_endplates)
         self._show_opinions(opened)
-        display = self.points.node.GetDisplayNode()
-        display.SetSliceProjectionUseFiducialColor(False)  # it would be that of corrected ones, whatever they are
-        display.SetSliceProjectionColor(*PROJECTED)
+        self._viewed()
+
+    def _viewed(self) -> None:
+        """A view shows something else."""
+        if self.points is not None:
+            self.points.draw_lines_on(self.slice_index)
         self._on_view()
 
     def _show_opinions(self, opened: OpenStudy) -> None:

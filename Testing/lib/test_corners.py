@@ -236,14 +236,26 @@ def test_corners_in_a_file_come_with_its_landmarks(a_session: Session, tmp_path:
         import_landmarks(tmp_path / "twice.json")
 
 
+def test_lines_lie_on_the_slice_that_is_shown(a_session: Session) -> None:
+    frame = a_session.frame
+    assert frame is not None
+    for index in (1, 4):
+        lines = endplate_lines(a_session.current, frame, index)
+        drawn = [frame.ijk(end) for line in lines if line.name != AXIAL for end in (line.start, line.end)]
+        assert [k for _, _, k in drawn] == pytest.approx([index] * len(drawn))
+    i, j, _ = frame.ijk(a_session["L3.inf.ant"].position_ras_mm or ())
+    at = next(line for line in endplate_lines(a_session.current, frame, 4) if line.name == "L3.inf")
+    assert frame.ijk(at.start) == pytest.approx((i, j, 4))
+
+
 def test_what_is_drawn_follows_the_corners_and_says_what_is_measured(a_session: Session) -> None:
     lines = {line.name: line for line in endplate_lines(a_session.current)}
     assert len(lines) == 12  # of five bodies and the sacrum, and the axial plane
     front, back = (np.array(a_session[f"L3.inf.{side}"].position_ras_mm) for side in ("ant", "post"))
-    assert lines["L3.inf"].front == pytest.approx(tuple(front))
-    assert lines["L3.inf"].back == pytest.approx(tuple(back))
-    assert lines["L1.sup"].words == f"Lumbar lordosis L1-S1 {lordosis_of(a_session).words}"
-    axial = np.subtract(lines[AXIAL].front, lines[AXIAL].back)
+    assert lines["L3.inf"].start == pytest.approx(tuple(front))
+    assert lines["L3.inf"].end == pytest.approx(tuple(back))
+    assert lines["L1.sup"].words == f"Lordosis {lordosis_of(a_session).value:.1f}°"
+    axial = np.subtract(lines[AXIAL].end, lines[AXIAL].start)
     assert axial[[0, 2]] == pytest.approx([0, 0])
     a_session.mark_not_visible("S1.sup.ant")
     lines = {line.name: line for line in endplate_lines(a_session.current)}
