@@ -257,6 +257,7 @@ def _body(body: str) -> Iterator[_Kind]:
 def _slip(above: str, below: str) -> Iterator[_Kind]:
     lower, slipping = plate(below, "sup"), f"{above}.inf.post"
     points, disc = (slipping, *lower), f"{above}-{below}"
+    upright = tuple(name for name in (above, below) if name != SACRUM)
 
     def slip(p: Plane) -> float:
         along = p[lower[0]] - p[lower[1]]
@@ -272,6 +273,7 @@ def _slip(above: str, below: str) -> Iterator[_Kind]:
         slip,
         f"{said}endplate of {below}; positive is forward, anterolisthesis.",
         MEYERDING_1932,
+        upright=upright,
     )
     yield _Kind(
         f"Slip {disc} of the endplate",
@@ -281,6 +283,7 @@ def _slip(above: str, below: str) -> Iterator[_Kind]:
         f"{said}endplate of {below}, over the length of that endplate; positive is forward.",
         MEYERDING_1932,
         grade=_meyerding,
+        upright=upright,
     )
 
 
