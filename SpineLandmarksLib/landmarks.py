@@ -100,10 +100,11 @@ class LandmarkSet:
         notes: which series was read and which were passed over.
         numberings: (shift in levels, probability) of all names as they are (0), one level toward the head (+1) and one
             toward the feet (-1), the likeliest first; empty where nothing has judged.
-        corners: of the endplates on the same levels, by a second model; empty where none was asked.
+        corners: of the endplates on the same levels, by a second model; empty where none was asked. `points` has them
+            after the landmarks.
 
     Raises:
-        LandmarkError: a name comes twice; from `[name]`, there is no such landmark.
+        LandmarkError: a name comes twice; from `[name]`, there is no such landmark or corner.
 
     >>> found = LandmarkSet((Landmark("L3", position_ras_mm=(1.5, -20.0, 310.0)), Landmark("L4", "out_of_view")))
     >>> found.names, found["L3"].position_ras_mm, [mark.name for mark in found if mark.is_absent]
@@ -124,7 +125,7 @@ class LandmarkSet:
     corners: tuple[Landmark, ...] = ()
 
     def __post_init__(self) -> None:
-        require_unique([landmark.name for landmark in self.landmarks])
+        require_unique([landmark.name for landmark in self.points])
 
     def asks_for_review(self, landmark: Landmark) -> bool | None:
         """Whether somebody should look at one of them: itself is doubtful, or the study, and nobody has decided on it.
@@ -139,6 +140,10 @@ class LandmarkSet:
     def names(self) -> tuple[str, ...]:
         return tuple(landmark.name for landmark in self.landmarks)
 
+    @property
+    def points(self) -> tuple[Landmark, ...]:
+        return (*self.landmarks, *self.corners)
+
     def __iter__(self) -> Iterator[Landmark]:
         return iter(self.landmarks)
 
@@ -146,7 +151,7 @@ class LandmarkSet:
         return len(self.landmarks)
 
     def __getitem__(self, name: str) -> Landmark:
-        for landmark in self.landmarks:
+        for landmark in self.points:
             if landmark.name == name:
                 return landmark
         raise LandmarkError(f"Expected one of {', '.join(self.names)}; got {name!r}")

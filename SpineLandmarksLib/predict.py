@@ -32,7 +32,7 @@ from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.imaging.symmetry import LateralCurve, lateral_curve
 from SpineLandmarksLib.landmarks import CORNERS22, Landmark, LandmarkSet, Point, name_at_level, require_known
 from SpineLandmarksLib.numbering import number
-from SpineLandmarksLib.quadrilaterals import disagreeing, disc_of, own
+from SpineLandmarksLib.quadrilaterals import disagreeing, own, touching
 from SpineLandmarksLib.slice_reading import SliceReading, evidence_at, image_warnings, sacrum_warnings
 from SpineLandmarksLib.transforms import prepare_slice, valid_extent, working_spacing
 from SpineLandmarksLib.uncertainty import MAX_CONFIDENCE, radius95_with_side
@@ -229,8 +229,7 @@ class Localizer:
             {name: place * mm for name, place in xy.items()},
         )
         marks = tuple(
-            _on_level(mark, found, bool(set(wrong) & _touched_by(name)), stack, at[name])
-            for name, mark in corners.items()
+            _on_level(mark, found, bool(set(wrong) & touching(name)), stack, at[name]) for name, mark in corners.items()
         )
         said = f"The corners around {', '.join(wrong)} do not enclose the centre: check them before use"
         return replace(
@@ -454,11 +453,6 @@ def _on_picture(mark: Landmark, stack_from_view: Matrix) -> Landmark:
         return mark
     x, y, _ = (float(v) for v in apply(stack_from_view, np.array([*mark.pixel_xy, 0.0])))
     return replace(mark, pixel_xy=(x, y))
-
-
-def _touched_by(corner: str) -> set[str]:
-    """The body and the disc that a corner is of."""
-    return {corner.partition(".")[0], disc_of(corner)}
 
 
 def _with_neighbours(names: Sequence[str], peaks: Peaks) -> Peaks:

@@ -13,19 +13,20 @@ what it then says is held against the centres.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from SpineLandmarksLib.landmarks import Landmark, name_at_level
+from SpineLandmarksLib.landmarks import name_at_level
 
 Array = NDArray[np.float64]
 Centres = Mapping[str, Array]
 
 BODIES = ("L1", "L2", "L3", "L4", "L5")
 SACRUM = "S1"
+#: The endplates between which lordosis is measured, and by which share of their length they are drawn beyond each end.
+COBB_ARMS, ARM = ("L1.sup", "S1.sup"), 0.8
 _EDGES = {body: (f"{body}.sup", f"{body}.inf") for body in BODIES} | {
     f"{above}-{below}": (f"{above}.inf", f"{below}.sup") for above, below in pairwise((*BODIES, SACRUM))
 }
@@ -35,8 +36,8 @@ AROUND = {
 }
 
 
-#: A corner may be this much farther from its own disc's centre than from another's. Where the spine bends, the back of
-#: an endplate comes near the next disc: up to 1.3 in 150 slices. What lies a level off is twice as far.
+#: A corner may be this much farther from its own disc's centre than from another's: where the spine bends, the back of
+#: an endplate comes near the next disc. What lies a level off is twice as far.
 NEARER = 1.5
 
 
@@ -84,24 +85,27 @@ def encloses(corners: Array, point: Array) -> bool:
     return bool((turn > 0).all() or (turn < 0).all())
 
 
-def renamed(corners: Sequence[Landmark], centres: Centres) -> tuple[Landmark, ...]:
-    """Corners under the names that centres have by now, where a person has moved all names by a level or two.
+def touching(corner: str) -> set[str]:
+    """The body and the disc that a corner is of.
 
-    Of the shifts that leave most bodies enclosed the least is taken; what then disagrees is left out.
+    >>> sorted(touching("L5.inf.ant")), sorted(touching("S1.sup.post"))
+    (['L5', 'L5-S1'], ['L5-S1', 'S1'])
     """
-    shifted = {shift: _shifted(corners, shift) for shift in (0, 1, -1, 2, -2)}
-    agreeing = {shift: _agreeing_bodies(found, centres) for shift, found in shifted.items()}
-    best = max(agreeing, key=lambda shift: len(agreeing[shift]))
-    ends = {*agreeing[best], *({SACRUM} if "L5" in agreeing[best] else ())}
-    return tuple(mark for mark in shifted[best] if mark.name.partition(".")[0] in ends)
+    return {corner.partition(".")[0], disc_of(corner)}
 
 
-def _shifted(corners: Sequence[Landmark], levels: int) -> list[Landmark]:
-    names = [name_at_level(mark.name, levels) for mark in corners]
-    return [replace(mark, name=name) for mark, name in zip(corners, names, strict=True) if name is not None]
+def plates(corners: Mapping[str, Array], arms: Sequence[str] = ()) -> dict[str, tuple[Array, Array]]:
+    """The line of each endplate whose two corners are known, front end first. arms: drawn longer by `ARM` at each end,
+    as the arms of Cobb's angle are.
 
-
-def _agreeing_bodies(corners: Sequence[Landmark], centres: Centres) -> list[str]:
-    known = {mark.name: np.array(mark.pixel_xy) for mark in corners if mark.pixel_xy is not None}
-    wrong = disagreeing(known, centres)
-    return [body for body in BODIES if f"{body}.sup.ant" in known and body in centres and body not in wrong]
+    >>> plates({"L1.sup.ant": np.array([10.0, 0.0]), "L1.sup.post": np.array([0.0, 0.0])}, ["L1.sup"])
+    {'L1.sup': (array([18.,  0.]), array([-8.,  0.]))}
+    """
+    drawn = {}
+    for name in corners:
+        plate, _, side = name.rpartition(".")
+        if side == "ant" and f"{plate}.post" in corners:
+            front, back = corners[name], corners[f"{plate}.post"]
+            more = (front - back) * (ARM if plate in arms else 0.0)
+            drawn[plate] = (front + more, back - more)
+    return drawn

@@ -150,7 +150,9 @@ class Panel:
         study = self.review_panel.study
         if study and self.parameters:
             study.look(self.parameters.pointSize, self.parameters.textSize)
-            study.decorations.show_curve(self.parameters.showCurve, study.session.current)
+            study.decorations.show_curve(self.parameters.showCurve, study.session.current.landmarks)
+            study.show_endplates(self.parameters.showEndplates)
+            self.review_panel.show_corners(self.parameters.showEndplates)
 
     def refresh(self) -> None:
         """A session has changed. After a scene was loaded behind another module, `enter` shows what it is then."""

@@ -37,5 +37,6 @@ class SpineLandmarksParameterNode:
     sliceChoice: SliceChoice = SliceChoice.AUTOMATIC
     processor: Processor = Processor.CPU
     showCurve: bool = False
+    showEndplates: bool = True
     pointSize: float = DISPLAY["glyphSize"]
     textSize: float = DISPLAY["textScale"]

@@ -48,7 +48,7 @@ class Placing:
             self._mode.SetCurrentInteractionMode(self._mode.ViewTransform)
         if study.node.GetScene() is not None:
             active_list(study.scene, *self._before)
-            study.show()  # a point that was about to be set is missing again
+            study.show_anew()  # a point that was about to be set is missing again
         self._on_next(None)
 
     def look(self) -> None:
@@ -69,10 +69,12 @@ class Placing:
 
     def _next(self) -> None:
         assert self._study is not None
-        node, name = self._study.node, self._names[0]
+        name = self._names[0]
+        shown = self._study.of(name)
+        node = shown.node
         self._landmark = self._study.session[name]
         self._reset()
-        node.SetControlPointPlacementStartIndex(self._study.row(name))
+        node.SetControlPointPlacementStartIndex(shown.row(name))
         markups = slicer.modules.markups.logic()
         markups.SetActiveList(node)
         markups.StartPlaceMode(False)
@@ -80,6 +82,7 @@ class Placing:
 
     def _reset(self) -> None:
         assert self._study is not None
-        node, row = self._study.node, self._study.row(self._names[0])
+        shown = self._study.of(self._names[0])
+        node, row = shown.node, shown.row(self._names[0])
         if node.GetNthControlPointPositionStatus(row) == node.PositionMissing:
             node.ResetNthControlPointPosition(row)

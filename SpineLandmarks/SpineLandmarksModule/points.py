@@ -15,7 +15,8 @@ import vtk
 from slicer.i18n import tr
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
-from SpineLandmarksLib.annotation.scene_points import KIND, VOLUME, ScenePoints, active_list_kept, in_world
+from SpineLandmarksLib.annotation.scene_endplates import SpinePoints
+from SpineLandmarksLib.annotation.scene_points import KIND, VOLUME, active_list_kept, in_world
 from SpineLandmarksLib.annotation.session import Session, moved_session
 from SpineLandmarksLib.annotation.session_file import SessionText, session_from_json
 from SpineLandmarksLib.formats.strict_json import parse_json
@@ -57,15 +58,13 @@ def detach_session(node: Any) -> None:
     node.RemoveAttribute(SESSION)
 
 
-class StudyPoints(ScenePoints):
-    """As `ScenePoints`; what is done in a scene that is saved can be gone on with."""
+class StudyPoints(SpinePoints):
+    """As `SpinePoints`; what is done in a scene that is saved can be gone on with."""
 
     def __init__(self, session: Session, *arguments: Any, **named: Any) -> None:
         self._history = SessionText(session)
         #: Called with whether the points are seen, when that or another look of them has changed.
         self.on_display: Callable[[bool], None] = lambda seen: None
-        #: Called with the name of the point that the mouse has taken hold of.
-        self.on_grab: Callable[[str], None] = lambda name: None
         super().__init__(session, *arguments, **named)
         self._geometry = geometry_of(self.volume)
 
@@ -92,12 +91,6 @@ class StudyPoints(ScenePoints):
             (self.volume, vtk.vtkCommand.ModifiedEvent, lambda *_: self._follow_geometry()),
         ]
 
-    def _drag(self, starts: bool) -> None:
-        super()._drag(starts)
-        row = self.node.GetDisplayNode().GetActiveComponentIndex() if self.node.GetDisplayNode() else -1
-        if starts and 0 <= row < len(self.session.names):
-            self.on_grab(self.session.names[row])
-
     def _return_later(self) -> None:
         """MRML crashes where a node's transform is set while the node tells of another one."""
         if not self.is_with_volume():
@@ -107,7 +100,7 @@ class StudyPoints(ScenePoints):
         """A list that was taken out of its volume's transform, or hardened, lies on the image again."""
         if self.is_with_volume() or None in (self.node.GetScene(), self.volume.GetScene()):
             return
-        self._follow_transform()
+        self.follow_transform()
         self.show()
         self._on_refused(
             tr(

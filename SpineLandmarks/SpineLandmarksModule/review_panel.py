@@ -13,6 +13,7 @@ from slicer.i18n import tr
 
 from SpineLandmarksLib.annotation.actions import OPERATIONS, SHIFTS, enabled
 from SpineLandmarksLib.annotation.wording import definition
+from SpineLandmarksLib.landmarks import Landmark
 from SpineLandmarksModule import tables, views
 from SpineLandmarksModule.dialogs import ask, explained
 from SpineLandmarksModule.placing import Placing
@@ -42,6 +43,7 @@ SHORTCUTS = (
     ("Shift+P", "placeRestButton", tr("place the rest")),
     ("X", "notVisibleButton", tr("not visible")),
     ("Shift+L", "relocalizeButton", tr("relocalize the rest")),
+    ("E", "endplatesBox", tr("endplates")),
     ("Shift+U", "levelUpButton", tr("level up")),
     ("Shift+D", "levelDownButton", tr("level down")),
     ("Ctrl+Z", "undoButton", tr("undo")),
@@ -55,6 +57,7 @@ class ReviewPanel:
     def __init__(self, ui: Any, relocalize: Callable[[], None]) -> None:
         self.ui = ui
         self.study: StudyPoints | None = None
+        self._shows_corners = True
         self._keys: list[Any] = []
         self.placing = Placing(self._ask_for)
         tables.prepare(ui.landmarkTable, stretched=6)
@@ -89,13 +92,28 @@ class ReviewPanel:
 
     @property
     def selected(self) -> str | None:
-        """Name of the landmark that is selected in the table."""
-        row = self.ui.landmarkTable.currentRow()
-        return self.study.session.names[row] if self.study and 0 <= row < len(self.study.session.names) else None
+        """Name of the landmark or corner that is selected in the table."""
+        row, marks = self.ui.landmarkTable.currentRow(), self.marks
+        return marks[row].name if 0 <= row < len(marks) else None
+
+    @property
+    def marks(self) -> tuple[Landmark, ...]:
+        """What the table lists: the landmarks, then the corners where those are shown."""
+        if self.study is None:
+            return ()
+        session = self.study.session
+        return session.points if self._shows_corners else session.current.landmarks
+
+    def show_corners(self, visible: bool) -> None:
+        if visible != self._shows_corners:
+            self._shows_corners = visible
+            self.refresh()
+            self._show_landmark()
 
     def refresh(self) -> None:
         session = self.study.session if self.study else None
-        tables.fill_landmarks(self.ui.landmarkTable, session, session.frame if session else None)
+        tables.fill_landmarks(self.ui.landmarkTable, self.marks, session.frame if session else None)
+        self.ui.endplatesBox.enabled = enabled(session, None)["endplates"]
         tables.fill_measurements(self.ui.measurementTable, session)
         self.refresh_buttons()
         self.placing.look()
@@ -122,19 +140,29 @@ class ReviewPanel:
         self.ui.numberingLabel.setVisible(known)
 
     def jump(self, row: int) -> None:
-        if self.study and not self.study.session[self.study.session.names[row]].is_absent:
-            views.jump_to(self.study.node, row)
+        marks = self.marks
+        if self.study and row < len(marks) and not marks[row].is_absent:
+            shown, frame = self.study.of(marks[row].name), self.study.session.frame
+            views.jump_to(shown.node, shown.row(marks[row].name))
+            if frame is not None and marks[row].position_ras_mm is not None:
+                self.study.draw_lines_on(frame.slice_index(marks[row].position_ras_mm))
 
     def mark(self, name: str) -> None:
         """Select a landmark whose point is seen already."""
         if self.study:
-            self.ui.landmarkTable.setCurrentCell(self.study.row(name), 0)
+            self.ui.landmarkTable.setCurrentCell(self._row(name), 0)
+
+    def _row(self, name: str) -> int:
+        """Of the table. A corner that is to be worked on is shown."""
+        if all(mark.name != name for mark in self.marks):
+            self.ui.endplatesBox.checked = True
+        return [mark.name for mark in self.marks].index(name)
 
     def select(self, name: str) -> None:
         """Select a landmark and go there."""
         if self.study:
             self.mark(name)
-            self.jump(self.study.row(name))
+            self.jump(self._row(name))
 
     def next_doubtful(self) -> None:
         if self.study:
@@ -152,7 +180,9 @@ class ReviewPanel:
             self.placing.start(self.study, self._unplaced())
 
     def _unplaced(self) -> list[str]:
-        return [mark.name for mark in self.study.session.current if mark.status == "out_of_view"] if self.study else []
+        """Of the landmarks, or of the corners where one is selected."""
+        marks = self.study.session.alike(self.selected) if self.study else ()
+        return [mark.name for mark in marks if mark.status == "out_of_view"]
 
     def _ask_for(self, name: str | None) -> None:
         """Say what the next click in a view sets."""
@@ -166,7 +196,7 @@ class ReviewPanel:
             self.mark(name)
 
     def shift(self, levels: int) -> None:
-        marks = self.study.session.current if self.study else ()
+        marks = self.study.session.points if self.study else ()
         confirmed = [mark.name for mark in marks if mark.status == "confirmed"]
         question = (
             tr("Confirmed: {names}. Move all names one level up nevertheless? Undo takes it back")

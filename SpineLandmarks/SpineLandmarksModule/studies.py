@@ -103,7 +103,10 @@ class Studies:
         require_usable(volume)
         matrix = local_from_world(volume) @ np.linalg.inv(local_from_world(source.volume))
         frame, said = frame_of(volume), source.session.current
-        moved = LandmarkSet(tuple(seen_in(frame, _moved(mark, matrix)) for mark in said), source.volume.GetName())
+        marks, corners = (
+            tuple(seen_in(frame, _moved(mark, matrix)) for mark in some) for some in (said.landmarks, said.corners)
+        )
+        moved = LandmarkSet(marks, source.volume.GetName(), corners=corners)
         if not any(mark.position_ras_mm for mark in moved):
             raise GeometryError(tr("No point of {name} lies in this volume").format(name=source.volume.GetName()))
         landmarks = replace(
@@ -120,7 +123,8 @@ class Studies:
         if study is None:
             self._renew(volume, landmarks)
             return True
-        replaces = any(mark.status == "confirmed" and landmarks[mark.name] != mark for mark in study.session.current)
+        new = {mark.name: mark for mark in landmarks.points}
+        replaces = any(mark.status == "confirmed" and new.get(mark.name, mark) != mark for mark in study.session.points)
         if replaces and not may(tr("Some landmarks are confirmed. Replace them too? Undo takes it back")):
             return False
         study.session.import_points(landmarks, including_confirmed=True)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import qt
 from slicer.i18n import tr
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
-from SpineLandmarksLib.annotation.measurement import Measurement
 from SpineLandmarksLib.annotation.measurements import measure
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import cells, colour
 from SpineLandmarksLib.landmarks import Landmark
+from SpineLandmarksLib.measurement import Measurement
 
 
 def prepare(table: Any, stretched: int) -> None:
@@ -22,9 +23,8 @@ def prepare(table: Any, stretched: int) -> None:
     header.setSectionResizeMode(stretched, qt.QHeaderView.Stretch)
 
 
-def fill_landmarks(table: Any, session: Session | None, frame: ImageFrame | None) -> None:
-    """One row a landmark; an empty table without a session. The selection stays."""
-    landmarks = tuple(session.current) if session else ()
+def fill_landmarks(table: Any, landmarks: Sequence[Landmark], frame: ImageFrame | None) -> None:
+    """One row a landmark. The selection stays."""
     if table.rowCount != len(landmarks):
         table.setRowCount(len(landmarks))
     for row, landmark in enumerate(landmarks):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from SpineLandmarksLib.annotation.endplates import corners_of
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.landmarks import Landmark, names_per_level
 
@@ -16,6 +17,7 @@ KEYS = (
     ("X", "not_visible", "not visible"),
     ("Shift+X", "rest_not_visible", "all that are out of view are not visible"),
     ("Shift+L", "relocalize", "relocalize the rest"),
+    ("E", "endplates", "show or hide endplates, their corners and angles"),
     ("Shift+U", "shift_up", "names one level up"),
     ("Shift+D", "shift_down", "names one level down"),
     ("Ctrl+Z", "undo", "undo"),
@@ -26,9 +28,9 @@ OPERATIONS: dict[str, Callable[[Session, str], object]] = {
     "confirm": lambda session, name: (
         session.unconfirm(name) if session[name].status == "confirmed" else session.confirm(name)
     ),
-    "confirm_all": lambda session, name: session.confirm_all(),
+    "confirm_all": lambda session, name: session.confirm_all(name),
     "not_visible": lambda session, name: session.mark_not_visible(name),
-    "rest_not_visible": lambda session, name: session.mark_rest_not_visible(),
+    "rest_not_visible": lambda session, name: session.mark_rest_not_visible(name),
     "undo": lambda session, name: session.undo(),
     "redo": lambda session, name: session.redo(),
 }
@@ -42,16 +44,17 @@ def enabled(session: Session | None, selected: str | None) -> dict[str, bool]:
     chosen = session[selected] if selected else None
     has_point = chosen is not None and not chosen.is_absent
     has_points = any(not mark.is_absent for mark in session.current)
-    to_review = bool(session.to_review())
+    to_review, alike = bool(session.to_review()), session.alike(selected)
     can_shift = has_points and names_per_level(session.names) > 0
     return {
-        "next": to_review,
+        "next": session.next_doubtful() is not None,
         "confirm": has_point,
-        "confirm_all": any(mark.status in ("predicted", "corrected") for mark in session.current),
+        "confirm_all": any(mark.status in ("predicted", "corrected") for mark in alike),
         "place": next_to_place(session, selected) is not None,
         "not_visible": chosen is not None and chosen.status not in ("not_visible", "confirmed"),
-        "rest_not_visible": any(mark.status == "out_of_view" for mark in session.current),
+        "rest_not_visible": any(mark.status == "out_of_view" for mark in alike),
         "relocalize": bool(session.given()) and to_review,
+        "endplates": bool(corners_of(session.current)),
         "shift_up": can_shift,
         "shift_down": can_shift,
         "undo": session.can_undo(),
@@ -78,8 +81,9 @@ def is_untold(mark: Landmark) -> bool:
 
 
 def _from(session: Session, name: str | None) -> tuple[Landmark, ...]:
-    """All landmarks, head to foot, from this one on and round again."""
-    at, marks = session.names.index(name) if name else 0, tuple(session.current)
+    """All landmarks, or corners where it is one, head to foot, from this one on and round again."""
+    marks = session.alike(name)
+    at = next((row for row, mark in enumerate(marks) if mark.name == name), 0)
     return (*marks[at:], *marks[:at])
 
 
@@ -90,8 +94,8 @@ def confirm_words(session: Session | None, selected: str | None) -> str:
 
 def shift_question(session: Session, levels: int) -> str:
     """What is asked before all names move although some are confirmed; empty where none is."""
-    confirmed = [mark.name for mark in session.current if mark.status == "confirmed"]
-    named = "All" if len(confirmed) == len(session.names) else ", ".join(confirmed)
+    confirmed = [mark.name for mark in session.points if mark.status == "confirmed"]
+    named = "All" if len(confirmed) == len(session.points) else ", ".join(confirmed)
     verb, way = "is" if len(confirmed) == 1 else "are", "up" if levels > 0 else "down"
     asked = f"{named} {verb} confirmed. Move all names one level {way} nevertheless? Undo takes it back."
     return asked if confirmed else ""

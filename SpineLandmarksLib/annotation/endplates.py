@@ -22,15 +22,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from SpineLandmarksLib.annotation.measurement import Measurement, UsualRange
-from SpineLandmarksLib.landmarks import UNREVIEWED, Landmark, LandmarkSet
+from SpineLandmarksLib.landmarks import CORNERS22, UNREVIEWED, Landmark, LandmarkSet
+from SpineLandmarksLib.measurement import Measurement, UsualRange
+from SpineLandmarksLib.quadrilaterals import BODIES, SACRUM, disagreeing, touching
 
 Vector = NDArray[np.float64]
 Plane = Mapping[str, Vector]
 Formula = Callable[[Plane], float]
 
-BODIES = ("L1", "L2", "L3", "L4", "L5")
-SACRUM = "S1"
 #: Standard deviations of one axis in the radius that holds 95 % of a round Gaussian, and in a 95 % interval.
 RADIUS_SDS, INTERVAL_SDS = math.sqrt(-2 * math.log(0.05)), 1.96
 #: mm by which a point is moved to see what a measurement makes of it.
@@ -55,7 +54,7 @@ HERE = "this project"
 #: What lying people without complaints have, mean and 2 standard deviations; heights of discs on MRI by level, mm.
 LORDOSIS_LYING = UsualRange(10.4, 63.2, "T12-S1 of 627 volunteers on radiographs, lying (2019): PMC6680033")
 SLOPE_LYING = UsualRange(
-    24.7, 64.3, "274 adults on radiographs, lying: Okpala FO (2014), Ann Med Health Sci Res 4:757-762"
+    24.7, 64.3, "274 people of 15 to 74 years on radiographs, lying: Okpala FO (2014), Ann Med Health Sci Res 4:757-762"
 )
 DISCS_LYING = {
     "L1-L2": (6.25, 10.99),
@@ -64,7 +63,7 @@ DISCS_LYING = {
     "L4-L5": (7.76, 14.57),
     "L5-S1": (7.11, 13.12),
 }
-ZHANG = "169 young adults on MRI: Zhang F et al. (2018), J Orthop Surg Res 13:34"
+ZHANG = "169 Asian young adults without complaints on MRI: Zhang F et al. (2018), J Orthop Surg Res 13:34"
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,14 @@ def measure_endplates(landmarks: LandmarkSet, corners: Sequence[Landmark]) -> tu
     landmarks: whose doubts hold for the corners too. What cannot be relied on has no value and a reason.
     """
     known = {mark.name: mark for mark in corners}
-    doubt = _doubt(landmarks)
+    doubt, beside = _doubt(landmarks), _beside(landmarks, known)
     collapsed = _collapsed(known)
-    return tuple(_taken(kind, known, collapsed, doubt) for kind in _kinds())
+    return tuple(_taken(kind, known, collapsed, doubt, beside) for kind in _kinds())
+
+
+def corners_of(landmarks: LandmarkSet) -> tuple[Landmark, ...]:
+    """The corners of endplates among the landmarks of a data set's own schema, or else beside them."""
+    return tuple(mark for mark in landmarks if mark.name in CORNERS22) or landmarks.corners
 
 
 def plate(body: str, end: str) -> tuple[str, str]:
@@ -201,7 +205,7 @@ def _disc(above: str, below: str) -> Iterator[_Kind]:
         f"Disc height {disc} (Farfan)",
         "1",
         points,
-        lambda p: 2 * mean(p) / depth(p),
+        lambda p: _share(2 * mean(p), depth(p)),
         f"Front height plus back height of {disc} over its depth, the mean length of the two endplates.",
         FARFAN,
     )
@@ -210,7 +214,9 @@ def _disc(above: str, below: str) -> Iterator[_Kind]:
         f"Disc height index {disc}",
         "1",
         tuple(dict.fromkeys((*points, *(name for body in beside for name in _corners(body))))),
-        lambda p: (2 * mean(p) + middle(p)) / 3 / float(np.mean([h for body in beside for h in _heights(p, body)])),
+        lambda p: _share(
+            (2 * mean(p) + middle(p)) / 3, float(np.mean([h for body in beside for h in _heights(p, body)]))
+        ),
         f"Mean of the front, middle and back height of {disc} over that of {' and '.join(beside)}.",
         MASUDA,
         upright=beside,
@@ -240,21 +246,22 @@ def _body(body: str) -> Iterator[_Kind]:
         f"Height loss {body}",
         "%",
         corners,
-        lambda p: 100 * (1 - min(_heights(p, body)[:2]) / _heights(p, body)[2]),
+        lambda p: 100 * (1 - _share(min(_heights(p, body)[:2]), _heights(p, body)[2])),
         f"By how much the lower of the front and middle height of {body} is less than its back height. The dent of an "
         "endplate between its rims, and a body that is low in front and behind alike, are not seen by this.",
         f"limits of the grades: {GENANT_1993}",
-        grade=lambda value, interval: f"Genant's limits: {_graded(value, GENANT, '3 (above 40 %)')}",
+        grade=lambda value, interval: f"Genant's limits: {_genant(value)}",
     )
 
 
 def _slip(above: str, below: str) -> Iterator[_Kind]:
     lower, slipping = plate(below, "sup"), f"{above}.inf.post"
     points, disc = (slipping, *lower), f"{above}-{below}"
+    upright = tuple(name for name in (above, below) if name != SACRUM)
 
     def slip(p: Plane) -> float:
         along = p[lower[0]] - p[lower[1]]
-        return float((p[slipping] - p[lower[1]]) @ along / np.hypot(*along))
+        return _share(float((p[slipping] - p[lower[1]]) @ along), float(np.hypot(*along)))
 
     said = (
         f"How far the lower back corner of {above} lies in front of the upper back corner of {below}, along the upper "
@@ -266,15 +273,17 @@ def _slip(above: str, below: str) -> Iterator[_Kind]:
         slip,
         f"{said}endplate of {below}; positive is forward, anterolisthesis.",
         MEYERDING_1932,
+        upright=upright,
     )
     yield _Kind(
         f"Slip {disc} of the endplate",
         "%",
         points,
-        lambda p: 100 * slip(p) / _length(p, lower),
+        lambda p: _share(100 * slip(p), _length(p, lower)),
         f"{said}endplate of {below}, over the length of that endplate; positive is forward.",
         MEYERDING_1932,
         grade=_meyerding,
+        upright=upright,
     )
 
 
@@ -289,11 +298,18 @@ def _graded(value: float, limits: Sequence[tuple[float, str]], beyond: str) -> s
     return next((words for limit, words in limits if value <= limit), beyond)
 
 
+def _genant(value: float) -> str:
+    """A loss of 20 % is the first grade's already."""
+    return GENANT[0][1] if round(value, 6) < GENANT[0][0] else _graded(value, GENANT[1:], "3 (above 40 %)")
+
+
 # What is needed, and whether it can be relied on
 
 
-def _taken(kind: _Kind, known: Mapping[str, Landmark], collapsed: Mapping[str, str], doubt: str) -> Measurement:
-    reason = _unusable(kind, known, collapsed, doubt)
+def _taken(
+    kind: _Kind, known: Mapping[str, Landmark], collapsed: Mapping[str, str], doubt: str, beside: Mapping[str, str]
+) -> Measurement:
+    reason = _unusable(kind, known, collapsed, doubt, beside)
     made = Measurement(
         kind.name, None, kind.unit, kind.definition, kind.source, usual=kind.usual, reason=reason, points=kind.points
     )
@@ -306,9 +322,12 @@ def _taken(kind: _Kind, known: Mapping[str, Landmark], collapsed: Mapping[str, s
     return replace(made, value=value, interval95=interval, grade=kind.grade(value, interval))
 
 
-def _unusable(kind: _Kind, known: Mapping[str, Landmark], collapsed: Mapping[str, str], doubt: str) -> str:
+def _unusable(
+    kind: _Kind, known: Mapping[str, Landmark], collapsed: Mapping[str, str], doubt: str, beside: Mapping[str, str]
+) -> str:
     reasons = [_absent(name, known.get(name)) for name in kind.points]
     reasons += [collapsed.get(body, "") for body in kind.upright]
+    reasons += [beside.get(name, "") for name in kind.points]
     is_decided = all(known[name].status not in UNREVIEWED for name in kind.points if name in known)
     return next(filter(None, reasons), "" if is_decided else doubt)
 
@@ -333,6 +352,21 @@ def _doubt(landmarks: LandmarkSet) -> str:
     )
 
 
+def _beside(landmarks: LandmarkSet, known: Mapping[str, Landmark]) -> dict[str, str]:
+    """Corners that nobody has decided on and that do not enclose the centre of their body or disc, with the reason.
+
+    So it is where a person has moved the centres, or another model has, and the corners are still on other levels.
+    """
+    at, centres = (
+        {mark.name: np.array(mark.position_ras_mm[1:]) for mark in marks if mark.position_ras_mm is not None}
+        for marks in (known.values(), landmarks)
+    )
+    wrong = set(disagreeing(at, centres))
+    around = {name: sorted(touching(name) & wrong) for name, mark in known.items() if mark.status in UNREVIEWED}
+    said = "{}: the corners around {} do not enclose its centre: confirm or correct them first"
+    return {name: said.format(name, found[0]) for name, found in around.items() if found}
+
+
 def _collapsed(known: Mapping[str, Landmark]) -> dict[str, str]:
     """Bodies of too little height, with the reason."""
     whole = [body for body in BODIES if not any(_absent(name, known.get(name)) for name in _corners(body))]
@@ -340,7 +374,8 @@ def _collapsed(known: Mapping[str, Landmark]) -> dict[str, str]:
     found = {}
     for body, (front, back) in sides.items():
         beside = [max(sides[other]) for other in _neighbours(body) if other in sides]
-        share = min(front, back) / max(front, back, float(np.mean(beside)) if beside else 0.0)
+        usual = max(front, back, float(np.mean(beside)) if beside else 0.0)
+        share = min(front, back) / usual if usual else 0.0
         if share < COLLAPSED:
             found[body] = f"{body} is collapsed: its height is {100 * share:.0f} % of what it and its neighbours have"
     return found
@@ -377,9 +412,14 @@ def _corners(body: str) -> tuple[str, ...]:
 
 
 def _slope(p: Plane, corners: tuple[str, str]) -> float:
-    """Degrees by which the front of an endplate is higher than its back."""
+    """Degrees by which the front of an endplate is higher than its back; nan where both lie on one place."""
     a, s = p[corners[0]] - p[corners[1]]
-    return math.degrees(math.atan2(s, a))
+    return math.degrees(math.atan2(s, a)) if a or s else math.nan
+
+
+def _share(part: float, whole: float) -> float:
+    """nan of nothing."""
+    return part / whole if whole else math.nan
 
 
 def _middle(p: Plane, corners: tuple[str, str]) -> Vector:

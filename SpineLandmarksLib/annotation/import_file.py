@@ -13,7 +13,7 @@ from SpineLandmarksLib.errors import FormatError
 from SpineLandmarksLib.formats import AS_STATED, UNITS, Reading, read_landmarks
 from SpineLandmarksLib.formats.dicom_sr_reading import frame_of_reference
 from SpineLandmarksLib.formats.shared import System, filled
-from SpineLandmarksLib.landmarks import LUMBAR11, UNREVIEWED, Landmark, LandmarkSet
+from SpineLandmarksLib.landmarks import CORNERS22, LUMBAR11, UNREVIEWED, Landmark, LandmarkSet
 
 #: Nearer than this, in mm or pixels, two points are one that was rounded.
 SAME_PLACE = 0.1
@@ -50,7 +50,8 @@ def import_landmarks(
         return merged(landmarks, before, schema)
     course = known_positions(known) if known is not None else None
     require_plausible(landmarks, Expected(frame.contains, course), name, reading, schema)
-    seen = replace(landmarks, landmarks=tuple(seen_in(frame, landmark) for landmark in landmarks))
+    within, corners = (tuple(seen_in(frame, mark) for mark in marks) for marks in (landmarks, landmarks.corners))
+    seen = replace(landmarks, landmarks=within, corners=corners)
     return merged(seen, before, schema)
 
 
@@ -84,16 +85,25 @@ def merged(said: LandmarkSet, before: LandmarkSet | None, schema: Sequence[str] 
     by_model = said.bundle is not None and said.bundle != before.bundle
     new, old = ({mark.name: mark for mark in landmarks} for landmarks in (said, before))
     marks = tuple(_over(new.get(name), old[name], by_model) for name in schema)
+    corners = _corners_over(said.corners, before.corners, by_model)
     undecided = any(mark.status in UNREVIEWED for mark in marks)
     judged = said if by_model and said.needs_review is not None else before
     return replace(
         before,
         landmarks=marks,
+        corners=corners,
         input=said.input,
         bundle=said.bundle or before.bundle,
         warnings=judged.warnings,
         needs_review=judged.needs_review if undecided else False,
     )
+
+
+def _corners_over(said: Sequence[Landmark], before: Sequence[Landmark], by_model: bool) -> tuple[Landmark, ...]:
+    """As the landmarks; corners of which nobody has spoken before are taken as they are."""
+    new, old = ({mark.name: mark for mark in marks} for marks in (said, before))
+    both = [name for name in CORNERS22 if name in new or name in old]
+    return tuple(_over(new.get(name), old[name], by_model) if name in old else new[name] for name in both)
 
 
 def _over(new: Landmark | None, old: Landmark, by_model: bool) -> Landmark:

@@ -21,10 +21,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from SpineLandmarksLib.annotation.endplates import measure_endplates
-from SpineLandmarksLib.annotation.measurement import COLUMNS, Measurement
+from SpineLandmarksLib.annotation.endplates import corners_of, measure_endplates
 from SpineLandmarksLib.formats.atomic import write_json_atomically, write_text_atomically
-from SpineLandmarksLib.landmarks import CORNERS22, VERTEBRAE, LandmarkSet, kind_of
+from SpineLandmarksLib.landmarks import VERTEBRAE, LandmarkSet, kind_of
+from SpineLandmarksLib.measurement import COLUMNS, Measurement
 
 Vector = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ def measure(landmarks: LandmarkSet) -> tuple[Measurement, ...]:
 
     Each kind from the head down. Landmarks of neither kind have none.
     """
-    corners = [mark for mark in landmarks if mark.name in CORNERS22] or landmarks.corners
+    corners = corners_of(landmarks)
     by_corners = measure_endplates(landmarks, corners) if corners else ()
     points = _Points(landmarks)
     kinds = (_distances, _disc_to_disc, _lordosis, _segment_angles, _offsets) if points.bodies else ()
@@ -168,12 +168,15 @@ def _in_front(points: _Points, upper: str, lower: str) -> float:
         return math.nan
     _, a, s = points.step(*neighbours)
     _, offset_a, offset_s = points.step(lower, upper)
-    return float((offset_s * a - offset_a * s) / math.hypot(a, s))  # the axis points down, so its front is (-s, a)
+    length = math.hypot(a, s)  # the axis points down, so its front is (-s, a)
+    return float((offset_s * a - offset_a * s) / length) if length else math.nan
 
 
 def _turn(upper: Vector, lower: Vector) -> float:
-    """Degrees by which a line that runs down turns backwards, seen in the plane of A and S."""
+    """Degrees by which a line that runs down turns backwards, in the plane of A and S; nan for a line of no length."""
     (_, a, s), (_, next_a, next_s) = upper, lower
+    if not (math.hypot(a, s) and math.hypot(next_a, next_s)):
+        return math.nan
     return math.degrees(math.atan2(s * next_a - a * next_s, a * next_a + s * next_s))
 
 

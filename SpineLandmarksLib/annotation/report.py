@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from SpineLandmarksLib.annotation.measurements import measure
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import GeometryError
 from SpineLandmarksLib.formats.dicom_plane import ImagePlane
@@ -24,7 +25,8 @@ def report_of(session: Session, planes: Sequence[ImagePlane]) -> bytes:
     _require_unmoved(session, planes)
     author = session.author if session.events or session.parent else ""
     content = io.BytesIO()
-    make_report(session.current, planes, author).save_as(content, enforce_file_format=True)
+    current = session.current
+    make_report(current, planes, author, measurements=measure(current)).save_as(content, enforce_file_format=True)
     return content.getvalue()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.slicer_markups import DISPLAY, control_point_text
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
+from SpineLandmarksLib.landmarks import Landmark
 
 KIND = "vtkMRMLMarkupsFiducialNode"
 VOLUME = "SpineLandmarksVolume"
@@ -40,6 +40,7 @@ class ScenePoints:
     #: Whether the mark of a confirmed point stands for the point, and bears its name in its own colour.
     hides_confirmed = False
     looks: Mapping[str, Any] = DISPLAY
+    title = "Landmarks"
 
     def __init__(
         self,
@@ -52,6 +53,8 @@ class ScenePoints:
         self.session, self.volume = session, volume
         self.scene = volume.GetScene()
         self._on_change, self._on_refused = on_change, on_refused
+        #: Called with the name of the point that the mouse has taken hold of.
+        self.on_grab: Callable[[str], None] = lambda name: None
         self._is_showing = self._is_dragged = False
         self.selected: str | None = None
         self.node = node or self._new_node()
@@ -79,8 +82,17 @@ class ScenePoints:
         self._stop_listening = session.listen(lambda correction: self._changed())
         self._changed()
 
+    @property
+    def marks(self) -> tuple[Landmark, ...]:
+        """What the node shows, in its order."""
+        return self.session.current.landmarks
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(mark.name for mark in self.marks)
+
     def row(self, name: str) -> int:
-        return self.session.names.index(name)
+        return self.names.index(name)
 
     def select(self, name: str | None) -> None:
         """Mark a landmark in the views."""
@@ -92,15 +104,15 @@ class ScenePoints:
     def show(self) -> None:
         """Make the node say what the session says."""
         with self._showing():
-            if self.node.GetNumberOfControlPoints() != len(self.session.names):
+            if self.node.GetNumberOfControlPoints() != len(self.marks):
                 self._refill()
-            for row, landmark in enumerate(self.session.current):
+            for row, landmark in enumerate(self.marks):
                 self._show_point(row, landmark)
         self.keep()
         self._decorate()
 
     def _decorate(self) -> None:
-        self.decorations.show(self.session.current, None if self._is_dragged else self.selected)
+        self.decorations.show(self.marks, None if self._is_dragged else self.selected)
 
     def _changed(self) -> None:
         self.show()
@@ -140,7 +152,7 @@ class ScenePoints:
                 "fixed, so they were put back, with all corrections. If a landmark cannot be seen, press Not visible"
             )
             return
-        for row, landmark in enumerate(self.session.current):
+        for row, landmark in enumerate(self.marks):
             try:
                 self._take_edit(row, landmark)
             except SpineLandmarksError as error:
@@ -151,7 +163,7 @@ class ScenePoints:
         """Whether its transform was just put into the points: they go back, as the volume still lies in it."""
         if self.node.GetParentTransformNode() is None or not self._is_whole():
             return False
-        marks = [(row, mark.position_ras_mm) for row, mark in enumerate(self.session.current) if mark.position_ras_mm]
+        marks = [(row, mark.position_ras_mm) for row, mark in enumerate(self.marks) if mark.position_ras_mm]
         world = [in_world(self.node, position) for _, position in marks]
         there = [list(self.node.GetNthControlPointPosition(row)) for row, _ in marks]
         was_moved = bool(marks) and _apart(world, [position for _, position in marks]) > SAME_MM
@@ -159,7 +171,7 @@ class ScenePoints:
 
     def _is_whole(self) -> bool:
         count = self.node.GetNumberOfControlPoints()
-        return tuple(self.node.GetNthControlPointLabel(row) for row in range(count)) == self.session.names
+        return tuple(self.node.GetNthControlPointLabel(row) for row in range(count)) == self.names
 
     def _take_edit(self, row: int, landmark: Landmark) -> None:
         status = self.node.GetNthControlPointPositionStatus(row)
@@ -188,7 +200,7 @@ class ScenePoints:
             (node, node.PointModifiedEvent, lambda *_: None if self._is_dragged else self.take_edits()),
             *((node, event, lambda *_: self.take_edits()) for event in finished),
             (node, node.DisplayModifiedEvent, lambda *_: self.follow_display()),
-            (self.volume, self.volume.TransformModifiedEvent, lambda *_: self._follow_transform()),
+            (self.volume, self.volume.TransformModifiedEvent, lambda *_: self.follow_transform()),
         ]
 
     def follow_display(self) -> None:
@@ -200,12 +212,15 @@ class ScenePoints:
         if not starts:
             self.take_edits()
         self._decorate()
+        row = self.node.GetDisplayNode().GetActiveComponentIndex() if self.node.GetDisplayNode() else -1
+        if starts and 0 <= row < len(self.names):
+            self.on_grab(self.names[row])
 
     # The node
 
     def _new_node(self) -> Any:
         with active_list_kept(self.scene):
-            node = self.scene.AddNewNodeByClass(KIND, f"Landmarks {self.volume.GetName()}")
+            node = self.scene.AddNewNodeByClass(KIND, f"{self.title} {self.volume.GetName()}")
         node.SetControlPointLabelFormat("%N-%d")
         node.CreateDefaultDisplayNodes()
         style(node.GetDisplayNode(), self.looks)
@@ -214,20 +229,21 @@ class ScenePoints:
     def _refill(self) -> None:
         self.node.SetFixedNumberOfControlPoints(False)
         self.node.RemoveAllControlPoints()
-        for name in self.session.names:
+        for name in self.names:
             self.node.SetNthControlPointPositionMissing(self.node.AddControlPoint([0.0, 0.0, 0.0], name))
         self.node.SetFixedNumberOfControlPoints(True)
 
     def link(self) -> None:
         """Under its volume: by reference, and in the transform that moves both."""
         self.node.SetNodeReferenceID(VOLUME, self.volume.GetID())
-        self._follow_transform()
+        self.follow_transform()
 
     def is_with_volume(self) -> bool:
         """Whether it lies in the transform of its volume; where not, its positions say nothing of the image."""
         return bool(self.node.GetTransformNodeID() == self.volume.GetTransformNodeID())
 
-    def _follow_transform(self) -> None:
+    def follow_transform(self) -> None:
+        """Called whenever the volume is in another transform."""
         self.node.SetAndObserveTransformNodeID(self.volume.GetTransformNodeID())
 
     @contextmanager
@@ -317,7 +333,7 @@ class Decorations:
     def curve(self) -> Any:
         return self.part(CURVE)
 
-    def show(self, landmarks: LandmarkSet, selected: str | None = None) -> None:
+    def show(self, landmarks: Sequence[Landmark], selected: str | None = None) -> None:
         self._selected = selected
         known = [mark for mark in landmarks if mark.position_ras_mm is not None]
         shown = {
@@ -331,7 +347,7 @@ class Decorations:
             self._fill(self.part(role), marks)
         self.follow_display()
 
-    def show_curve(self, visible: bool, landmarks: LandmarkSet) -> None:
+    def show_curve(self, visible: bool, landmarks: Sequence[Landmark]) -> None:
         self._wants_curve = visible
         self.show(landmarks, self._selected)
 

@@ -6,6 +6,9 @@
 
 Each operation is one step of undo and one record of `events`, which only grows: an undo is a record too. An operation
 that is refused raises LandmarkError with the next step to take and changes nothing. Positions are RAS mm.
+
+Corners of endplates that a second model has found are points like the others, by their names: one journal holds both.
+They go along with names that are moved and with a prediction that is taken; no sign-off waits for them.
 """
 
 from __future__ import annotations
@@ -16,15 +19,12 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-
 from SpineLandmarksLib.annotation.correction import Change, Correction, Journal, What
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.review_order import next_to_review, to_review
 from SpineLandmarksLib.annotation.revision import ImageReference, Revision, require_study_key, utc_now
 from SpineLandmarksLib.errors import LandmarkError
 from SpineLandmarksLib.landmarks import UNREVIEWED, Landmark, LandmarkSet, Point, name_at_level, names_per_level
-from SpineLandmarksLib.quadrilaterals import renamed
 
 #: A pause longer than this between two operations is no work on the study, and nothing of it is counted.
 LONGEST_PAUSE_S = 120.0
@@ -35,7 +35,8 @@ Listener = Callable[[Correction], None]
 class Session:
     """What is known of a study's landmarks, and what can be done to them.
 
-    study: its key. original: what the model said, kept as it is; every name of the schema in it, head to foot.
+    study: its key. original: what the model said, kept as it is; every name of the schema in it, head to foot, and the
+    corners of endplates where a model has looked for them.
 
     author: who corrects from now on. frame: of the image, to check positions by and to know pixels; None if unknown.
     clock: gives the time as aware UTC. events: of earlier work, which is taken up where it ended.
@@ -72,11 +73,28 @@ class Session:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Of the schema, without corners beside it."""
         return self.original.names
 
     @property
     def _landmarks(self) -> tuple[Landmark, ...]:
-        return tuple(self._journal.landmarks.values())
+        return tuple(self._journal.landmarks[name] for name in self.names)
+
+    @property
+    def corners(self) -> tuple[Landmark, ...]:
+        """Of endplates, beside the landmarks of the schema; none where nobody has spoken of any."""
+        marks = tuple(mark for name, mark in self._journal.landmarks.items() if name not in self.names)
+        return marks if any(mark != Landmark(mark.name, "out_of_view") for mark in marks) else ()
+
+    @property
+    def points(self) -> tuple[Landmark, ...]:
+        """All that can be corrected: the landmarks, then the corners."""
+        return (*self._landmarks, *self.corners)
+
+    def alike(self, name: str | None) -> tuple[Landmark, ...]:
+        """The corners where `name` is one of them, else the landmarks of the schema."""
+        corners = self.corners
+        return corners if any(mark.name == name for mark in corners) else self._landmarks
 
     @property
     def current(self) -> LandmarkSet:
@@ -87,24 +105,17 @@ class Session:
             bundle=self._journal.model or self.original.bundle,
             needs_review=self.original.needs_review if self.to_review() else False,
             numberings=self.original.numberings if self._landmarks == self.original.landmarks else (),
-            corners=self._corners(),
+            corners=self.corners,
         )
 
-    def _corners(self) -> tuple[Landmark, ...]:
-        """Those of the model, on the levels that the centres have now."""
-        if not self.original.corners or self._landmarks == self.original.landmarks:
-            return self.original.corners
-        centres = {mark.name: np.array(mark.pixel_xy) for mark in self._landmarks if mark.pixel_xy is not None}
-        return renamed(self.original.corners, centres)
-
     def __getitem__(self, name: str) -> Landmark:
-        if name not in self.names:
+        if name not in self._journal.landmarks:
             raise LandmarkError(f"Expected one of {', '.join(self.names)}; got {name!r}")
         return self._journal.landmarks[name]
 
     def to_review(self) -> list[str]:
-        """Names that no person has looked at, worst first."""
-        return to_review(self._journal.landmarks)
+        """Names of the schema that no person has looked at, worst first."""
+        return to_review({mark.name: mark for mark in self._landmarks})
 
     @property
     def events(self) -> tuple[Correction, ...]:
@@ -117,7 +128,7 @@ class Session:
     @property
     def is_reviewed(self) -> bool:
         """Whether a person has spoken of any landmark, now or in the work that this goes on from."""
-        return any(landmark.status not in UNREVIEWED for landmark in self._landmarks)
+        return any(landmark.status not in UNREVIEWED for landmark in self.points)
 
     @property
     def is_worked_on(self) -> bool:
@@ -133,10 +144,15 @@ class Session:
         return {m.name: m.position_ras_mm for m in said if m.is_absent or m.position_ras_mm is not None}
 
     def next_doubtful(self, after: str | None = None) -> str | None:
-        """The worst landmark that needs review, or the next worst after `after`; None when all are reviewed."""
+        """The worst landmark that needs review, or the next worst after `after`; None when all are reviewed.
+
+        When those of the schema are, it goes on with the corners that are doubtful.
+        """
         if after is not None:
             self[after]
-        return next_to_review(self._journal.landmarks, {m.name: m for m in self.original}, after)
+        doubtful = [mark for mark in self.corners if mark.needs_review or mark.name == after]
+        known = {mark.name: mark for mark in (self._landmarks if self.to_review() else doubtful)}
+        return next_to_review(known, {m.name: m for m in self.original.points}, after if after in known else None)
 
     # Operations: each is one step; None when it changes nothing
 
@@ -157,9 +173,9 @@ class Session:
         self._require_unconfirmed([name])
         return self._change("mark_not_visible", [Landmark(name, "not_visible", needs_review=False)])
 
-    def mark_rest_not_visible(self) -> Correction | None:
-        """State it of all that the model has not found either."""
-        rest = [mark.name for mark in self._landmarks if mark.status == "out_of_view"]
+    def mark_rest_not_visible(self, like: str | None = None) -> Correction | None:
+        """State it of all that the model has not found either. like: as `alike` takes it."""
+        rest = [mark.name for mark in self.alike(like) if mark.status == "out_of_view"]
         return self._change("mark_not_visible", [Landmark(name, "not_visible", needs_review=False) for name in rest])
 
     def confirm(self, name: str) -> Correction | None:
@@ -169,9 +185,12 @@ class Session:
             )
         return self._change("confirm", [_confirmed(self[name])])
 
-    def confirm_all(self) -> Correction | None:
-        """Confirm every landmark that has a point. Those without one still need a person's word."""
-        present = [landmark for landmark in self._landmarks if not landmark.is_absent]
+    def confirm_all(self, like: str | None = None) -> Correction | None:
+        """Confirm every landmark that has a point, or every corner. Those without one still need a person's word.
+
+        like: as `alike` takes it.
+        """
+        present = [landmark for landmark in self.alike(like) if not landmark.is_absent]
         return self._change("confirm", [_confirmed(landmark) for landmark in present])
 
     def unconfirm(self, name: str) -> Correction | None:
@@ -186,9 +205,10 @@ class Session:
         if levels == 0:
             raise LandmarkError("Expected a shift by 1 or more levels towards the head (+) or the foot (-); got 0")
         if not including_confirmed:
-            self._require_unconfirmed(self.names)
+            self._require_unconfirmed([mark.name for mark in self.points])
         way = f"{abs(levels)} towards the {'head' if levels > 0 else 'foot'}"
-        return self._change("shift_chain", shift_names(self._landmarks, levels), way)
+        moved = (*shift_names(self._landmarks, levels), *_shifted(self.corners, levels, _followed))
+        return self._change("shift_chain", moved, way)
 
     def merge_relocalized(
         self, new: LandmarkSet, including_reviewed: bool = False, since: LandmarkSet | None = None
@@ -198,18 +218,20 @@ class Session:
         since: as they were when the model was asked; what was changed from then on stays.
         """
         self._require_same_names(new)
-        still = [mark for mark in self._landmarks if since is None or mark == since[mark.name]]
+        asked = None if since is None else {mark.name: mark for mark in since.points}
+        now = [self._journal.known(mark.name) for mark in new.points]
+        still = [mark for mark in now if asked is None or mark == asked.get(mark.name, mark)]
         names = {mark.name for mark in still if including_reviewed or mark.status in UNREVIEWED}
         # the doubt about the new picture as a whole would be lost: a session keeps that of its first result
-        free = [replace(mark, needs_review=new.asks_for_review(mark)) for mark in new if mark.name in names]
+        free = [replace(mark, needs_review=new.asks_for_review(mark)) for mark in new.points if mark.name in names]
         return self._change("relocalize", free, new.bundle or "")
 
     def import_points(self, new: LandmarkSet, including_confirmed: bool = False) -> Correction | None:
         """Take all landmarks from a file that was read onto this image (`import_landmarks`), statuses included."""
         self._require_same_names(new)
         if not including_confirmed:
-            self._require_unconfirmed(self.names)
-        moved = [landmark for landmark in new if landmark != self[landmark.name]]
+            self._require_unconfirmed([mark.name for mark in self.points])
+        moved = [mark for mark in new.points if mark != self._journal.known(mark.name)]
         return self._change("import", map(self._with_pixel, moved), Path(new.input).name)
 
     def set_comment(self, text: str) -> Correction | None:
@@ -246,7 +268,11 @@ class Session:
 
     def _change(self, what: What, landmarks: Iterable[Landmark], note: str = "") -> Correction | None:
         """Make the landmarks of these names be these, as one step; None when they are so already."""
-        changes = [Change(self[new.name], new, self.original[new.name]) for new in landmarks]
+        first = {mark.name: mark for mark in self.original.points}
+        changes = [
+            Change(self._journal.known(new.name), new, first.get(new.name, Landmark(new.name, "out_of_view")))
+            for new in landmarks
+        ]
         changed = tuple(change for change in changes if change.before != change.after)
         return self._record(what, changed, note) if changed else None
 
@@ -349,7 +375,8 @@ def moved_session(session: Session, frame: ImageFrame | None, moved: Callable[[P
         changes = (Change(put(change.before), put(change.after), put(change.original)) for change in event.changes)
         return replace(event, changes=tuple(changes))
 
-    original = replace(session.original, landmarks=tuple(put(mark) for mark in session.original))
+    landmarks, corners = (tuple(map(put, marks)) for marks in (session.original.landmarks, session.original.corners))
+    original = replace(session.original, landmarks=landmarks, corners=corners)
     events = [put_all(event) for event in session.events]
     return Session(
         session.study, original, session.author, frame, session._clock, events, session.parent, session.saved_events
@@ -366,20 +393,33 @@ def shift_names(landmarks: Sequence[Landmark], levels: int) -> tuple[Landmark, .
 
     Raises LandmarkError when no point would be left, or names tell of no levels.
     """
-    known = {landmark.name: landmark for landmark in landmarks}
-    if not names_per_level(tuple(known)):
-        raise LandmarkError(f"Expected names of levels, such as L1 and L2; got {', '.join(known)}")
-    result = tuple(_renamed(known.get(name_at_level(name, -levels) or ""), name) for name in known)
+    if not names_per_level([mark.name for mark in landmarks]):
+        raise LandmarkError(
+            f"Expected names of levels, such as L1 and L2; got {', '.join(mark.name for mark in landmarks)}"
+        )
+    result = _shifted(landmarks, levels, _renamed)
     if all(landmark.is_absent for landmark in result):
         raise LandmarkError("Expected points to shift; none would be left. Localize or place some first")
     return result
 
 
-def _renamed(landmark: Landmark | None, name: str) -> Landmark:
-    if landmark is None:
-        return Landmark(name, "out_of_view")
+def _shifted(
+    landmarks: Sequence[Landmark], levels: int, moved: Callable[[Landmark, str], Landmark]
+) -> tuple[Landmark, ...]:
+    known = {mark.name: mark for mark in landmarks}
+    come_from = {name: known.get(name_at_level(name, -levels) or "") for name in known}
+    return tuple(moved(mark, name) if mark else Landmark(name, "out_of_view") for name, mark in come_from.items())
+
+
+def _renamed(landmark: Landmark, name: str) -> Landmark:
     moved = replace(landmark, name=name, confidence=None)
     return moved if moved.is_absent else replace(moved, status="corrected", needs_review=False)
+
+
+def _followed(corner: Landmark, name: str) -> Landmark:
+    """A corner whose names others moved: where it lies nobody has looked at because of that."""
+    status = "corrected" if corner.status == "confirmed" else corner.status
+    return replace(corner, name=name, confidence=None, status=status)
 
 
 def _finite_point(name: str, position_ras_mm: Sequence[float]) -> Point:

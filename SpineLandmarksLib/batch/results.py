@@ -203,7 +203,7 @@ def write_results(
     planes = image_planes(stack.source, stack.series_uid) if set(DICOM_NAMES.values()) & set(formats) else []
     for name, file in by_name.items():
         if name == DICOM_NAMES["sr"]:
-            write_sr(landmarks, planes, file, model_sha256=model_sha256)
+            write_sr(landmarks, planes, file, model_sha256=model_sha256, measurements=measure(landmarks))
         elif name == DICOM_NAMES["sc"]:
             write_capture(image, landmarks, planes, file)
         elif name in REPORTS:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import ArrayLike
 
 from SpineLandmarksLib import __version__
-from SpineLandmarksLib.annotation.endplates import BODIES, SACRUM
-from SpineLandmarksLib.annotation.measurement import Measurement
 from SpineLandmarksLib.annotation.measurements import measure
 from SpineLandmarksLib.formats.atomic import write_atomically, write_text_atomically
 from SpineLandmarksLib.formats.overlay import overlay_page
 from SpineLandmarksLib.landmarks import LandmarkSet
+from SpineLandmarksLib.measurement import Measurement
+from SpineLandmarksLib.quadrilaterals import BODIES, SACRUM
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage

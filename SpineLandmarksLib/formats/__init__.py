@@ -69,7 +69,8 @@ def read_landmarks(
         raise FormatError(f"{name}: expected a file that ends in {', '.join(READERS)}; got another")
     said = READERS[ending.lower()](path, schema, reading.frame)
     factor = UNITS[reading.unit]
-    return said if factor == 1 else replace(said, landmarks=tuple(_scaled(mark, factor) for mark in said))
+    landmarks, corners = (tuple(_scaled(mark, factor) for mark in marks) for marks in (said.landmarks, said.corners))
+    return said if factor == 1 else replace(said, landmarks=landmarks, corners=corners)
 
 
 def _scaled(mark: Landmark, factor: float) -> Landmark:

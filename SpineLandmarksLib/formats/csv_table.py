@@ -1,4 +1,4 @@
-"""Landmarks as a table: one row a landmark, RAS mm, comma-separated UTF-8 that spreadsheets open.
+"""Landmarks as a table: one row a landmark, RAS mm, comma-separated UTF-8 that spreadsheets open; then corners, if any.
 
 Columns: label, r_mm, a_mm, s_mm, pixel_x, pixel_y, slice, spacing_x_mm, spacing_y_mm, confidence, radius95_mm, status,
 needs_review, warnings; the last two, which tell that a result may be wrong, are written and not read.
@@ -98,7 +98,7 @@ def _table(
     writer = csv.writer(table, delimiter=delimiter, lineterminator="\n")
     writer.writerow((COLUMNS[0], *_AXES[system], *COLUMNS[4:], *more))
     same = [_without_formula(" ".join(text.split())) for text in more.values()]
-    writer.writerows([*_cells(landmark, landmarks, system), *same] for landmark in landmarks)
+    writer.writerows([*_cells(landmark, landmarks, system), *same] for landmark in landmarks.points)
     return table.getvalue()
 
 

@@ -5,6 +5,9 @@ millimetres of the patient (SCOORD3D), the certainty of its level in %, the radi
 status, and the algorithm where a model found it. A landmark that cannot be seen has a group without a point. One more
 group speaks of the set: the probabilities of its numberings, whether it needs review, its warnings as comments.
 
+Corners of endplates have groups as landmarks have, at sites of our own scheme. What is measured by them is in one
+group: numbers with their interval and what is usual; those that are absent, and grades, are told in comments.
+
 The observer is a device, and the person who corrected. A report that a person has decided on to the last landmark is
 final and verified; every other is preliminary. What is the same has the same UID, so that a PACS takes it in once.
 
@@ -14,6 +17,7 @@ Written by highdicom; `dicom_sr_reading` reads it.
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -38,7 +42,12 @@ from SpineLandmarksLib.formats.sr_codes import (
     CENTER,
     CERTAINTY,
     COMMENT,
+    CORNER_SITES,
+    HIGH95,
+    LOW95,
+    MEASURED,
     NUMBERINGS,
+    OURS,
     POINT,
     PROCEDURE,
     RADIUS,
@@ -47,17 +56,23 @@ from SpineLandmarksLib.formats.sr_codes import (
     SPINE,
     STATUS,
     STATUS_VALUES,
+    USUAL_HIGH,
+    USUAL_LOW,
     WHOLE,
     Coded,
 )
 from SpineLandmarksLib.geometry import lps_from_ras
 from SpineLandmarksLib.landmarks import UNREVIEWED, Landmark, LandmarkSet, Point
+from SpineLandmarksLib.measurement import Measurement
 
 if TYPE_CHECKING:
     from highdicom.sr import CodedConcept, Comprehensive3DSR, MeasurementsAndQualitativeEvaluations
     from pydicom import Dataset
 
 SERIES_NUMBER = 9001
+_ALL_SITES = {**SITES, **CORNER_SITES}
+#: Units of UCUM.
+_UNITS = {"%": "percent", "mm": "millimeter", "deg": "degree", "1": "no units"}
 
 
 def write_sr(
@@ -66,6 +81,7 @@ def write_sr(
     path: str | os.PathLike[str],
     author: str = "",
     model_sha256: str = "",
+    measurements: Sequence[Measurement] = (),
 ) -> None:
     """Write the report of a study.
 
@@ -75,6 +91,7 @@ def write_sr(
         path: of the file, which is replaced whole.
         author: who corrected; empty where nobody did.
         model_sha256: of the bundle that found them, if it is known.
+        measurements: of the study; those by corners are reported.
 
     Raises:
         LandmarkError: names without a SNOMED CT code, or none of the points has millimetres.
@@ -84,31 +101,36 @@ def write_sr(
     Source:
         DICOM PS3.16, TID 1500 and TID 1501
     """
-    report = make_report(landmarks, planes, author, model_sha256)
+    report = make_report(landmarks, planes, author, model_sha256, measurements)
     with write_atomically(path) as file:
         report.save_as(file, enforce_file_format=True)
 
 
 def make_report(
-    landmarks: LandmarkSet, planes: Sequence[ImagePlane], author: str = "", model_sha256: str = ""
+    landmarks: LandmarkSet,
+    planes: Sequence[ImagePlane],
+    author: str = "",
+    model_sha256: str = "",
+    measurements: Sequence[Measurement] = (),
 ) -> Comprehensive3DSR:
     """The report as highdicom's object; arguments and errors of `write_sr`."""
     require_highdicom()
     from highdicom.sr import Comprehensive3DSR, MeasurementReport
 
     _require_codes(landmarks)
-    header = source_header(planes)
+    header, measured = source_header(planes), [one for one in measurements if one.points]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what the source images break themselves
         content = MeasurementReport(
             observation_context=_observers(author),
             procedure_reported=_concept(PROCEDURE),
             imaging_measurements=[
-                *(_landmark_group(mark, landmarks, planes, model_sha256) for mark in landmarks),
+                *(_landmark_group(mark, landmarks, planes, model_sha256) for mark in landmarks.points),
+                *([_measured_group(measured, header)] if measured else []),
                 _whole_group(landmarks, header, model_sha256),
             ],
         )
-        is_verified = bool(author) and not any(mark.status in UNREVIEWED for mark in landmarks)
+        is_verified = bool(author) and not any(mark.status in UNREVIEWED for mark in landmarks.points)
         return Comprehensive3DSR(
             evidence=[plane.header for plane in planes],
             content=content,
@@ -131,7 +153,7 @@ def make_report(
 
 
 def _require_codes(landmarks: LandmarkSet) -> None:
-    unknown = [name for name in landmarks.names if name not in SITES]
+    unknown = [mark.name for mark in landmarks.points if mark.name not in _ALL_SITES]
     if unknown:
         raise LandmarkError(f"Expected names that SNOMED CT has a code for: {', '.join(SITES)}; got {unknown[0]!r}")
     if all(mark.position_ras_mm is None for mark in landmarks):
@@ -139,7 +161,7 @@ def _require_codes(landmarks: LandmarkSet) -> None:
 
 
 def _uid_of(landmarks: LandmarkSet, header: Dataset, author: str) -> str:
-    said = [landmark_as_json(mark) for mark in landmarks]
+    said = [landmark_as_json(mark) for mark in landmarks.points]
     return derived_uid(header.SeriesInstanceUID, landmarks.bundle, author, said, landmarks.warnings)
 
 
@@ -186,7 +208,7 @@ def _landmark_group(
         tracking_identifier=_tracking(mark.name, source_header(planes)),
         finding_type=_concept(POINT),
         algorithm_id=_algorithm(landmarks.bundle, model_sha256) if mark.status in UNREVIEWED else None,
-        finding_sites=[FindingSite(_concept(SITES[mark.name]))],
+        finding_sites=[FindingSite(_concept(_ALL_SITES[mark.name]))],
         measurements=measured,
         qualitative_evaluations=[QualitativeEvaluation(_concept(name), _concept(value)) for name, value in judged],
     )
@@ -237,6 +259,51 @@ def _whole_group(landmarks: LandmarkSet, header: Dataset, model_sha256: str) -> 
     return group
 
 
+def _measured_group(measurements: Sequence[Measurement], header: Dataset) -> MeasurementsAndQualitativeEvaluations:
+    from highdicom.sr import FindingSite, MeasurementsAndQualitativeEvaluations, TextContentItem
+
+    group = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking("measurements", header),
+        finding_type=_concept(MEASURED),
+        finding_sites=[FindingSite(_concept(SPINE))],
+        measurements=[_measured_number(one) for one in measurements if one.value is not None],
+    )
+    said = [f"{one.name}: {one.grade}" for one in measurements if one.grade]
+    for reason in dict.fromkeys(one.reason for one in measurements if one.reason):
+        said.append(f"Absent, as {reason}: {', '.join(one.name for one in measurements if one.reason == reason)}")
+    comments = [TextContentItem(_concept(COMMENT), text, relationship_type="CONTAINS") for text in said]
+    group[0].ContentSequence.extend(comments)
+    return group
+
+
+def _measured_number(one: Measurement) -> Any:
+    """The value with the ends of its interval and of what is usual as properties."""
+    from highdicom.sr import CodedConcept, NumContentItem
+    from highdicom.sr.value_types import ContentSequence
+
+    assert one.value is not None
+    number = _number((_slug(one.name), OURS, one.name[:64]), one.value, one.unit)
+    ends = dict(zip((LOW95, HIGH95), one.interval95 or (), strict=False))
+    ends |= {USUAL_LOW: one.usual.low, USUAL_HIGH: one.usual.high} if one.usual else {}
+    unit = CodedConcept(one.unit, "UCUM", _UNITS[one.unit])
+    known = [
+        NumContentItem(_concept(name), rounded(end, MM_DIGITS), unit, relationship_type="HAS PROPERTIES")
+        for name, end in ends.items()
+    ]
+    if known:
+        number[0].ContentSequence = ContentSequence(known)
+    return number
+
+
+def _slug(name: str) -> str:
+    """The code of a measurement.
+
+    >>> _slug("Disc height L4-L5 (Dabbs)")
+    'disc-height-l4-l5-dabbs'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
 def _tracking(name: str, header: Dataset) -> Any:
     """The same landmark of the same series has the same UID in every report, corrected or not."""
     from highdicom.sr import TrackingIdentifier
@@ -257,11 +324,11 @@ def _algorithm(bundle: str | None, model_sha256: str) -> Any:
 
 
 def _number(name: Coded, value: float, unit: str) -> Any:
-    from highdicom.sr import CodedConcept, Measurement
+    from highdicom.sr import CodedConcept
+    from highdicom.sr import Measurement as CodedMeasurement
 
-    meaning = {"%": "percent", "mm": "millimeter"}[unit]
     digits = CONFIDENCE_DIGITS - 2 if unit == "%" else MM_DIGITS
-    return Measurement(_concept(name), rounded(value, digits), CodedConcept(unit, "UCUM", meaning))
+    return CodedMeasurement(_concept(name), rounded(value, digits), CodedConcept(unit, "UCUM", _UNITS[unit]))
 
 
 def _concept(coded: Coded) -> CodedConcept:

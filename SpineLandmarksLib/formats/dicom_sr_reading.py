@@ -30,6 +30,7 @@ from SpineLandmarksLib.formats.sr_codes import (
     ANSWERS,
     CERTAINTY,
     COMMENT,
+    CORNER_SITES,
     NAMES,
     NUMBERINGS,
     OURS,
@@ -202,6 +203,8 @@ def _site(group: Dataset, where: str) -> str:
     value, scheme = _value(group, ("363698007", "SCT")) or ("", "")
     if scheme == "SCT" and value in NAMES:
         return NAMES[value]
+    if scheme == OURS and value in CORNER_SITES:
+        return value
     got = f"{value or 'none'} of {scheme}" if scheme else "none"
     raise FormatError(f"{where}: expected finding sites of SNOMED CT (SCT) from T12/L1 to L5/S1; got {short_repr(got)}")
 

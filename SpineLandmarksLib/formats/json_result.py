@@ -126,8 +126,9 @@ def from_fields(fields: Fields, schema: Sequence[str] | None = None, frame: Syst
     Raises FormatError.
     """
     landmarks = [read_landmark(item, frame) for item in fields.objects("landmarks")]
+    corners = [read_landmark(item, frame) for item in fields.objects("corners")] if fields.has("corners") else []
     return stated_set(
-        landmarks,
+        [*landmarks, *corners],
         [landmark.name for landmark in landmarks] if schema is None else schema,
         fields.where,
         input=fields.text("input"),
@@ -139,7 +140,6 @@ def from_fields(fields: Fields, schema: Sequence[str] | None = None, frame: Syst
         needs_review=fields.flag("needs_review") if fields.has("needs_review") else None,
         notes=_read_texts(fields, "notes"),
         numberings=_read_numberings(fields),
-        corners=_read_corners(fields, frame),
     )
 
 
@@ -160,10 +160,6 @@ def _read_numberings(fields: Fields) -> tuple[tuple[int, float], ...]:
     if not fields.has("numberings"):
         return ()
     return tuple((item.whole_number("shift"), item.number("probability")) for item in fields.objects("numberings"))
-
-
-def _read_corners(fields: Fields, frame: System) -> tuple[Landmark, ...]:
-    return tuple(read_landmark(item, frame) for item in fields.objects("corners")) if fields.has("corners") else ()
 
 
 def _read_texts(fields: Fields, name: str) -> tuple[str, ...]:

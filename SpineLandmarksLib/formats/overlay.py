@@ -10,7 +10,7 @@ import itertools
 import os
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from SpineLandmarksLib.errors import InputError
 from SpineLandmarksLib.formats.atomic import write_atomically
 from SpineLandmarksLib.geometry import apply, scale_about_corner
 from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, names_per_level
+from SpineLandmarksLib.quadrilaterals import COBB_ARMS, plates
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -49,8 +50,6 @@ _COMPRESSION = 2
 _RING_PX, _CROSS_PX = 7, 3
 _LABEL_DISTANCE_PX = 110  # behind the canal, so that the canal can be judged too
 _MIN_WIDTH_PX = 560
-#: By this share of their length the endplates that make the lordosis are drawn beyond each end.
-_PROLONGED = 0.8
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,9 @@ def overlay_page(image: ArrayLike, landmarks: LandmarkSet, figures: Sequence[str
         raise InputError(f"Expected a slice (H, W) to draw; got an array of shape {pixels.shape}")
     scale_xy = _scale(pixels.shape, landmarks.spacing_mm)
     picture = _upscaled(_windowed(pixels), scale_xy)
-    marks = _marks(landmarks, scale_xy)
+    marks = _marks(landmarks.landmarks, scale_xy)
     picture = _with_room_for_labels(picture, marks)
-    _draw_endplates(picture, _marks(replace(landmarks, landmarks=landmarks.corners), scale_xy) or marks)
+    _draw_endplates(picture, _marks(landmarks.corners, scale_xy) or marks)
     _draw_points(picture, marks, names_per_level(landmarks.names))
     if landmarks.spacing_mm is not None:
         _draw_ruler(picture, scale_xy[0] / landmarks.spacing_mm[0])
@@ -132,7 +131,7 @@ def _upscaled(grey: NDArray[np.uint8], scale_xy: tuple[float, float]) -> PillowI
     return Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC).convert("RGB")
 
 
-def _marks(landmarks: LandmarkSet, scale_xy: tuple[float, float]) -> list[_Mark]:
+def _marks(landmarks: Sequence[Landmark], scale_xy: tuple[float, float]) -> list[_Mark]:
     known = [(landmark, landmark.pixel_xy) for landmark in landmarks if landmark.pixel_xy is not None]
     moved = [(landmark, apply(scale_about_corner(scale_xy), xy)) for landmark, xy in known]
     return [_Mark(landmark, float(xy[0]), float(xy[1])) for landmark, xy in moved]
@@ -149,13 +148,8 @@ def _draw_endplates(picture: PillowImage, marks: list[_Mark]) -> None:
     from PIL import ImageDraw
 
     draw, at = ImageDraw.Draw(picture), {mark.landmark.name: np.array([mark.x, mark.y]) for mark in marks}
-    for name in at:
-        endplate, _, side = name.rpartition(".")
-        if side != "ant" or f"{endplate}.post" not in at:
-            continue
-        front, back = at[name], at[f"{endplate}.post"]
-        more = (front - back) * _PROLONGED if endplate in ("L1.sup", "S1.sup") else 0.0
-        draw.line([*(front + more), *(back - more)], fill=ENDPLATE, width=2)
+    for front, back in plates(at, COBB_ARMS).values():
+        draw.line([*front, *back], fill=ENDPLATE, width=2)
 
 
 def _draw_points(picture: PillowImage, marks: list[_Mark], per_level: int = 2) -> None:

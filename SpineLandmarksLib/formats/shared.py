@@ -12,7 +12,7 @@ from typing import Any, Literal
 from SpineLandmarksLib.errors import FormatError, LandmarkError
 from SpineLandmarksLib.formats.strict_json import Fields, short_repr
 from SpineLandmarksLib.geometry import ras_from_lps
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, Point, require_known
+from SpineLandmarksLib.landmarks import CORNERS22, LUMBAR11, Landmark, LandmarkSet, Point, require_known, require_unique
 
 MM_DIGITS = 3
 PIXEL_DIGITS = 3
@@ -65,15 +65,21 @@ def stated_set(
 ) -> LandmarkSet:
     """The landmarks that a file speaks of, in the order of `schema`, by the names that it has there.
 
-    `provenance` are fields of LandmarkSet. Raises FormatError for unknown and duplicate names.
+    Corners of endplates that it speaks of beside the centres of a lumbar schema come as `corners`. `provenance` are
+    fields of LandmarkSet. Raises FormatError for unknown and duplicate names.
     """
-    landmarks = [replace(landmark, name=name_in(schema, landmark.name)) for landmark in landmarks]
+    beside = CORNERS22 if not schema or set(schema) & set(LUMBAR11) else ()
+    named = [replace(mark, name=name_in((*schema, *beside), mark.name)) for mark in landmarks]
     try:
-        require_known([landmark.name for landmark in landmarks], schema)
+        require_known([mark.name for mark in named if mark.name not in beside], schema)
+        require_unique([mark.name for mark in named])
     except LandmarkError as error:
         raise FormatError(f"{os.fspath(path)}: {error}") from error
-    ordered = sorted(landmarks, key=lambda landmark: schema.index(landmark.name))
-    return LandmarkSet(tuple(ordered), **provenance)
+    of_schema, corners = (
+        tuple(sorted((mark for mark in named if mark.name in names), key=lambda mark: names.index(mark.name)))
+        for names in (schema, beside)
+    )
+    return LandmarkSet(of_schema, corners=corners, **provenance)
 
 
 def name_in(schema: Sequence[str], label: str) -> str:

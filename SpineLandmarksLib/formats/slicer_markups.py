@@ -99,9 +99,9 @@ def write_markups(landmarks: LandmarkSet, path: str | os.PathLike[str]) -> None:
         "locked": False,
         "fixedNumberOfControlPoints": True,
         "labelFormat": "%N-%d",
-        "lastUsedControlPointNumber": len(landmarks),
+        "lastUsedControlPointNumber": len(landmarks.points),
         "description": "; ".join(landmarks.warnings),
-        "controlPoints": [_control_point(index, item, landmarks) for index, item in enumerate(landmarks, start=1)],
+        "controlPoints": [_control_point(row, item, landmarks) for row, item in enumerate(landmarks.points, start=1)],
         "measurements": [],
         "display": DISPLAY,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from SpineLandmarksLib.landmarks import STATUSES
+from SpineLandmarksLib.landmarks import CORNERS22, STATUSES
 
 #: Coded entry: value, scheme, meaning.
 Coded = tuple[str, str, str]
@@ -27,6 +27,12 @@ SITES: dict[str, Coded] = {
     )
 }
 NAMES = {coded[0]: name for name, coded in SITES.items()}
+_SIDES = {"ant": "Front", "post": "Back", "sup": "upper", "inf": "lower"}
+#: Corners of endplates, which SNOMED CT has no codes for.
+CORNER_SITES: dict[str, Coded] = {
+    name: (name, OURS, f"{_SIDES[side]} corner of the {_SIDES[end]} endplate of {body}")
+    for name, (body, end, side) in ((name, name.split(".")) for name in CORNERS22)
+}
 SPINE: Coded = ("122496007", "SCT", "Lumbar spine")
 POINT: Coded = ("711101009", "SCT", "Anatomical point")
 CENTER: Coded = ("111010", "DCM", "Center")
@@ -39,6 +45,11 @@ REVIEW: Coded = ("needs-review", OURS, "Needs review before use")
 ANSWERS: dict[bool, Coded] = {True: ("373066001", "SCT", "Yes"), False: ("373067005", "SCT", "No")}
 WHOLE: Coded = ("landmark-set", OURS, "Landmarks of the study as a whole")
 COMMENT: Coded = ("121106", "DCM", "Comment")
+MEASURED: Coded = ("measurements", OURS, "Measurements by the corners of endplates")
+LOW95: Coded = ("low95", OURS, "Lower end of the interval that holds the true value in 95 %")
+HIGH95: Coded = ("high95", OURS, "Upper end of the interval that holds the true value in 95 %")
+USUAL_LOW: Coded = ("usual-low", OURS, "Lower end of what literature found in people without complaints")
+USUAL_HIGH: Coded = ("usual-high", OURS, "Upper end of what literature found in people without complaints")
 #: By the shift in levels.
 NUMBERINGS: dict[int, Coded] = {
     0: ("numbering-kept", OURS, "Probability that the names are right as they are"),

@@ -206,8 +206,11 @@ def complete(
         _require_one_place(mark, ijk_from_ras, where)
     index = nearest_slice(landmarks, ijk_from_ras) if index is None else index
     spacing = landmarks.spacing_mm or spacing_mm(ras_from_ijk)[:2]
-    marks = tuple(_with_both(mark, ras_from_ijk, ijk_from_ras, index) for mark in landmarks)
-    return replace(landmarks, slice_index=index, spacing_mm=spacing, landmarks=marks)
+    marks, corners = (
+        tuple(_with_both(mark, ras_from_ijk, ijk_from_ras, index) for mark in some)
+        for some in (landmarks.landmarks, landmarks.corners)
+    )
+    return replace(landmarks, slice_index=index, spacing_mm=spacing, landmarks=marks, corners=corners)
 
 
 def nearest_slice(landmarks: LandmarkSet, ijk_from_ras: Matrix) -> int:

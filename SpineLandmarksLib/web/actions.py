@@ -58,6 +58,7 @@ class Actions:
             "fit": scene.fit,
             "window": lambda: scene.reset_mouse_mode() if scene.mode == "window" else scene.adjust_window(),
             "reset_window": scene.reset_window,
+            "endplates": lambda: self.show_endplates(not scene.shows_endplates),
             "reset_mouse_mode": scene.reset_mouse_mode,
             "take_first": lambda: self.take_opinion(0),
             "take_second": lambda: self.take_opinion(1),
@@ -110,8 +111,10 @@ class Actions:
     def select(self, name: str) -> None:
         """Choose a landmark and go there."""
         session = self.controller.session
-        if session is None or name not in session.names:
+        if session is None or all(mark.name != name for mark in session.points):
             return
+        if name not in session.names:
+            self.scene.show_endplates(True)
         self.choose(name)
         self.scene.jump(name)
         if self._placing not in (None, name):  # the next click is for this one now
@@ -125,9 +128,16 @@ class Actions:
         self.selected = name
         self.scene.mark(name)
 
+    def show_endplates(self, visible: bool) -> None:
+        """Show or hide them; what is hidden is not worked on."""
+        self.scene.show_endplates(visible)
+        if not visible and self.selected not in self._session().names:
+            self.choose(None)
+
     def step(self, by: int) -> None:
-        names = self._session().names
-        at = names.index(self.selected) + by if self.selected else 0
+        session = self._session()
+        names = [mark.name for mark in (session.points if self.scene.shows_endplates else session.current)]
+        at = names.index(self.selected) + by if self.selected in names else 0
         self.select(names[min(max(at, 0), len(names) - 1)])
 
     def next_doubtful(self) -> None:
@@ -164,9 +174,9 @@ class Actions:
         """Do something else in the middle of placing: what was taken back is placed again, else the next one."""
         self._placing = None
         self.scene.reset_mouse_mode()
-        before = self._session().current
+        before = {mark.name: mark for mark in self._session().points}
         action()
-        changed = [mark.name for mark in self._session().current if mark != before[mark.name]]
+        changed = [mark.name for mark in self._session().points if mark != before.get(mark.name, mark)]
         self._place_next(changed[0] if changed else self.selected)
 
     def _place_next(self, after: str | None) -> bool:
@@ -204,7 +214,7 @@ class Actions:
             session.shift_chain(levels)
 
     def localize(self) -> None:
-        if not any(mark.status in ("corrected", "confirmed", "not_visible") for mark in self._session().current):
+        if not any(mark.status in ("corrected", "confirmed", "not_visible") for mark in self._session().points):
             self.controller.localize()
             return
         self._ask(
@@ -236,7 +246,7 @@ class Actions:
     def take_labels(self, found: LandmarkSet) -> None:
         """Take landmarks from a file; ask first where some are confirmed."""
         session = self._session()
-        confirmed = any(mark.status == "confirmed" for mark in session.current)
+        confirmed = any(mark.status == "confirmed" for mark in session.points)
 
         def take() -> None:
             self._unsealed(lambda: session.import_points(found, including_confirmed=True))

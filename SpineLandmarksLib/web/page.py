@@ -198,6 +198,9 @@ def _middle(page: Any, layout: Any, handlers: Mapping[str, Callable[..., Any]]) 
             pressed = ("mode === 'window' ? 'tonal' : 'text'",)
             tip = "Brightness with the mouse (W)"
             _button(handlers, "window", icon="mdi-contrast-box", variant=pressed, title=tip)
+            pressed, tip = ("endplates ? 'tonal' : 'text'",), "Endplates, their corners and angles (E)"
+            look = {"icon": "mdi-angle-acute", "variant": pressed, "v_if": ("can.endplates",), "title": tip}
+            _button(handlers, "endplates", **look)
             for action, icon, tip in VIEW_BUTTONS:
                 _button(handlers, action, icon=icon, variant="text", title=tip)
         with html.Div(classes="views"):
@@ -361,7 +364,7 @@ def _measurements() -> None:
 
 
 def _table(handlers: Mapping[str, Callable[..., Any]]) -> None:
-    with html.Table(classes="landmarks"):
+    with html.Div(classes="rows"), html.Table(classes="landmarks"):
         with html.Thead(), html.Tr():
             for head in ("Landmark", "Status", "Sure", "R", "A", "S", "Slice"):
                 html.Th(head)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from SpineLandmarksLib.annotation.scene_points import KIND, ScenePoints, style
+from SpineLandmarksLib.annotation.scene_endplates import CornerPoints, SpinePoints
+from SpineLandmarksLib.annotation.scene_points import KIND, style
 from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.wording import LETTERS, OPINION_STYLES, OpinionStyle
 from SpineLandmarksLib.formats.slicer_markups import DISPLAY
@@ -49,8 +50,25 @@ WHEEL = 1.1
 PROJECTED = (0.75, 0.75, 0.75)
 
 
-class _Points(ScenePoints):
-    hides_confirmed, looks = True, MARKUP_STYLE
+class _Corners(CornerPoints):
+    looks = MARKUP_STYLE
+
+    def _new_node(self) -> Any:
+        return _grey_elsewhere(super()._new_node())
+
+
+class _Points(SpinePoints):
+    hides_confirmed, looks, corner_points = True, MARKUP_STYLE, _Corners
+
+    def _new_node(self) -> Any:
+        return _grey_elsewhere(super()._new_node())
+
+
+def _grey_elsewhere(node: Any) -> Any:
+    """The colour of a point on another slice would be that of corrected ones, whatever it is."""
+    node.GetDisplayNode().SetSliceProjectionUseFiducialColor(False)
+    node.GetDisplayNode().SetSliceProjectionColor(*PROJECTED)
+    return node
 
 
 class Scene:
@@ -71,11 +89,12 @@ class Scene:
         self._app = SlicerApp()
         vtkOutputWindow.GetInstance().SetDisplayModeToNever()  # it would name files
         self._on_change, self._on_refused, self._on_view, self._on_press = on_change, on_refused, on_view, on_press
-        self._hidden: int | None = None
+        self._hidden: tuple[Any, int] | None = None
+        self.shows_endplates = True
         self._pressed: tuple[str, tuple[int, int]] | None = None
         self._opened: OpenStudy | None = None
         self._volume: Any = None
-        self.points: ScenePoints | None = None
+        self.points: SpinePoints | None = None
         self._opinions: list[Any] = []
         self.grey: tuple[float, float] = (0.0, 1.0)
         register_rca_factories(
@@ -94,7 +113,7 @@ class Scene:
         self._views = [self._app.view_manager.get_view(name) for name in (SAGITTAL, CORONAL)]
         for view in self._views:
             view.get_view_node().SetSliceResolutionMode(view.get_view_node().SliceResolutionMatch2DView)
-            view.modified.connect(lambda _view: self._on_view())
+            view.modified.connect(lambda _view: self._viewed())
             view.interactor().AddObserver("WindowResizeEvent", lambda *_: self._on_resize())
             view.interactor().AddObserver("MouseMoveEvent", lambda *_: self._show_preview(), 1.0)
             for event, factor in (("MouseWheelForwardEvent", WHEEL), ("MouseWheelBackwardEvent", 1 / WHEEL)):
@@ -115,11 +134,16 @@ class Scene:
         if self._opened is None or opened.stack is not self._opened.stack:
             self._show_volume(opened)
         self._opened = opened
+        _Points.line_views = (self._views[0].get_view_node().GetID(),)
         self.points = _Points(session, self._volume, None, self._on_change, self._on_refused)
+        self.points.show_endplates(self.shows_endplates)
         self._show_opinions(opened)
-        display = self.points.node.GetDisplayNode()
-        display.SetSliceProjectionUseFiducialColor(False)  # it would be that of corrected ones, whatever they are
-        display.SetSliceProjectionColor(*PROJECTED)
+        self._viewed()
+
+    def _viewed(self) -> None:
+        """A view shows something else."""
+        if self.points is not None:
+            self.points.draw_lines_on(self.slice_index)
         self._on_view()
 
     def _show_opinions(self, opened: OpenStudy) -> None:
@@ -210,6 +234,12 @@ class Scene:
         if self.points is not None:
             self.points.select(name)
 
+    def show_endplates(self, visible: bool) -> None:
+        """Corners, lines and angles, or none of them."""
+        self.shows_endplates = visible
+        if self.points is not None:
+            self.points.show_endplates(visible)
+
     def zoom(self, factor: float) -> None:
         """factor: of the magnification."""
         for view in self._views:
@@ -276,7 +306,7 @@ class Scene:
 
     def _near(self, view: Any) -> str | None:
         """The landmark under the mouse."""
-        marks = self.points.session.current if self.points else ()
+        marks = self._seen
         apart = {
             mark.name: float(
                 np.hypot(*np.subtract(self._xy(view, mark.position_ras_mm), view.interactor().GetEventPosition()))
@@ -286,6 +316,14 @@ class Scene:
         }
         name = min(apart, key=apart.__getitem__, default=None)
         return name if name is not None and apart[name] <= HIT_PX else None
+
+    @property
+    def _seen(self) -> tuple[Landmark, ...]:
+        """What the mouse can mean."""
+        if self.points is None:
+            return ()
+        session = self.points.session
+        return session.points if self.shows_endplates else session.current.landmarks
 
     @staticmethod
     def _xy(view: Any, position: Point) -> tuple[float, float]:
@@ -309,7 +347,7 @@ class Scene:
     def reset_mouse_mode(self) -> None:
         """The mouse drags points and does nothing else."""
         if self.mode == "place" and self.points is not None:
-            self.points.show()  # the preview goes
+            self.points.show_anew()  # the preview goes
         self._interaction.SetCurrentInteractionMode(self._interaction.ViewTransform)
 
     def adjust_window(self) -> None:
@@ -319,17 +357,18 @@ class Scene:
     def start_placing(self, name: str) -> None:
         """The next click sets this landmark."""
         assert self.points is not None
-        node, row = self.points.node, self.points.row(name)
+        holder = self.points.of(name)
+        node, row = holder.node, holder.row(name)
         node.ResetNthControlPointPosition(row)
         node.SetControlPointPlacementStartIndex(row)
         self._app.markups_logic.place_node(node)
-        self._hidden = row
+        self._hidden = node, row
         node.SetNthControlPointVisibility(row, False)  # where the mouse is nobody knows before it moves
 
     def _show_preview(self) -> None:
-        if self._hidden is not None and self.points is not None:
-            self.points.node.SetNthControlPointVisibility(self._hidden, True)
-        self._hidden = None
+        hidden, self._hidden = self._hidden, None
+        if hidden is not None:
+            hidden[0].SetNthControlPointVisibility(hidden[1], True)
 
     def _on_wheel(self, factor: float, *_: Any) -> None:
         """Slicer goes through the slices; where there is one, the wheel magnifies it."""

@@ -47,3 +47,11 @@ function nameViews() {
 nameViews();
 window.spineLandmarksViews = window.spineLandmarksViews || new MutationObserver(nameViews);
 window.spineLandmarksViews.observe(document.documentElement, {childList: true, subtree: true});
+
+// Of many rows, the one that is worked on is in sight.
+window.spineLandmarksRows = window.spineLandmarksRows || new MutationObserver(function (changes) {
+  changes.forEach(function (change) {
+    if (change.target.matches('.rows tr.selected')) change.target.scrollIntoView({block: 'nearest'});
+  });
+});
+window.spineLandmarksRows.observe(document.documentElement, {attributes: true, attributeFilter: ['class'], subtree: true});

@@ -25,7 +25,8 @@ def view_state(controller: ReviewController, actions: Actions) -> dict[str, Any]
         "study_key": controller.opened.study.key if controller.opened else "",
         "done_count": controller.listing.done,
         "study_count": len(controller.listing.rows),
-        "rows": landmark_rows(controller, actions.selected),
+        "rows": landmark_rows(controller, actions.selected, actions.scene.shows_endplates),
+        "endplates": actions.scene.shows_endplates,
         "selected": actions.selected or "",
         "can": actions.can(),
         "confirm_words": confirm_words(session, actions.selected),
@@ -87,11 +88,17 @@ def _looked_at(session: Session | None) -> str:
     return f"{count} to look at" if count else "all looked at"
 
 
-def landmark_rows(controller: ReviewController, selected: str | None) -> list[dict[str, Any]]:
-    """One a landmark, from the head down; also before there is a study."""
+def landmark_rows(
+    controller: ReviewController, selected: str | None, with_corners: bool = False
+) -> list[dict[str, Any]]:
+    """One a landmark, from the head down, then one a corner; also before there is a study."""
     frame = controller.opened.frame if controller.opened else None
     session, names = controller.session, controller.store.schema
-    marks = list(session.current) if session else [Landmark(name, "out_of_view") for name in names]
+    marks = (
+        (session.points if with_corners else session.current)
+        if session
+        else [Landmark(name, "out_of_view") for name in names]
+    )
     return [_landmark(mark, frame, mark.name == selected, controller.session is not None) for mark in marks]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from SpineLandmarksLib.annotation.endplate_lines import AXIAL, endplate_lines
+from SpineLandmarksLib.annotation.frame import ImageFrame
+from SpineLandmarksLib.annotation.import_file import import_landmarks
 from SpineLandmarksLib.annotation.measurements import measure
+from SpineLandmarksLib.annotation.revision import ImageReference, Revision
 from SpineLandmarksLib.annotation.session import Session
+from SpineLandmarksLib.annotation.session_file import load_session, save_session
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.chain import ChainPrior
-from SpineLandmarksLib.errors import BundleError
+from SpineLandmarksLib.errors import BundleError, FormatError
+from SpineLandmarksLib.formats.json_result import write_json
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.imaging.stack import SagittalStack
-from SpineLandmarksLib.landmarks import CORNERS22, LUMBAR11
+from SpineLandmarksLib.landmarks import CORNERS22, LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksLib.measurement import Measurement
 from SpineLandmarksLib.phantom.files import write_phantom_dataset
 from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.predict import Localizer
@@ -106,15 +114,167 @@ def test_corners_that_do_not_enclose_their_body_are_warned_of_and_not_measured(
     assert height["Height L4 anterior"].value is not None
 
 
-def test_corners_follow_names_that_a_person_moves(a_phantom: Phantom) -> None:
-    session = Session("study", replace(a_phantom.landmarks, corners=a_phantom.landmarks.corners), "A. Reader")
-    before = {mark.name: mark for mark in session.current.corners}
-    session.shift_chain(+1, including_confirmed=True)
-    after = {mark.name: mark for mark in session.current.corners}
+# A person corrects them
+
+
+@pytest.fixture
+def a_session(a_phantom: Phantom, a_stack: SagittalStack) -> Session:
+    """All that a model has found, of which it is sure."""
+    said = {"status": "predicted", "confidence": 0.95, "radius95_mm": 1.5, "needs_review": False}
+    marks, corners = (
+        tuple(replace(mark, **said) for mark in some)
+        for some in (a_phantom.landmarks.landmarks, a_phantom.landmarks.corners)
+    )
+    found = LandmarkSet(marks, input="phantom", bundle="centres@1,corners@1", corners=corners, needs_review=False)
+    return Session("study", found, "A. Reader", ImageFrame.of(a_stack))
+
+
+def lordosis_of(session: Session) -> Measurement:
+    return next(one for one in measure(session.current) if one.name == "Lumbar lordosis L1-S1")
+
+
+def moved(session: Session, name: str, *by: float) -> None:
+    session.move(name, np.add(session[name].position_ras_mm or (), by).tolist())
+
+
+def test_a_corner_is_corrected_as_any_point_and_what_is_measured_by_it_follows(a_session: Session) -> None:
+    before = lordosis_of(a_session)
+    moved(a_session, "S1.sup.ant", 0, 0, -3)
+    assert a_session["S1.sup.ant"].status == "corrected"
+    assert a_session.current.corners[CORNERS22.index("S1.sup.ant")] == a_session["S1.sup.ant"]
+    after = lordosis_of(a_session)
+    assert after.value is not None
+    assert after.value > (before.value or 0) + 3  # the front of the sacrum is lower: its slope and lordosis are more
+    assert after.interval95 is None  # a point that a person has set has no radius
+    a_session.undo()
+    assert lordosis_of(a_session) == before
+    a_session.redo()
+    assert lordosis_of(a_session) == after
+
+
+def test_a_corner_that_cannot_be_seen_takes_away_what_is_measured_by_it(a_session: Session) -> None:
+    a_session.mark_not_visible("S1.sup.ant")
+    assert (lordosis_of(a_session).value, lordosis_of(a_session).reason) == (None, "S1.sup.ant is not visible")
+    a_session.place("S1.sup.ant", a_session.original["S1.sup.ant"].position_ras_mm or ())
+    assert lordosis_of(a_session).value is not None
+
+
+def test_corrected_corners_are_in_what_is_saved_and_in_the_steps_that_are_taken_up_again(
+    a_session: Session, tmp_path: Path
+) -> None:
+    moved(a_session, "L4.inf.post", 0, 1, 0)
+    a_session.confirm("L4.inf.post")
+    saved = a_session.revision(ImageReference("p.png"))
+    assert Revision.from_json(saved.as_json()).landmarks["L4.inf.post"].status == "confirmed"
+    save_session(a_session, tmp_path / "session.json")
+    again = load_session(tmp_path / "session.json", a_session.frame)
+    assert again.current.corners[CORNERS22.index("L4.inf.post")].status == "confirmed"
+    again.undo()
+    again.undo()
+    assert again.current == again.original
+
+
+def test_confirm_all_takes_the_kind_that_is_selected_and_no_sign_off_waits_for_corners(a_session: Session) -> None:
+    a_session.confirm_all("L3")
+    assert a_session.to_review() == []
+    assert {mark.status for mark in a_session.corners} == {"predicted"}
+    a_session.confirm_all("L3.sup.ant")
+    assert {mark.status for mark in a_session.points} == {"confirmed"}
+
+
+def test_doubtful_corners_are_gone_through_once_the_centres_are_decided(a_session: Session) -> None:
+    doubtful = ("L2.sup.post", "L5.inf.ant")
+    corners = tuple(replace(mark, needs_review=mark.name in doubtful) for mark in a_session.corners)
+    session = Session("study", replace(a_session.original, corners=corners))
+    assert session.next_doubtful() in LUMBAR11
+    session.confirm_all()
+    assert session.next_doubtful() == "L2.sup.post"
+    assert session.next_doubtful("L2.sup.post") == "L5.inf.ant"
+    session.confirm_all("L5.inf.ant")
+    assert session.next_doubtful() is None
+
+
+def test_corners_follow_names_that_a_person_moves(a_session: Session) -> None:
+    before = {mark.name: mark for mark in a_session.corners}
+    a_session.shift_chain(+1, including_confirmed=True)
+    after = {mark.name: mark for mark in a_session.corners}
     assert after["L3.sup.ant"].pixel_xy == before["L2.sup.ant"].pixel_xy
-    assert "L1.sup.ant" not in after
+    assert after["L3.sup.ant"].status == "predicted"  # nobody has looked where it lies
+    assert after["L1.sup.ant"] == Landmark("L1.sup.ant", "out_of_view")
+    a_session.undo()
+    assert a_session.corners == a_session.original.corners
+
+
+def test_corners_on_other_levels_than_the_centres_are_not_measured_by(a_session: Session) -> None:
+    """Each centre was moved by hand to the body below; the corners, which nobody has touched, are where they were."""
+    places = [mark.position_ras_mm for mark in a_session.current]
+    for name, place in zip(LUMBAR11, places[2:], strict=False):
+        a_session.move(name, place or ())
+    found = {one.name: one for one in measure(a_session.current)}
+    assert found["Height L3 anterior"].value is None
+    assert "the corners around L2-L3 do not enclose its centre" in found["Height L3 anterior"].reason
+    for mark in a_session.corners:
+        if mark.name.startswith("L3."):
+            a_session.confirm(mark.name)
+    assert next(one for one in measure(a_session.current) if one.name == "Height L3 anterior").value is not None
+
+
+def test_a_model_that_looks_for_corners_later_brings_them_and_undo_takes_them_away(a_session: Session) -> None:
+    with_corners = a_session.original
+    session = Session("study", replace(with_corners, corners=()), frame=a_session.frame)
+    session.confirm("L3")
+    session.merge_relocalized(with_corners)
+    assert session.current.corners == with_corners.corners
+    moved(session, "L3.sup.ant", 0, 1, 0)
+    session.merge_relocalized(with_corners)  # what a person has set stays
+    assert session["L3.sup.ant"].status == "corrected"
     session.undo()
-    assert session.current.corners == a_phantom.landmarks.corners
+    session.undo()
+    assert session.current.corners == ()
+
+
+def test_corners_in_a_file_come_with_its_landmarks(a_session: Session, tmp_path: Path) -> None:
+    before = a_session.current
+    moved(a_session, "L2.inf.ant", 0, 2, 0)
+    write_json(a_session.current, tmp_path / "corrected.json")
+    taken = import_landmarks(tmp_path / "corrected.json", LUMBAR11, a_session.frame, known=before, before=before)
+    assert taken["L2.inf.ant"].status == "corrected"
+    other = Session("study", before, frame=a_session.frame)
+    other.import_points(taken)
+    assert other["L2.inf.ant"].position_ras_mm == pytest.approx(a_session["L2.inf.ant"].position_ras_mm, abs=1e-3)
+    content = json.loads((tmp_path / "corrected.json").read_text())
+    content["corners"].append(content["corners"][0])
+    (tmp_path / "twice.json").write_text(json.dumps(content))
+    with pytest.raises(FormatError, match="each landmark once"):
+        import_landmarks(tmp_path / "twice.json")
+
+
+def test_lines_lie_on_the_slice_that_is_shown(a_session: Session) -> None:
+    frame = a_session.frame
+    assert frame is not None
+    for index in (1, 4):
+        lines = endplate_lines(a_session.current, frame, index)
+        drawn = [frame.ijk(end) for line in lines if line.name != AXIAL for end in (line.start, line.end)]
+        assert [k for _, _, k in drawn] == pytest.approx([index] * len(drawn))
+    i, j, _ = frame.ijk(a_session["L3.inf.ant"].position_ras_mm or ())
+    at = next(line for line in endplate_lines(a_session.current, frame, 4) if line.name == "L3.inf")
+    assert frame.ijk(at.start) == pytest.approx((i, j, 4))
+
+
+def test_what_is_drawn_follows_the_corners_and_says_what_is_measured(a_session: Session) -> None:
+    lines = {line.name: line for line in endplate_lines(a_session.current)}
+    assert len(lines) == 12  # of five bodies and the sacrum, and the axial plane
+    front, back = (np.array(a_session[f"L3.inf.{side}"].position_ras_mm) for side in ("ant", "post"))
+    assert lines["L3.inf"].start == pytest.approx(tuple(front))
+    assert lines["L3.inf"].end == pytest.approx(tuple(back))
+    assert lines["L1.sup"].words == f"Lordosis {lordosis_of(a_session).value:.1f}°"
+    axial = np.subtract(lines[AXIAL].end, lines[AXIAL].start)
+    assert axial[[0, 2]] == pytest.approx([0, 0])
+    a_session.mark_not_visible("S1.sup.ant")
+    lines = {line.name: line for line in endplate_lines(a_session.current)}
+    assert AXIAL not in lines
+    assert "S1.sup" not in lines
+    assert lines["L1.sup"].words == ""
 
 
 def test_the_browser_has_a_row_for_each_measurement_by_corners(a_phantom: Phantom) -> None:

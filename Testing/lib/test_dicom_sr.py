@@ -19,6 +19,7 @@ from pydicom.sr.codedict import codes
 
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.import_file import import_landmarks
+from SpineLandmarksLib.annotation.measurements import measure
 from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import FormatError, GeometryError, InputError, LandmarkError, OutputError
 from SpineLandmarksLib.formats import read_landmarks
@@ -107,6 +108,70 @@ def test_a_report_reads_back_as_the_same_landmarks(a_report: Path, a_result: Lan
     same = ("series_uid", "bundle", "warnings", "needs_review", "numberings")
     assert [getattr(back, name) for name in same] == [getattr(a_result, name) for name in same]
     assert read_landmarks(a_report) == replace(back, input=str(a_report))
+
+
+@pytest.fixture(scope="module")
+def with_corners(a_result: LandmarkSet, a_phantom: Phantom) -> LandmarkSet:
+    """Sure of all levels and corners but one, which cannot be seen."""
+    corners = [
+        replace(mark, status="predicted", pixel_xy=None, confidence=0.95, radius95_mm=1.5, needs_review=False)
+        for mark in a_phantom.landmarks.corners
+    ]
+    corners[0] = Landmark("L1.sup.ant", "out_of_view", confidence=0.5, needs_review=True)
+    return replace(a_result, corners=tuple(corners), needs_review=False, bundle="memory@1.2,corners@3")
+
+
+@pytest.fixture(scope="module")
+def a_report_of_corners(with_corners: LandmarkSet, planes: list[ImagePlane], tmp_path_factory: Any) -> Path:
+    path = tmp_path_factory.mktemp("corners") / "case.sr.dcm"
+    write_sr(with_corners, planes, path, measurements=measure(with_corners))
+    return path
+
+
+def test_corners_of_endplates_are_reported_and_read_back_beside_the_landmarks(
+    a_report_of_corners: Path, with_corners: LandmarkSet
+) -> None:
+    back = read_sr(a_report_of_corners)
+    assert back.names == LUMBAR11
+    assert back.bundle == with_corners.bundle
+    for before, after in zip(with_corners.corners, back.corners, strict=True):
+        assert replace(after, position_ras_mm=None) == replace(before, position_ras_mm=None)
+        if before.position_ras_mm and after.position_ras_mm:
+            assert math.dist(before.position_ras_mm, after.position_ras_mm) < 0.001
+
+
+def test_a_report_has_the_measurements_with_interval_and_usual_range_and_why_others_are_absent(
+    a_report_of_corners: Path, with_corners: LandmarkSet
+) -> None:
+    known = {one.name: one for one in measure(with_corners) if one.points}
+    (group,) = [one for one in groups(a_report_of_corners) if len(items(one, "NUM")) > 5]
+    numbers = {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in items(group, "NUM")}
+    assert set(numbers) == {name for name, one in known.items() if one.value is not None}
+    slope, expected = numbers["Sacral slope"], known["Sacral slope"]
+    value = slope.MeasuredValueSequence[0]
+    assert float(value.NumericValue) == pytest.approx(expected.value, abs=1e-3)
+    assert value.MeasurementUnitsCodeSequence[0].CodeValue == "deg"
+    ends = {
+        item.ConceptNameCodeSequence[0].CodeValue: float(item.MeasuredValueSequence[0].NumericValue)
+        for item in slope.ContentSequence
+    }
+    assert expected.interval95 is not None
+    assert expected.usual is not None
+    assert (ends["low95"], ends["high95"]) == pytest.approx(expected.interval95, abs=1e-3)
+    assert (ends["usual-low"], ends["usual-high"]) == (expected.usual.low, expected.usual.high)
+    said = " ".join(str(item.TextValue) for item in items(group, "TEXT"))
+    assert "Absent, as L1.sup.ant is out of view: Lumbar lordosis L1-S1" in said
+    assert "Genant's limits: 0" in said
+
+
+def test_a_report_with_corners_that_nobody_has_looked_at_is_not_verified(
+    with_corners: LandmarkSet, planes: list[ImagePlane], tmp_path: Path
+) -> None:
+    decided = tuple(replace(mark, status="not_visible" if mark.is_absent else "confirmed") for mark in with_corners)
+    for corners, flag in ((with_corners.corners, "UNVERIFIED"), ((), "VERIFIED")):
+        marks = replace(with_corners, landmarks=decided, corners=corners)
+        write_sr(marks, planes, tmp_path / "case.sr.dcm", author="A. Reader")
+        assert pydicom.dcmread(tmp_path / "case.sr.dcm").VerificationFlag == flag
 
 
 def test_a_point_in_pixels_lies_on_the_nearest_image_where_the_point_in_mm_does(

@@ -9,13 +9,14 @@ from math import cos, degrees, hypot, log, radians, sin, sqrt
 import numpy as np
 import pytest
 
-from SpineLandmarksLib.annotation.endplates import BODIES, measure_endplates
-from SpineLandmarksLib.annotation.measurement import Measurement
+from SpineLandmarksLib.annotation.endplates import measure_endplates
 from SpineLandmarksLib.annotation.measurements import COLUMNS, measure
 from SpineLandmarksLib.formats.json_result import as_json, from_fields
 from SpineLandmarksLib.formats.strict_json import Fields
-from SpineLandmarksLib.landmarks import CORNERS22, Landmark, LandmarkSet
+from SpineLandmarksLib.landmarks import CORNERS22, LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksLib.measurement import Measurement
 from SpineLandmarksLib.phantom.anatomy import Spine, random_spine
+from SpineLandmarksLib.quadrilaterals import BODIES
 
 #: Boxes of this size, 8 mm apart, one above the other; the sacrum's endplate is as long.
 HEIGHT, DEPTH, GAP = 28.0, 35.0, 8.0
@@ -151,7 +152,9 @@ def test_a_slip_within_its_own_error_is_none() -> None:
     assert "no forward slip" in unsure.grade
 
 
-@pytest.mark.parametrize(("front", "grade"), [(0.85, "0 "), (0.78, "1 "), (0.70, "2 "), (0.61, "2 "), (0.55, "3 ")])
+@pytest.mark.parametrize(
+    ("front", "grade"), [(0.85, "0 "), (0.8, "1 "), (0.78, "1 "), (0.70, "2 "), (0.61, "2 "), (0.55, "3 ")]
+)
 def test_what_a_body_has_lost_in_front_is_told_with_genants_limits(front: float, grade: str) -> None:
     points = boxes()
     points["L2.inf.ant"] = (DEPTH, points["L2.sup.ant"][1] - front * HEIGHT)
@@ -211,6 +214,32 @@ def test_the_endplates_of_a_collapsed_body_are_not_measured_by() -> None:
     assert "50 %" in found["Disc height index L1-L2"].reason
     assert found["Height L1 anterior"].value == pytest.approx(0.5 * HEIGHT)  # which is what tells of it
     assert found["Segmental lordosis L2-L3"].value is not None
+
+
+@pytest.mark.parametrize("place", ["sup.post", "inf.ant", "all"])
+def test_corners_that_lie_on_one_place_give_no_number_but_a_reason(place: str) -> None:
+    """A reader may drop one corner on another: no angle of a line without length, and no crash."""
+    points, on = boxes(), boxes()["L3.sup.ant"]
+    for name in points:
+        if name.startswith("L3.") and (place == "all" or name == f"L3.{place}"):
+            points[name] = on
+    found = taken(points, 2.0)
+    known = [one for one in found.values() if one.value is not None]
+    assert all(np.isfinite(one.value) and np.isfinite(one.interval95).all() for one in known)
+    assert all(one.reason for one in found.values() if one.value is None)
+    name = {"sup.post": "Segmental lordosis L3-L4", "inf.ant": "Segmental lordosis L2-L3", "all": "Wedge angle L3"}[
+        place
+    ]
+    assert found[name].value is None
+    assert found[name].reason == "its points lie on one place" or "collapsed" in found[name].reason
+
+
+def test_centres_on_one_place_have_no_angle() -> None:
+    marks = tuple(Landmark(name, "corrected", (0.0, 0.0, -18.0 * row)) for row, name in enumerate(LUMBAR11))
+    on = replace(marks[3], position_ras_mm=marks[1].position_ras_mm)  # L2 on L1
+    found = {one.name: one.value for one in measure(LandmarkSet((*marks[:3], on, *marks[4:])))}
+    assert found["Centroid lordosis L1-L2 to L4-L5"] is None
+    assert found["Segment angle L3"] == pytest.approx(0)
 
 
 def test_every_measurement_says_what_it_is_and_fits_its_columns() -> None:

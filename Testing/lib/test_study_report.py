@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
+from SpineLandmarksLib.annotation.endplate_lines import endplate_lines
 from SpineLandmarksLib.annotation.measurements import COLUMNS, measure
+from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.arguments import REPORT_NAMES
 from SpineLandmarksLib.batch.results import REPORTS, write_results
 from SpineLandmarksLib.batch.study_report import NOTICE, key_figures, write_report_html, write_report_pdf
 from SpineLandmarksLib.formats.overlay import ENDPLATE, draw_overlay
 from SpineLandmarksLib.imaging.stack import SagittalStack
-from SpineLandmarksLib.landmarks import LandmarkSet
+from SpineLandmarksLib.imaging.study import read_study
+from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
+from SpineLandmarksLib.phantom.files import write_dicom_series
 from SpineLandmarksLib.phantom.phantom import Phantom
+from SpineLandmarksLib.web.view_state import measurement_rows
 
 
 @pytest.fixture
@@ -53,6 +61,96 @@ def test_the_page_has_picture_measurements_doubts_numberings_and_model(
     assert len(re.findall(r"<img [^>]*src=.data:image/png;base64,", page)) == 1
     assert "<case>" not in page
     assert not re.findall(r"(?:href|src)=.http", page)
+
+
+def out_of_view(found: LandmarkSet) -> LandmarkSet:
+    """The picture ends in the sacrum: its front corner is not in it."""
+    at = [Landmark(m.name, "out_of_view") if m.name == "S1.sup.ant" else m for m in found.corners]
+    return replace(found, corners=tuple(at))
+
+
+def collapsed(found: LandmarkSet) -> LandmarkSet:
+    """L1 is half as high as it was: its lower corners lie half-way to the upper ones."""
+    at = {mark.name: np.array(mark.position_ras_mm) for mark in found.corners}
+
+    def put(mark: Landmark) -> Landmark:
+        if not mark.name.startswith("L1.inf"):
+            return mark
+        r, a, s = (at[mark.name] + at[mark.name.replace("inf", "sup")]) / 2
+        return replace(mark, position_ras_mm=(float(r), float(a), float(s)))
+
+    centres = tuple(mark for mark in found if mark.name not in ("L1", "L1-L2"))  # they lie in what is left
+    return replace(found, landmarks=centres, corners=tuple(map(put, found.corners)))
+
+
+def transitional(found: LandmarkSet) -> LandmarkSet:
+    """The model doubts the levels of all, and nobody has looked."""
+    marks = tuple(replace(mark, status="predicted", needs_review=False) for mark in found)
+    corners = tuple(replace(mark, status="predicted", needs_review=False) for mark in found.corners)
+    return replace(found, landmarks=marks, corners=corners, needs_review=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "absent", "reason", "others"),
+    [
+        (
+            out_of_view,
+            ("Sacral slope", "Lumbosacral angle", "Slip L5-S1", "Disc height L5-S1 (Farfan)"),
+            "S1.sup.ant is out of view",
+            True,
+        ),
+        (
+            collapsed,
+            ("Lumbar lordosis L1-S1", "Segmental lordosis L1-L2", "Disc height index L1-L2", "Slip L1-L2"),
+            "L1 is collapsed",
+            True,
+        ),
+        (
+            transitional,
+            ("Lumbar lordosis L1-S1", "Sacral slope", "Slip L4-L5", "Height L3 anterior"),
+            "the levels of this study are doubtful",
+            False,
+        ),
+    ],
+)
+def test_what_cannot_be_relied_on_is_absent_with_its_reason_in_every_file(
+    a_phantom: Phantom, a_found_set: LandmarkSet, tmp_path: Path, spoil: Any, absent: Any, reason: str, others: bool
+) -> None:
+    series = write_dicom_series(a_phantom, tmp_path / "series")
+    stack, found = read_study(series), spoil(a_found_set)
+    formats = ("measurements.csv", "measurements.json", "report.html", "report.pdf", "sr.dcm")
+    write_results(stack, replace(found, slice_index=3), tmp_path, "case", formats)
+    rows = {row["name"]: row for row in csv.DictReader((tmp_path / "case.measurements.csv").read_text().splitlines())}
+    told = json.loads((tmp_path / "case.measurements.json").read_text())["measurements"]
+    as_json = {one["name"]: one for one in told}
+    (measured,) = [one for one in groups(tmp_path / "case.sr.dcm") if "Absent" in texts(one)]
+    content = [item for item in measured.ContentSequence if item.ValueType == "NUM"]
+    numbers = {str(item.ConceptNameCodeSequence[0].CodeMeaning) for item in content}
+    rows_shown = measurement_rows(Session("case", found))
+    shown = {row["name"]: row["words"].replace("\N{NO-BREAK SPACE}", " ") for row in rows_shown}
+    for name in absent:
+        assert rows[name]["value"] == rows[name]["low95"] == ""
+        assert reason in rows[name]["reason"]
+        assert as_json[name]["value"] is as_json[name]["low95"] is None
+        assert reason in as_json[name]["reason"]
+        assert name not in numbers
+        assert reason in shown[name]
+    page = (tmp_path / "case.report.html").read_text(encoding="utf-8")
+    assert reason in page
+    assert reason in texts(measured)
+    by_corners = [one for one in told if one["points"]]
+    assert any(one["value"] is not None for one in by_corners) is others
+    words = " ".join(line.words for line in endplate_lines(found))
+    assert ("Lordosis" in words) is ("Lumbar lordosis L1-S1" in numbers)
+
+
+def groups(path: Path) -> list[Any]:
+    (content,) = [item for item in pydicom.dcmread(path).ContentSequence if item.ValueType == "CONTAINER"]
+    return list(content.ContentSequence)
+
+
+def texts(group: Any) -> str:
+    return " ".join(str(item.TextValue) for item in group.ContentSequence if item.ValueType == "TEXT")
 
 
 def test_the_pdf_is_one_page(a_phantom: Phantom, a_found_set: LandmarkSet, tmp_path: Path) -> None:

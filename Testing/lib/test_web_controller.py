@@ -70,6 +70,10 @@ class FakeScene:
     """Views that nobody looks at."""
 
     mode, slice_index = "view", 3
+    shows_endplates = True
+
+    def show_endplates(self, visible: bool) -> None:
+        self.shows_endplates = visible
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None

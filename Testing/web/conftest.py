@@ -140,7 +140,8 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
             for seed, (key, kind) in enumerate(kinds.items(), start=11):
                 phantom = add_phantom(store, key, seed, kind)
                 if key not in new:
-                    marks = [replace(one, radius95_mm=1.5) for one in phantom.landmarks.corners if corners]
+                    said = {"status": "predicted", "confidence": 0.95, "radius95_mm": 1.5, "needs_review": False}
+                    marks = [replace(one, **said) for one in phantom.landmarks.corners if corners]
                     find(store, key, phantom, corners=tuple(marks), **told)
         return folder
 

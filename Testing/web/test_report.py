@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,11 +51,53 @@ def test_measurements_are_unfolded_and_every_row_is_whole(page: Any, shots: Path
     page.set_viewport_size({"width": 1500, "height": 900})
 
 
+def slope(page: Any) -> str:
+    return page.locator(".measurements tr", has_text="Sacral slope").locator("td").nth(1).inner_text()
+
+
+def test_a_corner_is_nudged_with_the_keys_and_measurement_file_and_undo_follow(page: Any, shots: Path) -> None:
+    page.locator(".study", has_text="dicom").click()
+    expect(page.locator(".bar .title")).to_have_text("dicom")
+    page.locator(".measured summary").click()
+    before = slope(page)
+    corner = page.locator("table.landmarks tr", has_text="S1.sup.ant")
+    corner.click()
+    expect(corner).to_have_class(re.compile("selected"))
+    page.keyboard.press("Shift+ArrowDown")  # 3 mm
+    expect(corner).to_have_class(re.compile("corrected"))
+    measured = page.locator(".measurements tr", has_text="Sacral slope").locator("td").nth(1)
+    expect(measured).not_to_have_text(before)
+    page.wait_for_function(SETTLED)
+    page.screenshot(path=shots / "61-endplates.png")
+    with page.expect_download() as download:
+        page.locator(".csv").click()
+    rows = {row["label"]: row for row in csv.DictReader(Path(download.value.path()).read_text().splitlines())}
+    assert rows["S1.sup.ant"]["status"] == "corrected"
+    assert len(rows) == 33
+    page.keyboard.press("Control+z")
+    expect(measured).to_have_text(before)
+    page.locator(".measured summary").click()
+
+
+def test_the_key_hides_and_shows_the_endplates_and_their_rows(page: Any, shots: Path) -> None:
+    rows = page.locator("table.landmarks tbody tr")
+    expect(rows).to_have_count(33)
+    page.locator("body").press("e")
+    expect(rows).to_have_count(11)
+    page.wait_for_function(SETTLED)
+    page.screenshot(path=shots / "62-no-endplates.png")
+    page.locator(".do-endplates").click()
+    expect(rows).to_have_count(33)
+
+
 def test_the_report_is_downloaded_in_the_name_of_the_person(page: Any, tmp_path: Path) -> None:
     page.locator(".study", has_text="dicom").click()
     expect(page.locator(".bar .title")).to_have_text("dicom")
     page.locator(".do-confirm_all").click()
     expect(page.locator("tr.confirmed")).to_have_count(11)
+    page.locator("table.landmarks tr", has_text="L3.sup.ant").click()
+    page.locator(".do-confirm_all").click()  # now of all corners
+    expect(page.locator("tr.confirmed")).to_have_count(33)
     with page.expect_download() as download:
         page.locator(".report").click()
     assert download.value.suggested_filename == "dicom.sr.dcm"

@@ -89,23 +89,26 @@ def opened(a_phantom: Phantom) -> OpenStudy:
     return OpenStudy(study, stack, frame, Path("p"), on_slice(a_phantom, frame, 3), None)
 
 
-def on_slice(phantom: Phantom, frame: ImageFrame, index: int) -> LandmarkSet:
+def on_slice(phantom: Phantom, frame: ImageFrame, index: int, with_corners: bool = False) -> LandmarkSet:
     """The truth as a model gives it: all on one slice."""
     from dataclasses import replace
 
     from SpineLandmarksLib.geometry import ras_from_slice
 
-    marks = [
-        replace(
-            mark,
-            status="predicted",
-            confidence=0.9,
-            position_ras_mm=tuple(map(float, ras_from_slice(frame.ras_from_ijk, index, mark.pixel_xy))),
+    marks, corners = (
+        tuple(
+            replace(
+                mark,
+                status="predicted",
+                confidence=0.9,
+                position_ras_mm=tuple(map(float, ras_from_slice(frame.ras_from_ijk, index, mark.pixel_xy))),
+            )
+            for mark in some
+            if mark.pixel_xy is not None
         )
-        for mark in phantom.landmarks
-        if mark.pixel_xy is not None
-    ]
-    return LandmarkSet(tuple(marks), slice_index=index)
+        for some in (phantom.landmarks.landmarks, phantom.landmarks.corners if with_corners else ())
+    )
+    return LandmarkSet(marks, slice_index=index, corners=corners)
 
 
 @pytest.fixture
@@ -257,6 +260,77 @@ def test_looking_at_a_landmark_goes_to_its_slice(a_scene: Any, session: Session)
     a_scene.go_to_slice(0)
     a_scene.jump("L3")
     assert a_scene.slice_index == 3
+
+
+@pytest.fixture
+def with_corners(a_scene: Any, opened: OpenStudy, a_phantom: Phantom) -> Iterator[Session]:
+    """A study with the corners of endplates."""
+    from dataclasses import replace
+
+    study = replace(opened, landmarks=on_slice(a_phantom, opened.frame, 3, with_corners=True))
+    made = study.session("A. Reader")
+    a_scene.show(made, study)
+    a_scene.fit()
+    yield made
+    a_scene.show_endplates(True)
+
+
+def test_a_corner_is_dragged_as_a_point_is_and_its_endplate_goes_with_it(
+    a_scene: Any, with_corners: Session, pressed: list[str]
+) -> None:
+    mouse, name = Mouse(a_scene), "L3.sup.ant"
+    line = a_scene.points.lines.nodes["L3.sup"]
+    x, y = a_scene.pixel(with_corners[name].position_ras_mm)
+    mouse.drag((x, y), (-8, -6))
+    mouse.do("LeftButtonRelease", x - 8, y - 6)
+    assert pressed[-1] == name
+    assert [mark.name for mark in with_corners.points if mark.status == "corrected"] == [name]
+    assert list(line.GetNthControlPointPosition(0)) == pytest.approx(with_corners[name].position_ras_mm, abs=1e-3)
+    with_corners.undo()
+    assert a_scene.pixel(a_scene.points.of(name).node.GetNthControlPointPosition(8)) == (x, y)
+
+
+def test_one_switch_hides_corners_and_lines_which_the_mouse_then_does_not_mean(
+    a_scene: Any, with_corners: Session, pressed: list[str]
+) -> None:
+    drawn = [*a_scene.points.lines.nodes.values(), a_scene.points.corners.node]
+    assert len(drawn) == 13
+    assert all(node.GetDisplayNode().GetVisibility() for node in drawn)
+    a_scene.show_endplates(False)
+    assert not any(node.GetDisplayNode().GetVisibility() for node in drawn)
+    pressed.clear()
+    mouse, (x, y) = Mouse(a_scene), a_scene.pixel(with_corners["L2.inf.ant"].position_ras_mm)
+    mouse.drag((x, y), (-8, 0))
+    mouse.do("LeftButtonRelease", x - 8, y)
+    assert pressed == []
+    assert with_corners.events == ()
+
+
+def test_the_angles_stand_in_the_view_and_the_endplates_of_another_study_go(
+    a_scene: Any, with_corners: Session, opened: OpenStudy
+) -> None:
+    lines = a_scene.points.lines.nodes
+    assert lines["L1.sup"].GetNthControlPointLabel(1).startswith("Lordosis ")
+    assert lines["axial"].GetNthControlPointLabel(1).startswith("Sacral slope ")
+    assert lines["L3.inf"].GetNthControlPointLabel(1) == ""
+    sagittal, coronal = (view.get_view_node().GetID() for view in a_scene._views)
+    assert all(node.GetDisplayNode().IsDisplayableInView(sagittal) for node in lines.values())
+    assert not any(node.GetDisplayNode().IsDisplayableInView(coronal) for node in lines.values())
+    nodes = [*lines.values(), a_scene.points.corners.node]
+    a_scene.show(opened.session("A. Reader"), opened)
+    assert [node for node in nodes if node.GetScene() is not None] == []
+    assert a_scene.points.corners is None
+
+
+def test_a_corner_that_is_missing_is_placed_with_a_click(a_scene: Any, with_corners: Session) -> None:
+    name, mouse = "L4.sup.post", Mouse(a_scene)
+    where = a_scene.pixel(with_corners[name].position_ras_mm)
+    with_corners.mark_not_visible(name)
+    a_scene.start_placing(name)
+    for event in ("MouseMove", "LeftButtonPress", "LeftButtonRelease"):
+        mouse.do(event, *where)
+    assert with_corners[name].status == "corrected"
+    assert a_scene.pixel(with_corners[name].position_ras_mm) == pytest.approx(where, abs=1)
 
 
 def test_nothing_was_refused(refusals: list[str], session: Session) -> None:

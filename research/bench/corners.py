@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 
 from SpineLandmarksLib.annotated_slices import spacing_of
 from SpineLandmarksLib.annotation.endplates import measure_endplates
-from SpineLandmarksLib.annotation.measurement import Measurement
 from SpineLandmarksLib.arguments import add_holdout, add_model
 from SpineLandmarksLib.cli.main import run
 from SpineLandmarksLib.errors import DatasetError
 from SpineLandmarksLib.formats.landmarks_json import Annotation, read_landmarks_json
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import CORNERS22, LUMBAR11, Landmark, LandmarkSet, PixelXY
+from SpineLandmarksLib.measurement import Measurement
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.quadrilaterals import AROUND, BODIES, disagreeing
 from SpineLandmarksLib.splits import split_dataset

@@ -140,7 +140,7 @@ class Module:
 
     def select(self, name: str) -> None:
         """Click the row of a landmark."""
-        row = self.study.row(name)
+        row = [cells[0] for cells in self.rows()].index(name)
         self.ui.landmarkTable.setCurrentCell(row, 0)
         self.ui.landmarkTable.cellClicked.emit(row, 0)
 
