@@ -30,6 +30,7 @@ from SpineLandmarksLib.store.readings import assign_readers, mark_gold, reopen_s
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.work import TeamWork, team_work
 from SpineLandmarksLib.web.open_study import OpenStudy, StudyLoader
+from SpineLandmarksLib.web.presence import Presence
 from SpineLandmarksLib.web.saver import Saver
 from SpineLandmarksLib.web.studies import Listing, listing
 from SpineLandmarksLib.worker.localization import JobResult, LocalizationJob, LocalizationService
@@ -97,6 +98,7 @@ class ReviewController:
         self._said: tuple[str, ...] = ()
         self._aside = ThreadPoolExecutor(1, "training file")  # which nobody waits for: it holds every study
         self._is_training_file_old = False
+        self._presence = Presence(store)
 
     # Beginning and end
 
@@ -106,6 +108,7 @@ class ReviewController:
         if not name:
             raise LandmarkError("Expected the name of the person who annotates; got none. Enter a name first")
         self.annotator = self.loader.annotator = name
+        self._waiting.append((self._aside.submit(self._presence.claim, name), self._take_claim))
         if self.session is not None:
             self.session.author = name
         else:
@@ -122,6 +125,7 @@ class ReviewController:
         if self._is_training_file_old:
             with contextlib.suppress(Exception):
                 refresh_training_file(self.store)
+        self._presence.close()
         return (unsigned + self._left_words).strip()
 
     @property
@@ -408,6 +412,14 @@ class ReviewController:
     def _take_order(self, keys: list[str]) -> None:
         self._order = tuple(keys)
         self.refresh()
+
+    def _take_claim(self, is_alone: bool) -> None:
+        if not is_alone:
+            self._notify(
+                f"{self.annotator} works on this data set elsewhere, too. Under one name both are given the same "
+                "studies: end the other reviewer, or use another name",
+                "warning",
+            )
 
     def _take_look(self, found: tuple[list[str], Listing]) -> None:
         problems, self.listing = found

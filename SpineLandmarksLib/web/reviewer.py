@@ -102,10 +102,12 @@ class Reviewer:
         self.state.change("grey_window")(self._on_window)
         self.server.add_protocol_to_configure(lambda root: root.registerLinkProtocol(_Leaving(self._left)))
 
-    def join_team(self) -> None:
-        """Be one of several behind one front: a person logs out there, and this process ends with it."""
+    def join_team(self, order: Future[list[str]] | None) -> None:
+        """Be one of several behind one front: a person logs out there, this process ends with it, and the order of the
+        studies comes from it.
+        """
         self._is_member = self.state.is_member = True
-        end_with_parent()
+        end_with_parent(order)
 
     def run(
         self, port: int, certificate: tuple[Path, Path] | None, max_upload: int, on_ready: Callable[[int], None]
@@ -119,6 +121,8 @@ class Reviewer:
 
         def bind(wslink: Any) -> None:
             server.guard(wslink.app, self.access)
+            for handler in wslink._ws_handlers:
+                server.end_on_junk(handler)
             server.add_upload(
                 wslink.app,
                 self.controller.store.folder,
