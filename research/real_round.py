@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         make(options)
     status = spine_landmarks(["retrain", str(options.output), "--by", "Lea"])
     if status == 0:
-        text = table(card_of(options.output, "retrained-001"))
+        text = table(card_of(options.output, "retrained-001"), options.source)
         print(text)
         if options.document:
             write_section(options.document, f"round-{options.source}", text)
@@ -72,9 +72,10 @@ def chosen(rows: Sequence[Annotation], locked: frozenset[str], count: int, seed:
     return [row for row in rows if row.group in kept]
 
 
-def table(card: dict[str, Any]) -> str:
-    """What the rule said of each source, and of all."""
-    lines = [_row(name, judged) for name, judged in card["by_source"].items()]
+def table(card: dict[str, Any], source: str) -> str:
+    """What the rule said of each source, the corrected one first, and of all."""
+    own, *others = card["by_source"].items()
+    lines = [_row(name, judged) for name, judged in ((f"{source}, corrected", own[1]), *others)]
     steps = f"{len(card['revisions'])} studies, {card['steps']} steps, {card['seconds'] / 60:.0f} minutes with judging"
     said = "put in use" if card["verdict"]["promoted"] else "kept as a candidate"
     return f"{card['base_label']}: {steps}. The model was **{said}**.\n\n{markdown(HEAD, lines)}\n"

@@ -62,8 +62,6 @@ def review(options: argparse.Namespace) -> int:
     """Serve until interrupted. Raises SpineLandmarksError before anything is served."""
     from SpineLandmarksLib.retraining.registry import current_bundle
     from SpineLandmarksLib.store.folder import open_dataset
-    from SpineLandmarksLib.web.demo import as_made
-    from SpineLandmarksLib.web.ordering import ask_for_order
     from SpineLandmarksLib.worker.client import SERVE, WorkerClient
     from SpineLandmarksLib.worker.localization import LocalizationService
 
@@ -83,15 +81,9 @@ def review(options: argparse.Namespace) -> int:
 
             certificate = (options.tls_cert, options.tls_key) if options.tls_cert else None
             access = _access(options)
-            by_gain = options.order == "gain" and not options.locked  # an order by a model makes a hold-out no sample
-            order: Future[list[str]] | None = None
-            if options.demo:
-                order = as_made()
-            elif by_gain:
-                order = Future() if options.member else ask_for_order(folder, options.store, options.bundle)
-            reviewer = Reviewer(
-                store, localization, access, options.locked, options.demo, options.store, order, not options.by_hand
-            )
+            order, by_doubt = _order(options, folder), options.order == "doubt" and not options.locked
+            how = (options.locked, options.demo, options.store, order, not options.by_hand, by_doubt)
+            reviewer = Reviewer(store, localization, access, *how)
             if options.member:
                 reviewer.join_team(order)
             if options.annotator or options.demo:
@@ -111,6 +103,18 @@ def _check(options: argparse.Namespace) -> None:
     check_network(options)
     if options.demo == (options.dataset is not None):
         raise DatasetError("Expected a data set or --demo; got both or neither. Try: spine-landmarks review --demo")
+
+
+def _order(options: argparse.Namespace, folder: Path) -> Future[list[str]] | None:
+    """What has to be computed of it. A hold-out in an order by a model would be no sample; a front tells its own."""
+    from SpineLandmarksLib.web.demo import as_made
+    from SpineLandmarksLib.web.ordering import ask_for_order
+
+    if options.demo:
+        return as_made()
+    if options.order != "gain" or options.locked:
+        return None
+    return Future() if options.member else ask_for_order(folder, options.store, options.bundle)
 
 
 def _access(options: argparse.Namespace) -> Access:

@@ -63,6 +63,7 @@ class Reviewer:
         database: str | None = None,
         order: Future[list[str]] | None = None,
         localizes: bool = True,
+        by_doubt: bool = False,
     ) -> None:
         self.server = get_server("spine-landmarks", client_type="vue3")
         self.state = self.server.state
@@ -75,7 +76,15 @@ class Reviewer:
         self._pushed: dict[str, Any] = {}
         self.access = access
         self.controller = ReviewController(
-            store, localization, self._open, self.notify, self._found, locked, order=order, localizes=localizes
+            store,
+            localization,
+            self._open,
+            self.notify,
+            self._found,
+            locked,
+            order=order,
+            localizes=localizes,
+            by_doubt=by_doubt,
         )
         self.scene = Scene(self.server, self._touch, self._refused, self._touch, self._choose)
         self.actions = Actions(self.controller, self.scene, self._ask, self._ask_text)

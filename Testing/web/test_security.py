@@ -157,7 +157,7 @@ def test_junk_ends_its_connection_and_fills_no_log(caller: Caller, the_demo: Any
     async def talk(session: aiohttp.ClientSession) -> list[Any]:
         ends = []
         junk = (b"", b"x", b"\xff" * 40, msgpack.packb({"id": 7}), *generate_chunks(msgpack.packb({"id": 7}), 0))
-        for message in (*junk, *generate_chunks(msgpack.packb([1]), 0), *generate_chunks(b"\xc1", 0), "MUELLER"):
+        for message in (*junk, *generate_chunks(msgpack.packb(5), 0), *generate_chunks(b"\xc1", 0), "MUELLER"):
             async with session.ws_connect(f"{caller.origin}/ws", headers=caller.cookie) as opened:
                 send = opened.send_str if isinstance(message, str) else opened.send_bytes
                 await send(message)

@@ -30,4 +30,7 @@ def test_a_round_begins_with_the_bundle_and_is_judged_on_each_source(
     text = document.read_text()
     assert "1 studies, 1 steps" in text
     assert "kept as a candidate" in text
-    assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")][2:] == ["| round", "| known"]
+    assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")][2:] == [
+        "| new, corrected",
+        "| known",
+    ]
