@@ -2,7 +2,7 @@
 
 A landmark needs review until a person has corrected or confirmed it or has said that it is not visible. Order: those
 that the model itself asks to look at or says nothing of, then the rest; among each no known confidence first (an end
-that a shift has opened), then the least confidence to 0.01, then the largest radius, then from the head down.
+that a shift has opened), then the least confidence to 0.01; equals from the head down, so that nobody's eye jumps.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ def next_to_review(
     return next((name for name in todo if (rank(landmarks[name]), names.index(name)) > here), todo[0])
 
 
-def rank(landmark: Landmark) -> tuple[bool, float, float]:
+def rank(landmark: Landmark) -> tuple[bool, float]:
     """The smaller, the more doubtful."""
-    confidence = -1.0 if landmark.confidence is None else round(landmark.confidence, 2)
-    return landmark.needs_review is False, confidence, -(landmark.radius95_mm or 0.0)
+    return landmark.needs_review is False, -1.0 if landmark.confidence is None else round(landmark.confidence, 2)

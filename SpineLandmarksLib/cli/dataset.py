@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Parsers = argparse._SubParsersAction
 Command = Callable[[argparse.Namespace], int]
 #: The first is what annotators get unless they ask for another.
-ORDERS = ("random", "gain")
+ORDERS = ("doubt", "random", "gain")
 
 
 def add_dataset(commands: Parsers[argparse.ArgumentParser]) -> None:
@@ -343,13 +343,15 @@ def _anonymize(options: argparse.Namespace) -> int:
 
 def _queue(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.predict import Localizer
-    from SpineLandmarksLib.retraining.queue import at_random, by_gain, waiting_studies
+    from SpineLandmarksLib.retraining.queue import at_random, by_doubt, by_gain, waiting_studies
     from SpineLandmarksLib.retraining.registry import current_bundle
 
     with _opened(options, read_only=True) as store:
         waiting = waiting_studies(store, options.locked, options.annotator)
         if options.order == "random" or options.locked:  # a hold-out is no sample if its order follows a model
             places = at_random([study.key for study in waiting])
+        elif options.order == "doubt":
+            places = by_doubt(store, waiting)
         else:
             localizer = Localizer.open(current_bundle(store.folder, options.bundle))
             places = by_gain(store, waiting, localizer, options.count)

@@ -42,6 +42,7 @@ def add_models(commands: Parsers[argparse.ArgumentParser]) -> None:
     verbs = p.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, text in (
         ("list", "say which models there are, what each learned from, and which is in use"),
+        ("judges", "name other annotated data sets on whose hold-outs, too, each new model must be no worse"),
         ("promote", "put a model in use, whatever its judgement was"),
         ("rollback", "go back to the model that was in use before"),
     ):
@@ -50,6 +51,9 @@ def add_models(commands: Parsers[argparse.ArgumentParser]) -> None:
         if name == "promote":
             verb.add_argument("model", metavar="NAME", help="as `models list` shows it")
             verb.add_argument("--why", default="promoted by hand", metavar="TEXT")
+        if name == "judges":
+            where = "folder with landmarks.json and holdout.json; none: the data set's own hold-out alone"
+            verb.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help=where)
         if name != "list":
             verb.add_argument("--store", metavar="postgresql://...", help="a database instead of a file in the folder")
             verb.add_argument(
@@ -92,7 +96,9 @@ def _from_outside(options: argparse.Namespace) -> int:
 
     retraining = Retraining(options.dataset, options.store)
     if options.background:
-        retraining.start(options.by, options.restart)
+        given = {"--steps": options.steps, "--recipe": options.recipe, "--device": options.device}
+        more = [str(text) for name, value in given.items() if value is not None for text in (name, value)]
+        retraining.start(options.by, options.restart, more)
         print(f"Started. How far it is: spine-landmarks retrain {options.dataset} --status")
     elif options.stop:
         running = read_progress(options.dataset).state == "running"
@@ -129,8 +135,22 @@ def _models(options: argparse.Namespace) -> int:
     if options.verb == "list":
         print("\n".join(_model_lines(options.dataset)))
     else:
-        print(_overrule(options))
+        print(_set_judges(options) if options.verb == "judges" else _overrule(options))
     return 0
+
+
+def _set_judges(options: argparse.Namespace) -> str:
+    from SpineLandmarksLib.retraining.judges import set_judges
+    from SpineLandmarksLib.store.audit import log_now
+    from SpineLandmarksLib.store.folder import open_dataset
+
+    names = ", ".join(folder.name for folder in options.folders)
+    with open_dataset(options.dataset, options.store) as store:
+        set_judges(options.dataset, options.folders, store.schema)
+        log_now(store, options.by, "judges", detail=names or "own hold-out alone")
+    return (
+        f"Each new model is judged on the data set's own hold-out{f' and on those of {names}' if names else ' alone'}"
+    )
 
 
 def _overrule(options: argparse.Namespace) -> str:
@@ -154,6 +174,7 @@ def _overrule(options: argparse.Namespace) -> str:
 def _model_lines(dataset: Path) -> list[str]:
     """One line a model, the one in use with a star, and what was decided about it."""
     from SpineLandmarksLib.bundle import DEFAULT
+    from SpineLandmarksLib.retraining.judges import judges_of
     from SpineLandmarksLib.retraining.registry import changes_of, models_of, name_in_use
 
     used = name_in_use(dataset)
@@ -164,6 +185,8 @@ def _model_lines(dataset: Path) -> list[str]:
         card = model.card
         learned = f"{card['finished']}  from {card['base']}, {len(card['revisions'])} studies"
         lines.append(f"{'*' if model.in_use else ' '} {model.name:16} {learned}; {card['verdict']['why']}")
+    judges = ", ".join(folder.name for folder in judges_of(dataset))
+    lines += [f"  each new one must be no worse on the hold-outs of {judges} too"] if judges else []
     for change in changes_of(dataset):
         lines.append(f"  {change['time']}  {change['name']} put in use by {change['by']}: {change['why']}")
     return lines

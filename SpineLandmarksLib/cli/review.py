@@ -12,12 +12,17 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from SpineLandmarksLib.arguments import positive
 from SpineLandmarksLib.cli.network import add_network, check_network
 from SpineLandmarksLib.errors import DatasetError
+
+if TYPE_CHECKING:
+    from SpineLandmarksLib.web.access import Access
 
 Parsers = argparse._SubParsersAction
 #: The same at each start, so that pages come back after one.
@@ -39,6 +44,13 @@ def add_review(commands: Parsers[argparse.ArgumentParser]) -> None:
     p.add_argument("--no-browser", action="store_true", help="only say the address")
     p.add_argument("--max-upload", type=positive, default=1024, metavar="MIB", help="of a study (default 1024)")
     add_network(p, 0, "default: one that is free")
+    p.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="by which others reach this computer (default: its host name)",
+    )
     team = p.add_argument_group("team")
     team.add_argument("--team", action="store_true", help="one address for all accounts of the data set")
     team.add_argument("--proxy-header", default="", metavar="NAME", help="where a proxy says who it is: no passwords")
@@ -50,9 +62,6 @@ def review(options: argparse.Namespace) -> int:
     """Serve until interrupted. Raises SpineLandmarksError before anything is served."""
     from SpineLandmarksLib.retraining.registry import current_bundle
     from SpineLandmarksLib.store.folder import open_dataset
-    from SpineLandmarksLib.web.access import Access
-    from SpineLandmarksLib.web.demo import as_made
-    from SpineLandmarksLib.web.ordering import ask_for_order
     from SpineLandmarksLib.worker.client import SERVE, WorkerClient
     from SpineLandmarksLib.worker.localization import LocalizationService
 
@@ -71,15 +80,12 @@ def review(options: argparse.Namespace) -> int:
             from SpineLandmarksLib.web.reviewer import Reviewer  # seconds: the data set has been checked by now
 
             certificate = (options.tls_cert, options.tls_key) if options.tls_cert else None
-            access = Access(options.host, certificate is not None)
-            by_gain = options.order == "gain" and not options.locked  # an order by a model makes a hold-out no sample
-            order = ask_for_order(folder, options.store, options.bundle) if by_gain else None
-            order = as_made() if options.demo else order
-            reviewer = Reviewer(
-                store, localization, access, options.locked, options.demo, options.store, order, not options.by_hand
-            )
+            access = _access(options)
+            order, by_doubt = _order(options, folder), options.order == "doubt" and not options.locked
+            how = (options.locked, options.demo, options.store, order, not options.by_hand, by_doubt)
+            reviewer = Reviewer(store, localization, access, *how)
             if options.member:
-                reviewer.join_team()
+                reviewer.join_team(order)
             if options.annotator or options.demo:
                 reviewer.controller.begin(options.annotator or "Demo")
             reviewer.run(
@@ -99,17 +105,36 @@ def _check(options: argparse.Namespace) -> None:
         raise DatasetError("Expected a data set or --demo; got both or neither. Try: spine-landmarks review --demo")
 
 
+def _order(options: argparse.Namespace, folder: Path) -> Future[list[str]] | None:
+    """What has to be computed of it. A hold-out in an order by a model would be no sample; a front tells its own."""
+    from SpineLandmarksLib.web.demo import as_made
+    from SpineLandmarksLib.web.ordering import ask_for_order
+
+    if options.demo:
+        return as_made()
+    if options.order != "gain" or options.locked:
+        return None
+    return Future() if options.member else ask_for_order(folder, options.store, options.bundle)
+
+
+def _access(options: argparse.Namespace) -> Access:
+    from SpineLandmarksLib.web.access import Access
+
+    is_tls = options.tls_cert is not None
+    return Access(options.host, is_tls, is_behind_proxy=options.without_tls, names=tuple(options.name))
+
+
 def _serve_team(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.retraining.process import without_secret
     from SpineLandmarksLib.store.accounts import accounts
     from SpineLandmarksLib.store.folder import open_dataset
-    from SpineLandmarksLib.web.access import Access
     from SpineLandmarksLib.web.front import TeamFront, run_team
+    from SpineLandmarksLib.web.ordering import ask_for_order
 
     if options.dataset is None or options.annotator or options.locked:
         raise DatasetError("Expected a data set, and no --annotator nor --locked, for a team")
     certificate = (options.tls_cert, options.tls_key) if options.tls_cert else None
-    access = Access(options.host, certificate is not None, is_behind_proxy=options.without_tls)
+    access = _access(options)
     address, secret = without_secret(options.store)
     command = [sys.executable, "-m", "SpineLandmarksLib", "review", str(options.dataset), "--member", "--no-browser"]
     command += ["--bundle", options.bundle, "--order", options.order, "--max-upload", str(options.max_upload)]
@@ -120,7 +145,8 @@ def _serve_team(options: argparse.Namespace) -> int:
                 "Expected accounts for a team; there are none. Make the first, an administrator's: "
                 f"spine-landmarks dataset account {options.dataset} NAME"
             )
-        front = TeamFront(store, access, command, options.proxy_header, secret)
+        order = ask_for_order(options.dataset, options.store, options.bundle) if options.order == "gain" else None
+        front = TeamFront(store, access, command, options.proxy_header, secret, order)
 
         def tell(port: int) -> None:
             hosts = access.addresses(port)

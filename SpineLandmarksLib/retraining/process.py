@@ -108,7 +108,7 @@ def is_running(dataset: Path) -> bool:
     if not (dataset / MODELS / LOCK).is_file():
         return False
     try:
-        with _locked(dataset, PEEK_WAIT_S):
+        with locked(dataset / MODELS / LOCK, PEEK_WAIT_S):
             return False
     except sqlite3.OperationalError as error:
         return "locked" in str(error)
@@ -119,7 +119,7 @@ def the_only_one(dataset: Path) -> Iterator[None]:
     """Hold the data set's lock. Raises DatasetError where another process retrains, OutputError where none may."""
     try:
         (dataset / MODELS / UNFINISHED).mkdir(parents=True, exist_ok=True)
-        held = _locked(dataset, LOCK_WAIT_S)
+        held = locked(dataset / MODELS / LOCK, LOCK_WAIT_S)
         held.__enter__()
     except OSError as error:
         raise OutputError(f"Could not make the folder {dataset / MODELS / UNFINISHED}: {error.strerror}") from error
@@ -138,9 +138,11 @@ def the_only_one(dataset: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(dataset: Path, wait_s: float) -> Iterator[None]:
-    """SQLite's lock of an empty file: the same on every system, and gone when its process is."""
-    connection = sqlite3.connect(dataset / MODELS / LOCK, timeout=wait_s, isolation_level=None)
+def locked(file: Path, wait_s: float) -> Iterator[None]:
+    """SQLite's lock of an empty file: the same on every system, and gone when its process is. sqlite3.OperationalError
+    where another has it for so long. Any thread may let it go.
+    """
+    connection = sqlite3.connect(file, timeout=wait_s, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("BEGIN EXCLUSIVE")
         yield
@@ -173,8 +175,8 @@ class Retraining:
         state = self.progress().state
         return {"running": "Stop", "stopped": "Go on retraining", "failed": "Go on retraining"}.get(state, "Retrain")
 
-    def start(self, by: str, restart: bool = False) -> None:
-        """Start it, or go on where one was stopped; restart: drop what is unfinished.
+    def start(self, by: str, restart: bool = False, options: Sequence[str] = ()) -> None:
+        """Start it, or go on where one was stopped; restart: drop what is unfinished. options: more for the command.
 
         Raises DatasetError when one is running or the folder is no data set, OutputError for a folder that cannot be
         written, BackendError when the process cannot be started. Every other fault is told by `progress`.
@@ -187,6 +189,7 @@ class Retraining:
         if self.progress().state == "running":
             raise DatasetError("Expected no other retraining of this data set; one is running")
         command = [*self._command, "retrain", str(self.dataset), "--by", by, *(["--restart"] if restart else [])]
+        command += options
         store, environ = without_secret(self._store)
         command += ["--store", store] if store else []
         try:

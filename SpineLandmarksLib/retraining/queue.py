@@ -26,6 +26,7 @@ from SpineLandmarksLib.slice_reading import SliceReading
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.blind import open_readings
+from SpineLandmarksLib.store.doubt import StudyDoubts, most_doubtful_first
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import StudyRecord, pixel_of
 from SpineLandmarksLib.transforms import Image
@@ -103,6 +104,13 @@ def waiting_studies(store: Store, locked: bool = False, annotator: str | None = 
     studies = [study for study in store.studies() if (study.patient in held_out) == locked and study.key not in given]
     heads = store.all_heads()
     return [study for study in studies if all(head.is_prediction for head in heads.get(study.key, ()))]
+
+
+def by_doubt(store: Store, waiting: Sequence[StudyRecord]) -> list[Place]:
+    """All that wait: first what the model doubts most by the predictions in the store, last what it has not seen."""
+    doubts, keys = StudyDoubts().read(store), {study.key for study in waiting}
+    known = [Place(key, f"doubt {doubts[key]:.2f}") for key in most_doubtful_first(doubts) if key in keys]
+    return [*known, *at_random(sorted(keys - set(doubts)))]
 
 
 def by_gain(store: Store, waiting: list[StudyRecord], localizer: Localizer, count: int) -> list[Place]:

@@ -2,7 +2,8 @@
 
     plan      the signed-off revisions of patients that are not locked, and the model in use
     fine-tune from the weights of the model in use (recipes/retrain.yaml)
-    judge     the new model and the one in use on the signed-off revisions of the locked patients (non_inferiority.py)
+    judge     the new model and the one in use on the signed-off revisions of the locked patients, and on the hold-outs
+              of other sources (judges.py), on each by itself (non_inferiority.py)
     decide    put it in use, or keep it as a candidate with the reason; models/NAME/retrain.json tells all of it
 
 Chain prior and calibration stay those of the model it began from: a few studies cannot fit them anew, and calibrating
@@ -25,10 +26,12 @@ from SpineLandmarksLib.bundle import METADATA, Bundle, load_bundle, read_setting
 from SpineLandmarksLib.errors import DatasetError, FormatError, OutputError, SpineLandmarksError
 from SpineLandmarksLib.evaluation.evaluate import compare, read_annotated
 from SpineLandmarksLib.evaluation.non_inferiority import MIN_PATIENTS, PromotionDecision, non_inferiority_test
+from SpineLandmarksLib.evaluation.predictions import Predictions
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.retraining.judges import judge_rows, judges_of, on_every_source, refuse_learned
 from SpineLandmarksLib.retraining.process import CANCEL, MODELS, UNFINISHED, RetrainStatus, the_only_one, write_progress
 from SpineLandmarksLib.retraining.registry import CARD, card_of, current_bundle, name_in_use, next_name, promote
 from SpineLandmarksLib.splits import locked_patients
@@ -120,6 +123,8 @@ def _new_plan(store: Store, options: RetrainOptions) -> Plan:
             f"Expected signed-off studies of patients that are not locked; {store.folder} has none. "
             f"Correct some, then: spine-landmarks dataset sign-off {store.folder}"
         )
+    pictures = {study.image_sha256 for study in store.studies() if study.key in learned}
+    refuse_learned(judge_rows(judges_of(store.folder), store.schema), pictures)
     name = next_name(store.folder)
     left_out = (*problems, *lost)
     return Plan(name, base, options.by, now(), recipe.steps, options.margin, learned, left_out, chosen)
@@ -211,21 +216,33 @@ class RetrainRound:
         build_bundle(draft, detector, recipe, base.schema, rows, doubt, prior=base.prior)
         write_checksums(draft, read_settings(draft / METADATA) | {"fine_tuned_from": base.label})
         held, _ = holdout_revisions(self.store)
-        decision = self._compare(draft, held, plan)
-        write_text_atomically(draft / CARD, _card(plan, base, recipe, held, decision, time.monotonic() - started))
+        judged = self._compare(draft, held, plan)
+        write_text_atomically(draft / CARD, _card(plan, base, recipe, held, judged, time.monotonic() - started))
         os.rename(draft, self.dataset / MODELS / plan.model)
 
-    def _compare(self, draft: Path, held: Mapping[str, str], plan: Plan) -> PromotionDecision:
-        """The new model beside the one in use by now, both as they would predict."""
-        rows, found = rows_of(self.store, held), []
-        for which, bundle in (("old", current_bundle(self.dataset)), ("new", draft)):
-            localizer = Localizer.open(bundle)
+    def _compare(self, draft: Path, held: Mapping[str, str], plan: Plan) -> dict[str, PromotionDecision]:
+        """The new model beside the one in use by now, both as they would predict: here first, then on each other
+        source.
+        """
+        others = judge_rows(judges_of(self.dataset), self.store.schema)
+        sources = {self.dataset.resolve().name: rows_of(self.store, held), **others}
+        old, new = (
+            self._read(which, bundle, sources, plan.steps)
+            for which, bundle in (("old", current_bundle(self.dataset)), ("new", draft))
+        )
+        return {name: non_inferiority_test(old[name], new[name], plan.margin) for name in sources}
 
-            def tell(done: int, total: int, which: str = which) -> None:
-                self._say(f"Judging the {which} model: study {done} of {total}", plan.steps)
+    def _read(
+        self, which: str, bundle: str | Path, sources: Mapping[str, list[Annotation]], steps: int
+    ) -> dict[str, Predictions]:
+        localizer, found = Localizer.open(bundle), {}
+        for name, rows in sources.items():
 
-            found.append(compare(localizer, rows, read_annotated(localizer, rows, tell)))
-        return non_inferiority_test(found[0], found[1], plan.margin)
+            def tell(done: int, total: int, name: str = name) -> None:
+                self._say(f"Judging the {which} model on {name}: study {done} of {total}", steps)
+
+            found[name] = compare(localizer, rows, read_annotated(localizer, rows, tell))
+        return found
 
     def _decide(self, plan: Plan) -> RetrainStatus:
         judged = card_of(self.dataset, plan.model)["verdict"]
@@ -266,9 +283,15 @@ class RetrainRound:
 
 
 def _card(
-    plan: Plan, base: Bundle, recipe: Recipe, held: Mapping[str, str], decision: PromotionDecision, seconds: float
+    plan: Plan,
+    base: Bundle,
+    recipe: Recipe,
+    held: Mapping[str, str],
+    judged: Mapping[str, PromotionDecision],
+    seconds: float,
 ) -> str:
     """What a version knows of itself. seconds: since the round was begun or last gone on with."""
     card = asdict(plan) | {"base_label": base.label, "finished": now(), "recipe": plan.recipe, "seed": recipe.seed}
-    card |= {"seconds": round(seconds, 1), "judged_on": dict(held), "verdict": decision.as_json()}
+    card |= {"seconds": round(seconds, 1), "judged_on": dict(held), "verdict": on_every_source(judged).as_json()}
+    card |= {"by_source": {name: one.as_json() for name, one in judged.items()}}
     return json.dumps(card, indent=1, ensure_ascii=False) + "\n"

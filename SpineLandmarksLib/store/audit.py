@@ -40,6 +40,7 @@ ACTIONS = (
     "exported",
     "retrained",
     "overruled",
+    "judges",
     "account",
 )
 FIELDS = ("number", "time", "person", "action", "study", "revision", "detail")

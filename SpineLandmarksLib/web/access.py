@@ -7,6 +7,7 @@ header, which gives away a page that had its own name resolve to this computer (
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 import socket
 from collections.abc import Mapping
@@ -43,13 +44,15 @@ class AccessDecision:
 class Access:
     """host: that is listened on. is_tls: whether the page is https. key: of this start.
 
-    is_behind_proxy: whether other names of this computer, and https, may reach it although it listens on loopback.
+    is_behind_proxy: whether https may reach it although it speaks http, and names that only the proxy knows.
+    names: of this computer for others, beside its own.
     """
 
     host: str = "127.0.0.1"
     is_tls: bool = False
     key: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     is_behind_proxy: bool = False
+    names: tuple[str, ...] = ()
 
     @property
     def scheme(self) -> str:
@@ -63,7 +66,7 @@ class Access:
         """What to open: here, and from other computers where those are let in under a name that this one knows."""
         if self.host not in ("0.0.0.0", "::"):
             return [self._address(self.host, port)]
-        return [self._address(host, port) for host in ("localhost", socket.gethostname())]
+        return [self._address(host, port) for host in ("localhost", *(self.names or (socket.gethostname(),)))]
 
     def _address(self, host: str, port: int) -> str:
         return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{port}/?{PARAMETER}={self.key}"
@@ -86,12 +89,24 @@ class Access:
     def refuses(self, headers: Mapping[str, str]) -> str:
         """Why a request is none of the reviewer's own page, whoever sends it; "" where it may be."""
         host = headers.get("Host", "")
-        if is_loopback(self.host) and not self.is_behind_proxy and _name(host) not in (*LOOPBACK_NAMES, self.host):
-            return "Expected a request to this computer by its own name. Open the address on the terminal"
+        if not self._is_own(_name(host)):
+            return (
+                "Expected a request to this computer by its own name. Open the address on the terminal; another name "
+                "that it has is told at the start, with --name"
+            )
         origin = headers.get("Origin")
         if origin is not None and origin not in self._origins(host):
             return "Expected a request from the reviewer's own page; another page sent this one"
         return ""
+
+    def _is_own(self, name: str) -> bool:
+        """An address is nobody's to bend to this computer, a name is."""
+        if name in (*LOOPBACK_NAMES, self.host.lower(), *map(str.lower, self.names)):
+            return True
+        if self.is_behind_proxy and not self.names:
+            return True
+        here = socket.gethostname().lower()
+        return not is_loopback(self.host) and (name in (here, f"{here}.local") or _is_address(name))
 
     def _origins(self, host: str) -> tuple[str, ...]:
         """Of the reviewer's own page, which a proxy may have made https."""
@@ -122,6 +137,14 @@ def _name(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _port(host: str, is_tls: bool) -> int:

@@ -22,7 +22,7 @@ from SpineLandmarksLib.errors import LandmarkError, SpineLandmarksError, StoreEr
 from SpineLandmarksLib.landmarks import UNREVIEWED, LandmarkSet
 from SpineLandmarksLib.store.accounts import Account, accounts, find_account, one_of
 from SpineLandmarksLib.store.checks import implausible
-from SpineLandmarksLib.store.doubt import StudyDoubts
+from SpineLandmarksLib.store.doubt import StudyDoubts, most_doubtful_first
 from SpineLandmarksLib.store.exclusions import exclude_study
 from SpineLandmarksLib.store.export import refresh_training_file
 from SpineLandmarksLib.store.folder import read_beside
@@ -30,6 +30,7 @@ from SpineLandmarksLib.store.readings import assign_readers, mark_gold, reopen_s
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.work import TeamWork, team_work
 from SpineLandmarksLib.web.open_study import OpenStudy, StudyLoader
+from SpineLandmarksLib.web.presence import Presence
 from SpineLandmarksLib.web.saver import Saver
 from SpineLandmarksLib.web.studies import Listing, listing
 from SpineLandmarksLib.worker.localization import JobResult, LocalizationJob, LocalizationService
@@ -50,7 +51,8 @@ class Notification:
 class ReviewController:
     """store: of the data set. on_open: called with the session and its study whenever another one is shown, or with
     None; on_notify: with each text for the person; on_found: with the slice on which the model has found landmarks.
-    locked: review the hold-out. order: of review, as soon as it is known. localizes: run the model on a study that has
+    locked: review the hold-out. order: of review, as soon as it is known. by_doubt: what the model doubts comes first,
+    where no order is known. localizes: run the model on a study that has
     no landmarks yet, when it opens.
     """
 
@@ -65,8 +67,9 @@ class ReviewController:
         clock: Callable[[], float] = time.monotonic,
         order: Future[list[str]] | None = None,
         localizes: bool = False,
+        by_doubt: bool = False,
     ) -> None:
-        self._localizes, self._to_localize = localizes, ""
+        self._localizes, self._to_localize, self._by_doubt = localizes, "", by_doubt
         self.store, self.localization, self.locked = store, localization, locked
         self._on_open, self._on_notify, self._on_found = on_open, on_notify, on_found
         self._threads = ThreadPoolExecutor(1, "store")  # one thing at a time: a save comes before the sign-off of it
@@ -97,6 +100,7 @@ class ReviewController:
         self._said: tuple[str, ...] = ()
         self._aside = ThreadPoolExecutor(1, "training file")  # which nobody waits for: it holds every study
         self._is_training_file_old = False
+        self._presence = Presence(store)
 
     # Beginning and end
 
@@ -106,6 +110,7 @@ class ReviewController:
         if not name:
             raise LandmarkError("Expected the name of the person who annotates; got none. Enter a name first")
         self.annotator = self.loader.annotator = name
+        self._waiting.append((self._aside.submit(self._presence.claim, name), self._take_claim))
         if self.session is not None:
             self.session.author = name
         else:
@@ -122,6 +127,7 @@ class ReviewController:
         if self._is_training_file_old:
             with contextlib.suppress(Exception):
                 refresh_training_file(self.store)
+        self._presence.close()
         return (unsigned + self._left_words).strip()
 
     @property
@@ -205,8 +211,12 @@ class ReviewController:
         known = accounts(self.store)
         self.people = tuple(one.name for one in known)
         self.account = one_of(known, self.annotator)
+        return problems, self._listed()
+
+    def _listed(self) -> Listing:
         self.doubts = self._study_doubts.read(self.store)
-        return problems, listing(self.store, self.annotator, self._order, self.locked)
+        order = self._order or (most_doubtful_first(self.doubts) if self._by_doubt else ())
+        return listing(self.store, self.annotator, order, self.locked)
 
     # Studies
 
@@ -409,6 +419,14 @@ class ReviewController:
         self._order = tuple(keys)
         self.refresh()
 
+    def _take_claim(self, is_alone: bool) -> None:
+        if not is_alone:
+            self._notify(
+                f"{self.annotator} works on this data set elsewhere, too. Under one name both are given the same "
+                "studies: end the other reviewer, or use another name",
+                "warning",
+            )
+
     def _take_look(self, found: tuple[list[str], Listing]) -> None:
         problems, self.listing = found
         if tuple(problems) != self._problems:  # each is told once
@@ -422,7 +440,7 @@ class ReviewController:
 
     def _take_from_store(self, before: str | None, untouched: str | None) -> tuple[Listing, str | None]:
         self.account = find_account(self.store, self.annotator)
-        found = listing(self.store, self.annotator, self._order, self.locked)
+        found = self._listed()
         order = [key for key in found.to_do(after=before) if key not in self._unreadable]
         key = self.store.take(order, self.annotator)
         if key is not None and untouched is not None:

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import json
 import os
 import re
 import secrets
@@ -21,7 +22,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from typing import Any
 from aiohttp import ClientConnectionError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, WSMsgType, web
 
 from SpineLandmarksLib.arguments import is_loopback
-from SpineLandmarksLib.errors import AccessError
+from SpineLandmarksLib.errors import AccessError, BackendError
 from SpineLandmarksLib.store.accounts import check_password, password_marks
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.web.access import HEADERS, Access
@@ -139,10 +140,17 @@ class TeamFront:
     """store: of the data set. access: where it listens. command: starts a reviewer for the name that is added to it.
 
     header: in which a proxy on this computer says who it is; "" for passwords. Raises AccessError where others could.
+    order: of the studies, which all reviewers get when it is known.
     """
 
     def __init__(
-        self, store: Store, access: Access, command: Sequence[str], header: str = "", env: dict[str, str] | None = None
+        self,
+        store: Store,
+        access: Access,
+        command: Sequence[str],
+        header: str = "",
+        env: dict[str, str] | None = None,
+        order: Future[list[str]] | None = None,
     ) -> None:
         if header and not is_loopback(access.host):
             raise AccessError(
@@ -150,7 +158,7 @@ class TeamFront:
                 "others could send that header themselves"
             )
         self.store, self.access, self.header = store, access, header
-        self._command, self._env = tuple(command), env or {}
+        self._command, self._env, self._order = tuple(command), env or {}, order
         self._login, self._throttle = LoginKey(store.folder), Throttle()
         self._members: dict[str, Member] = {}
         self._marks: tuple[float, dict[str, str]] = (0.0, {})
@@ -270,6 +278,7 @@ class TeamFront:
         member.process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, env=environment() | self._env
         )
+        telling = asyncio.ensure_future(self._tell_order(member.process.stdin))
         try:
             member.key, member.port = await asyncio.wait_for(_told_address(member.process.stdout), START_S)
         except asyncio.TimeoutError:
@@ -278,6 +287,19 @@ class TeamFront:
             member.problem = "Your reviewer could not be started; the terminal of the server says why. Trying again"
         async for _ in member.process.stdout:  # what it says is read, so that it never waits
             pass
+        telling.cancel()
+
+    async def _tell_order(self, stdin: Any) -> None:
+        """A line of JSON, once it is computed: for all at once, and not by each."""
+        if self._order is None:
+            return
+        try:
+            keys = await asyncio.shield(asyncio.wrap_future(self._order))
+        except BackendError as error:
+            if self._order is not None:  # told once
+                print(f"spine-landmarks: {error}", file=sys.stderr, flush=True)
+            keys, self._order = [], None
+        stdin.write(f"{json.dumps(keys)}\n".encode())
 
     async def _session(self, request: web.Request) -> web.StreamResponse:
         """What trame's page asks for before it opens its websocket."""
@@ -399,13 +421,16 @@ def run_team(
         asyncio.run(serve())
 
 
-def end_with_parent() -> None:
-    """Have this process end as with Ctrl-C when the one that started it is gone, whatever became of it."""
+def end_with_parent(order: Future[list[str]] | None = None) -> None:
+    """Have this process end as with Ctrl-C when the one that started it is gone, whatever became of it. order: told by
+    that one, in a line.
+    """
     import threading
 
     def watch() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
+        for line in sys.stdin.buffer:
+            if order is not None and not order.done():
+                order.set_result(json.loads(line))
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()

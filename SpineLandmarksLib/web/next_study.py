@@ -25,17 +25,20 @@ import numpy as np
 
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.json_result import as_json
+from SpineLandmarksLib.store.doubt import StudyDoubts, most_doubtful_first
 from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.web.open_study import OpenStudy, open_study
-from SpineLandmarksLib.web.studies import listing
+from SpineLandmarksLib.web.studies import Listing, listing
+
+_DOUBTS = StudyDoubts()
 
 
 def next_study(
     store: Store, annotator: str, folder: Path, after: str = "", release: str = "", wanted: str = ""
 ) -> dict[str, Any]:
     """Assign it and say what it is. Raises as `open_study`."""
-    listed = listing(store, annotator)
+    listed = _listed(store, annotator)
     to_do = listed.to_do(after or None)
     key = store.take([wanted] if wanted else to_do, annotator)
     found = {"key": key, "done": listed.done, "to_do": len(to_do)}
@@ -49,7 +52,11 @@ def next_study(
 
 def case_rows(store: Store, annotator: str) -> list[list[str]]:
     """[key, state, words] of every study, first those to do, as `studies.listing` has them."""
-    return [[row.key, row.state, row.words] for row in listing(store, annotator).rows]
+    return [[row.key, row.state, row.words] for row in _listed(store, annotator).rows]
+
+
+def _listed(store: Store, annotator: str) -> Listing:
+    return listing(store, annotator, most_doubtful_first(_DOUBTS.read(store)))
 
 
 def _described(opened: OpenStudy, folder: Path) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class Reviewer:
         database: str | None = None,
         order: Future[list[str]] | None = None,
         localizes: bool = True,
+        by_doubt: bool = False,
     ) -> None:
         self.server = get_server("spine-landmarks", client_type="vue3")
         self.state = self.server.state
@@ -75,7 +76,15 @@ class Reviewer:
         self._pushed: dict[str, Any] = {}
         self.access = access
         self.controller = ReviewController(
-            store, localization, self._open, self.notify, self._found, locked, order=order, localizes=localizes
+            store,
+            localization,
+            self._open,
+            self.notify,
+            self._found,
+            locked,
+            order=order,
+            localizes=localizes,
+            by_doubt=by_doubt,
         )
         self.scene = Scene(self.server, self._touch, self._refused, self._touch, self._choose)
         self.actions = Actions(self.controller, self.scene, self._ask, self._ask_text)
@@ -102,10 +111,12 @@ class Reviewer:
         self.state.change("grey_window")(self._on_window)
         self.server.add_protocol_to_configure(lambda root: root.registerLinkProtocol(_Leaving(self._left)))
 
-    def join_team(self) -> None:
-        """Be one of several behind one front: a person logs out there, and this process ends with it."""
+    def join_team(self, order: Future[list[str]] | None) -> None:
+        """Be one of several behind one front: a person logs out there, this process ends with it, and the order of the
+        studies comes from it.
+        """
         self._is_member = self.state.is_member = True
-        end_with_parent()
+        end_with_parent(order)
 
     def run(
         self, port: int, certificate: tuple[Path, Path] | None, max_upload: int, on_ready: Callable[[int], None]
@@ -119,6 +130,8 @@ class Reviewer:
 
         def bind(wslink: Any) -> None:
             server.guard(wslink.app, self.access)
+            for handler in wslink._ws_handlers:
+                server.end_on_junk(handler)
             server.add_upload(
                 wslink.app,
                 self.controller.store.folder,

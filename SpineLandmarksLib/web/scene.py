@@ -97,6 +97,7 @@ class Scene:
         self.points: SpinePoints | None = None
         self._opinions: list[Any] = []
         self.grey: tuple[float, float] = (0.0, 1.0)
+        self._usual: tuple[float, float] = (0.0, 1.0)
         register_rca_factories(
             self._app.view_manager,
             server,
@@ -175,6 +176,7 @@ class Scene:
         return node
 
     def _show_volume(self, opened: OpenStudy) -> None:
+        window, magnification = self._looks()
         before, stack = self._volume, opened.stack
         assert stack.ras_from_ijk is not None
         self._volume = self._app.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "study")
@@ -184,16 +186,34 @@ class Scene:
         self._volume.GetDisplayNode().SetInterpolate(True)
         self.layout.set_layout("volume" if len(stack) > 1 else "slice")
         self._app.display_manager.show_volume_in_slice_background(self._volume)
-        low, high = (float(value) for value in np.percentile(stack.voxels, PERCENTILES))
         self.grey = float(stack.voxels.min()), float(max(stack.voxels.max(), stack.voxels.min() + 1e-6))
-        self.set_window(low, max(high, low + 1e-6))
+        self._usual = _usual_window(stack.voxels)
+        self.set_window(*(self._usual[0] + part * (self._usual[1] - self._usual[0]) for part in window))
         for view, name in zip(self._views, (SAGITTAL, CORONAL), strict=True):
             view.get_view_node().SetOrientation(name)
             view.get_view_node().RotateToVolumePlane(self._volume)
         self._fit()
+        if not np.isclose(magnification, 1.0, rtol=1e-3):
+            self._magnify(magnification, opened)
         self.go_to_slice(self._first_slice(opened))
         if before is not None:
             self._app.scene.RemoveNode(before)
+
+    def _looks(self) -> tuple[list[float], float]:
+        """How the person has set the views, for the next study: black and white as parts of the usual window, and the
+        magnification over that of the whole image.
+        """
+        if self._volume is None:
+            return [0.0, 1.0], 1.0
+        low, high = self._usual
+        return [(grey - low) / (high - low) for grey in self.window], self._fitted[0] / self._scales()[0]
+
+    def _magnify(self, factor: float, opened: OpenStudy) -> None:
+        """Round what is known of the spine, which does not lie in the middle of every picture."""
+        self.zoom(factor)
+        known = [mark.position_ras_mm for mark in opened.landmarks or () if mark.position_ras_mm is not None]
+        if known:
+            self._app.markups_logic.JumpSlicesToLocation(*map(float, np.mean(known, axis=0)), True)
 
     def _first_slice(self, opened: OpenStudy) -> int:
         known = [mark.position_ras_mm for mark in opened.landmarks or () if mark.position_ras_mm is not None]
@@ -282,7 +302,7 @@ class Scene:
 
     def reset_window(self) -> None:
         if self._opened is not None:
-            self.set_window(*(float(value) for value in np.percentile(self._opened.stack.voxels, PERCENTILES)))
+            self.set_window(*self._usual)
 
     # The mouse
 
@@ -387,6 +407,11 @@ class Scene:
         view = self._views[0]
         x, y = self._xy(view, position)
         return round(x), round(view.render_window().GetSize()[1] - 1 - y)
+
+
+def _usual_window(voxels: NDArray[np.float32]) -> tuple[float, float]:
+    low, high = (float(value) for value in np.percentile(voxels, PERCENTILES))
+    return low, max(high, low + 1e-6)
 
 
 def _image(voxels: NDArray[np.float32]) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 from trame_client.module.vue3 import www
 
 from SpineLandmarksLib.errors import AccessError
@@ -73,6 +73,23 @@ def guard(app: Any, access: Access) -> None:
     app.middlewares.append(doorkeeper)
     app.router.add_post("/paraview/", session)
     app.on_response_prepare.append(add_headers)
+
+
+def end_on_junk(handler: Any) -> None:
+    """Have a message that is none end its connection, in silence: no program of ours sends one, and a log that anybody
+    can fill, with their own words too, is none. handler: of wslink, whose own errors are answers.
+    """
+    take = handler.onMessage
+
+    async def take_or_end(is_binary: bool, message: Any, client_id: str) -> None:
+        try:
+            if not is_binary:
+                raise ValueError
+            await take(is_binary, message, client_id)
+        except Exception:  # whatever the message made of it
+            await handler.connections[client_id].close(code=WSCloseCode.UNSUPPORTED_DATA)
+
+    handler.onMessage = take_or_end
 
 
 def add_upload(

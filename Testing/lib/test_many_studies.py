@@ -38,9 +38,9 @@ FOUND = LandmarkSet(MARKS, bundle="model@1", slice_index=0)
 DONE = replace(FOUND, landmarks=tuple(replace(mark, status="confirmed") for mark in MARKS))
 
 
-def fill(folder: Path, count: int) -> Store:
+def fill(folder: Path, count: int, url: str | None = None) -> Store:
     """Studies with a prediction each; every other one is corrected in two steps and signed off."""
-    store = init_dataset(folder)
+    store = init_dataset(folder, url)
     picture = folder / "images" / "a.png"
     Image.fromarray(np.arange(300 * 100, dtype=np.uint8).reshape(300, 100)).save(picture)
     studies, revisions, signed = [], [], []

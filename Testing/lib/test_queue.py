@@ -10,14 +10,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.bundle import Bundle
-from SpineLandmarksLib.cli.dataset import ORDERS
 from SpineLandmarksLib.cli.main import main
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.retraining.queue import MAX_DISAGREEMENT_MM, Waiting, appearance_vector, assess, at_random, order
 from SpineLandmarksLib.splits import locked_patients
+from SpineLandmarksLib.store.doubt import StudyDoubts, most_doubtful_first
 from SpineLandmarksLib.store.folder import open_dataset
+from SpineLandmarksLib.web.studies import listing
+
+NAMED = tuple(enumerate(LUMBAR11))
 
 
 def look(angle_deg: float) -> NDArray[np.float64]:
@@ -120,7 +125,22 @@ def test_the_queue_command_orders_what_waits(a_waiting_dataset: Path, a_small_bu
     *lines, last = run("queue", a_waiting_dataset)
     assert {line.split()[1] for line in lines} == keys
     assert last == "4 studies wait"
-    assert all(line.endswith("drawn at random") for line in lines) == (ORDERS[0] == "random")
+    assert all(line.endswith("drawn at random") for line in lines), "no model has seen one"
+    told = dict(zip(sorted(keys), (0.9, 0.5, 0.99), strict=False))  # and the last one is new
+    store = open_dataset(a_waiting_dataset)
+    for key, sure in told.items():
+        marks = tuple(Landmark(name, "predicted", pixel_xy=(9.0, 9.0 + row), confidence=sure) for row, name in NAMED)
+        found = LandmarkSet(marks, slice_index=0, bundle="model@1")
+        store.save(Revision(key, "model@1", utc_now(), found, store.study(key).reference))
+    *lines, last = run("queue", a_waiting_dataset)
+    first, second, third, new = sorted(keys)
+    assert [line.split()[1] for line in lines] == [second, first, third, new]
+    assert lines[0].endswith("doubt 5.50")
+    assert [row.key for row in listing(store, "Ann", most_doubtful_first(StudyDoubts().read(store))).rows][:2] == [
+        second,
+        third,
+    ]
+    store.close()
     *lines, last = run("queue", a_waiting_dataset, "--order", "gain", "--bundle", a_small_bundle.folder, "--for", "Ann")
     assert {line.split()[1] for line in lines} == keys - {taken}
     assert len(run("queue", a_waiting_dataset, "--count", "2", "--order", "random")) == 3

@@ -7,11 +7,13 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.session import shift_names
@@ -241,6 +243,35 @@ def test_two_leads_who_decide_at_once_are_told_apart_and_lose_nothing(store: Sto
     assert any("meanwhile" in text or "expected the latest" in text for text in told)
     assert set(made) <= set(store.history(study.key))
     assert len(store.signed_off()) == 1
+
+
+@pytest.mark.parametrize("moment", ["before_cursor_execute", "commit"])
+def test_a_database_that_goes_away_during_a_decision_leaves_it_to_be_decided(
+    a_server: Any, tmp_path: Path, moment: str
+) -> None:
+    store = open_store(tmp_path, a_server.new_database(), "dataset-1")
+    study = two_readers(store, Ann=points(add_study(store, "other", 9)), Bob=points(store.study("other"), L2=12.0))
+    mine = Revision(study.key, "Lea", utc_now(), points(study), study.reference)
+    store.save(mine)
+    said: list[str] = []
+
+    def go_away(*sent: Any) -> None:
+        said.append(str(sent[2]) if len(sent) > 2 else "COMMIT")
+        if moment == "commit" or "INSERT INTO sign_offs" in said[-1]:  # what came before it is in the transaction
+            a_server.stop()
+
+    event.listen(store.engine, moment, go_away)
+    with pytest.raises(StoreError, match="the database cannot be reached"):
+        sign_study(store, mine.id, "Lea")
+    event.remove(store.engine, moment, go_away)
+    assert said
+    a_server.start()
+    assert standing(store, study.key, "Lea").view == "decide"
+    assert store.signed_off() == []
+    assert mine in store.history(study.key)
+    assert "is decided and signed off" in sign_study(store, mine.id, "Lea")
+    assert [finding.text for finding in check_store(store) if finding.is_error] == []
+    store.close()
 
 
 def test_who_opens_a_dispute_has_it_and_no_other_lead_does(store: Store) -> None:

@@ -9,16 +9,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from SpineLandmarksLib.annotated_slices import load_annotations
 from SpineLandmarksLib.bundle import Bundle, load_bundle
 from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import BackendError, BundleError, DatasetError, OutputError
 from SpineLandmarksLib.evaluation import non_inferiority
-from SpineLandmarksLib.retraining import retrain
+from SpineLandmarksLib.landmarks import LUMBAR11
+from SpineLandmarksLib.phantom.files import write_phantom_dataset
+from SpineLandmarksLib.retraining import process, retrain
+from SpineLandmarksLib.retraining.judges import judges_of, set_judges
 from SpineLandmarksLib.retraining.process import (
     Retraining,
     RetrainStatus,
@@ -29,7 +34,7 @@ from SpineLandmarksLib.retraining.process import (
 )
 from SpineLandmarksLib.retraining.registry import changes_of, current_bundle, models_of, name_in_use, promote, rollback
 from SpineLandmarksLib.retraining.retrain import RetrainOptions, RetrainRound
-from SpineLandmarksLib.splits import locked_patients
+from SpineLandmarksLib.splits import lock, locked_patients
 from SpineLandmarksLib.store import audit, folder
 from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.store.store import Store
@@ -228,6 +233,63 @@ def test_a_full_disk_ends_it_in_plain_words_and_it_goes_on_later(a_dataset: Path
             RetrainRound(a_store, OPTIONS).run()
     assert read_progress(a_dataset).text.startswith("Could not write checkpoint.pt: No space left")
     assert RetrainRound(a_store, RetrainOptions("Ann")).run().state == "done"
+
+
+# Other sources that judge
+
+
+@pytest.fixture(scope="module")
+def another_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two slices of two patients, one of them locked."""
+    folder = write_phantom_dataset(tmp_path_factory.mktemp("sources") / "other", 2, 7)
+    lock(folder, [load_annotations([folder], LUMBAR11)[0].group])
+    return folder
+
+
+def test_a_model_has_to_be_no_worse_on_each_source_by_itself(
+    a_dataset: Path, a_store: Store, another_source: Path, no_training, monkeypatch
+) -> None:
+    monkeypatch.setattr(non_inferiority, "MIN_PATIENTS", 2)
+    assert main(["models", "judges", str(a_dataset), str(another_source), "--by", "Lea"]) == 0
+    ended = RetrainRound(a_store, OPTIONS).run()
+    assert (ended.state, ended.promoted) == ("done", False)
+    assert "kept as a candidate: on other, the hold-out has 1 patients" in ended.text
+    card = models_of(a_dataset)[0].card
+    assert {name: one["patients"] for name, one in card["by_source"].items()} == {"data": 2, "other": 1}
+    assert (card["verdict"]["patients"], card["verdict"]["promoted"]) == (2, False)
+    assert main(["models", "judges", str(a_dataset), "--by", "Lea"]) == 0
+    assert RetrainRound(a_store, OPTIONS).run().promoted  # judged here alone again
+    said = [(event["person"], event["detail"]) for event in audit.events_of(a_store) if event["action"] == "judges"]
+    assert said == [("Lea", "other"), ("Lea", "own hold-out alone")]
+
+
+def test_nothing_is_learned_from_what_judges(a_dataset: Path, a_store: Store, tmp_path: Path, no_training) -> None:
+    copied = tmp_path / "copy"
+    copied.mkdir()
+    shutil.copytree(a_dataset / "images", copied / "images")
+    shutil.copyfile(a_dataset / "landmarks.json", copied / "landmarks.json")
+    held = locked_patients(a_dataset)
+    learned = next(study for study in a_store.studies() if study.patient not in held)
+    lock(copied, [learned.patient])
+    set_judges(a_dataset, [copied], a_store.schema)
+    with pytest.raises(DatasetError, match=rf"nothing is learned from.*{Path(learned.image).name}"):
+        RetrainRound(a_store, OPTIONS).run()
+
+
+def test_what_cannot_judge_is_refused_before_anything_is_changed(a_dataset: Path, another_source: Path, capsys) -> None:
+    command = ["models", "judges", str(a_dataset)]
+    assert main([*command, str(another_source), str(another_source)]) == 2
+    assert main([*command, str(another_source / "images")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "judges of other names than data" in said[0]
+    assert judges_of(a_dataset) == []
+    assert main([*command, str(another_source)]) == 0
+    assert main(["models", "list", str(a_dataset)]) == 0
+    assert "no worse on the hold-outs of other too" in capsys.readouterr().out
+    (a_dataset / "models" / "judges.json").write_text("{}")
+    assert main(["models", "list", str(a_dataset)]) == 2
+    assert "models judges" in capsys.readouterr().err
 
 
 # Models
@@ -431,6 +493,19 @@ def test_the_file_that_tells_how_far_it_is_may_be_damaged(a_retraining: Retraini
     assert "Delete the file; no model depends on it" in a_retraining.progress().text
     a_retraining.start("Ann")
     wait_for(a_retraining, "running", done=1)
+
+
+def test_what_was_asked_for_is_asked_for_in_the_background_too(a_dataset: Path, monkeypatch) -> None:
+    seen: list[str] = []
+
+    def spawn(command, **how):
+        seen.extend(command)
+        raise OSError(2, "not here")
+
+    monkeypatch.setattr(process, "Retraining", partial(Retraining, spawn=spawn))
+    asked = ["--steps", "7", "--recipe", "retrain-small", "--device", "cpu"]
+    assert main(["retrain", str(a_dataset), "--by", "Ann", "--background", *asked]) == 2
+    assert [seen[seen.index(name) + 1] for name in asked[::2]] == asked[1::2]
 
 
 def test_a_password_is_in_no_list_of_processes(a_retraining: Retraining) -> None:

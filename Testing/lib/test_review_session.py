@@ -286,7 +286,7 @@ def doubt(**changed: Landmark) -> Session:
     return Session("s", LandmarkSet(tuple({**landmarks, **changed}.values())))
 
 
-def test_the_worst_comes_first_by_flag_then_confidence_then_radius_then_place() -> None:
+def test_the_worst_comes_first_by_flag_then_confidence_and_equals_from_the_head_down() -> None:
     session = doubt(
         L1=Landmark("L1", "predicted", (0, 0, 0), None, 0.9, 8.0),
         L2=Landmark("L2", "out_of_view", confidence=0.4),
@@ -294,8 +294,8 @@ def test_the_worst_comes_first_by_flag_then_confidence_then_radius_then_place() 
         L4=Landmark("L4", "predicted", (0, 0, 0), None, 0.2, 9.0, needs_review=False),
         L5=Landmark("L5", "predicted", (0, 0, 0)),
     )
-    rest = ["T12-L1", "L1-L2", "L2-L3", "L3-L4", "L4-L5", "L5-S1"]
-    assert session.to_review() == ["L5", "L3", "L2", "L1", *rest, "L4"]
+    equal = ["T12-L1", "L1", "L1-L2", "L2-L3", "L3-L4", "L4-L5", "L5-S1"]  # L1 has the largest radius
+    assert session.to_review() == ["L5", "L3", "L2", *equal, "L4"]
 
 
 def test_walking_goes_on_from_where_it_is_also_after_that_one_is_done_and_begins_again_at_the_end() -> None:

@@ -95,8 +95,31 @@ def test_the_command_says_in_one_line_what_it_cannot_do(
     assert says in told
 
 
+@pytest.mark.parametrize(
+    ("access", "name", "is_own"),
+    [
+        (Access("0.0.0.0", is_tls=True), "Reading-Room:8443", True),
+        (Access("0.0.0.0", is_tls=True), "reading-room.local", True),
+        (Access("0.0.0.0", is_tls=True), "192.0.2.7:8443", True),  # an address cannot be bent
+        (Access("::", is_tls=True), "[2001:db8::1]:8443", True),
+        (Access("0.0.0.0", is_tls=True), "evil.example", False),
+        (Access("0.0.0.0", is_tls=True), "", False),
+        (Access("0.0.0.0", is_tls=True, names=("Spines.example.org",)), "spines.example.org", True),
+        (Access("0.0.0.0", is_behind_proxy=True), "spines.example.org", True),  # only the proxy knows
+        (Access("0.0.0.0", is_behind_proxy=True, names=("spines.example.org",)), "evil.example", False),
+        (Access(names=("spines.example.org",)), "spines.example.org", True),
+        (Access(), "192.0.2.7", False),
+    ],
+)
+def test_only_a_name_of_this_computer_is_answered(
+    access: Access, name: str, is_own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "reading-room")
+    assert (access.refuses({"Host": name}) == "") == is_own
+
+
 def test_a_proxy_that_adds_tls_may_ask_and_nobody_else() -> None:
-    behind = Access("0.0.0.0")
+    behind = Access("0.0.0.0", is_behind_proxy=True)
     headers = {"Host": "reviewer.example", "Origin": "https://reviewer.example"}
     assert not behind.decide(headers, {"secret": behind.key}, {}).reason
     assert behind.decide({**headers, "Origin": "https://evil.example"}, {"secret": behind.key}, {}).reason
@@ -107,3 +130,8 @@ def test_who_lets_others_in_is_told_an_address_for_them(monkeypatch: pytest.Monk
     here, there = Access("0.0.0.0", is_tls=True).addresses(8443)
     assert here.startswith("https://localhost:8443/?secret=")
     assert there.startswith("https://reading-room:8443/?secret=")
+    named = Access("0.0.0.0", is_tls=True, names=("spines.example.org",)).addresses(8443)
+    assert [address.partition("/?")[0] for address in named] == [
+        "https://localhost:8443",
+        "https://spines.example.org:8443",
+    ]

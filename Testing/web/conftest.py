@@ -22,7 +22,8 @@ import pytest
 from PIL import Image
 
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet
+from SpineLandmarksLib.annotation.session import shift_names
+from SpineLandmarksLib.landmarks import LandmarkSet
 from SpineLandmarksLib.phantom.files import write_dicom_series, write_nifti
 from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
 from SpineLandmarksLib.store.add import Adding, add_source
@@ -122,7 +123,7 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
     """Makes a data set of single slices, volumes and DICOM series, each with the landmarks that a model found there.
 
     new: those that no model has seen. url: of a database. corners: whether a model found those of the endplates, too.
-    told: what else the model says.
+    shifted: those on which the model has named everything a level too low. told: what else it says.
     """
 
     def make(
@@ -132,6 +133,7 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
         url: str | None = None,
         series: Sequence[str] = (),
         corners: bool = False,
+        shifted: Sequence[str] = (),
         **told: Any,
     ) -> Path:
         folder = tmp_path_factory.mktemp("data") / "dataset"
@@ -142,7 +144,7 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
                 if key not in new:
                     said = {"status": "predicted", "confidence": 0.95, "radius95_mm": 1.5, "needs_review": False}
                     marks = [replace(one, **said) for one in phantom.landmarks.corners if corners]
-                    find(store, key, phantom, corners=tuple(marks), **told)
+                    find(store, key, phantom, int(key in shifted), corners=tuple(marks), **told)
         return folder
 
     return make
@@ -161,14 +163,16 @@ def add_phantom(store: Store, key: str, seed: int, kind: str) -> Phantom:
     return phantom
 
 
-def find(store: Store, key: str, phantom: Phantom, **told: Any) -> None:
-    """What a model says that has found everything."""
-    study = store.study(key)
-    marks = [
-        Landmark(mark.name, "predicted", pixel_xy=mark.pixel_xy, confidence=0.95, needs_review=False)
-        for mark in phantom.landmarks
-    ]
-    found = LandmarkSet(tuple(marks), slice_index=study.slice_index, bundle="model@1", input=study.image, **told)
+def find(store: Store, key: str, phantom: Phantom, levels: int = 0, **told: Any) -> None:
+    """What a model says that has found everything. levels: by which its names are too low."""
+    study, marks = store.study(key), tuple(phantom.landmarks)
+    marks = tuple(
+        replace(mark, status="predicted", position_ras_mm=None, confidence=0.95, needs_review=False)
+        if not mark.is_absent
+        else mark
+        for mark in (shift_names(marks, levels) if levels else marks)
+    )
+    found = LandmarkSet(marks, slice_index=study.slice_index, bundle="model@1", input=study.image, **told)
     store.save(Revision(key, "model@1", utc_now(), complete(found, study.matrix), study.reference))
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from SpineLandmarksLib.errors import AccessError
+from SpineLandmarksLib.errors import AccessError, BackendError
 from SpineLandmarksLib.store.accounts import password_marks, remove_account, set_account
 from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.web.access import Access
@@ -93,6 +98,42 @@ def test_names_that_are_tried_once_are_not_kept_and_log_ins_do_not_count() -> No
         throttle.note("Ann")
         throttle.forget("Ann")
     assert not throttle.is_closed("Ann")
+
+
+def test_an_order_is_computed_once_and_told_to_each_reviewer(make_dataset: Callable[..., Path]) -> None:
+    class Pipe(list[bytes]):
+        write = list.append
+
+    async def talk(order: Future[list[str]], end: Callable[[], None]) -> list[Pipe]:
+        front, pipes = TeamFront(store, Access(), ("true",), order=order), [Pipe(), Pipe()]
+        telling = [asyncio.ensure_future(front._tell_order(pipe)) for pipe in pipes]
+        await asyncio.sleep(0)
+        assert pipes == [[], []], "it is not known yet"
+        end()
+        await asyncio.gather(*telling)
+        return pipes
+
+    with open_dataset(make_dataset()) as store:
+        order: Future[list[str]] = Future()
+        assert asyncio.run(talk(order, lambda: order.set_result(["b", "a"]))) == [[b'["b", "a"]\n']] * 2
+        failed: Future[list[str]] = Future()
+        assert asyncio.run(talk(failed, lambda: failed.set_exception(BackendError("no model")))) == [[b"[]\n"]] * 2
+
+
+def test_a_reviewer_takes_the_order_from_its_front_and_ends_with_it() -> None:
+    code = (
+        "from concurrent.futures import Future; from SpineLandmarksLib.web.front import end_with_parent; import time; "
+        "order = Future(); end_with_parent(order); print(order.result(180), flush=True); time.sleep(180)"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen((sys.executable, "-c", code), text=True, **pipes) as member:
+        assert member.stdin is not None
+        assert member.stdout is not None
+        member.stdin.write('["b", "a"]\n')
+        member.stdin.flush()
+        assert member.stdout.readline() == "['b', 'a']\n"
+        member.stdin.close()
+        assert member.wait(180) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "spines.example.org"])

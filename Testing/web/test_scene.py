@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,6 @@ def opened(a_phantom: Phantom) -> OpenStudy:
 
 def on_slice(phantom: Phantom, frame: ImageFrame, index: int, with_corners: bool = False) -> LandmarkSet:
     """The truth as a model gives it: all on one slice."""
-    from dataclasses import replace
-
     from SpineLandmarksLib.geometry import ras_from_slice
 
     marks, corners = (
@@ -164,6 +163,25 @@ def test_a_confirmed_point_cannot_be_dragged_is_meant_all_the_same_and_says_why(
     assert session["L3"].position_ras_mm == session.original["L3"].position_ras_mm
     assert pressed[-1] == "L3"
     assert "L3 is confirmed" in refusals.pop()
+
+
+def test_window_and_magnification_stay_from_study_to_study(a_scene: Any, session: Session, opened: OpenStudy) -> None:
+    """The next picture is four times as dark, and its spine lies where it lies."""
+    dark = replace(opened, stack=SagittalStack(opened.stack.voxels / 4, opened.stack.ras_from_ijk))
+    (low, high), whole = a_scene.window, a_scene._scales()[0]
+    a_scene.set_window(low, (low + high) / 2)
+    a_scene.zoom(2)
+    a_scene.show(dark.session("A. Reader"), dark)
+    assert a_scene.window == pytest.approx((low / 4, (low + high) / 8), rel=1e-3)
+    assert a_scene._scales()[0] == pytest.approx(whole / 2, rel=1e-3)
+    places = [mark.position_ras_mm for mark in session.current if mark.position_ras_mm is not None]
+    assert a_scene.pixel(tuple(np.mean(places, axis=0))) == pytest.approx((SIZE / 2, SIZE / 2), abs=3)
+    assert a_scene.slice_index == 3
+    a_scene.fit()
+    a_scene.reset_window()
+    a_scene.show(opened.session("A. Reader"), opened)
+    assert a_scene.window == pytest.approx((low, high), rel=1e-3)
+    assert a_scene._scales()[0] == pytest.approx(whole, rel=1e-3)
 
 
 def test_a_press_means_the_point_under_the_mouse_and_no_other(

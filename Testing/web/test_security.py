@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 import time
 import zipfile
 from collections.abc import Awaitable, Callable
@@ -150,6 +151,27 @@ def test_a_foreign_page_gets_no_websocket_whatever_it_knows(caller: Caller, orig
 def test_a_name_that_was_bent_to_this_computer_gets_nothing(caller: Caller) -> None:
     assert caller.status(Host="evil.example", **caller.cookie) == 403
     assert caller.handshake(caller.key, Host="evil.example", Origin="http://evil.example", **caller.cookie)[0] == 403
+
+
+def test_junk_ends_its_connection_and_fills_no_log(caller: Caller, the_demo: Any) -> None:
+    async def talk(session: aiohttp.ClientSession) -> list[Any]:
+        ends = []
+        junk = (b"", b"x", b"\xff" * 40, msgpack.packb({"id": 7}), *generate_chunks(msgpack.packb({"id": 7}), 0))
+        for message in (*junk, *generate_chunks(msgpack.packb(5), 0), *generate_chunks(b"\xc1", 0), "MUELLER"):
+            async with session.ws_connect(f"{caller.origin}/ws", headers=caller.cookie) as opened:
+                send = opened.send_str if isinstance(message, str) else opened.send_bytes
+                await send(message)
+                ends.append((await opened.receive(180)).type)
+        return ends
+
+    before = len(the_demo.text)
+    assert set(caller.run(talk)) == {aiohttp.WSMsgType.CLOSE}
+    place = urlsplit(caller.origin)
+    with socket.create_connection((place.hostname, place.port), 60) as bare:
+        bare.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert b" 403 " in bare.recv(4096)
+    assert caller.handshake(caller.key, **caller.cookie)[0] == 101  # others are still served
+    assert the_demo.text[before:] == ""
 
 
 def test_uploads_need_key_and_own_page(caller: Caller, the_demo: Any) -> None:

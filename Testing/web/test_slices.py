@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,30 @@ def test_two_keys_review_a_correct_slice(page: Any, folder: Path) -> None:
     expect(page.locator(".bar .title")).not_to_have_text(key)
     with open_dataset(folder, read_only=True) as store:
         assert [one.study for one in store.signed_off()] == [key]
+
+
+def test_four_keys_review_a_slice_whose_names_are_a_level_off(
+    make_dataset: Callable[..., Path], start_reviewer: Callable[..., Any], browser: Any
+) -> None:
+    """The names go up, the model finds the end that opens, all is confirmed and signed."""
+    folder = make_dataset(("shifted",), shifted=("shifted",))
+    with open_dataset(folder) as store:
+        wrong = store.heads("shifted")[0].landmarks
+        page = browser.new_page(viewport={"width": 1500, "height": 900})
+        page.goto(start_reviewer(str(folder), "--annotator", "A. Reader").address)
+        expect(page.locator(".bar .title")).to_have_text("shifted")
+        page.keyboard.press("Shift+D")
+        expect(row(page, "L5-S1")).to_contain_text("out of view")
+        page.keyboard.press("Shift+L")
+        expect(row(page, "L5-S1")).to_contain_text("predicted")
+        page.keyboard.press("Shift+C")
+        expect(page.locator("tr.confirmed")).to_have_count(11)
+        page.keyboard.press("Shift+S")
+        expect(page.locator(".study.current, .study", has_text="shifted")).to_contain_text("signed off by A. Reader")
+        (right,) = (one.landmarks for one in store.signed_off())
+    page.close()
+    for above, name in pairwise(LUMBAR11[::2]):  # discs; what was called L1-L2 is T12-L1
+        assert right[above].pixel_xy == pytest.approx(wrong[name].pixel_xy)
 
 
 def answer(page: Any, key: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from SpineLandmarksLib.formats.landmarks_json import read_landmarks_json
 from SpineLandmarksLib.landmarks import LUMBAR11
@@ -35,7 +36,7 @@ class Person:
 
     def __init__(self, browser: Any, address: str, name: str, shots: Path) -> None:
         self.name, self.address, self.shots = name, address, shots
-        self.context = browser.new_context(viewport={"width": 1500, "height": 900})
+        self.context = browser.new_context(viewport={"width": 1500, "height": 900}, ignore_https_errors=True)
         self.page = self.context.new_page()
 
     def log_in(self) -> None:
@@ -76,10 +77,12 @@ class Person:
 
 
 class Team:
-    """A data set with accounts, its address, and the people."""
+    """A data set with accounts, its address, and the people. more: for the server's command."""
 
-    def __init__(self, folder: Path, url: str | None, start: Callable[..., Any], browser: Any, shots: Path) -> None:
-        self.folder, self.url, self._start = folder, url, start
+    def __init__(
+        self, folder: Path, url: str | None, start: Callable[..., Any], browser: Any, shots: Path, *more: str
+    ) -> None:
+        self.folder, self.url, self._start, self._more = folder, url, start, more
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -92,7 +95,7 @@ class Team:
 
     def start(self) -> None:
         store = ("--store", self.url) if self.url else ()
-        self.server = self._start(str(self.folder), "--team", "--port", str(self.port), *store)
+        self.server = self._start(str(self.folder), "--team", "--port", str(self.port), *store, *self._more)
 
     def open(self) -> Store:
         return open_dataset(self.folder, self.url)
@@ -108,6 +111,14 @@ class Team:
         for person in self.people.values():
             person.context.close()
         self.server.close()
+
+
+def a_certificate(folder: Path) -> tuple[str, ...]:
+    """Arguments for one that no browser knows."""
+    made = trustme.CA().issue_cert("localhost", "127.0.0.1")
+    made.cert_chain_pems[0].write_to_path(folder / "chain.pem")
+    made.private_key_pem.write_to_path(folder / "key.pem")
+    return "--tls-cert", str(folder / "chain.pem"), "--tls-key", str(folder / "key.pem")
 
 
 @pytest.fixture(scope="module")
@@ -258,15 +269,23 @@ def test_pages_come_back_after_the_server_was_killed(team: Team) -> None:
     ann.page.locator("input[name=password]").wait_for()
 
 
-def test_on_postgresql_a_page_tells_what_another_process_has_written(
-    a_server: Any, make_dataset: Callable[..., Path], start_reviewer: Callable[..., Any], browser: Any, shots: Path
+def test_over_tls_on_postgresql_a_page_tells_what_another_process_has_written(
+    a_server: Any,
+    make_dataset: Callable[..., Path],
+    start_reviewer: Callable[..., Any],
+    browser: Any,
+    shots: Path,
+    tmp_path: Path,
 ) -> None:
     url = a_server.new_database()
-    team = Team(make_dataset(slices=("case-1", "case-2"), url=url), url, start_reviewer, browser, shots)
+    folder = make_dataset(slices=("case-1", "case-2"), url=url)
+    team = Team(folder, url, start_reviewer, browser, shots, "--host", "0.0.0.0", *a_certificate(tmp_path))
+    assert team.server.address.startswith("https://localhost:")
     team.command("assign", "case-1", "--readers", "Ann,Bob", "--by", "Lea")
     ann = team.people["Ann"]
     ann.log_in()
     ann.await_study("case-1")
+    assert {one["secure"] for one in ann.context.cookies()} == {True}
     ann.press("Shift+C", "Shift+S")
     ann.wait(lambda: ann.words("case-1") == "signed off by Ann", "the sign-off")
     with team.open() as store:
