@@ -211,7 +211,7 @@ def _label(landmark: Landmark) -> str:
 def _spread(rows: list[float], least_px: float, lowest: float) -> list[float]:
     """The rows, moved down where a label would cover the one above it, and up again where it would leave the picture.
 
-    >>> _spread([10.0, 12.0, 50.0], 20, 100), _spread([90.0, 92.0, 95.0], 20, 100)
+    >>> _spread([10.0, 12.0, 50.0], 20, 100.0), _spread([90.0, 92.0, 95.0], 20, 100.0)
     ([10.0, 30.0, 50.0], [60.0, 80.0, 100.0])
     """
     result = list(rows)
