@@ -110,6 +110,15 @@ def find_bundle(name_or_folder: str | Path) -> Path:
     raise BundleError(f"Expected a bundle folder or a shipped bundle's name ({exist}); got {str(name_or_folder)!r}")
 
 
+def bundles_named(bundle: str | Path) -> list[str]:
+    """The bundles that one argument names, in their order: the first finds centres, the next the corners around them.
+
+    >>> bundles_named("lumbar11,lumbar-corners"), bundles_named(Path("models/a"))
+    (['lumbar11', 'lumbar-corners'], ['models/a'])
+    """
+    return [str(bundle)] if Path(bundle).is_dir() else str(bundle).split(",")
+
+
 def shipped_bundles() -> list[str]:
     """The names of the bundles that came with the program."""
     return sorted(file.parent.parent.name for file in models_folder().glob(f"*/{METADATA.as_posix()}"))

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpineLandmarksLib.backends import Backend, Peaks, open_backend
-from SpineLandmarksLib.bundle import DEFAULT, Bundle, load_bundle
+from SpineLandmarksLib.bundle import DEFAULT, Bundle, bundles_named, load_bundle
 from SpineLandmarksLib.chain import FREE_SCALES, LOG_NO_EVIDENCE, fix_given, solve_chain, take_peaks
 from SpineLandmarksLib.errors import BundleError, InputError
 from SpineLandmarksLib.geometry import Matrix, apply
@@ -92,7 +92,7 @@ class Localizer:
             BundleError: which file is missing or altered.
             BackendError: what to install.
         """
-        first, *others = [str(bundle)] if Path(bundle).is_dir() else str(bundle).split(",")
+        first, *others = bundles_named(bundle)
         loaded = load_bundle(first)
         follower = Localizer.open(",".join(others), backend, device) if others else None
         if follower is not None and (set(follower.bundle.landmarks) != set(CORNERS22) or follower.follower):

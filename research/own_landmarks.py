@@ -106,7 +106,7 @@ def run(line: str, folder: Path) -> None:
 
 def print_figures(metrics: Path) -> None:
     found = json.loads(metrics.read_text(encoding="utf-8"))
-    print(json.dumps({key: value for key, value in found.items() if not isinstance(value, (dict, list))}, indent=1))
+    print(f"{found['n_images']} locked pictures, {found['unit']}: {json.dumps(found['overall'])}")
 
 
 if __name__ == "__main__":

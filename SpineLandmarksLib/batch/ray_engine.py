@@ -25,7 +25,7 @@ from SpineLandmarksLib import __version__
 from SpineLandmarksLib.backends import usable_cpus
 from SpineLandmarksLib.batch.local import BatchSettings, run_item
 from SpineLandmarksLib.batch.results import BatchItem, Outcome, explain
-from SpineLandmarksLib.bundle import METADATA, identity, load_bundle
+from SpineLandmarksLib.bundle import METADATA, bundles_named, identity, load_bundle
 from SpineLandmarksLib.errors import BackendError
 from SpineLandmarksLib.formats.atomic import write_atomically
 from SpineLandmarksLib.imaging.study import read_study
@@ -222,7 +222,7 @@ class RayEngine:
         self, bundle: str, backend: str, device: str, address: str | None = None, workers: int | None = None
     ) -> None:
         self._ray = _ray()
-        self.bundle = load_bundle(bundle)
+        self.bundle = load_bundle(bundles_named(bundle)[0])
         self.backend = ""  # known when an actor has chosen
         named = str(Path(bundle).resolve()) if (Path(bundle) / METADATA).is_file() else bundle
         self._asked = named, backend, device

@@ -71,10 +71,11 @@ async def _serve(options: argparse.Namespace, folder: Path, token: str, is_new: 
 
     from SpineLandmarksLib.api.jobs import JobLimits, JobLine
     from SpineLandmarksLib.api.server import AnnouncingServer, ApiSettings, make_app
-    from SpineLandmarksLib.bundle import load_bundle
+    from SpineLandmarksLib.bundle import bundles_named, load_bundle
     from SpineLandmarksLib.worker.client import SERVE, WorkerClient
 
-    load_bundle(options.bundle)  # told now, not by the first job
+    for bundle in bundles_named(options.bundle):
+        load_bundle(bundle)  # told now, not by the first job
     pacs = None
     if options.source is not None:
         from SpineLandmarksLib.pacs.dicomweb import DicomWeb

@@ -42,7 +42,8 @@ def run_bench(options: argparse.Namespace) -> int:
         one = _median_s(lambda: localizer.localize(stack, middle), options.runs)
         whole = _median_s(lambda: localizer.localize(stack), options.runs)
         cold, peak_mb = _cold_command((str(volume), "--output", str(Path(folder) / "out"), *model_arguments(options)))
-    print(f"{localizer.bundle.label}, backend {localizer.backend.name}, {usable_cpus()} processors")
+    corners = f",{localizer.follower.bundle.label}" if localizer.follower else ""
+    print(f"{localizer.bundle.label}{corners}, backend {localizer.backend.name}, {usable_cpus()} processors")
     print(f"  one slice, warm        {1000 * one:8.0f} ms")
     print(f"  whole volume, warm     {1000 * whole:8.0f} ms")
     print(f"  command, cold          {1000 * cold:8.0f} ms")

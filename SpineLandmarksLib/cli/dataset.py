@@ -152,6 +152,7 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
+    from SpineLandmarksLib.cli.review import require_same_landmarks
     from SpineLandmarksLib.predict import Localizer
     from SpineLandmarksLib.retraining.registry import current_bundle
     from SpineLandmarksLib.store.add import Adding, AlreadyThere, add_source
@@ -169,7 +170,10 @@ def _add(options: argparse.Namespace) -> int:
             sources = [source for source in sources if source.key in matched]
         bundle = None if options.bundle == "none" else options.bundle
         todo = [source for source in sources if source.key not in matched and source.annotation is None]
-        localizer = Localizer.open(current_bundle(store.folder, bundle)) if bundle and todo else None
+        model = current_bundle(store.folder, bundle) if bundle and todo else None
+        if model is not None:
+            require_same_landmarks(model, store.schema, "add without a model: --bundle none")
+        localizer = Localizer.open(model) if model is not None else None
         how = Adding(options.spacing, options.slice, localizer, options.author)
         added = skipped = 0
         for source in sources:

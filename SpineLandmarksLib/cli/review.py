@@ -157,15 +157,17 @@ def _serve_team(options: argparse.Namespace) -> int:
     return 0
 
 
-def require_same_landmarks(bundle: str | Path, schema: Sequence[str]) -> None:
-    """Raise DatasetError for a model of other landmarks than the data set has."""
-    from SpineLandmarksLib.bundle import load_bundle
+def require_same_landmarks(
+    bundle: str | Path, schema: Sequence[str], without: str = "review without a model: --by-hand"
+) -> None:
+    """Raise DatasetError for a model of other landmarks than the data set has. without: how to do without a model."""
+    from SpineLandmarksLib.bundle import bundles_named, load_bundle
 
-    model = load_bundle(bundle, ())
+    model = load_bundle(bundles_named(bundle)[0], ())
     if set(model.landmarks) != set(schema):
         raise DatasetError(
             f"Expected a model of {', '.join(schema)}; {model.label} has {', '.join(model.landmarks)}. Name one with "
-            "--bundle, or review without a model: --by-hand"
+            f"--bundle, or {without}"
         )
 
 

@@ -161,7 +161,7 @@ def _draw_points(picture: PillowImage, marks: list[_Mark], per_level: int = 2) -
         draw.line([(mark.x, mark.y) for mark in marks], fill=(150, 150, 150), width=1)
     for mark in marks:
         _draw_ring(draw, mark)
-    _draw_labels(draw, marks, picture.width)
+    _draw_labels(draw, marks, picture.width, picture.height)
 
 
 def _draw_ring(draw: PillowDraw, mark: _Mark) -> None:
@@ -172,7 +172,7 @@ def _draw_ring(draw: PillowDraw, mark: _Mark) -> None:
     draw.line([x, y - _CROSS_PX, x, y + _CROSS_PX], fill=colour)
 
 
-def _draw_labels(draw: PillowDraw, marks: list[_Mark], width: int) -> None:
+def _draw_labels(draw: PillowDraw, marks: list[_Mark], width: int, height: int) -> None:
     """All names in one column beside the points, where none can cover a point, each with a line to its own."""
     if not marks:
         return
@@ -181,7 +181,8 @@ def _draw_labels(draw: PillowDraw, marks: list[_Mark], width: int) -> None:
     on_the_right = right + widest + MARGIN_PX <= width
     start = right if on_the_right else left
     edge, side = (start - 4, 1) if on_the_right else (start + widest + 4, -1)
-    for mark, y in zip(marks, _spread([mark.y for mark in marks], FONT_PX + 4), strict=True):
+    rows = _spread([mark.y for mark in marks], FONT_PX + 4, height - FONT_PX / 2)
+    for mark, y in zip(marks, rows, strict=True):
         text, colour = _label(mark.landmark), _colour(mark.landmark)
         draw.line([mark.x + side * (_RING_PX + 2), mark.y, edge, y], fill=(120, 120, 120))
         draw.text((start, y), text, fill=colour, font=font, anchor="lm", stroke_width=2, stroke_fill=0)
@@ -216,16 +217,19 @@ def _label(landmark: Landmark) -> str:
     return landmark.name if landmark.confidence is None else f"{landmark.name}  {landmark.confidence:.2f}"
 
 
-def _spread(rows: list[float], least_px: float) -> list[float]:
-    """The rows, moved down where a label would cover the one above it. Works in the order of the rows.
+def _spread(rows: list[float], least_px: float, lowest: float) -> list[float]:
+    """The rows, moved down where a label would cover the one above it, and up again where it would leave the picture.
 
-    >>> _spread([10.0, 12.0, 50.0], 20)
-    [10.0, 30.0, 50.0]
+    >>> _spread([10.0, 12.0, 50.0], 20, 100.0), _spread([90.0, 92.0, 95.0], 20, 100.0)
+    ([10.0, 30.0, 50.0], [60.0, 80.0, 100.0])
     """
     result = list(rows)
     order = sorted(range(len(rows)), key=rows.__getitem__)
     for above, below in itertools.pairwise(order):
         result[below] = max(result[below], result[above] + least_px)
+    for row in reversed(order):
+        result[row] = min(result[row], lowest)
+        lowest = result[row] - least_px
     return result
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from SpineLandmarksLib.bundle import DEFAULT, METADATA, load_bundle
+from SpineLandmarksLib.bundle import DEFAULT, METADATA, bundles_named, load_bundle
 from SpineLandmarksLib.errors import DatasetError, FormatError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.strict_json import Fields, load_json, load_objects
@@ -50,10 +50,14 @@ def name_in_use(dataset: Path) -> str:
 
 
 def current_bundle(dataset: Path, name: str = "current") -> str | Path:
-    """What `Localizer.open` takes: `current`, a retrained bundle by name, or any other bundle's name or folder."""
-    name = name_in_use(dataset) if name == "current" else name
-    folder = dataset / MODELS / name
-    return folder if (folder / METADATA).is_file() else name
+    """What `Localizer.open` takes: `current`, a retrained bundle by name, or any other bundle's name or folder; after a
+    comma the bundle of corners.
+    """
+    first, *others = bundles_named(name)
+    first = name_in_use(dataset) if first == "current" else first
+    folder = dataset / MODELS / first
+    found = folder if (folder / METADATA).is_file() else first
+    return ",".join([str(found), *others]) if others else found
 
 
 def promote(dataset: Path, name: str, by: str, why: str, log: Log = lambda model: None) -> None:

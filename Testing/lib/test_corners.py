@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from SpineLandmarksLib.annotation.endplate_lines import AXIAL, endplate_lines
 from SpineLandmarksLib.annotation.frame import ImageFrame
@@ -19,7 +20,8 @@ from SpineLandmarksLib.annotation.session import Session
 from SpineLandmarksLib.annotation.session_file import load_session, save_session
 from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.chain import ChainPrior
-from SpineLandmarksLib.errors import BundleError, FormatError
+from SpineLandmarksLib.cli.main import main
+from SpineLandmarksLib.errors import BundleError, DatasetError, FormatError
 from SpineLandmarksLib.formats.json_result import write_json
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.imaging.stack import SagittalStack
@@ -309,6 +311,33 @@ def test_on_phantoms_corners_enclose_every_centre_and_lie_at_their_disc(a_phanto
 def test_a_bundle_after_the_comma_is_one_of_corners(a_small_bundle: Bundle) -> None:
     with pytest.raises(BundleError, match="corners of endplates after the comma"):
         Localizer.open(f"{a_small_bundle.folder},{a_small_bundle.folder}")
+
+
+def test_the_browser_takes_a_bundle_of_corners_after_the_one_in_use(tmp_path: Path) -> None:
+    from SpineLandmarksLib.cli.review import require_same_landmarks
+    from SpineLandmarksLib.retraining.registry import current_bundle
+
+    named = current_bundle(tmp_path, "current,lumbar-corners")
+    assert named == "lumbar11,lumbar-corners"
+    require_same_landmarks(named, LUMBAR11)
+    with pytest.raises(DatasetError, match="Expected a model of thumb, wrist"):
+        require_same_landmarks(named, ("thumb", "wrist"))
+
+
+def test_pictures_of_another_anatomy_are_not_added_with_the_points_of_a_spine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model in use finds other landmarks than the data set has: nothing is added, and it is said what to do."""
+    folder = tmp_path / "hands"
+    (folder / "images").mkdir(parents=True)
+    (folder / "schema.json").write_text('{"landmarks": ["thumb", "wrist"], "order": "none"}')
+    assert main(["dataset", "init", str(folder), "--author", "Ann"]) == 0
+    Image.fromarray(np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)).save(tmp_path / "new.png")
+    add = ["dataset", "add", str(folder), str(tmp_path / "new.png"), "--spacing", "1"]
+    assert main(add) == 2
+    assert "--bundle none" in capsys.readouterr().err
+    assert main([*add, "--bundle", "none"]) == 0
+    assert "1 studies added" in capsys.readouterr().out
 
 
 def test_a_data_set_of_phantom_corners_states_its_schema(tmp_path: Path) -> None:

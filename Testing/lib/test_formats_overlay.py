@@ -100,7 +100,7 @@ def test_a_narrow_slice_is_given_room_for_its_labels(tmp_path: Path) -> None:
 
 
 def test_labels_of_close_points_do_not_lie_on_each_other() -> None:
-    rows = overlay._spread([50.0, 10.0, 12.0, 13.0], 20)
+    rows = overlay._spread([50.0, 10.0, 12.0, 13.0], 20, 1000)
     assert rows == [70.0, 10.0, 30.0, 50.0]
 
 
