@@ -160,7 +160,7 @@ def a_localizer(a_bundle_in_memory: Bundle, an_oracle: Oracle) -> Localizer:
 @pytest.fixture(scope="session")
 def a_small_bundle(a_phantom_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A real bundle on disk around a tiny U-Net that has learned nothing; exported once, which takes seconds."""
-    import torch
+    torch = pytest.importorskip("torch", reason="making a bundle needs torch, the extra `train`")
 
     from SpineLandmarksLib.annotated_slices import load_annotations
     from SpineLandmarksLib.model import Architecture, Detector

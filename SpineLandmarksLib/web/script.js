@@ -44,8 +44,24 @@ function nameViews() {
     image.alt = 'A slice of the study with its landmarks; the table lists them';
   });
 }
+
+// When a dialog has gone and nothing has the focus, it goes back to what had it before.
+document.addEventListener('focusin', function (event) {
+  if (event.target.closest('.v-overlay-container')) return;
+  window.spineLandmarksFocus = event.target;
+  window.spineLandmarksDialog = false;
+});
+function returnFocus() {
+  const before = window.spineLandmarksFocus;
+  if (document.querySelector('.v-dialog.v-overlay--active')) window.spineLandmarksDialog = true;
+  else if (window.spineLandmarksDialog && before && document.activeElement === document.body) before.focus();
+}
+
 nameViews();
-window.spineLandmarksViews = window.spineLandmarksViews || new MutationObserver(nameViews);
+window.spineLandmarksViews = window.spineLandmarksViews || new MutationObserver(function () {
+  nameViews();
+  returnFocus();
+});
 window.spineLandmarksViews.observe(document.documentElement, {childList: true, subtree: true});
 
 // Of many rows, the one that is worked on is in sight.
