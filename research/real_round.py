@@ -87,9 +87,9 @@ def _row(name: str, judged: dict[str, Any]) -> list[str]:
         low, middle, high = (f"{100 * points:+.1f}" for points in (d["low"], d["new"] - d["old"], d["high"]))
         return f"{100 * d['old']:.1f} -> {100 * d['new']:.1f} ({middle}, {low} to {high})"
 
-    old, new = judged["mre_mm"]
+    mre = " -> ".join("–" if mm is None else f"{mm:.2f}" for mm in judged["mre_mm"])
     told = "no worse" if judged["promoted"] else judged["why"].partition(":")[0]
-    return [name, str(judged["patients"]), change("sdr4"), change("level_shift"), f"{old:.2f} -> {new:.2f}", told]
+    return [name, str(judged["patients"]), change("sdr4"), change("level_shift"), mre, told]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from sqlalchemy import select
 
-from SpineLandmarksLib.annotation.revision import Revision
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.store import PART, Store
 
@@ -34,7 +33,7 @@ class StudyDoubts:
             for start in range(0, len(new), PART):
                 which = c.id.in_(new[start : start + PART])
                 for revision, content in connection.execute(select(c.id, c.content).where(which)):
-                    self._known[revision] = _doubt(Revision.from_json(json.loads(content), store.where))
+                    self._known[revision] = _doubt(content)
         return {study: self._known[revision] for study, revision in last.items()}
 
 
@@ -45,5 +44,12 @@ def most_doubtful_first(doubts: Mapping[str, float]) -> list[str]:
     return sorted(doubts, key=lambda key: (-doubts[key], key))
 
 
-def _doubt(prediction: Revision) -> float:
-    return sum(UNKNOWN if one.confidence is None else 1 - one.confidence for one in prediction.landmarks)
+def _doubt(content: str) -> float:
+    """By the text alone, which takes a tenth of the time for thousands. One that is damaged is told when it is opened,
+    and keeps nobody from the others.
+    """
+    try:
+        said = [mark["confidence"] for mark in json.loads(content)["result"]["landmarks"]]
+        return float(sum(UNKNOWN if one is None else 1 - one for one in said))
+    except (ValueError, KeyError, TypeError):
+        return 0.0

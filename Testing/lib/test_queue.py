@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sqlalchemy import update
 
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.bundle import Bundle
@@ -18,6 +19,7 @@ from SpineLandmarksLib.phantom.phantom import Phantom
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.retraining.queue import MAX_DISAGREEMENT_MM, Waiting, appearance_vector, assess, at_random, order
 from SpineLandmarksLib.splits import locked_patients
+from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.doubt import StudyDoubts, most_doubtful_first
 from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.web.studies import listing
@@ -144,6 +146,10 @@ def test_the_queue_command_orders_what_waits(a_waiting_dataset: Path, a_small_bu
     *lines, last = run("queue", a_waiting_dataset, "--order", "gain", "--bundle", a_small_bundle.folder, "--for", "Ann")
     assert {line.split()[1] for line in lines} == keys - {taken}
     assert len(run("queue", a_waiting_dataset, "--count", "2", "--order", "random")) == 3
+    with open_dataset(a_waiting_dataset) as store:
+        with store.transaction() as connection:
+            connection.execute(update(t.revisions).where(t.revisions.c.study == second).values(content="{"))
+        assert most_doubtful_first(StudyDoubts().read(store))[-1] == second, "damage keeps nobody from the rest"
 
 
 def test_the_hold_out_has_a_queue_of_its_own_in_random_order(a_waiting_dataset: Path, run) -> None:

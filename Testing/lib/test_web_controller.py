@@ -239,6 +239,23 @@ def test_an_order_that_comes_later_counts_from_then_on(store: Store) -> None:
     controller.close()
 
 
+def test_what_the_model_doubts_most_opens_first(store: Store) -> None:
+    for key, sure in (("study1", 0.9), ("study2", 0.6), ("study3", 0.99)):
+        marks = tuple(Landmark(name, "predicted", pixel_xy=(9.0, 9.0), confidence=sure) for name in LUMBAR11)
+        found = LandmarkSet(marks, slice_index=1, bundle="model@1")
+        store.save(Revision(key, "model@1", utc_now(), found, store.study(key).reference))
+    controller = ReviewController(store, LocalizationService(lambda: FakeWorker()), by_doubt=True)  # type: ignore[arg-type, return-value]
+    controller.begin("Ann")
+    limit = time.monotonic() + 120
+    while controller.opened is None or controller.is_busy:
+        assert time.monotonic() < limit
+        controller.poll()
+        time.sleep(0.01)
+    assert controller.opened.study.key == "study2"
+    assert [row.key for row in controller.listing.rows] == ["study2", "study1", "study3"]
+    controller.close()
+
+
 def test_the_order_of_gain_is_that_of_the_queue(store: Store) -> None:
     with pytest.raises(BackendError, match=r"the random one stays.*nowhere"):
         ask_for_order(store.folder, None, "nowhere").result(60)

@@ -18,6 +18,7 @@ from SpineLandmarksLib.formats.json_result import write_json
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
 from SpineLandmarksLib.phantom.files import write_nifti
 from SpineLandmarksLib.phantom.phantom import Phantom
+from SpineLandmarksLib.store.doubt import StudyDoubts, most_doubtful_first
 from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.web.next_study import next_study
 from SpineLandmarksLib.web.studies import listing
@@ -50,7 +51,7 @@ def next_case(module: Module, dataset: Path | None = None) -> None:
 
 def queue(dataset: Path, reader: str) -> list[str]:
     with open_dataset(dataset) as store:
-        return listing(store, reader).to_do()
+        return listing(store, reader, most_doubtful_first(StudyDoubts().read(store))).to_do()
 
 
 def test_cases_come_in_the_queue_of_the_browser_and_what_is_saved_is_its_next_revision(

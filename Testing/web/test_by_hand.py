@@ -39,7 +39,7 @@ def test_a_new_study_is_localized_when_it_opens(folder: Path, start_reviewer: Ca
 @pytest.fixture(scope="module")
 def page(folder: Path, start_reviewer: Callable[..., Any], browser: Any) -> Iterator[Any]:
     opened = browser.new_page(viewport={"width": 1500, "height": 900})
-    opened.goto(start_reviewer(str(folder), "--annotator", "Bob", "--by-hand").address)
+    opened.goto(start_reviewer(str(folder), "--annotator", "Bob", "--by-hand", "--order", "random").address)
     expect(opened.locator(".study.current")).to_have_count(1)
     yield opened
     opened.close()
