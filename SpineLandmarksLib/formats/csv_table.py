@@ -72,6 +72,7 @@ def write_csv(landmarks: LandmarkSet, path: str | os.PathLike[str], system: Syst
         OutputError: the file cannot be written; nothing is changed.
         LandmarkError: a number is not finite.
 
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     write_csv(LandmarkSet((Landmark("L3", position_ras_mm=(1.5, -20.0, 310.0)),)), f"{folder}/case.csv")
@@ -125,7 +126,11 @@ def _numbers(values: Sequence[float | None], digits: int) -> list[str]:
 
 
 def _without_formula(text: str) -> str:
-    """A spreadsheet runs a cell that starts like a formula; an apostrophe in front makes it text."""
+    """A spreadsheet runs a cell that starts like a formula; an apostrophe in front makes it text.
+
+    Without NUL, which Python 3.10 writes into no table.
+    """
+    text = text.replace("\0", "")
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
@@ -173,6 +178,7 @@ def read_csv(path: str | os.PathLike[str], schema: Sequence[str] = LUMBAR11) -> 
     Raises:
         FormatError: no such columns, unknown or duplicate names, a bad number (the message names the row).
 
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     write_csv(LandmarkSet((Landmark("L3", position_ras_mm=(1.5, -20.0, 310.0)),)), f"{folder}/case.csv", "LPS")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from SpineLandmarksLib.errors import FormatError, LandmarkError, OutputError
 from SpineLandmarksLib.formats import FORMATS
-from SpineLandmarksLib.formats.csv_table import COLUMNS, read_csv, write_csv
+from SpineLandmarksLib.formats.csv_table import COLUMNS, as_csv, read_csv, write_csv
 from SpineLandmarksLib.formats.json_result import read_json, write_json
 from SpineLandmarksLib.formats.slicer_markups import read_markups, write_markups
 from SpineLandmarksLib.geometry import ras_from_slice
@@ -114,6 +114,12 @@ def there_and_back(kind: str, result: LandmarkSet) -> LandmarkSet:
 @given(RESULTS)
 def test_json_gives_back_everything(result: LandmarkSet) -> None:
     assert there_and_back("json", result) == result
+
+
+def test_a_table_holds_no_nul_which_python_3_10_cannot_write() -> None:
+    table = as_csv(LandmarkSet((Landmark("L3"),), warnings=("\0=torn",)), study="\0a")
+    assert "\0" not in table
+    assert "'=torn" in table
 
 
 @FEWER
