@@ -251,6 +251,17 @@ def test_corners_in_a_file_come_with_its_landmarks(a_session: Session, tmp_path:
         import_landmarks(tmp_path / "twice.json")
 
 
+def test_a_schema_of_centres_and_corners_has_both_among_its_landmarks(a_session: Session, tmp_path: Path) -> None:
+    schema = (*LUMBAR11, *CORNERS22)
+    own_names = replace(a_session.current, landmarks=a_session.points, corners=())
+    write_json(own_names, tmp_path / "all.json")
+    found = import_landmarks(tmp_path / "all.json", schema, a_session.frame)
+    assert (found.names, found.corners) == (schema, ())
+    saved = Session("study", own_names, "A. Reader").revision(ImageReference("p.png"))
+    again = Revision.from_json(saved.as_json()).landmarks
+    assert (again.names, again.corners) == (schema, ())
+
+
 def test_lines_lie_on_the_slice_that_is_shown(a_session: Session) -> None:
     frame = a_session.frame
     assert frame is not None
