@@ -24,6 +24,7 @@ from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import BundleError, DatasetError, FormatError
 from SpineLandmarksLib.formats.json_result import write_json
 from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.imaging.placement import placed
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.landmarks import CORNERS22, LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.measurement import Measurement
@@ -260,6 +261,21 @@ def test_a_schema_of_centres_and_corners_has_both_among_its_landmarks(a_session:
     saved = Session("study", own_names, "A. Reader").revision(ImageReference("p.png"))
     again = Revision.from_json(saved.as_json()).landmarks
     assert (again.names, again.corners) == (schema, ())
+
+
+def test_corners_of_a_file_in_pixels_are_placed_on_the_image_as_its_centres_are(
+    a_session: Session, a_stack: SagittalStack
+) -> None:
+    wanted = a_session.current
+    in_pixels = [replace(mark, position_ras_mm=None, pixel_xy=(mark.pixel_xy or ())[::-1]) for mark in wanted.points]
+    said = replace(wanted, landmarks=tuple(in_pixels[:11]), corners=tuple(in_pixels[11:]))
+    found = placed(said, a_stack, 3, lambda xy, index: (xy[1], xy[0]))
+    for mark in wanted.points:
+        assert found[mark.name].pixel_xy == pytest.approx(mark.pixel_xy), mark.name
+        assert a_stack.to_ijk(np.array(found[mark.name].position_ras_mm))[:2] == pytest.approx(mark.pixel_xy), mark.name
+    far = replace(said.corners[0], pixel_xy=(1e4, 1.0))
+    with pytest.raises(FormatError, match=r"L1\.sup\.ant lie outside"):
+        placed(replace(said, corners=(far, *said.corners[1:])), a_stack, 3)
 
 
 def test_lines_lie_on_the_slice_that_is_shown(a_session: Session) -> None:
