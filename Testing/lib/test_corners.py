@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from SpineLandmarksLib.annotation.consensus import chosen, compare_readings, consensus_of
 from SpineLandmarksLib.annotation.endplate_lines import AXIAL, endplate_lines
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.import_file import import_landmarks
@@ -220,6 +221,38 @@ def test_corners_on_other_levels_than_the_centres_are_not_measured_by(a_session:
         if mark.name.startswith("L3."):
             a_session.confirm(mark.name)
     assert next(one for one in measure(a_session.current) if one.name == "Height L3 anterior").value is not None
+
+
+def test_readers_whose_corners_differ_leave_none_of_them_to_be_measured_by(a_session: Session) -> None:
+    """One has moved all names by a level and confirmed the corners; who decides takes the names of the other."""
+    other = Session("study", a_session.original, "B. Reader", a_session.frame)
+    a_session.shift_chain(+1)
+    a_session.confirm_all("L3.sup.ant")
+    other.confirm_all()
+    readings = [a_session.current, other.current]
+    places = [{mark.name: mark.pixel_xy for mark in one if mark.pixel_xy is not None} for one in readings]
+    comparing = compare_readings(places, LUMBAR11)
+    assert comparing.is_level_dispute
+    decided = chosen(consensus_of(readings, comparing), readings[1:], LUMBAR11, "B. Reader")
+    assert {mark.needs_review for mark in decided.corners} == {True}
+    assert [one.name for one in measure(decided) if one.points and one.value is not None] == []
+
+
+def test_corners_in_one_place_to_all_readers_are_those_who_decided_on_them_say(a_session: Session) -> None:
+    readings = [Session("study", a_session.original, name, a_session.frame) for name in ("A. Reader", "B. Reader")]
+    for session, mm in zip(readings, (1.0, 3.0), strict=True):
+        session.confirm_all()
+        moved(session, "L2.inf.ant", 0, mm, 0)
+    moved(readings[1], "L4.sup.post", 0, -1, 0)
+    moved(readings[1], "L5.sup.post", 0, -6, 0)
+    now = [one.current for one in readings]
+    places = [{mark.name: mark.pixel_xy for mark in one if mark.pixel_xy is not None} for one in now]
+    agreed = consensus_of(now, compare_readings(places, LUMBAR11))
+    was = a_session.original["L2.inf.ant"].position_ras_mm or ()
+    assert agreed["L2.inf.ant"].position_ras_mm == pytest.approx((was[0], was[1] + 2, was[2]))
+    assert agreed["L4.sup.post"] == readings[1]["L4.sup.post"]
+    assert agreed["L3.sup.ant"] == a_session.original["L3.sup.ant"]
+    assert [mark.name for mark in agreed.corners if mark.needs_review] == ["L5.sup.post"]
 
 
 def test_a_model_that_looks_for_corners_later_brings_them_and_undo_takes_them_away(a_session: Session) -> None:
