@@ -371,6 +371,8 @@ def test_on_phantoms_corners_enclose_every_centre_and_lie_at_their_disc(a_phanto
 def test_a_bundle_after_the_comma_is_one_of_corners(a_small_bundle: Bundle) -> None:
     with pytest.raises(BundleError, match="corners of endplates after the comma"):
         Localizer.open(f"{a_small_bundle.folder},{a_small_bundle.folder}")
+    with pytest.raises(BundleError, match="lumbar centres before the comma"):
+        Localizer.open("lumbar-corners,lumbar-corners")
 
 
 def test_the_browser_takes_a_bundle_of_corners_after_the_one_in_use(tmp_path: Path) -> None:
