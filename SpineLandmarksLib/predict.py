@@ -30,7 +30,7 @@ from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose
 from SpineLandmarksLib.imaging.stack import TURNS, SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.imaging.symmetry import LateralCurve, lateral_curve
-from SpineLandmarksLib.landmarks import CORNERS22, Landmark, LandmarkSet, Point, name_at_level, require_known
+from SpineLandmarksLib.landmarks import CORNERS22, LUMBAR11, Landmark, LandmarkSet, Point, name_at_level, require_known
 from SpineLandmarksLib.numbering import number
 from SpineLandmarksLib.quadrilaterals import disagreeing, own, touching
 from SpineLandmarksLib.slice_reading import SliceReading, evidence_at, image_warnings, sacrum_warnings
@@ -99,6 +99,8 @@ class Localizer:
             raise BundleError(
                 f"Expected a bundle of the corners of endplates after the comma; got {','.join(others)!r}"
             )
+        if follower is not None and not set(loaded.landmarks) & set(LUMBAR11):
+            raise BundleError(f"Expected a bundle of lumbar centres before the comma; got {first!r}")
         return Localizer(loaded, open_backend(loaded, backend, device), follower)
 
     def localize(

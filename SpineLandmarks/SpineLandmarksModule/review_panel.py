@@ -105,7 +105,10 @@ class ReviewPanel:
         return session.points if self._shows_corners else session.current.landmarks
 
     def show_corners(self, visible: bool) -> None:
+        """What is hidden is not worked on."""
         if visible != self._shows_corners:
+            if self.study and self.selected not in self.study.session.names:
+                self.placing.stop()
             self._shows_corners = visible
             self.refresh()
             self._show_landmark()

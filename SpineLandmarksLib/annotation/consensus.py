@@ -10,13 +10,14 @@ that one reader has named a level off, and two names that one reader has exchang
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
-from SpineLandmarksLib.landmarks import Landmark, LandmarkSet, PixelXY, name_at_level
+from SpineLandmarksLib.landmarks import CORNERS22, UNREVIEWED, Landmark, LandmarkSet, PixelXY, name_at_level
 
 #: Readers who are closer agree, mm: the distance within which a landmark counts as found (SDR@4).
 LIMIT_MM = 4.0
@@ -100,15 +101,38 @@ def swapped(a: Places, b: Places, names: Sequence[str], limit_mm: float = LIMIT_
 
 
 def consensus_of(readings: Sequence[LandmarkSet], comparing: ReadingComparison) -> LandmarkSet:
-    """The mean of what is agreed on, confirmed; what is disputed has no point and waits for somebody."""
+    """The mean of what is agreed on, confirmed; what is disputed has no point and waits for somebody.
+
+    Corners, for which no reader has to sign, are no dispute: one that is not in one place to all is doubtful.
+    """
     marks = [_agreed(readings, one) for one in comparing.differences]
-    return replace(readings[0], landmarks=tuple(marks), needs_review=bool(comparing.disputed), numberings=())
+    told = [{mark.name: mark for mark in one.corners} for one in readings]
+    names = [name for name in CORNERS22 if any(name in one for one in told)]
+    corners = [_agreed_corner([one.get(name, Landmark(name, "out_of_view")) for one in told]) for name in names]
+    return replace(
+        readings[0],
+        landmarks=tuple(marks),
+        corners=tuple(corners),
+        needs_review=bool(comparing.disputed),
+        numberings=(),
+    )
 
 
 def _agreed(readings: Sequence[LandmarkSet], difference: ReaderDifference) -> Landmark:
     if difference.is_disputed:
         return Landmark(difference.name, "out_of_view", needs_review=True)
     return _mean_of([one[difference.name] for one in readings])
+
+
+def _agreed_corner(marks: Sequence[Landmark]) -> Landmark:
+    """What those say who have decided on it, or else the model. Another reader's names may lie on other levels."""
+    decided = [mark for mark in marks if mark.status not in UNREVIEWED]
+    said = _mean_of(decided) if len(decided) > 1 else (*decided, *marks)[0]
+    places = [mark.position_ras_mm for mark in marks if mark.position_ras_mm is not None]
+    apart = max((math.dist(a, b) for a, b in combinations(places, 2)), default=0.0)
+    if len(places) in (0, len(marks)) and apart <= LIMIT_MM:
+        return said
+    return replace(said, status="out_of_view" if said.is_absent else "predicted", confidence=None, needs_review=True)
 
 
 def _mean(points: Sequence[tuple[float, ...] | None]) -> tuple[float, ...]:

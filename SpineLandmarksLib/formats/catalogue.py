@@ -46,6 +46,7 @@ FACTS: dict[str, Callable[[LandmarkSet], bool]] = {
     "numbering": lambda said: bool(said.numberings),
     "series": lambda said: said.series_uid is not None,
     "model": lambda said: said.bundle is not None,
+    "corners": lambda said: bool(said.corners),
 }
 #: What each fact is called when it is lost.
 IN_WORDS = {
@@ -61,6 +62,7 @@ IN_WORDS = {
     "numbering": "the other numberings and their probabilities",
     "series": "the DICOM series",
     "model": "which model placed the points",
+    "corners": "the corners of endplates",
 }
 _LABEL_IMAGE = (".nii", ".nii.gz")
 
@@ -168,7 +170,7 @@ CATALOGUE: dict[str, FileFormat] = {
         "3D Slicer markups",
         (".mrk.json",),
         "LPS mm",
-        frozenset({"mm", "absent", "status", "confidence", "radius"}),
+        frozenset({"mm", "absent", "status", "confidence", "radius", "corners"}),
         "doubt stands in descriptions for people",
         _single(parse_markups),
         _one(write_markups, "mrk.json"),
@@ -178,7 +180,7 @@ CATALOGUE: dict[str, FileFormat] = {
         "former 3D Slicer point list",
         (".fcsv",),
         "RAS or LPS mm",
-        frozenset({"mm", "absent", "status", "confidence", "radius"}),
+        frozenset({"mm", "absent", "status", "confidence", "radius", "corners"}),
         "read only",
         _single(parse_fcsv),
     ),
@@ -186,7 +188,7 @@ CATALOGUE: dict[str, FileFormat] = {
         "DICOM report (TID 1500)",
         (".sr.dcm", ".dcm"),
         "LPS mm",
-        frozenset(FACTS) - {"pixels", "slice", "spacing"},
+        frozenset(FACTS) - {"pixels", "slice", "spacing", "corners"},
         "read only; `predict --format sr` writes it beside its images",
         _single(parse_sr),
     ),

@@ -68,7 +68,8 @@ def stated_set(
     Corners of endplates that it speaks of beside the centres of a lumbar schema come as `corners`. `provenance` are
     fields of LandmarkSet. Raises FormatError for unknown and duplicate names.
     """
-    beside = CORNERS22 if not schema or set(schema) & set(LUMBAR11) else ()
+    is_lumbar = not schema or set(schema) & set(LUMBAR11)
+    beside = [name for name in CORNERS22 if name not in schema] if is_lumbar else []
     named = [replace(mark, name=name_in((*schema, *beside), mark.name)) for mark in landmarks]
     try:
         require_known([mark.name for mark in named if mark.name not in beside], schema)

@@ -32,13 +32,13 @@ def placed(
         FormatError: pixels of an unknown slice, a slice that the image lacks, points beside the image.
     """
     index = _slice(said, stack, slice_index)
-    if shown is not None:
-        said = replace(said, landmarks=tuple(_turned(mark, index, shown) for mark in said))
-    marks = tuple(_complete(mark, stack, index) for mark in said)
+    upright = [mark if shown is None else _turned(mark, index, shown) for mark in said.points]
+    marks = tuple(_complete(mark, stack, index) for mark in upright)
     _require_inside(marks, stack)
     return replace(
         said,
-        landmarks=marks,
+        landmarks=marks[: len(said)],
+        corners=marks[len(said) :],
         slice_index=index,
         spacing_mm=stack.pixel_spacing_mm or said.spacing_mm,
         series_uid=said.series_uid or stack.series_uid,

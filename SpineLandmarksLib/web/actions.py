@@ -131,7 +131,9 @@ class Actions:
     def show_endplates(self, visible: bool) -> None:
         """Show or hide them; what is hidden is not worked on."""
         self.scene.show_endplates(visible)
-        if not visible and self.selected not in self._session().names:
+        if not visible and self.selected not in (None, *self._session().names):
+            self._placing = None
+            self.scene.reset_mouse_mode()
             self.choose(None)
 
     def step(self, by: int) -> None:

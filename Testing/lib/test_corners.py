@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from SpineLandmarksLib.annotation.consensus import chosen, compare_readings, consensus_of
 from SpineLandmarksLib.annotation.endplate_lines import AXIAL, endplate_lines
 from SpineLandmarksLib.annotation.frame import ImageFrame
 from SpineLandmarksLib.annotation.import_file import import_landmarks
@@ -24,6 +25,7 @@ from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.errors import BundleError, DatasetError, FormatError
 from SpineLandmarksLib.formats.json_result import write_json
 from SpineLandmarksLib.geometry import apply
+from SpineLandmarksLib.imaging.placement import placed
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.landmarks import CORNERS22, LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.measurement import Measurement
@@ -221,6 +223,38 @@ def test_corners_on_other_levels_than_the_centres_are_not_measured_by(a_session:
     assert next(one for one in measure(a_session.current) if one.name == "Height L3 anterior").value is not None
 
 
+def test_readers_whose_corners_differ_leave_none_of_them_to_be_measured_by(a_session: Session) -> None:
+    """One has moved all names by a level and confirmed the corners; who decides takes the names of the other."""
+    other = Session("study", a_session.original, "B. Reader", a_session.frame)
+    a_session.shift_chain(+1)
+    a_session.confirm_all("L3.sup.ant")
+    other.confirm_all()
+    readings = [a_session.current, other.current]
+    places = [{mark.name: mark.pixel_xy for mark in one if mark.pixel_xy is not None} for one in readings]
+    comparing = compare_readings(places, LUMBAR11)
+    assert comparing.is_level_dispute
+    decided = chosen(consensus_of(readings, comparing), readings[1:], LUMBAR11, "B. Reader")
+    assert {mark.needs_review for mark in decided.corners} == {True}
+    assert [one.name for one in measure(decided) if one.points and one.value is not None] == []
+
+
+def test_corners_in_one_place_to_all_readers_are_those_who_decided_on_them_say(a_session: Session) -> None:
+    readings = [Session("study", a_session.original, name, a_session.frame) for name in ("A. Reader", "B. Reader")]
+    for session, mm in zip(readings, (1.0, 3.0), strict=True):
+        session.confirm_all()
+        moved(session, "L2.inf.ant", 0, mm, 0)
+    moved(readings[1], "L4.sup.post", 0, -1, 0)
+    moved(readings[1], "L5.sup.post", 0, -6, 0)
+    now = [one.current for one in readings]
+    places = [{mark.name: mark.pixel_xy for mark in one if mark.pixel_xy is not None} for one in now]
+    agreed = consensus_of(now, compare_readings(places, LUMBAR11))
+    was = a_session.original["L2.inf.ant"].position_ras_mm or ()
+    assert agreed["L2.inf.ant"].position_ras_mm == pytest.approx((was[0], was[1] + 2, was[2]))
+    assert agreed["L4.sup.post"] == readings[1]["L4.sup.post"]
+    assert agreed["L3.sup.ant"] == a_session.original["L3.sup.ant"]
+    assert [mark.name for mark in agreed.corners if mark.needs_review] == ["L5.sup.post"]
+
+
 def test_a_model_that_looks_for_corners_later_brings_them_and_undo_takes_them_away(a_session: Session) -> None:
     with_corners = a_session.original
     session = Session("study", replace(with_corners, corners=()), frame=a_session.frame)
@@ -249,6 +283,32 @@ def test_corners_in_a_file_come_with_its_landmarks(a_session: Session, tmp_path:
     (tmp_path / "twice.json").write_text(json.dumps(content))
     with pytest.raises(FormatError, match="each landmark once"):
         import_landmarks(tmp_path / "twice.json")
+
+
+def test_a_schema_of_centres_and_corners_has_both_among_its_landmarks(a_session: Session, tmp_path: Path) -> None:
+    schema = (*LUMBAR11, *CORNERS22)
+    own_names = replace(a_session.current, landmarks=a_session.points, corners=())
+    write_json(own_names, tmp_path / "all.json")
+    found = import_landmarks(tmp_path / "all.json", schema, a_session.frame)
+    assert (found.names, found.corners) == (schema, ())
+    saved = Session("study", own_names, "A. Reader").revision(ImageReference("p.png"))
+    again = Revision.from_json(saved.as_json()).landmarks
+    assert (again.names, again.corners) == (schema, ())
+
+
+def test_corners_of_a_file_in_pixels_are_placed_on_the_image_as_its_centres_are(
+    a_session: Session, a_stack: SagittalStack
+) -> None:
+    wanted = a_session.current
+    in_pixels = [replace(mark, position_ras_mm=None, pixel_xy=(mark.pixel_xy or ())[::-1]) for mark in wanted.points]
+    said = replace(wanted, landmarks=tuple(in_pixels[:11]), corners=tuple(in_pixels[11:]))
+    found = placed(said, a_stack, 3, lambda xy, index: (xy[1], xy[0]))
+    for mark in wanted.points:
+        assert found[mark.name].pixel_xy == pytest.approx(mark.pixel_xy), mark.name
+        assert a_stack.to_ijk(np.array(found[mark.name].position_ras_mm))[:2] == pytest.approx(mark.pixel_xy), mark.name
+    far = replace(said.corners[0], pixel_xy=(1e4, 1.0))
+    with pytest.raises(FormatError, match=r"L1\.sup\.ant lie outside"):
+        placed(replace(said, corners=(far, *said.corners[1:])), a_stack, 3)
 
 
 def test_lines_lie_on_the_slice_that_is_shown(a_session: Session) -> None:
@@ -311,6 +371,8 @@ def test_on_phantoms_corners_enclose_every_centre_and_lie_at_their_disc(a_phanto
 def test_a_bundle_after_the_comma_is_one_of_corners(a_small_bundle: Bundle) -> None:
     with pytest.raises(BundleError, match="corners of endplates after the comma"):
         Localizer.open(f"{a_small_bundle.folder},{a_small_bundle.folder}")
+    with pytest.raises(BundleError, match="lumbar centres before the comma"):
+        Localizer.open("lumbar-corners,lumbar-corners")
 
 
 def test_the_browser_takes_a_bundle_of_corners_after_the_one_in_use(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def everything(on_image: tuple[SagittalStack, ImageGrid]) -> PointsOnImage:
         warnings=("Look at it",),
         needs_review=True,
         numberings=((0, 0.8), (1, 0.2)),
+        corners=(replace(marks[1], name="L1.sup.ant"),),
     )
     return PointsOnImage(placed(said, stack), grid)
 
@@ -137,6 +138,8 @@ def _value(fact: str, said: LandmarkSet) -> Any:
     each = {"status": "status", "confidence": "confidence", "radius": "radius95_mm"}
     if fact in each:
         return [getattr(mark, each[fact]) for mark in said if not mark.is_absent]
+    if fact == "corners":
+        return [(mark.name, mark.status, mark.confidence) for mark in said.corners]
     whole = {"slice": "slice_index", "numbering": "numberings", "series": "series_uid", "model": "bundle"}
     return getattr(said, whole.get(fact, "input"))
 

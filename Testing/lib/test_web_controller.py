@@ -787,6 +787,28 @@ def test_keys_do_what_their_buttons_may(sit_down: Callable[..., At], found: Call
     assert session["L3-L4"].position_ras_mm != found(at)["L3-L4"].position_ras_mm
 
 
+def test_the_next_click_sets_no_corner_that_was_hidden_meanwhile(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet]
+) -> None:
+    at = sit_down()
+    corner = Landmark("L3.sup.ant", "not_visible", needs_review=False)
+    at.localize(replace(found(at), corners=(corner, replace(found(at)["L3"], name="L3.sup.post"))))
+    scene = at.actions.scene
+    scene.start_placing = lambda name: setattr(scene, "mode", "place")
+    scene.reset_mouse_mode = lambda: setattr(scene, "mode", "view")
+    at.actions.select(corner.name)
+    at.actions.key("P")
+    assert scene.mode == "place"
+    at.actions.key("E")
+    assert (scene.mode, at.actions.selected) == ("view", None)
+    at.actions.do("endplates")
+    at.controller.session.mark_not_visible("L3")  # type: ignore[union-attr]
+    at.actions.select("L3")
+    at.actions.key("P")
+    at.actions.key("E")  # of a centre the placing goes on
+    assert (scene.mode, at.actions.selected) == ("place", "L3")
+
+
 def test_an_upload_is_counted_and_named_by_us(tmp_path: Path) -> None:
     incoming = Incoming(tmp_path, "Doe^John.nii.gz", 10)
     incoming.write(b"\x1f\x8b12345678")

@@ -95,6 +95,17 @@ def test_one_switch_hides_and_shows_all_of_it(a_case: Module) -> None:
     assert not any(node.GetDisplayNode().GetVisibility() for node in drawn(a_case))
 
 
+def test_hiding_endplates_ends_the_placing_of_a_corner_and_of_no_centre(a_case: Module) -> None:
+    for name, goes_on in (("L4.inf.post", False), ("L4", True)):
+        a_case.select(name)
+        a_case.ui.notVisibleButton.click()
+        a_case.ui.placeButton.click()
+        assert name in a_case.ui.messageLabel.text
+        a_case.ui.endplatesBox.click()
+        assert (name in a_case.ui.messageLabel.text) == goes_on
+        a_case.ui.endplatesBox.click()
+
+
 def test_a_study_without_corners_has_nothing_to_switch(a_case: Module, a_prediction: LandmarkSet) -> None:
     assert a_case.ui.endplatesBox.enabled
     a_case.session.undo()
