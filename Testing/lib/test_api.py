@@ -381,7 +381,11 @@ def test_a_new_process_goes_on_with_the_jobs_of_a_former_one(tmp_path: Path) -> 
     for name, tries, status in (("c", 0, "queued"), ("d", 1, "running"), ("e", 2, "running")):
         before.study(name).write_bytes(b"study")
         before.save(ApiJob(f"/elsewhere/{name}.study", name, True, id=name, tries=tries, status=status))
-    (tmp_path / "x.study.zip").write_bytes(b"half an upload")
+    left_id = ApiJob("", "").id
+    for left in (f"{left_id}.study.zip", f"{left_id}.result.json", ".spine-landmarks-1.tmp"):
+        (tmp_path / left).write_bytes(b"half an upload")
+        os.utime(tmp_path / left, (1, 1))
+    (tmp_path / f"{left_id}.study").mkdir()
     client = FakeClient([[DONE], [DONE]])
     line = worked_on(tmp_path, client, JobLimits())
     assert statuses(line, *"abcde") == ["done", "failed", "done", "done", "failed"]
@@ -412,6 +416,15 @@ def test_a_folder_of_jobs_has_one_server(tmp_path: Path) -> None:
     ):
         pass
     assert (tmp_path / "jobs").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_no_server_has_written_stays_in_a_folder_of_jobs(tmp_path: Path) -> None:
+    foreign = ["DOE.dicom", "L4.study", "notes.txt", "scan.result.json", "study.nii.gz"]
+    for name in foreign:
+        (tmp_path / name).write_bytes(b"somebody's")
+    (tmp_path / "incoming").mkdir()
+    assert JobFolder(tmp_path).jobs() == []
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([*foreign, "incoming"])
 
 
 @pytest.mark.parametrize("content", ["no JSON", "[]", '{"path": "x", "name": "x", "unknown": 1}'])
