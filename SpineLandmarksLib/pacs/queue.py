@@ -139,11 +139,12 @@ class StudyQueue:
 
     def gather(self, study_uid: str) -> None:
         """Put the images that an earlier result of the study in work was made of, or a failure, beside what came since,
-        as far as they are there."""
+        as far as they are there; one that was sent anew, mended perhaps, is as it came last."""
         work = self.folder / "work" / study_uid
         for place in (self.folder / "kept" / study_uid, *(self.folder / "failed").glob(f"{study_uid}-*")):
             for file in place.glob("*.dcm"):
-                os.rename(file, work / file.name)
+                if not (work / file.name).exists():
+                    os.rename(file, work / file.name)
             shutil.rmtree(place, ignore_errors=True)
 
     def last_result(self, study_uid: str) -> StudyResult | None:

@@ -175,6 +175,18 @@ def test_what_comes_later_lies_beside_what_a_result_or_a_failure_was_made_of(tmp
         assert (queue.studies("failed"), queue.studies("kept")) == ([], [])
 
 
+def test_an_image_that_is_sent_anew_after_a_failure_is_as_it_came_last(tmp_path: Path) -> None:
+    with closing(StudyQueue(tmp_path)) as queue:
+        for content in (b"damaged", b"mended"):
+            queue.add("1.2", "1", content)
+            assert queue.take("1.2")
+            queue.gather("1.2")
+            if content == b"damaged":
+                queue.fail("1.2", "no image can be read")
+        assert (tmp_path / "work" / "1.2" / "1.dcm").read_bytes() == b"mended"
+        assert queue.studies("failed") == []
+
+
 def test_what_is_kept_has_an_age_and_a_number(tmp_path: Path) -> None:
     limits = QueueLimits(kept=2, kept_s=1000.0, sent=3)
     with closing(StudyQueue(tmp_path, limits)) as queue:
