@@ -208,6 +208,24 @@ def test_what_is_kept_has_an_age_and_a_number(tmp_path: Path) -> None:
         assert queue.prune() == []
 
 
+def test_the_results_of_a_study_are_forgotten_together_and_not_before_the_last_is_sent(tmp_path: Path) -> None:
+    with closing(StudyQueue(tmp_path, QueueLimits(sent=1))) as queue:
+        for number, study in enumerate(("1.1", "1.2", "1.1"), start=1):
+            done(queue, study, str(number), number)
+            (name,) = queue.studies("send")
+            queue.settle(name)
+            os.utime(tmp_path / "sent" / f"{name}.json", (number, number))
+        done(queue, "1.2", "4", 4)
+        queue.prune()
+        assert [name.rpartition("-")[0] for name in queue.studies("sent")] == ["1.1-001", "1.1-003", "1.2-002"]
+        assert queue.last_result("1.1") == StudyResult(3)
+        assert queue.last_result("1.2") == StudyResult(4)
+        queue.settle(queue.studies("send")[0])
+        queue.prune()
+        assert [name.rpartition("-")[0] for name in queue.studies("sent")] == ["1.2-002", "1.2-004"]
+        assert (queue.last_result("1.1"), queue.last_result("1.2")) == (None, StudyResult(4))
+
+
 def test_a_queue_of_an_older_version_is_gone_on_with(tmp_path: Path) -> None:
     """Its sent studies say nothing of their report."""
     (tmp_path / "sent").mkdir()
