@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -11,17 +12,19 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 
+from SpineLandmarksLib.api import server as server_module
 from SpineLandmarksLib.api.job_folder import ApiJob, JobFolder, kept_folder
 from SpineLandmarksLib.api.jobs import JobLimits, JobLine
 from SpineLandmarksLib.cli.api import TOKEN
@@ -444,6 +447,34 @@ def test_a_disk_without_room_loses_no_job_in_silence(tmp_path: Path, monkeypatch
         patch.setattr(JobFolder, "save_result", full)
         line = worked_on(tmp_path, FakeClient([[DONE]]), JobLimits(), "a")
     assert (statuses(line, "a"), line.find("a").kind) == (["failed"], "output")  # type: ignore[union-attr]
+
+
+class HalfAnUpload:
+    async def stream(self) -> AsyncIterator[bytes]:
+        yield b"half"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_fills_while_a_study_comes_is_told_and_keeps_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def study(_: str) -> Iterator[Path]:
+        yield tmp_path / "fetched"
+
+    def half(_: Path, target: Path) -> None:
+        target.mkdir()
+        (target / "1.dcm").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "move", half)
+    pacs: Any = SimpleNamespace(study=study)
+    request: Any = HalfAnUpload()
+    with pytest.raises(OutputError, match="too little room"):
+        server_module._fetch(pacs, "1.2", tmp_path / "a.study")
+    with pytest.raises(OutputError, match="too little room"):
+        asyncio.run(server_module._receive(request, tmp_path / "b.study.zip", server_module.ApiSettings(SECRET)))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_results_and_jobs_outlast_a_server_that_is_killed(study: Path, tmp_path: Path) -> None:
