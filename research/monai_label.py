@@ -89,10 +89,10 @@ def served(folder: Path, studies: Path, server: str) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [server, "start_server", "--app", str(app), "--studies", str(studies), "--port", str(port)]
-    words += ["--host", "127.0.0.1", "--conf", "command", str(command)]
-    # Its command is a shell script that starts the `python` of the path.
-    environment = {**os.environ, "PATH": f"{Path(server).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": ""}
+    # What its command runs, which is a shell script: that would be ended without the server.
+    words = [str(Path(server).with_name("python")), "-m", "monailabel.main", "start_server", "--app", str(app)]
+    words += ["--studies", str(studies), "--port", str(port), "--host", "127.0.0.1", "--conf", "command", str(command)]
+    environment = {**os.environ, "PYTHONPATH": ""}
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, cwd=folder, env=environment)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import secrets
 import shutil
 import time
@@ -22,7 +23,7 @@ from typing import Any, Literal
 
 from SpineLandmarksLib.arguments import DICOM_NAMES
 from SpineLandmarksLib.errors import OutputError
-from SpineLandmarksLib.formats.atomic import write_json_atomically
+from SpineLandmarksLib.formats.atomic import drop_left_over, write_json_atomically
 from SpineLandmarksLib.formats.image_grid import ImageGrid, PointsOnImage
 from SpineLandmarksLib.formats.json_result import as_json, from_fields
 from SpineLandmarksLib.formats.strict_json import Fields
@@ -31,6 +32,8 @@ from SpineLandmarksLib.imaging.unzip import lock_file
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 #: The file that is locked while the folder is used.
 IN_USE = "in-use"
+#: What only a server can have written: ID and what is of it. All else in the folder is somebody's.
+_OF_A_JOB = re.compile(r"[\w-]{22}\.(study(\..+)?|result\.json|dicom)", re.ASCII)
 
 
 @dataclass(eq=False)
@@ -126,12 +129,13 @@ class JobFolder:
             _remove(place)
 
     def jobs(self) -> list[ApiJob]:
-        """Those of an earlier process in their order; what belongs to none of them goes. Raises OutputError."""
+        """Those of an earlier process in their order; what it left of others goes. Raises OutputError."""
         found = sorted(map(_read, self.path.glob("*.job.json")), key=lambda job: job.changed_s)
         ids = {job.id for job in found}
         for place in self.path.iterdir():
-            if place.name != IN_USE and place.name.partition(".")[0] not in ids:
+            if _OF_A_JOB.fullmatch(place.name) and place.name.partition(".")[0] not in ids:
                 _remove(place)
+        drop_left_over(self.path)
         for job in found:
             if job.ended.is_set():
                 self.drop_study(job)

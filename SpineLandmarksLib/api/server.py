@@ -274,6 +274,8 @@ async def _receive(request: Request, path: Path, settings: ApiSettings) -> None:
             raise HTTPException(408, f"Expected the study within {settings.upload_s:.0f} s; it did not come") from error
         if isinstance(error, ClientDisconnect):
             raise HTTPException(400, "Expected a whole study; the connection ended in it") from error
+        if isinstance(error, OSError):
+            raise OutputError(NO_ROOM) from error
         raise
 
 
@@ -291,7 +293,11 @@ async def _write_body(request: Request, path: Path, max_bytes: int) -> int:
 
 def _fetch(pacs: DicomWeb, study_uid: str, target: Path) -> None:
     with pacs.study(study_uid) as folder:
-        shutil.move(folder, target)
+        try:
+            shutil.move(folder, target)
+        except OSError as error:
+            shutil.rmtree(target, ignore_errors=True)
+            raise OutputError(NO_ROOM) from error
 
 
 def _named(studies: Path | None, study: str) -> Path:

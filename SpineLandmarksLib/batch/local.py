@@ -124,6 +124,7 @@ class _Reading:
         """Waits for it, and reads again what did not fit into memory, or was not read at all."""
         self.join()
         if self._result is None or _is_memory(self._result):
+            self._result = None  # an error holds what was read before it
             self._run()
         assert self._result is not None
         return self._result

@@ -39,7 +39,7 @@ class QueueLimits:
     """Of one instance in bytes, instances in one study, and studies that wait.
 
     kept: studies whose images stay after their result, and those that stay without one; kept_s: for how long the
-    former do. sent: results that are remembered.
+    former do. sent: studies whose results are remembered.
     """
 
     instance_bytes: int = 2**28
@@ -139,11 +139,12 @@ class StudyQueue:
 
     def gather(self, study_uid: str) -> None:
         """Put the images that an earlier result of the study in work was made of, or a failure, beside what came since,
-        as far as they are there."""
+        as far as they are there; one that was sent anew, mended perhaps, is as it came last."""
         work = self.folder / "work" / study_uid
         for place in (self.folder / "kept" / study_uid, *(self.folder / "failed").glob(f"{study_uid}-*")):
             for file in place.glob("*.dcm"):
-                os.rename(file, work / file.name)
+                if not (work / file.name).exists():
+                    os.rename(file, work / file.name)
             shutil.rmtree(place, ignore_errors=True)
 
     def last_result(self, study_uid: str) -> StudyResult | None:
@@ -194,15 +195,25 @@ class StudyQueue:
     def prune(self) -> list[str]:
         """Drop what is more, or older, than the limits; the studies without a result that went."""
         oldest = time.time() - self.limits.kept_s
-        kept, failed, sent = (self._by_age(stage) for stage in ("kept", "failed", "sent"))
+        self._forget_oldest()
+        kept, failed = self._by_age("kept"), self._by_age("failed")
         too_old = [place for place in kept[: self.limits.kept] if _time_of(place) < oldest]
         for place in (*too_old, *kept[self.limits.kept :], *failed[self.limits.kept :]):
             shutil.rmtree(place, ignore_errors=True)
-        for file in sent[self.limits.sent :]:
-            file.unlink()
-            self._known.pop(_study_of(file), None)
-            self._results.pop(_study_of(file), None)
         return [_study_of(place) for place in failed[self.limits.kept :]]
+
+    def _forget_oldest(self) -> None:
+        """All results of a study go together, or its next one would be the first again; none while one waits to go."""
+        waiting = {name.partition("-")[0] for name in self.studies("send")}
+        sent = self._by_age("sent")
+        oldest = [*dict.fromkeys(map(_study_of, sent))][self.limits.sent :]
+        forgotten = set(oldest) - waiting
+        for file in sent:
+            if _study_of(file) in forgotten:
+                file.unlink()
+        for study_uid in forgotten:
+            self._known.pop(study_uid, None)
+            self._results.pop(study_uid, None)
 
     def _by_age(self, stage: str) -> list[Path]:
         """The newest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -11,17 +12,19 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 
+from SpineLandmarksLib.api import server as server_module
 from SpineLandmarksLib.api.job_folder import ApiJob, JobFolder, kept_folder
 from SpineLandmarksLib.api.jobs import JobLimits, JobLine
 from SpineLandmarksLib.cli.api import TOKEN
@@ -381,7 +384,11 @@ def test_a_new_process_goes_on_with_the_jobs_of_a_former_one(tmp_path: Path) -> 
     for name, tries, status in (("c", 0, "queued"), ("d", 1, "running"), ("e", 2, "running")):
         before.study(name).write_bytes(b"study")
         before.save(ApiJob(f"/elsewhere/{name}.study", name, True, id=name, tries=tries, status=status))
-    (tmp_path / "x.study.zip").write_bytes(b"half an upload")
+    left_id = ApiJob("", "").id
+    for left in (f"{left_id}.study.zip", f"{left_id}.result.json", ".spine-landmarks-1.tmp"):
+        (tmp_path / left).write_bytes(b"half an upload")
+        os.utime(tmp_path / left, (1, 1))
+    (tmp_path / f"{left_id}.study").mkdir()
     client = FakeClient([[DONE], [DONE]])
     line = worked_on(tmp_path, client, JobLimits())
     assert statuses(line, *"abcde") == ["done", "failed", "done", "done", "failed"]
@@ -414,6 +421,15 @@ def test_a_folder_of_jobs_has_one_server(tmp_path: Path) -> None:
     assert (tmp_path / "jobs").stat().st_mode & 0o777 == 0o700
 
 
+def test_what_no_server_has_written_stays_in_a_folder_of_jobs(tmp_path: Path) -> None:
+    foreign = ["DOE.dicom", "L4.study", "notes.txt", "scan.result.json", "study.nii.gz"]
+    for name in foreign:
+        (tmp_path / name).write_bytes(b"somebody's")
+    (tmp_path / "incoming").mkdir()
+    assert JobFolder(tmp_path).jobs() == []
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([*foreign, "incoming"])
+
+
 @pytest.mark.parametrize("content", ["no JSON", "[]", '{"path": "x", "name": "x", "unknown": 1}'])
 def test_what_is_no_job_of_this_version_is_told_before_anything_is_lost(content: str, tmp_path: Path) -> None:
     (tmp_path / "a.job.json").write_text(content)
@@ -431,6 +447,34 @@ def test_a_disk_without_room_loses_no_job_in_silence(tmp_path: Path, monkeypatch
         patch.setattr(JobFolder, "save_result", full)
         line = worked_on(tmp_path, FakeClient([[DONE]]), JobLimits(), "a")
     assert (statuses(line, "a"), line.find("a").kind) == (["failed"], "output")  # type: ignore[union-attr]
+
+
+class HalfAnUpload:
+    async def stream(self) -> AsyncIterator[bytes]:
+        yield b"half"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_fills_while_a_study_comes_is_told_and_keeps_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def study(_: str) -> Iterator[Path]:
+        yield tmp_path / "fetched"
+
+    def half(_: Path, target: Path) -> None:
+        target.mkdir()
+        (target / "1.dcm").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "move", half)
+    pacs: Any = SimpleNamespace(study=study)
+    request: Any = HalfAnUpload()
+    with pytest.raises(OutputError, match="too little room"):
+        server_module._fetch(pacs, "1.2", tmp_path / "a.study")
+    with pytest.raises(OutputError, match="too little room"):
+        asyncio.run(server_module._receive(request, tmp_path / "b.study.zip", server_module.ApiSettings(SECRET)))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_results_and_jobs_outlast_a_server_that_is_killed(study: Path, tmp_path: Path) -> None:

@@ -346,11 +346,17 @@ def test_a_study_that_does_not_fit_beside_another_is_read_again_alone(
     read: Counted, a_tree: Path, a_localizer: Localizer, out: Path, monkeypatch: pytest.MonkeyPatch, is_wrapped: bool
 ) -> None:
     tries: list[Path] = []
+    halves: dict[Path, weakref.ref[Any]] = {}
+    held: list[Any] = []
 
     def tight(path: Path, *how: Any) -> SagittalStack:
         tries.append(path)
+        if path in halves:
+            held.append(halves[path]())
         hopeless = path == a_tree / "b" / "1.png"
         if hopeless or (path == a_tree / "b" / "2.png" and tries.count(path) == 1):
+            half = np.zeros(8)
+            halves[path] = weakref.ref(half)
             if is_wrapped:
                 raise InputError("Expected an image that fits into memory") from MemoryError()
             raise MemoryError
@@ -361,6 +367,7 @@ def test_a_study_that_does_not_fit_beside_another_is_read_again_alone(
     assert [row["status"] for row in summary(out)["rows"]] == ["done", "failed", "failed", "done"]
     assert "memory" in summary(out)["rows"][2]["error"]
     assert [tries.count(a_tree / "b" / name) for name in ("1.png", "2.png")] == [2, 2]
+    assert held == [None, None], "what was read before it did not fit is in no one's way"
 
 
 @pytest.mark.parametrize("step", ["start", "run"])

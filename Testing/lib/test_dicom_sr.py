@@ -25,6 +25,7 @@ from SpineLandmarksLib.errors import FormatError, GeometryError, InputError, Lan
 from SpineLandmarksLib.formats import read_landmarks
 from SpineLandmarksLib.formats.dicom_capture import write_capture
 from SpineLandmarksLib.formats.dicom_plane import ImagePlane
+from SpineLandmarksLib.formats.dicom_replacing import ReportReference, mark_report
 from SpineLandmarksLib.formats.dicom_sr import write_sr
 from SpineLandmarksLib.formats.dicom_sr_reading import read_sr
 from SpineLandmarksLib.formats.sr_codes import SITES
@@ -138,6 +139,19 @@ def test_corners_of_endplates_are_reported_and_read_back_beside_the_landmarks(
         assert replace(after, position_ras_mm=None) == replace(before, position_ras_mm=None)
         if before.position_ras_mm and after.position_ras_mm:
             assert math.dist(before.position_ras_mm, after.position_ras_mm) < 0.001
+
+
+def test_a_report_of_corners_that_replaces_another_is_the_same_but_for_review_and_the_reason(
+    a_report_of_corners: Path, tmp_path: Path
+) -> None:
+    later = Path(shutil.copy(a_report_of_corners, tmp_path / "later.sr.dcm"))
+    former, before = ReportReference.of(later), read_sr(later)
+    mark_report(later, 2, "It replaces result 1", former)
+    after = read_sr(later)
+    assert (before.needs_review, after.needs_review) == (False, True)
+    assert after.warnings == (*before.warnings, "It replaces result 1")
+    assert replace(after, warnings=before.warnings, needs_review=False) == before
+    assert len(groups(later)) == len(groups(a_report_of_corners))
 
 
 def test_a_report_has_the_measurements_with_interval_and_usual_range_and_why_others_are_absent(

@@ -175,6 +175,18 @@ def test_what_comes_later_lies_beside_what_a_result_or_a_failure_was_made_of(tmp
         assert (queue.studies("failed"), queue.studies("kept")) == ([], [])
 
 
+def test_an_image_that_is_sent_anew_after_a_failure_is_as_it_came_last(tmp_path: Path) -> None:
+    with closing(StudyQueue(tmp_path)) as queue:
+        for content in (b"damaged", b"mended"):
+            queue.add("1.2", "1", content)
+            assert queue.take("1.2")
+            queue.gather("1.2")
+            if content == b"damaged":
+                queue.fail("1.2", "no image can be read")
+        assert (tmp_path / "work" / "1.2" / "1.dcm").read_bytes() == b"mended"
+        assert queue.studies("failed") == []
+
+
 def test_what_is_kept_has_an_age_and_a_number(tmp_path: Path) -> None:
     limits = QueueLimits(kept=2, kept_s=1000.0, sent=3)
     with closing(StudyQueue(tmp_path, limits)) as queue:
@@ -194,6 +206,24 @@ def test_what_is_kept_has_an_age_and_a_number(tmp_path: Path) -> None:
         assert [name.partition("-")[0] for name in queue.studies("sent")] == ["1.2", "1.3", "1.4"]
         assert (queue.last_result("1.1"), queue.last_result("1.4")) == (None, StudyResult(now - 10))
         assert queue.prune() == []
+
+
+def test_the_results_of_a_study_are_forgotten_together_and_not_before_the_last_is_sent(tmp_path: Path) -> None:
+    with closing(StudyQueue(tmp_path, QueueLimits(sent=1))) as queue:
+        for number, study in enumerate(("1.1", "1.2", "1.1"), start=1):
+            done(queue, study, str(number), number)
+            (name,) = queue.studies("send")
+            queue.settle(name)
+            os.utime(tmp_path / "sent" / f"{name}.json", (number, number))
+        done(queue, "1.2", "4", 4)
+        queue.prune()
+        assert [name.rpartition("-")[0] for name in queue.studies("sent")] == ["1.1-001", "1.1-003", "1.2-002"]
+        assert queue.last_result("1.1") == StudyResult(3)
+        assert queue.last_result("1.2") == StudyResult(4)
+        queue.settle(queue.studies("send")[0])
+        queue.prune()
+        assert [name.rpartition("-")[0] for name in queue.studies("sent")] == ["1.2-002", "1.2-004"]
+        assert (queue.last_result("1.1"), queue.last_result("1.2")) == (None, StudyResult(4))
 
 
 def test_a_queue_of_an_older_version_is_gone_on_with(tmp_path: Path) -> None:
