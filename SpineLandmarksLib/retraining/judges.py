@@ -67,8 +67,8 @@ def refuse_learned(judges: Mapping[str, Sequence[Annotation]], learned: Collecti
         if found:
             raise DatasetError(
                 f"Expected judges that nothing is learned from; {len(found)} pictures of the hold-out of {name} are "
-                f"learned from here: {', '.join(found[:3])}. Leave them out with spine-landmarks dataset exclude and "
-                "begin anew with --restart, or name other judges: spine-landmarks models judges"
+                f"learned from here, or were by the model in use: {', '.join(found[:3])}. Name other judges (models "
+                "judges), or leave these out (dataset exclude), promote a model that never saw them, and --restart"
             )
 
 

@@ -36,6 +36,7 @@ from SpineLandmarksLib.retraining.registry import changes_of, current_bundle, mo
 from SpineLandmarksLib.retraining.retrain import RetrainOptions, RetrainRound
 from SpineLandmarksLib.splits import lock, locked_patients, only_locked
 from SpineLandmarksLib.store import audit, folder
+from SpineLandmarksLib.store.exclusions import exclude_study
 from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.worker.client import kill_tree
@@ -283,6 +284,20 @@ def test_nothing_is_learned_from_what_judges(
     set_judges(a_dataset, [a_learned_source], a_store.schema)
     with pytest.raises(DatasetError, match=rf"nothing is learned from.*{learned[0].image.name}"):
         RetrainRound(a_store, OPTIONS).run()
+
+
+def test_nor_was_by_the_model_that_it_begins_from(
+    a_dataset: Path, a_store: Store, a_learned_source: Path, no_training
+) -> None:
+    RetrainRound(a_store, OPTIONS).run()
+    promote(a_dataset, "retrained-001", "Ann", "by hand")
+    (seen,) = locked_patients(a_learned_source)
+    exclude_study(a_store, next(study.key for study in a_store.studies() if study.patient == seen), "Ann", "it judges")
+    set_judges(a_dataset, [a_learned_source], a_store.schema)
+    with pytest.raises(DatasetError, match="by the model in use"):
+        RetrainRound(a_store, OPTIONS).run()
+    rollback(a_dataset, "Ann")
+    assert RetrainRound(a_store, OPTIONS).run().state == "done"
 
 
 def test_nor_where_the_judges_are_named_while_it_learns(
