@@ -70,9 +70,6 @@ def catalog(session: nox.Session) -> None:
     session.run("python", "-m", "jsonschema", "--instance", "SpineLandmarks.json", str(schema))
 
 
-FETCH = "import sys, urllib.request; urllib.request.urlretrieve(sys.argv[1], sys.argv[2])"
-
-
 @nox.session
 def monailabel(session: nox.Session) -> None:
     """MONAI Label with our app, in an environment of its own; a phantom goes in and its landmarks come back."""

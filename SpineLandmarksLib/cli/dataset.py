@@ -347,13 +347,13 @@ def _anonymize(options: argparse.Namespace) -> int:
 
 def _queue(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.predict import Localizer
-    from SpineLandmarksLib.retraining.queue import at_random, by_doubt, by_gain, waiting_studies
+    from SpineLandmarksLib.retraining.queue import by_chance, by_doubt, by_gain, waiting_studies
     from SpineLandmarksLib.retraining.registry import current_bundle
 
     with _opened(options, read_only=True) as store:
         waiting = waiting_studies(store, options.locked, options.annotator)
         if options.order == "random" or options.locked:  # a hold-out is no sample if its order follows a model
-            places = at_random([study.key for study in waiting])
+            places = by_chance(store, waiting, options.locked)
         elif options.order == "doubt":
             places = by_doubt(store, waiting)
         else:

@@ -144,10 +144,12 @@ def _set_judges(options: argparse.Namespace) -> str:
     from SpineLandmarksLib.store.audit import log_now
     from SpineLandmarksLib.store.folder import open_dataset
 
-    names = ", ".join(folder.name for folder in options.folders)
     with open_dataset(options.dataset, options.store) as store:
-        set_judges(options.dataset, options.folders, store.schema)
-        log_now(store, options.by, "judges", detail=names or "own hold-out alone")
+
+        def log(names: str) -> None:
+            log_now(store, options.by, "judges", detail=names or "own hold-out alone")
+
+        names = set_judges(options.dataset, options.folders, store.schema, log)
     return (
         f"Each new model is judged on the data set's own hold-out{f' and on those of {names}' if names else ' alone'}"
     )

@@ -20,6 +20,7 @@ from SpineLandmarksLib.formats.atomic import sha256_of, write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.retraining.process import MODELS
+from SpineLandmarksLib.retraining.registry import Log
 from SpineLandmarksLib.splits import only_locked
 
 JUDGES_FILE = "judges.json"
@@ -36,8 +37,9 @@ def judges_of(dataset: Path) -> list[Path]:
     return [Path(folder) for folder in folders]
 
 
-def set_judges(dataset: Path, folders: Sequence[Path], schema: Sequence[str]) -> None:
-    """Have the locked patients of these folders judge from now on; of none, the data set's own alone.
+def set_judges(dataset: Path, folders: Sequence[Path], schema: Sequence[str], log: Log = lambda names: None) -> str:
+    """Have the locked patients of these folders judge from now on; of none, the data set's own alone. Returns their
+    names. log: told them first, so that none judges without an entry.
 
     Raises DatasetError where one has no annotated locked patients, or the name of another.
     """
@@ -45,9 +47,12 @@ def set_judges(dataset: Path, folders: Sequence[Path], schema: Sequence[str]) ->
     if len({folder.name for folder in [dataset.resolve(), *whole]}) <= len(whole):
         raise DatasetError(f"Expected judges of other names than {dataset.name}; got {', '.join(map(str, folders))}")
     judge_rows(whole, schema)
+    names = ", ".join(folder.name for folder in whole)
+    log(names)
     (dataset / MODELS).mkdir(exist_ok=True)
     text = json.dumps([str(folder) for folder in whole], indent=1, ensure_ascii=False)
     write_text_atomically(dataset / MODELS / JUDGES_FILE, text + "\n")
+    return names
 
 
 def judge_rows(folders: Sequence[Path], schema: Sequence[str]) -> dict[str, list[Annotation]]:
@@ -62,7 +67,8 @@ def refuse_learned(judges: Mapping[str, Sequence[Annotation]], learned: Collecti
         if found:
             raise DatasetError(
                 f"Expected judges that nothing is learned from; {len(found)} pictures of the hold-out of {name} are "
-                f"signed off here as well: {', '.join(found[:3])}. Leave them out: spine-landmarks dataset exclude"
+                f"learned from here, or were by the model in use: {', '.join(found[:3])}. Name other judges (models "
+                "judges), or leave these out (dataset exclude), promote a model that never saw them, and --restart"
             )
 
 

@@ -110,7 +110,14 @@ def by_doubt(store: Store, waiting: Sequence[StudyRecord]) -> list[Place]:
     """All that wait: first what the model doubts most by the predictions in the store, last what it has not seen."""
     doubts, keys = StudyDoubts().read(store), {study.key for study in waiting}
     known = [Place(key, f"doubt {doubts[key]:.2f}") for key in most_doubtful_first(doubts) if key in keys]
-    return [*known, *at_random(sorted(keys - set(doubts)))]
+    return [*known, *(place for place in by_chance(store, waiting) if place.key not in doubts)]
+
+
+def by_chance(store: Store, waiting: Sequence[StudyRecord], locked: bool = False) -> list[Place]:
+    """All that wait, as both screens have them: drawn of all, so that none moves when another is signed off."""
+    held_out, keys = locked_patients(store.folder), {study.key for study in waiting}
+    drawn = at_random([study.key for study in store.studies() if (study.patient in held_out) == locked])
+    return [place for place in drawn if place.key in keys]
 
 
 def by_gain(store: Store, waiting: list[StudyRecord], localizer: Localizer, count: int) -> list[Place]:

@@ -60,6 +60,16 @@ def current_bundle(dataset: Path, name: str = "current") -> str | Path:
     return ",".join([str(found), *others]) if others else found
 
 
+def learned_by(dataset: Path, name: str) -> set[str]:
+    """Studies of the data set that a model, and those that it began from, learned from."""
+    found: set[str] = set()
+    while (dataset / MODELS / name / CARD).is_file():
+        card = card_of(dataset, name)
+        found |= set(card["revisions"])
+        name = card["base"]
+    return found
+
+
 def promote(dataset: Path, name: str, by: str, why: str, log: Log = lambda model: None) -> None:
     """Put a bundle in use. log: told its name first, so that no model is in use without an entry.
 

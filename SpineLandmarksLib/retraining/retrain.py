@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -33,7 +33,15 @@ from SpineLandmarksLib.formats.strict_json import load_json
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.retraining.judges import judge_rows, judges_of, on_every_source, refuse_learned
 from SpineLandmarksLib.retraining.process import CANCEL, MODELS, UNFINISHED, RetrainStatus, the_only_one, write_progress
-from SpineLandmarksLib.retraining.registry import CARD, card_of, current_bundle, name_in_use, next_name, promote
+from SpineLandmarksLib.retraining.registry import (
+    CARD,
+    card_of,
+    current_bundle,
+    learned_by,
+    name_in_use,
+    next_name,
+    promote,
+)
 from SpineLandmarksLib.splits import locked_patients
 from SpineLandmarksLib.store.audit import log_now
 from SpineLandmarksLib.store.database import now
@@ -123,8 +131,7 @@ def _new_plan(store: Store, options: RetrainOptions) -> Plan:
             f"Expected signed-off studies of patients that are not locked; {store.folder} has none. "
             f"Correct some, then: spine-landmarks dataset sign-off {store.folder}"
         )
-    pictures = {study.image_sha256 for study in store.studies() if study.key in learned}
-    refuse_learned(judge_rows(judges_of(store.folder), store.schema), pictures)
+    other_judges(store, learned, base)
     name = next_name(store.folder)
     left_out = (*problems, *lost)
     return Plan(name, base, options.by, now(), recipe.steps, options.margin, learned, left_out, chosen)
@@ -140,6 +147,16 @@ def holdout_revisions(store: Store) -> tuple[dict[str, str], list[str]]:
             f"{MIN_PATIENTS} (or more), and sign off their landmarks"
         )
     return found, problems
+
+
+def other_judges(store: Store, learned: Collection[str], base: str) -> dict[str, list[Annotation]]:
+    """Annotated slices of the other sources that judge, by name. DatasetError where one is of a study in `learned`, or
+    was learned from on the way to the model `base`.
+    """
+    found = judge_rows(judges_of(store.folder), store.schema)
+    keys = {*learned, *learned_by(store.folder, base)}
+    refuse_learned(found, {study.image_sha256 for study in store.studies() if study.key in keys})
+    return found
 
 
 def rows_of(store: Store, revisions: Mapping[str, str]) -> list[Annotation]:
@@ -202,6 +219,9 @@ class RetrainRound:
     def _make(self, plan: Plan) -> None:
         """The bundle with its judgement, in its own folder; all of it or nothing."""
         started = time.monotonic()
+        other_judges(
+            self.store, plan.revisions, plan.base
+        )  # they may be others since the round was begun, and at its end
         base = load_bundle(current_bundle(self.dataset, plan.base))
         recipe = finetuning_recipe(base, plan.steps, plan.recipe)
         rows = rows_of(self.store, plan.revisions)
@@ -224,7 +244,7 @@ class RetrainRound:
         """The new model beside the one in use by now, both as they would predict: here first, then on each other
         source.
         """
-        others = judge_rows(judges_of(self.dataset), self.store.schema)
+        others = other_judges(self.store, plan.revisions, plan.base)
         sources = {self.dataset.resolve().name: rows_of(self.store, held), **others}
         old, new = (
             self._read(which, bundle, sources, plan.steps)

@@ -22,13 +22,14 @@ CLASS = 1179337806
 
 
 class Presence:
-    """Of one person, from `claim` to `close`."""
+    """Of one person, from `claim` to `close`, or to a `claim` of another name."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._held = store, contextlib.ExitStack()
 
     def claim(self, name: str) -> bool:
         """Say that `name` works here from now on; whether nobody did before. Where it cannot be known, nobody did."""
+        self.close()
         is_shared = self._store.engine.dialect.name == "postgresql"
         try:
             return self._claim_in_database(name) if is_shared else self._claim_in_folder(name)
@@ -57,7 +58,7 @@ class Presence:
         try:
             connection.execute(text("SELECT pg_advisory_lock(:kind, hashtext(:name))"), {"kind": CLASS, "name": name})
         except OperationalError as error:
-            if "lock" not in str(error.orig):
+            if type(error.orig).__name__ != "LockNotAvailable":  # its words are in the server's language
                 raise
             return False
         return True

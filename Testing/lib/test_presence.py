@@ -43,6 +43,14 @@ def test_a_name_is_in_use_until_it_is_let_go(opener: Callable[[], Store]) -> Non
         one.close()
 
 
+def test_who_says_a_name_again_or_another_one_holds_that_alone(opener: Callable[[], Store]) -> None:
+    first, second = (Presence(opener()) for _ in range(2))
+    assert [first.claim("Ann"), first.claim("Ann"), first.claim("Bob")] == [True, True, True]
+    assert second.claim("Ann")
+    for one in (first, second):
+        one.close()
+
+
 def test_a_name_is_free_when_the_process_that_had_it_was_killed(tmp_path: Path) -> None:
     init_dataset(tmp_path / "data").close()
     with subprocess.Popen((sys.executable, "-c", OTHER, str(tmp_path / "data")), stdout=subprocess.PIPE) as process:

@@ -128,6 +128,11 @@ def test_the_queue_command_orders_what_waits(a_waiting_dataset: Path, a_small_bu
     assert {line.split()[1] for line in lines} == keys
     assert last == "4 studies wait"
     assert all(line.endswith("drawn at random") for line in lines), "no model has seen one"
+    with open_dataset(a_waiting_dataset) as store:
+        on_screen = [row.key for row in listing(store, "Ann").rows if row.state == "waiting"]
+    for chosen in ("doubt", "random"):
+        *lines, last = run("queue", a_waiting_dataset, "--for", "Ann", "--order", chosen)
+        assert [line.split()[1] for line in lines] == on_screen, "as both screens have them"
     told = dict(zip(sorted(keys), (0.9, 0.5, 0.99), strict=False))  # and the last one is new
     store = open_dataset(a_waiting_dataset)
     for key, sure in told.items():

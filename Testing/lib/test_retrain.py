@@ -34,8 +34,9 @@ from SpineLandmarksLib.retraining.process import (
 )
 from SpineLandmarksLib.retraining.registry import changes_of, current_bundle, models_of, name_in_use, promote, rollback
 from SpineLandmarksLib.retraining.retrain import RetrainOptions, RetrainRound
-from SpineLandmarksLib.splits import lock, locked_patients
+from SpineLandmarksLib.splits import lock, locked_patients, only_locked
 from SpineLandmarksLib.store import audit, folder
+from SpineLandmarksLib.store.exclusions import exclude_study
 from SpineLandmarksLib.store.folder import open_dataset
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.worker.client import kill_tree
@@ -250,7 +251,8 @@ def test_a_model_has_to_be_no_worse_on_each_source_by_itself(
     a_dataset: Path, a_store: Store, another_source: Path, no_training, monkeypatch
 ) -> None:
     monkeypatch.setattr(non_inferiority, "MIN_PATIENTS", 2)
-    assert main(["models", "judges", str(a_dataset), str(another_source), "--by", "Lea"]) == 0
+    monkeypatch.chdir(another_source)
+    assert main(["models", "judges", str(a_dataset), ".", "--by", "Lea"]) == 0
     ended = RetrainRound(a_store, OPTIONS).run()
     assert (ended.state, ended.promoted) == ("done", False)
     assert "kept as a candidate: on other, the hold-out has 1 patients" in ended.text
@@ -263,17 +265,57 @@ def test_a_model_has_to_be_no_worse_on_each_source_by_itself(
     assert said == [("Lea", "other"), ("Lea", "own hold-out alone")]
 
 
-def test_nothing_is_learned_from_what_judges(a_dataset: Path, a_store: Store, tmp_path: Path, no_training) -> None:
+@pytest.fixture
+def a_learned_source(a_dataset: Path, a_store: Store, tmp_path: Path) -> Path:
+    """A copy of the data set whose hold-out is a patient that is learned from."""
     copied = tmp_path / "copy"
     copied.mkdir()
     shutil.copytree(a_dataset / "images", copied / "images")
     shutil.copyfile(a_dataset / "landmarks.json", copied / "landmarks.json")
     held = locked_patients(a_dataset)
-    learned = next(study for study in a_store.studies() if study.patient not in held)
-    lock(copied, [learned.patient])
-    set_judges(a_dataset, [copied], a_store.schema)
-    with pytest.raises(DatasetError, match=rf"nothing is learned from.*{Path(learned.image).name}"):
+    lock(copied, [next(study.patient for study in a_store.studies() if study.patient not in held)])
+    return copied
+
+
+def test_nothing_is_learned_from_what_judges(
+    a_dataset: Path, a_store: Store, a_learned_source: Path, no_training
+) -> None:
+    learned = only_locked(load_annotations([a_learned_source], a_store.schema), a_learned_source)
+    set_judges(a_dataset, [a_learned_source], a_store.schema)
+    with pytest.raises(DatasetError, match=rf"nothing is learned from.*{learned[0].image.name}"):
         RetrainRound(a_store, OPTIONS).run()
+
+
+def test_nor_was_by_the_model_that_it_begins_from(
+    a_dataset: Path, a_store: Store, a_learned_source: Path, no_training
+) -> None:
+    RetrainRound(a_store, OPTIONS).run()
+    promote(a_dataset, "retrained-001", "Ann", "by hand")
+    (seen,) = locked_patients(a_learned_source)
+    exclude_study(a_store, next(study.key for study in a_store.studies() if study.patient == seen), "Ann", "it judges")
+    set_judges(a_dataset, [a_learned_source], a_store.schema)
+    with pytest.raises(DatasetError, match="by the model in use"):
+        RetrainRound(a_store, OPTIONS).run()
+    rollback(a_dataset, "Ann")
+    assert RetrainRound(a_store, OPTIONS).run().state == "done"
+
+
+def test_nor_where_the_judges_are_named_while_it_learns(
+    a_dataset: Path, a_store: Store, a_learned_source: Path, no_export, monkeypatch
+) -> None:
+    def learn(*_, **__) -> None:
+        set_judges(a_dataset, [a_learned_source], a_store.schema)
+
+    monkeypatch.setattr(retrain, "finetune", learn)
+    with pytest.raises(DatasetError, match=r"nothing is learned from.*--restart"):
+        RetrainRound(a_store, OPTIONS).run()
+    monkeypatch.setattr(retrain, "finetune", lambda *_, **__: pytest.fail("refused before it learns on"))
+    with pytest.raises(DatasetError, match="nothing is learned from"):
+        RetrainRound(a_store, RetrainOptions("Ann")).run()
+    assert not models_of(a_dataset)
+    set_judges(a_dataset, [], a_store.schema)
+    monkeypatch.setattr(retrain, "finetune", lambda *_, **__: None)
+    assert RetrainRound(a_store, RetrainOptions("Ann")).run().state == "done"
 
 
 def test_what_cannot_judge_is_refused_before_anything_is_changed(a_dataset: Path, another_source: Path, capsys) -> None:
