@@ -17,6 +17,9 @@ DICOM_NAMES = {"sr": "sr.dcm", "sc": "sc.dcm"}
 #: What is made of a result for people, by its ending; not made unasked.
 REPORT_NAMES = ("measurements.csv", "measurements.json", "report.html", "report.pdf")
 
+#: The first is what annotators get unless they ask for another.
+ORDERS = ("doubt", "random", "gain")
+
 
 def spacing(text: str) -> float | tuple[float, float]:
     """Parse "0.7" or "0.7,0.8" (between columns, between rows)."""

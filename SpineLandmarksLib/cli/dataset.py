@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from SpineLandmarksLib.arguments import positive, slice_index, spacing
+from SpineLandmarksLib.arguments import ORDERS, positive, slice_index, spacing
 from SpineLandmarksLib.cli.team import add_team
 from SpineLandmarksLib.errors import SpineLandmarksError, StoreError
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 Parsers = argparse._SubParsersAction
 Command = Callable[[argparse.Namespace], int]
-#: The first is what annotators get unless they ask for another.
-ORDERS = ("doubt", "random", "gain")
 
 
 def add_dataset(commands: Parsers[argparse.ArgumentParser]) -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from SpineLandmarksLib.arguments import positive
+from SpineLandmarksLib.arguments import ORDERS, positive
 from SpineLandmarksLib.cli.network import add_network, check_network
 from SpineLandmarksLib.errors import DatasetError
 
@@ -30,8 +30,6 @@ TEAM_PORT = 8765
 
 
 def add_review(commands: Parsers[argparse.ArgumentParser]) -> None:
-    from SpineLandmarksLib.cli.dataset import ORDERS
-
     p = commands.add_parser("review", help="look at studies and correct their landmarks in the browser")
     p.add_argument("dataset", nargs="?", type=Path, metavar="DATASET", help="data-set folder (see dataset init)")
     p.add_argument("--demo", action="store_true", help="generated studies in a temporary folder, to try it")
