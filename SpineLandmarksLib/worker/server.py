@@ -173,6 +173,9 @@ def serve(requests: int, messages: int, open_localizer: Callable[[], Localizer],
 
     outbox = Outbox(partial(write_all, messages), on_broken=end)
     worker.say = outbox.put
+    on_orphaned(
+        end
+    )  # before anybody is told that this is ready, and may be killed: whose child it is then is asked now
     outbox.put({"event": "ready", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
 
     def listen() -> None:
@@ -182,7 +185,6 @@ def serve(requests: int, messages: int, open_localizer: Callable[[], Localizer],
         end()
 
     threading.Thread(target=listen, name="requests", daemon=True).start()
-    on_orphaned(end)
     worker.run()
     outbox.close()
     return 0

@@ -134,7 +134,7 @@ def enclosed_command(options: argparse.Namespace) -> int:
     for folder in options.folders:
         counts = [enclosed_on(localizer, *picture) for picture in pictures(folder)]
         on_level = [count for count in counts if not count["other level"]]
-        for some, words in ((counts, ""), (on_level, ", those on the annotated level")):
+        for some, words in ((counts, ""), *([(on_level, ", those on the annotated level")] if on_level else [])):
             for kind in ("bodies", "discs"):
                 good, all_ = (sum(count[kind][part] for count in some) for part in (0, 1))
                 print(f"{folder.name}, {len(some)} slices{words}: {kind} enclosed {good} of {all_} ({good / all_:.1%})")
