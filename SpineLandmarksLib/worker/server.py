@@ -173,9 +173,7 @@ def serve(requests: int, messages: int, open_localizer: Callable[[], Localizer],
 
     outbox = Outbox(partial(write_all, messages), on_broken=end)
     worker.say = outbox.put
-    on_orphaned(
-        end
-    )  # before anybody is told that this is ready, and may be killed: whose child it is then is asked now
+    on_orphaned(end)  # first: whoever is told that this is ready may be killed at once
     outbox.put({"event": "ready", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
 
     def listen() -> None:
