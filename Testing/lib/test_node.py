@@ -632,6 +632,18 @@ def test_what_is_too_large_or_no_study_is_refused(start: Callable[..., Bench], i
     assert bench.queue.studies("incoming") == ["1.2.826.0.1.1"]
 
 
+def test_what_is_turned_away_in_a_flood_is_gone_at_once(start: Callable[..., Bench]) -> None:
+    bench = start(quiet_s=60.0)
+    bench.node._ae.acse_timeout = 10 * PATIENCE_S  # which those that are let in wait for
+    sockets = [socket.create_connection(("127.0.0.1", bench.node.port), 5) for _ in range(2 * MAX_ASSOCIATIONS + 20)]
+    until = time.monotonic() + PATIENCE_S
+    while len(bench.node._ae.active_associations) != 2 * MAX_ASSOCIATIONS + 1 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(bench.node._ae.active_associations) == 2 * MAX_ASSOCIATIONS + 1
+    for one in sockets:
+        one.close()
+
+
 def test_a_flood_of_connections_is_bounded_and_ends(start: Callable[..., Bench], images: list[pydicom.Dataset]) -> None:
     bench = start(quiet_s=60.0)
     sockets = [socket.create_connection(("127.0.0.1", bench.node.port), 5) for _ in range(40)]
