@@ -307,7 +307,7 @@ class _Sizes:
 def _turn_away(event: Event) -> None:
     """Close a connection that is one too many before it has said anything: each costs a thread.
 
-    The thread is told that nothing came. It would wait for 10 s, in which it counts: whoever tries again at once, and is
+    The thread is told that nothing came. It would wait for 10 s, in which it counts: whoever tries again, and is
     turned away again, would keep everybody out.
     """
     if len(event.assoc.ae.active_associations) > 2 * MAX_ASSOCIATIONS:
