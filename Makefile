@@ -17,7 +17,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.10 pyth
 	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$python && break; done)
 SHIPPED := $(shell find SpineLandmarksLib Resources/Models -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: demo review test docs wheel sbom fuzz bench clean
+.PHONY: demo review test test-library test-web docs wheel sbom fuzz bench clean
 
 FUZZ ?= 100000
 
@@ -35,8 +35,15 @@ test: .venv-dev/.complete .venv-web/.complete
 	.venv-dev/bin/ruff format --check .
 	.venv-dev/bin/mypy
 	.venv-dev/bin/lint-imports
+	$(MAKE) --jobs 2 test-library test-web
+
+# Side by side, as each uses about one core; what the second prints comes when it ends.
+test-library:
 	.venv-dev/bin/python -m pytest -q
-	.venv-web/bin/python -m pytest -q Testing/web
+
+test-web:
+	@mkdir -p build
+	@.venv-web/bin/python -m pytest -q Testing/web > build/test-web.log 2>&1; status=$$?; echo; cat build/test-web.log; exit $$status
 
 docs: .venv-dev/.complete
 	.venv-dev/bin/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --jobs 2 docs build/docs
