@@ -18,7 +18,6 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from SpineLandmarksLib.measurement import Measurement
 from SpineLandmarksLib.predict import Localizer
 from SpineLandmarksLib.quadrilaterals import AROUND, BODIES, disagreeing
 from SpineLandmarksLib.splits import split_dataset
+from SpineLandmarksLib.votes import shift_between
 
 Points = Mapping[str, PixelXY]
 #: Measurements whose error is told, by words that their names begin with.
@@ -160,16 +160,14 @@ def enclosed_on(localizer: Localizer, image: Path, spacing: PixelXY | None, cent
     found = {mark.name: np.array(mark.pixel_xy) for mark in said.corners if mark.pixel_xy is not None}
     wrong = {*disagreeing(found, at), *(name for name in at if not found.keys() >= {*AROUND[name]})}
     groups = {"bodies": [name for name in at if name in BODIES], "discs": [name for name in at if "-" in name]}
-    places = {mark.name: np.array(mark.pixel_xy) for mark in said if mark.pixel_xy is not None}
-    apart = [np.linalg.norm(places[name] - centre) / _a_level(at) for name, centre in at.items() if name in places]
+    here, there = (_places(points, spacing) for points in ({mark.name: mark.pixel_xy for mark in said}, known))
     enclosed = {kind: (sum(name not in wrong for name in names), len(names)) for kind, names in groups.items()}
-    return {**enclosed, "other level": bool(apart) and float(np.median(apart)) > 0.5}
+    return {**enclosed, "other level": shift_between(here, there) != 0}
 
 
-def _a_level(centres: Mapping[str, NDArray[np.float64]]) -> float:
-    """How far neighbouring bodies are apart, in pixels."""
-    bodies = [centres[name] for name in BODIES if name in centres]
-    return float(np.median([np.linalg.norm(two - one) for one, two in pairwise(bodies)]))
+def _places(points: Mapping[str, PixelXY | None], spacing: PixelXY | None) -> NDArray[np.float64]:
+    """(11, 2) mm, nan where there is none."""
+    return np.array([points.get(name) or (np.nan, np.nan) for name in LUMBAR11]) * (spacing or (1.0, 1.0))
 
 
 if __name__ == "__main__":
