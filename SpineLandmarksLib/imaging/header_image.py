@@ -9,6 +9,7 @@ https://teem.sourceforge.net/nrrd/format.html, https://itk.org/Wiki/ITK/MetaIO/D
 from __future__ import annotations
 
 import bz2
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -258,7 +259,7 @@ def _files(path: Path, layout: _Layout, rest: bytes) -> Iterator[Path]:
         numbers = range(first, last + 1, step or 1) if digits else ()
         names = [words[0].replace(digits[0], f"{n:0{digits[1] or 1}d}") for n in numbers if digits] or names
     for name in names:
-        if not (path.parent / name).is_file():
+        if not os.path.isfile(path.parent / name):  # unlike Path's, says no to a name too long
             raise InputError(f"Expected the voxels of {path.name} in {name}, beside it; there is no such file")
         yield path.parent / name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -134,7 +135,7 @@ def picture_problem(study: StudyRecord, folder: Path) -> str | None:
 
 def _problem(study: StudyRecord, folder: Path, kind: str, name: str, sha256: str) -> str | None:
     path = folder / name  # an absolute name stands for itself
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path's, says no to a name that is too long for any file
         return f"{study.key}: the {kind} {name} is not there. Put it back; its landmarks are kept"
     if sha256 and path.is_file() and sha256_of(path) != sha256:
         return (

@@ -197,6 +197,9 @@ def test_half_of_a_pair_is_told_which_half_is_not_there(tmp_path, an_itk_image):
         sitk.WriteImage(an_itk_image, str(tmp_path / name))
         (tmp_path / voxels).unlink()
         halves[name] = f"voxels of {name} in {voxels}, beside it"
+    too_long = "r" * 300
+    (tmp_path / "e.mhd").write_text((tmp_path / "c.mhd").read_text().replace("c.raw", too_long))
+    halves["e.mhd"] = f"voxels of e.mhd in {too_long}, beside it"
     for name, message in halves.items():
         with pytest.raises(InputError, match=f"Expected the {message}; there is no"):
             read_study(tmp_path / name)
