@@ -190,13 +190,26 @@ def test_both_doubts_are_multiplied():
     assert both == pytest.approx(np.array([[0.375, 0.675]]))
 
 
-def test_the_flag_is_set_so_that_six_studies_in_a_hundred_are_shown():
+def test_the_flag_is_set_so_that_four_studies_in_a_hundred_are_shown():
     caudal_nats = np.arange(100.0) / 12.5
     fitted = calibrate(
         np.ones((100, 2)), chain_right=caudal_nats > 0.75, features=features(50.0, caudal_nats=caudal_nats)
     )
     confidence = fitted.confidence(np.full((100, 2), 0.9), features(50.0, caudal_nats=caudal_nats))
-    assert ((confidence < fitted.review_below).any(1) == (caudal_nats < 0.48)).all()
+    assert ((confidence < fitted.review_below).any(1) == (caudal_nats < 0.32)).all()
+
+
+def test_what_is_flagged_as_unusual_counts_among_the_four_in_a_hundred():
+    caudal_nats, anomaly = np.arange(100.0) / 12.5, np.r_[np.zeros(98), 9.0, 9.0]
+    fitted = calibrate(
+        np.ones((100, 2)),
+        chain_right=caudal_nats > 0.75,
+        features=features(50.0, caudal_nats=caudal_nats),
+        anomaly=anomaly,
+    )
+    confidence = fitted.confidence(np.full((100, 2), 0.9), features(50.0, caudal_nats=caudal_nats))
+    doubtful = (confidence < fitted.review_below).any(1)
+    assert (doubtful.sum(), (doubtful | (anomaly > fitted.anomaly_above)).sum()) == (2, 4)
 
 
 def test_oddities_begin_beyond_what_held_out_studies_show():
