@@ -208,6 +208,8 @@ def _meta_frame(fields: Fields, name: str) -> tuple[tuple[_Vector | None, ...], 
     oriented = ("transformmatrix", "rotation", "orientation")
     matrix = _stated(fields, name, "an image with orientation (TransformMatrix)", *oriented).split()
     spacing = _stated(fields, name, "voxel spacing (ElementSpacing)", "elementspacing", "elementsize").split()
+    if (units := fields.get("distanceunits", "mm").lower()) not in ("mm", "?", ""):
+        raise GeometryError(f"Expected distance units of mm; the header of {name} states {units[:9]}")
     spacing_mm = np.array(spacing, dtype=float)
     if not (spacing_mm > 0).all():
         raise GeometryError(f"Expected positive voxel spacing; got a negative or NaN one in {name}")

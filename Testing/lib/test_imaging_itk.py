@@ -216,6 +216,18 @@ def test_an_nrrd_that_does_not_say_how_it_lies_in_the_patient_is_refused(
         read_study(path)
 
 
+@pytest.mark.parametrize("units", ["cm", "um"])
+def test_a_metaimage_in_other_units_is_refused(an_itk_image, tmp_path, units):
+    path = tmp_path / "a.mha"
+    sitk.WriteImage(an_itk_image, str(path))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"NDims", b"DistanceUnits = mm\nNDims", 1))
+    assert_same_places(read_study(path), some_voxels(), orthogonal(AFFINE))
+    path.write_bytes(content.replace(b"NDims", f"DistanceUnits = {units}\nNDims".encode(), 1))
+    with pytest.raises(GeometryError, match="distance units of mm"):
+        read_study(path)
+
+
 @pytest.mark.parametrize(("name", "line"), [("a.nrrd", b"space origin:"), ("a.mha", b"Offset =")])
 def test_an_origin_that_is_not_stated_is_told(an_itk_image, tmp_path, name, line):
     path = tmp_path / name
