@@ -150,6 +150,8 @@ def contents(folder: Path) -> dict[str, Any]:
     """What lies in a folder, but for times and ids: files by name with what a reader finds in them."""
     found: dict[str, Any] = {}
     for file in sorted(folder.rglob("*")):
+        if file.parent.name == "unfinished" and not (file.parent / "plan.json").exists():
+            continue  # of a round that has ended, until the next one begins
         name = _IDS.sub("ID", file.relative_to(folder).as_posix())
         if file.is_file() and not name.endswith(("-wal", "-shm", "log.csv")) and not file.name.startswith(UNFINISHED):
             found[name] = _rows(file) if file.suffix == ".sqlite" else _size(file)

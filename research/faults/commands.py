@@ -162,7 +162,9 @@ def a_round(folder: Path) -> int:
     """
     from SpineLandmarksLib.bundle import DEFAULT, find_bundle
     from SpineLandmarksLib.evaluation import non_inferiority
+    from SpineLandmarksLib.evaluation.non_inferiority import non_inferiority_test
     from SpineLandmarksLib.retraining import registry, retrain
+    from SpineLandmarksLib.retraining.process import UNFINISHED
 
     def trained(*given: object, **_: object) -> None:
         with write_atomically(Path(str(given[3])) / "checkpoint.pt") as file:
@@ -171,12 +173,14 @@ def a_round(folder: Path) -> int:
     def built(draft: Path, *_: object, **__: object) -> None:
         shutil.copytree(find_bundle(DEFAULT), draft, ignore=shutil.ignore_patterns("docs"))
 
-    if registry.name_in_use(folder / "data") == "retrained-001" and not (folder / "data/models/unfinished").exists():
+    models = folder / "data" / "models"
+    if (models / "retrained-001" / registry.CARD).is_file() and not (models / UNFINISHED / retrain.PLAN_FILE).is_file():
         return 0
     with (
         patch.object(retrain, "finetune", trained),
         patch.object(retrain, "build_bundle", built),
         patch.object(non_inferiority, "MIN_PATIENTS", 1),
+        patch.object(retrain, "non_inferiority_test", lambda old, new, _: non_inferiority_test(old, new, 2.0)),
     ):
         return word("retrain {}/data --by Ann --steps 1")(folder)
 
