@@ -32,11 +32,12 @@ from SpineLandmarksLib import SpineLandmarksError, read_csv, read_json, read_mar
 from SpineLandmarksLib.batch.ledger import FILE_NAME
 from SpineLandmarksLib.batch.results import STALE
 from SpineLandmarksLib.bundle import load_bundle
+from SpineLandmarksLib.retraining.process import UNFINISHED
 
 #: What is written of each try, also of one that fails.
 LOGS = ("events", "sqlite_sequence")
 #: How the names of files begin that are being written.
-UNFINISHED = ".spine-landmarks"
+TEMPORARY = ".spine-landmarks"
 LOADED = "SPINE_LANDMARKS_FAULTS"
 #: What differs from run to run: ids, and the names that hold them.
 _IDS = re.compile(r"[0-9a-f]{16,}|2\.25\.\d+|P[0-9A-F]{10}")
@@ -150,10 +151,9 @@ def contents(folder: Path) -> dict[str, Any]:
     """What lies in a folder, but for times and ids: files by name with what a reader finds in them."""
     found: dict[str, Any] = {}
     for file in sorted(folder.rglob("*")):
-        if file.parent.name == "unfinished" and not (file.parent / "plan.json").exists():
-            continue  # of a round that has ended, until the next one begins
         name = _IDS.sub("ID", file.relative_to(folder).as_posix())
-        if file.is_file() and not name.endswith(("-wal", "-shm", "log.csv")) and not file.name.startswith(UNFINISHED):
+        is_passing = name.endswith(("-wal", "-shm", "-journal", "log.csv")) or is_draft(file)
+        if file.is_file() and not is_passing:
             found[name] = _rows(file) if file.suffix == ".sqlite" else _size(file)
             if file.name == FILE_NAME:  # the last line of each study holds
                 lines = [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]
@@ -176,12 +176,17 @@ def _rows(file: Path) -> dict[str, int]:
     return {name: count for name, count in counts.items() if name not in LOGS}
 
 
+def is_draft(file: Path) -> bool:
+    """Whether nobody reads it yet: a temporary file, or one of a model that is being made."""
+    return file.name.startswith(TEMPORARY) or UNFINISHED in file.parts
+
+
 def broken(folder: Path, after_kill: bool = False) -> Iterator[str]:
     """Files that are not whole, and those that should have gone: a killed process leaves them for an hour."""
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder)
-        if file.name.startswith(UNFINISHED):
-            if not after_kill:
+        if is_draft(file):
+            if not after_kill and file.name.startswith(TEMPORARY):
                 yield f"{name} is left over"
         elif file.is_file():
             try:
