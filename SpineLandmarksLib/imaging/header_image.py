@@ -13,7 +13,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -260,6 +260,10 @@ def _files(path: Path, layout: _Layout, rest: bytes) -> Iterator[Path]:
         numbers = range(first, last + 1, step or 1) if digits else ()
         names = [words[0].replace(digits[0], f"{n:0{digits[1] or 1}d}") for n in numbers if digits] or names
     for name in names:
+        if PureWindowsPath(name).anchor or name.startswith("/") or ".." in re.split(r"[/\\]", name):
+            raise InputError(
+                f"Expected the voxels of {path.name} beside it; it names a file elsewhere"
+            )  # not ours to show
         if not (path.parent / name).is_file():
             raise InputError(f"Expected the voxels of {path.name} in {name}, beside it; there is no such file")
         yield path.parent / name
