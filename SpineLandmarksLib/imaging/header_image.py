@@ -260,10 +260,8 @@ def _files(path: Path, layout: _Layout, rest: bytes) -> Iterator[Path]:
         numbers = range(first, last + 1, step or 1) if digits else ()
         names = [words[0].replace(digits[0], f"{n:0{digits[1] or 1}d}") for n in numbers if digits] or names
     for name in names:
-        if PureWindowsPath(name).anchor or name.startswith("/") or ".." in re.split(r"[/\\]", name):
-            raise InputError(
-                f"Expected the voxels of {path.name} beside it; it names a file elsewhere"
-            )  # not ours to show
+        if PureWindowsPath(name).anchor or ".." in re.split(r"[/\\]", name):  # a sender could learn of it here
+            raise InputError(f"Expected the voxels of {path.name} beside it; it names a file elsewhere")
         if not (path.parent / name).is_file():
             raise InputError(f"Expected the voxels of {path.name} in {name}, beside it; there is no such file")
         yield path.parent / name
