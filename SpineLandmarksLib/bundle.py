@@ -75,7 +75,7 @@ class Bundle:
     def __post_init__(self) -> None:
         count, factors = len(self.landmarks), len(self.calibration.radius_factor)
         steps = count - 1 if self.prior is None else len(self.prior.angle_mean)
-        if count != factors or count != steps + 1:
+        if count != factors or count != steps + 1 or len(self.calibration.in_space or self.landmarks) != count:
             raise BundleError(
                 f"Bundle {self.folder}: expected a radius factor for each of {count} landmarks and {count - 1} offsets "
                 f"between them; got {factors} and {steps}"

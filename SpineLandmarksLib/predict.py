@@ -35,7 +35,7 @@ from SpineLandmarksLib.numbering import number
 from SpineLandmarksLib.quadrilaterals import disagreeing, own, touching
 from SpineLandmarksLib.slice_reading import SliceReading, evidence_at, image_warnings, sacrum_warnings
 from SpineLandmarksLib.transforms import prepare_slice, valid_extent, working_spacing
-from SpineLandmarksLib.uncertainty import MAX_CONFIDENCE, radius95_with_side
+from SpineLandmarksLib.uncertainty import MAX_CONFIDENCE
 from SpineLandmarksLib.votes import by_majority, shift_between, with_votes
 
 Array = NDArray[np.float64]
@@ -387,9 +387,11 @@ class Localizer:
         x, y = (float(v) for v in reading.xy[row])
         if stack.ras_from_ijk is None:
             return Landmark(name, "predicted", None, (x, y), confidence, needs_review=needs_review)
-        radius = calibration.radius95_mm(reading.variance_mm2)[row]
-        if lateral is not None:
-            radius = radius95_with_side(radius, np.hypot(lateral.sd_mm[row], SIDE_FLOOR_MM))
+        radius = (
+            calibration.radius95_mm(reading.variance_mm2)
+            if lateral is None
+            else calibration.radius95_in_space_mm(reading.variance_mm2, np.hypot(lateral.sd_mm, SIDE_FLOOR_MM))
+        )[row]
         r, a, s = (float(v) for v in stack.to_ras(index if lateral is None else lateral.at[row], np.array([x, y])))
         return Landmark(name, "predicted", (r, a, s), (x, y), confidence, float(radius), needs_review)
 

@@ -52,6 +52,7 @@ SACRUM_MM = 27.0
 class Calibration:
     """temperature: of the chain's marginals. radius_factor: one per landmark. fitted_on: what, in words.
 
+    in_space: of each landmark, the share of its radius in the plane that is left in a stack; None for all of it.
     level, in_distribution: (a, *b) of the logistic regressions on the features; None, and 1, where none was fitted.
     review_below: confidence under which a landmark needs review. anomaly_above: nats from which a body more or less
     explains the picture better. unlike_below: chain score of pictures that are unlike those the network knows.
@@ -65,6 +66,7 @@ class Calibration:
     review_below: float = 0.7
     anomaly_above: float | None = None
     unlike_below: float | None = None
+    in_space: tuple[float, ...] | None = None
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Calibration:
@@ -96,6 +98,15 @@ class Calibration:
         (..., L).
         """
         return np.asarray(self.radius_factor) * peak_width(variance_mm2)
+
+    def radius95_in_space_mm(self, variance_mm2: Array, side_sd_mm: Array) -> Array:
+        """The same (L,) in a stack, whose lateral places have standard deviations of `side_sd_mm` (L,).
+
+        The radius in the plane holds the clicks of readers, who scatter; `in_space` takes that out again for the
+        middle of a body as a mask has it.
+        """
+        share = np.ones(len(self.radius_factor)) if self.in_space is None else np.asarray(self.in_space)
+        return radius95_with_side(share * self.radius95_mm(variance_mm2), side_sd_mm)
 
 
 def radius95_with_side(plane_mm: Array, side_sd_mm: Array) -> Array:

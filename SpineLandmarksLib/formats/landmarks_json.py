@@ -77,10 +77,14 @@ def _group(item: Fields) -> str:
 
 def _image(item: Fields, folder: Path) -> Path:
     name = item.text("image")
-    image = (folder / name).resolve()
+    try:
+        image = (folder / name).resolve()
+        is_there = image.is_file()
+    except (OSError, ValueError) as error:  # no name that a file can have
+        raise FormatError(f"{item.where}: expected the name of an image; got {short_repr(name)}") from error
     if "\\" in name or Path(name).is_absolute() or not image.is_relative_to(folder):
         raise FormatError(f"{item.where}: expected an image inside {folder}, with forward slashes; got {name!r}")
-    if not image.is_file():
+    if not is_there:
         raise DatasetError(f"{item.where}: expected the image {name!r} in {folder}; there is none")
     return image
 

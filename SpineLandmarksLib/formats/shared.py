@@ -22,6 +22,8 @@ SPACING_DIGITS = 6  # a factor: an error in it grows over 500 pixels
 System = Literal["RAS", "LPS"]
 #: What people and programs put between two levels.
 _DASH = re.compile(r"\s*[-/\u2010-\u2015\u2212]\s*")
+#: What a thoracic level begins with in German and Polish, and in French, Spanish and Italian.
+_THORACIC = re.compile(r"^(?:TH|D)(?=\d)")
 
 
 def rounded(value: float, digits: int) -> float:
@@ -91,7 +93,7 @@ def name_in(schema: Sequence[str], label: str) -> str:
     """
     if label in schema:
         return label
-    plain = _DASH.sub("-", label.strip()).upper()
+    plain = _THORACIC.sub("T", _DASH.sub("-", label.strip()).upper())
     return next((name for name in schema if name.upper() == plain), label)
 
 

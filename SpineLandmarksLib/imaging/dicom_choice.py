@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 import numpy as np
 
 from SpineLandmarksLib.errors import GeometryError, InputError, SpineLandmarksError
 from SpineLandmarksLib.geometry import apply
-from SpineLandmarksLib.imaging.dicom_header import Frame
+from SpineLandmarksLib.imaging.dicom_header import Frame, Patient
 from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices
 from SpineLandmarksLib.imaging.dicom_words import contrast_of, is_called_localizer, part_of, region_of
 from SpineLandmarksLib.imaging.orient import sagittal_problem
@@ -47,6 +48,17 @@ class Exam:
     def __str__(self) -> str:
         day = "-".join(filter(None, (self.time[:4], self.time[4:6], self.time[6:8]))) or "without date"
         return f"{day} {self.time[8:10]}:{self.time[10:12]}" if len(self.time) >= 12 else day
+
+
+def count_patients(patients: Sequence[Patient]) -> int:
+    """How many patients these are at least, by number, by name where there is no number, and by name and birth.
+
+    A name or a date of birth alone may have been put right between two exams; both together make another person.
+    """
+    numbers = {patient.number or patient.name for patient in patients}
+    stated = [patient for patient in patients if patient.name and patient.birth]
+    names, births = {patient.name for patient in stated}, {patient.birth for patient in stated}
+    return max(len(numbers), min(len(names), len(births)))
 
 
 def exams_of(study: Sequence[Series]) -> list[Exam]:
@@ -86,9 +98,10 @@ def remark(exams: Sequence[Exam], chosen: Exam) -> str:
 
 
 def is_doubtful(exams: Sequence[Exam], chosen: Exam) -> bool:
-    """Whether the dates do not say that this is the newest exam with MR."""
+    """Whether the dates do not say that this is the newest exam with MR: without date, of one day, or to come."""
     others = [exam for exam in exams if exam.has_mr and exam is not chosen]
-    return any(not exam.time or exam.time >= chosen.time for exam in others)
+    is_to_come = chosen.time[:8] > f"{date.today() + timedelta(days=1):%Y%m%d}"  # clocks of other time zones
+    return is_to_come or any(exam.time >= chosen.time[: len(exam.time)] for exam in others)
 
 
 #: From the most to the least wanted.

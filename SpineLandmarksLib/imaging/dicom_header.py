@@ -40,7 +40,8 @@ _CODES = {"AnatomicRegionSequence", "ProcedureCodeSequence"}
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 #: All that is asked of a header.
 _KEYWORDS = (
-    *("SOPClassUID", "ImageType", "Modality", "Manufacturer", "ManufacturerModelName", "PatientID"),
+    *("SOPClassUID", "ImageType", "Modality", "Manufacturer", "ManufacturerModelName"),
+    *("PatientID", "PatientName", "PatientBirthDate"),
     *("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesDescription", "ProtocolName"),
     *("StudyDate", "StudyTime", "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime"),
     *("AcquisitionDateTime", "ContentDate", "ContentTime", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel"),
@@ -50,8 +51,8 @@ _KEYWORDS = (
     *("BodyPartExamined", "ProcedureCodeSequence", "AnatomicRegionSequence", "MagneticFieldStrength"),
     *("PatientPosition", "RescaleSlope", "RescaleIntercept", "RescaleType"),
 )
-#: Value representations of plain ASCII, whose values are read without pydicom's checks.
-_PLAIN_TEXT = {"CS", "DA", "DS", "DT", "IS", "TM", "UI"}
+#: Value representations of plain ASCII, and of names, which are compared alone: read without pydicom's checks.
+_PLAIN_TEXT = {"CS", "DA", "DS", "DT", "IS", "PN", "TM", "UI"}
 #: What a classic file says of its image ends with group 0028; frames are described in group 5200.
 _LAST_GROUP, _LAST_GROUP_OF_FRAMES = 0x0028, 0x5200
 _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
@@ -70,6 +71,15 @@ _CLASSES = {
 
 
 @dataclass(frozen=True)
+class Patient:
+    """Whose image it is. No name or date leaves this folder of the library."""
+
+    number: str
+    name: str
+    birth: str
+
+
+@dataclass(frozen=True)
 class Frame:
     """One image frame. Geometry is DICOM's own: LPS mm; `spacing_mm` is (between rows, between columns).
 
@@ -81,7 +91,7 @@ class Frame:
     index: int
     series_uid: str
     study_uid: str
-    patient_id: str
+    patient: Patient
     time: str
     modality: str
     description: str
@@ -231,7 +241,7 @@ def _frame(path: Path, index: int, tags: Mapping[str, Any], modality: str) -> Fr
         index=index,
         series_uid=text("SeriesInstanceUID"),
         study_uid=text("StudyInstanceUID"),
-        patient_id=text("PatientID"),
+        patient=Patient(text("PatientID"), _letters(text("PatientName")), text("PatientBirthDate")),
         time=_time(tags),
         modality=modality,
         description=" ".join(filter(None, (text("SeriesDescription"), text("ProtocolName")))),
@@ -255,10 +265,15 @@ def _frame(path: Path, index: int, tags: Mapping[str, Any], modality: str) -> Fr
             *tags.get("ProcedureCodeSequence", ()),
         ),
         rank=tuple(_number(tags.get(keyword)) or 0.0 for keyword in ordering),
-        slope=1.0 if (slope := _number(tags.get("RescaleSlope"))) is None else slope,
+        slope=_number(tags.get("RescaleSlope")) or 1.0,  # a slope of 0 would leave nothing
         intercept=_number(tags.get("RescaleIntercept")) or 0.0,
         root=dict(tags.maps[-1]) if isinstance(tags, ChainMap) else {},
     )
+
+
+def _letters(name: str) -> str:
+    """A name as it can be compared: some write it with carets, some with blanks, some in capitals."""
+    return re.sub(r"[\W_]+", "", name).lower()
 
 
 def _time(tags: Mapping[str, Any]) -> str:

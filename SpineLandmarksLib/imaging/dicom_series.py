@@ -83,7 +83,7 @@ def split_series(frames: Iterable[Frame]) -> list[Series]:
     groups: dict[tuple[object, ...], list[list[Frame]]] = {}
     for frame in frames:
         uid = frame.series_uid or str(frame.path.parent)
-        key = (frame.patient_id, frame.study_uid, uid, frame.modality, frame.image_type, frame.samples)
+        key = (frame.patient.number, frame.study_uid, uid, frame.modality, frame.image_type, frame.samples)
         alike = groups.setdefault((*key, frame.rows, frame.columns), [])
         for group in alike:
             if _agree(group[0], frame):

@@ -26,6 +26,7 @@ from SpineLandmarksLib.imaging.dicom_choice import (
     asked_for,
     choices,
     companions,
+    count_patients,
     describe_study,
     exams_of,
     is_doubtful,
@@ -114,9 +115,9 @@ def _frames(path: Path) -> list[Frame] | None:
 
 
 def _read_best(frames: list[Frame], wanted: Wanted) -> Volume:
-    patients = {frame.patient_id for frame in frames}
-    if len(patients) > 1:
-        raise InputError(f"Expected one patient; got {len(patients)} in one input. Give one folder for each")
+    count = count_patients([frame.patient for frame in frames])
+    if count > 1:
+        raise InputError(f"Expected one patient; got {count} in one input. Give one folder for each")
     study = split_series(frames)
     exams = exams_of(study)
     good = choices(exams if wanted.study is None else asked_for(exams, wanted.study))

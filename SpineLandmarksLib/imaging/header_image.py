@@ -14,7 +14,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -209,6 +209,8 @@ def _meta_frame(fields: Fields, name: str) -> tuple[tuple[_Vector | None, ...], 
     oriented = ("transformmatrix", "rotation", "orientation")
     matrix = _stated(fields, name, "an image with orientation (TransformMatrix)", *oriented).split()
     spacing = _stated(fields, name, "voxel spacing (ElementSpacing)", "elementspacing", "elementsize").split()
+    if (units := fields.get("distanceunits", "mm").lower()) not in ("mm", "?", ""):
+        raise GeometryError(f"Expected distance units of mm; the header of {name} states {units[:9]}")
     spacing_mm = np.array(spacing, dtype=float)
     if not (spacing_mm > 0).all():
         raise GeometryError(f"Expected positive voxel spacing; got a negative or NaN one in {name}")
@@ -259,7 +261,9 @@ def _files(path: Path, layout: _Layout, rest: bytes) -> Iterator[Path]:
         numbers = range(first, last + 1, step or 1) if digits else ()
         names = [words[0].replace(digits[0], f"{n:0{digits[1] or 1}d}") for n in numbers if digits] or names
     for name in names:
-        if not os.path.isfile(path.parent / name):  # unlike Path's, says no to a name too long
+        if PureWindowsPath(name).anchor or ".." in re.split(r"[/\\]", name):  # a sender could learn of it here
+            raise InputError(f"Expected the voxels of {path.name} beside it; it names a file elsewhere")
+        if not os.path.isfile(path.parent / name):  # unlike Path's, says no to a name that is too long
             raise InputError(f"Expected the voxels of {path.name} in {name}, beside it; there is no such file")
         yield path.parent / name
 

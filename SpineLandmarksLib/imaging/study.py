@@ -78,6 +78,12 @@ def looks_like_ct(voxels: NDArray[np.float32]) -> bool:
     return bool(air >= _AIR_SHARE and valley < air)
 
 
+def is_far_from_square(ras_from_ijk: Matrix | None) -> bool:
+    """Whether the pixels are as no scanner makes them, so that one of their two sides may be stated wrongly."""
+    x, y, _ = (1.0, 1.0, 1.0) if ras_from_ijk is None else spacing_mm(ras_from_ijk)
+    return bool(max(x, y) > 1.5 * min(x, y))
+
+
 def geometry_warnings(ras_from_ijk: Matrix | None) -> tuple[str, ...]:
     """Warnings about geometry that is usable but unlike a lumbar series."""
     if ras_from_ijk is None:
@@ -89,7 +95,7 @@ def geometry_warnings(ras_from_ijk: Matrix | None) -> tuple[str, ...]:
         found.append(f"The slices are {step:.1f} mm apart; the midline may lie between two of them")
     if max(x, y) > _COARSE_MM or min(x, y) < _FINE_MM:
         found.append(f"Pixels of {x:.2f} x {y:.2f} mm are unusual for a lumbar MRI (0.3 to 1.5 mm)")
-    if max(x, y) > 1.5 * min(x, y):
+    if is_far_from_square(ras_from_ijk):
         found.append(f"The pixels are far from square: {x:.2f} x {y:.2f} mm")
     if tilt < _OBLIQUE_COSINE:
         found.append(f"The slices are turned by {np.degrees(np.arccos(tilt)):.0f} degrees from the sagittal plane")
@@ -189,6 +195,7 @@ def _stack(volume: Volume, path: Path, warnings: tuple[str, ...]) -> SagittalSta
         elif (off_mm := _off_line_mm(volume)) > _OFF_LINE_MM:
             needs_review = True
             warnings += (f"The slices were cut across, so that their uneven distances put points {off_mm:.1f} mm off",)
+    needs_review = needs_review or is_far_from_square(matrix)
     voxels, mended = check_intensities(voxels, path.name, may_be_ct=not volume.tags.get("Modality"))
     return SagittalStack(
         voxels,

@@ -99,6 +99,7 @@ def plan_of(store: Store, options: RetrainOptions, folder: Path) -> Plan:
     file = folder / PLAN_FILE
     if not file.is_file():
         plan = _new_plan(store, options)
+        _empty(folder)
         write_text_atomically(file, json.dumps(asdict(plan), indent=1, ensure_ascii=False) + "\n")
         return plan
     values = load_json(file)
@@ -118,6 +119,18 @@ def plan_of(store: Store, options: RetrainOptions, folder: Path) -> Plan:
             "Go on without --recipe, or begin anew with --restart"
         )
     return plan
+
+
+def _empty(folder: Path) -> None:
+    """Take away what a round left whose folder was not taken away to its end: weights that learned from other studies.
+
+    Raises OutputError.
+    """
+    try:
+        for left in folder.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    except OSError as error:
+        raise OutputError(f"Could not empty {folder}: {error.strerror}") from error
 
 
 def _new_plan(store: Store, options: RetrainOptions) -> Plan:

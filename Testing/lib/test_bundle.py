@@ -171,7 +171,12 @@ def test_a_missing_setting_is_named(a_copy: Path, missing: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"landmarks": ["L1", "L2"]}, {"chain_prior": []}, {"calibration": {"temperature": 1, "radius_factor": [1]}}],
+    [
+        {"landmarks": ["L1", "L2"]},
+        {"chain_prior": []},
+        {"calibration": {"temperature": 1, "radius_factor": [1]}},
+        {"calibration": {"temperature": 1, "radius_factor": [1] * 11, "in_space": [1]}},
+    ],
 )
 def test_settings_that_contradict_each_other_are_refused(a_copy: Path, change: dict) -> None:
     rewrite_checksums(a_copy, {**settings_of(a_copy), **change})

@@ -260,9 +260,22 @@ def test_an_exam_that_is_not_there_is_refused_with_those_that_are(a_study, wante
         read_study(folder, study=wanted)
 
 
-@pytest.mark.parametrize("dates", [(None, None), ("20240503", None), ("20240503", "20240503"), ("", "00010101")])
-def test_exams_whose_dates_do_not_tell_the_newest_are_for_review(a_study, dates):
-    series = [an_exam(n, **({"StudyDate": day} if day else {})) for n, day in enumerate(dates, 1)]
+@pytest.mark.parametrize(
+    ("days", "times"),
+    [
+        ((None, None), ()),
+        (("20240503", None), ()),
+        (("20240503", "20240503"), ()),
+        (("20240503", "20240503"), ("101500", None)),
+        (("", "00010101"), ()),
+        (("20240503", "99991231"), ()),
+    ],
+)
+def test_exams_whose_dates_do_not_tell_the_newest_are_for_review(a_study, days, times):
+    series = [an_exam(n, **({"StudyDate": day} if day else {})) for n, day in enumerate(days, 1)]
+    for one, time in zip(series, times, strict=False):
+        for ds in one:
+            ds.StudyTime = time
     stack = read_study(a_study(*series))
     assert stack.needs_review
     assert "2 exams" in stack.warnings[0]
@@ -313,6 +326,25 @@ def test_files_of_few_tags_are_read_with_a_note(a_study):
     assert any("do not state their modality" in note for note in stack.notes)
 
 
-def test_two_patients_in_one_folder_are_refused(a_study):
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"PatientID": "another"},
+        {"PatientName": "Roe^Jane", "PatientBirthDate": "19900101"},
+        {"PatientName": "Roe^Jane", "PatientID": ""},
+    ],
+)
+def test_two_patients_in_one_folder_are_refused(a_study, other):
+    number = "" if "" in other.values() else "phantom"
+    one = {"PatientName": "Doe^Ann", "PatientBirthDate": "19500101", "PatientID": number}
     with pytest.raises(InputError, match="Expected one patient; got 2"):
-        read_study(a_study(a_series(), a_series(series="T1", PatientID="another")))
+        read_study(a_study(an_exam(1, **one), an_exam(2, StudyDate="20240503", **other)))
+
+
+@pytest.mark.parametrize(
+    "other", [{"PatientName": "DOE ANN"}, {"PatientName": "Roe^Ann"}, {"PatientBirthDate": "19500110"}]
+)
+def test_one_patient_whose_name_or_date_was_put_right_is_read(a_study, other):
+    one = {"PatientName": "Doe^Ann", "PatientBirthDate": "19500101"}
+    stack = read_study(a_study(an_exam(1, **one), an_exam(2, StudyDate="20240503", **{**one, **other})))
+    assert exam_read(stack) == "1.2.2"

@@ -32,6 +32,11 @@ def test_slope_sign_and_monochrome1_give_real_world_values(a_study):
     np.testing.assert_array_equal(stack.voxels, [2.0**14 - 1 - pixels_of(k) for k in range(COUNT)])
 
 
+def test_a_slope_of_zero_is_none(a_study):
+    stack = read_study(a_study([a_slice(k, RescaleSlope=0, RescaleIntercept=0) for k in range(COUNT)]))
+    np.testing.assert_array_equal(stack.voxels, [pixels_of(k) for k in range(COUNT)])
+
+
 @pytest.mark.parametrize(
     ("dtype", "value", "limit", "vr"),
     [

@@ -32,7 +32,7 @@ from SpineLandmarksLib.store.folder import open_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Of the changes of a command, every so many-th fails.
-EVERY = 7
+EVERY, RARELY = 7, 19
 #: A disk that is not waited for, where there is one.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 SYSTEM = pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and a C compiler")
@@ -41,8 +41,13 @@ SYSTEM = pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), r
 @pytest.fixture(scope="module")
 def trials(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What came of each command on a disk that fills."""
+    return tried(tmp_path_factory, "--fault", "full", "--every", str(EVERY))
+
+
+def tried(tmp_path_factory: pytest.TempPathFactory, *options: str) -> dict[str, Any]:
+    """What `research.faults` says of each command."""
     room = MEMORY or str(tmp_path_factory.mktemp("faults"))
-    command = [sys.executable, "-m", "research.faults", "--fault", "full", "--every", str(EVERY)]
+    command = [sys.executable, "-m", "research.faults", *options]
     environment = {**os.environ, "TMPDIR": room, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr[-2000:]
@@ -54,6 +59,15 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_a_disk_that_fills_at_any_write_costs_one_line_and_no_file(trials: dict[str, Any], name: str) -> None:
     assert trials[name]["tried"] >= 1
     assert trials[name]["problems"] == []
+
+
+@SYSTEM
+def test_a_round_of_learning_that_is_killed_at_any_write_goes_on_to_the_same_end(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    found = tried(tmp_path_factory, "--only", "retrain", "--fault", "killed", "--every", str(RARELY))
+    assert found["retrain"]["tried"] >= 4
+    assert found["retrain"]["problems"] == []
 
 
 @pytest.fixture

@@ -86,6 +86,8 @@ DEFECTS = [
     (row(landmarks_px={"L1": ["1", "2"]}), r"expected 2 finite numbers"),
     (row(landmarks_px=[1]), r"landmarks_px: expected an object"),
     ({"study": 7, "image": "images/a.png"}, r"landmarks_px: expected an object with named fields; got null"),
+    (row(image="a" * 4000), r"expected the name of an image"),
+    (row(image="a\0.png"), r"expected the name of an image"),
     (row(image="../outside.png"), r"expected an image inside .*; got '../outside.png'"),
     (row(image="images\\a.png"), r"with forward slashes"),
     (row(image="/etc/passwd"), r"expected an image inside"),

@@ -151,7 +151,9 @@ def test_thick_slices_and_coarse_pixels_are_doubted(an_oblique_nifti):
     affine = orthogonal(AFFINE)
     affine[:3, 2] *= 3
     affine[:3, 0] *= 3
-    warnings = " ".join(read_study(an_oblique_nifti(affine=affine)).warnings)
+    stack = read_study(an_oblique_nifti(affine=affine))
+    warnings = " ".join(stack.warnings)
+    assert stack.needs_review, "one side of the pixels may be stated wrongly"
     assert "11.9 mm apart" in warnings
     assert "far from square" in warnings
     assert "unusual for a lumbar MRI" in warnings

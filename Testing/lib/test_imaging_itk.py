@@ -216,6 +216,49 @@ def test_an_nrrd_that_does_not_say_how_it_lies_in_the_patient_is_refused(
         read_study(path)
 
 
+@pytest.mark.parametrize(
+    "place", ["{}/other.raw", "../other.raw", "s/../../other.raw", "C:\\other.raw", "..\\other.raw"]
+)
+@pytest.mark.parametrize("is_list", [False, True])
+def test_voxels_of_a_file_elsewhere_are_not_read(an_itk_image, tmp_path, place, is_list):
+    """Whoever sends a header would see what only we may read."""
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    sitk.WriteImage(an_itk_image, str(folder / "a.mhd"))
+    (folder / "a.raw").rename(tmp_path / "other.raw")
+    named = place.format(tmp_path)
+    header = (folder / "a.mhd").read_text()
+    (folder / "a.mhd").write_text(header.replace("a.raw", f"LIST\n{named}" if is_list else named))
+    with pytest.raises(InputError, match="beside it; it names a file elsewhere"):
+        read_study(folder / "a.mhd")
+    (folder / "b.nhdr").write_bytes(an_nrrd(tmp_path / "b.nhdr", b"", last=f"data file: {named}").read_bytes())
+    with pytest.raises(InputError, match="beside it; it names a file elsewhere"):
+        read_study(folder / "b.nhdr")
+
+
+@pytest.mark.parametrize("name", ["a.mnc", "a.h5"])
+def test_nothing_is_said_past_us_of_a_damaged_minc_or_hdf5(an_itk_image, tmp_path, capfd, name):
+    sitk.WriteImage(an_itk_image, str(tmp_path / name))
+    content = (tmp_path / name).read_bytes()
+    for kept in (10, 600, 9000, len(content) - 100):
+        (tmp_path / name).write_bytes(content[:kept])
+        with pytest.raises(InputError):
+            read_study(tmp_path / name)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("units", ["cm", "um"])
+def test_a_metaimage_in_other_units_is_refused(an_itk_image, tmp_path, units):
+    path = tmp_path / "a.mha"
+    sitk.WriteImage(an_itk_image, str(path))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"NDims", b"DistanceUnits = mm\nNDims", 1))
+    assert_same_places(read_study(path), some_voxels(), orthogonal(AFFINE))
+    path.write_bytes(content.replace(b"NDims", f"DistanceUnits = {units}\nNDims".encode(), 1))
+    with pytest.raises(GeometryError, match="distance units of mm"):
+        read_study(path)
+
+
 @pytest.mark.parametrize(("name", "line"), [("a.nrrd", b"space origin:"), ("a.mha", b"Offset =")])
 def test_an_origin_that_is_not_stated_is_told(an_itk_image, tmp_path, name, line):
     path = tmp_path / name

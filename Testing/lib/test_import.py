@@ -185,7 +185,7 @@ def test_an_fcsv_without_columns_not_there_or_not_text_is_refused(tmp_path: Path
         read_fcsv(tmp_path / "a.fcsv")
     with pytest.raises(FormatError, match=r"Could not read .*none\.fcsv"):
         read_fcsv(tmp_path / "none.fcsv")
-    (tmp_path / "b.fcsv").write_bytes(b"\xff\xfe")
+    (tmp_path / "b.fcsv").write_bytes(b"\xff\xff")
     with pytest.raises(FormatError, match="in UTF-8"):
         read_fcsv(tmp_path / "b.fcsv")
 
@@ -246,6 +246,27 @@ def test_the_table_that_slicer_itself_exports_is_read(mrml: Any, tmp_path: Path,
 
 
 # What people and spreadsheets make of a table
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-16", "utf-16-be"])
+def test_what_a_spreadsheet_saves_as_unicode_text_is_read(codec: str, tmp_path: Path) -> None:
+    text = "label\tr_mm\ta_mm\ts_mm\r\nL3\t1,5\t2\t3\r\n"
+    (tmp_path / "t.csv").write_bytes((("\ufeff" if codec.endswith("be") else "") + text).encode(codec))
+    assert read_landmarks(tmp_path / "t.csv")["L3"].position_ras_mm == (1.5, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("label", ["T12-L1", "Th12/L1", "TH12-L1", "D12 - L1", "t12\u2013l1"])
+def test_the_thoracic_level_is_read_as_other_languages_write_it(label: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"label,r_mm,a_mm,s_mm\n{label},1,2,3\n", encoding="utf-8")
+    assert read_landmarks(tmp_path / "t.csv")["T12-L1"].position_ras_mm == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("label", ["L4-5", "L3-1", "LV3", "L3 L4", "Th-L1"])
+def test_a_label_that_may_mean_something_else_is_refused(label: str, tmp_path: Path) -> None:
+    """Slicer calls the fifth point of a list "L4" by itself L4-5."""
+    (tmp_path / "t.csv").write_text(f"label,r_mm,a_mm,s_mm\n{label},1,2,3\n")
+    with pytest.raises(FormatError, match="Expected names of"):
+        read_landmarks(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize(

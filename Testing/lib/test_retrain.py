@@ -190,6 +190,21 @@ def test_a_restart_drops_what_is_unfinished(a_dataset: Path, a_store: Store, mon
     assert (plan["by"], plan["steps"], plan["model"]) == ("Bo", 4, "retrained-001")
 
 
+def test_a_new_round_does_not_go_on_with_the_weights_of_one_that_died_at_its_end(
+    a_dataset: Path, a_store: Store, no_training
+) -> None:
+    """Killed while its folder was taken away: the plan was gone, the checkpoint was not."""
+    left = a_dataset / "models" / "unfinished"
+    (left / "retrained-000").mkdir(parents=True)
+    for name in ("checkpoint.pt", "retrained-000/model.onnx"):
+        (left / name).write_bytes(b"of other studies")
+    seen: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrain, "finetune", lambda *_, **__: seen.extend(file.name for file in left.iterdir()))
+        assert RetrainRound(a_store, OPTIONS).run().state == "done"
+    assert seen == ["plan.json"]
+
+
 def test_a_round_that_died_after_the_model_was_whole_only_decides(a_retrained: Path, tmp_path: Path) -> None:
     """Between the rename of the bundle and its promotion, say."""
     folder = shutil.copytree(a_retrained, tmp_path / "data")

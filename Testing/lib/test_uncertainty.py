@@ -225,3 +225,14 @@ def test_the_radius_in_space_holds_19_of_20_points(plane_mm: float, side_mm: flo
     points = np.random.default_rng(0).normal(size=(200_000, 3)) * [spread, spread, side_mm]
     radius = radius95_with_side(np.array(plane_mm), np.array(side_mm))
     assert (np.linalg.norm(points, axis=1) < radius).mean() == pytest.approx(0.95, abs=0.005)
+
+
+def test_a_share_of_the_radius_in_the_plane_is_left_in_a_stack():
+    variance, side_sd = np.full(2, 3.0), np.array([0.0, 2.0])
+    all_of_it = Calibration(1.0, (2.0, 2.0))
+    half = Calibration(1.0, (2.0, 2.0), in_space=(1.0, 0.5))
+    whole, less = (one.radius95_in_space_mm(variance, side_sd) for one in (all_of_it, half))
+    assert whole == pytest.approx(radius95_with_side(np.full(2, 4.0), side_sd))
+    assert less == pytest.approx(radius95_with_side(np.array([4.0, 2.0]), side_sd))
+    assert Calibration.from_dict(half.to_dict()) == half
+    assert half.radius95_mm(variance) == pytest.approx([4.0, 4.0]), "one slice keeps all of it"

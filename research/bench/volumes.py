@@ -2,10 +2,14 @@
 
     python -m research.bench.volumes ../shared/data/volumes [--bundle NAME_OR_DIR] [--bow 10 15 25]
     python -m research.bench.volumes phantoms:20 [--bow 10 15 25]
+    python -m research.bench.volumes ../shared/data/volumes --bow 10 -10 15 -15 25 -25 --fit
 
 Beside each NAME.nii.gz lies NAME.json with {"body_centres_ras_mm": {"L1": [R, A, S], ...}}. A bow of A mm shifts each
 row of every slice across the stack by A sin(pi t), t from 0 at the uppermost centre to 1 at the lowest, and the truth.
 `phantoms:N` are N generated stacks with exact truth of all landmarks.
+
+`--fit` says what share of the radius in the plane (`Calibration.in_space`) leaves 95 % of the points within the radius
+in space, and what that share, fitted on all volumes but one, holds of the one left out.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +29,7 @@ from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.phantom.phantom import make_phantom
 from SpineLandmarksLib.predict import Localizer
+from SpineLandmarksLib.uncertainty import radius95_with_side
 
 Array = NDArray[np.float64]
 Truth = dict[str, Array]
@@ -37,8 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("data", metavar="FOLDER|phantoms:N")
     p.add_argument("--bundle", default=DEFAULT, metavar="NAME_OR_DIR")
     p.add_argument("--bow", type=float, nargs="*", default=[], metavar="MM")
+    p.add_argument("--fit", action="store_true", help="the share of the radius in the plane that is left in a stack")
     options = p.parse_args(arguments)
     localizer = Localizer.open(options.bundle)
+    if options.fit:
+        print(fitted([needed(localizer, case, (0.0, *options.bow)) for case in cases(options.data)]))
+        return 0
     for bow_mm in (0.0, *options.bow):
         rows = np.concatenate([judged(localizer, *bowed(*case, bow_mm)) for case in cases(options.data)])
         print(f"{localizer.bundle.label}, {options.data}, bow {bow_mm:g} mm: {summary(rows)}", flush=True)
@@ -111,6 +120,47 @@ def summary(rows: Array) -> str:
         f"worst {side[level].max():.2f}; in radius95 {share}, {in_plane} in the plane; outside and not flagged "
         f"{unflagged}; radius mean {radius[level].mean():.2f} mm"
     )
+
+
+def needed(localizer: Localizer, case: tuple[SagittalStack, Truth], bows_mm: Iterable[float]) -> Array:
+    """The least share of its radius in the plane with which each point of a case, bowed in each way, is within."""
+    found = []
+    for bow_mm in bows_mm:
+        whole, side = (judged(_with_share(localizer, share), *bowed(*case, bow_mm)) for share in (1.0, 0.0))
+        level = whole[:, 2] < LEVEL_MM
+        found.append(least_share(whole[level, 0], whole[level, 3], side[level, 3]))
+    return np.concatenate(found)
+
+
+def _with_share(localizer: Localizer, share: float) -> Localizer:
+    calibration = replace(localizer.bundle.calibration, in_space=(share,) * len(localizer.bundle.landmarks))
+    return Localizer(replace(localizer.bundle, calibration=calibration), localizer.backend)
+
+
+def least_share(distance_mm: Array, whole_mm: Array, side_mm: Array) -> Array:
+    """From distances (N,) and the radii with all and with nothing of the plane; infinite beyond twice the whole."""
+    side_sd = side_mm / radius95_with_side(np.zeros(1), np.ones(1))
+    shares, plane = np.linspace(0, 2, 201), np.linspace(0, 30, 3001)[:, None]
+    tables = radius95_with_side(plane, side_sd).T
+    whole_plane = np.array([np.interp(r, row, plane[:, 0]) for r, row in zip(whole_mm, tables, strict=True)])
+    within = radius95_with_side(shares[:, None] * whole_plane, side_sd) >= distance_mm
+    return np.where(within.any(0), shares[within.argmax(0)], np.inf)
+
+
+def fitted(shares: Sequence[Array]) -> str:
+    """shares: of the points of each case."""
+    share = [_quantile95(np.concatenate([*shares[:row], *shares[row + 1 :]])) for row in range(len(shares))]
+    held = np.concatenate([own <= limit for own, limit in zip(shares, share, strict=True)])
+    every = np.concatenate(shares)
+    return (
+        f"{len(shares)} cases, {len(every)} points: share {_quantile95(every):.2f}; fitted without one case "
+        f"{min(share):.2f} to {max(share):.2f}, which holds {held.sum()} of {len(held)} ({100 * held.mean():.1f} %)"
+    )
+
+
+def _quantile95(values: Array) -> float:
+    """The conformal quantile, as the radius in the plane is fitted."""
+    return float(np.sort(values)[min(len(values), int(np.ceil((len(values) + 1) * 0.95))) - 1])
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Have the n-th change of the disk fail, for every n, in each command that writes, and see what is left.
 
-    python -m research.faults [--only NAME] [--fault full|hiccup|read-only] [--every N]
+    python -m research.faults [--only NAME] [--fault full|hiccup|read-only|killed] [--every N]
 
 After each failure: one line each that says what is wrong, no traceback, and files that are whole. Where the command
-says that all is well, all is there. Run again on a good disk, it ends as if nothing had been.
+says that all is well, all is there. Run again on a good disk, it ends as if nothing had been. The same holds of a
+process that is killed there, but for the line.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import json
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +32,12 @@ from SpineLandmarksLib import SpineLandmarksError, read_csv, read_json, read_mar
 from SpineLandmarksLib.batch.ledger import FILE_NAME
 from SpineLandmarksLib.batch.results import STALE
 from SpineLandmarksLib.bundle import load_bundle
+from SpineLandmarksLib.retraining.process import UNFINISHED
 
 #: What is written of each try, also of one that fails.
 LOGS = ("events", "sqlite_sequence")
+#: How the names of files begin that are being written.
+TEMPORARY = ".spine-landmarks"
 LOADED = "SPINE_LANDMARKS_FAULTS"
 #: What differs from run to run: ids, and the names that hold them.
 _IDS = re.compile(r"[0-9a-f]{16,}|2\.25\.\d+|P[0-9A-F]{10}")
@@ -98,11 +104,13 @@ class Trial:
     def _problems_of(self, first: int) -> Iterator[str]:
         ending = self._run(first)
         lines = ending.said.splitlines()
+        if self.fault == "killed" and ending.status == -signal.SIGKILL:
+            ending, lines = replace(ending, status=2), ["spine-landmarks: killed"]  # it could not say so
         if ending.status not in (0, 1, 2) or any(not line.startswith("spine-landmarks: ") for line in lines):
             yield f"status {ending.status}: {ending.said[-1500:]}"
         if ending.status and not lines:
             yield f"status {ending.status} without a word"
-        yield from broken(self.folder)
+        yield from broken(self.folder, self.fault == "killed")
         now = contents(self.folder)
         if ending.status == 0 and now != self.right:
             yield f"all is said to be well, and it differs: {difference(now, self.right)}"
@@ -110,7 +118,7 @@ class Trial:
         if lost:
             yield f"lost: {sorted(lost)}"
         again = self._run_in(self.folder)
-        yield from broken(self.folder)
+        yield from broken(self.folder, self.fault == "killed")
         if not self._is_right(contents(self.folder)):
             yield f"again: {again.said.strip()[-300:]} {difference(contents(self.folder), self.right)}"
 
@@ -144,7 +152,8 @@ def contents(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for file in sorted(folder.rglob("*")):
         name = _IDS.sub("ID", file.relative_to(folder).as_posix())
-        if file.is_file() and not name.endswith(("-wal", "-shm", "log.csv")):
+        is_passing = name.endswith(("-wal", "-shm", "-journal", "log.csv")) or is_draft(file)
+        if file.is_file() and not is_passing:
             found[name] = _rows(file) if file.suffix == ".sqlite" else _size(file)
             if file.name == FILE_NAME:  # the last line of each study holds
                 lines = [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]
@@ -167,12 +176,18 @@ def _rows(file: Path) -> dict[str, int]:
     return {name: count for name, count in counts.items() if name not in LOGS}
 
 
-def broken(folder: Path) -> Iterator[str]:
-    """Files that are not whole, and those that should have gone."""
+def is_draft(file: Path) -> bool:
+    """Whether nobody reads it yet: a temporary file, or one of a model that is being made."""
+    return file.name.startswith(TEMPORARY) or UNFINISHED in file.parts
+
+
+def broken(folder: Path, after_kill: bool = False) -> Iterator[str]:
+    """Files that are not whole, and those that should have gone: a killed process leaves them for an hour."""
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder)
-        if file.name.startswith(".spine-landmarks"):
-            yield f"{name} is left over"
+        if is_draft(file):
+            if not after_kill and file.name.startswith(TEMPORARY):
+                yield f"{name} is left over"
         elif file.is_file():
             try:
                 _read(file)

@@ -23,6 +23,7 @@ from SpineLandmarksLib.bundle import Bundle
 from SpineLandmarksLib.chain import ChainPrior
 from SpineLandmarksLib.cli.main import main
 from SpineLandmarksLib.formats import FORMATS
+from SpineLandmarksLib.formats.atomic import write_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation, write_landmarks_json
 from SpineLandmarksLib.geometry import apply
 from SpineLandmarksLib.landmarks import LUMBAR11, LandmarkSet
@@ -155,6 +156,35 @@ def two_models(folder: Path) -> None:
     (model / "retrain.json").write_text(json.dumps(card))
 
 
+def a_round(folder: Path) -> int:
+    """`retrain` to its end, unless it has come there: all that it writes but what training and the export of the graph
+    do, in whose place weights that are there are taken.
+    """
+    from SpineLandmarksLib.bundle import DEFAULT, find_bundle
+    from SpineLandmarksLib.evaluation import non_inferiority
+    from SpineLandmarksLib.evaluation.non_inferiority import non_inferiority_test
+    from SpineLandmarksLib.retraining import registry, retrain
+    from SpineLandmarksLib.retraining.process import UNFINISHED
+
+    def trained(*given: object, **_: object) -> None:
+        with write_atomically(Path(str(given[3])) / "checkpoint.pt") as file:
+            file.write(bytes(100))
+
+    def built(draft: Path, *_: object, **__: object) -> None:
+        shutil.copytree(find_bundle(DEFAULT), draft, ignore=shutil.ignore_patterns("docs"))
+
+    models = folder / "data" / "models"
+    if (models / "retrained-001" / registry.CARD).is_file() and not (models / UNFINISHED / retrain.PLAN_FILE).is_file():
+        return 0
+    with (
+        patch.object(retrain, "finetune", trained),
+        patch.object(retrain, "build_bundle", built),
+        patch.object(non_inferiority, "MIN_PATIENTS", 1),
+        patch.object(retrain, "non_inferiority_test", lambda old, new, _: non_inferiority_test(old, new, 2.0)),
+    ):
+        return word("retrain {}/data --by Ann --steps 1")(folder)
+
+
 INIT, ADD = word("dataset init {}/data --author Ann"), word("dataset add {}/data {}/in")
 A_STORE = steps(volumes, INIT, ADD)
 ADOPTED = steps(pictures, INIT)
@@ -187,6 +217,7 @@ COMMANDS = {
         steps(word("dataset init {}/data"), two_models, word("models promote {}/data retrained-001 --by Ann")),
         word("models rollback {}/data --by Ann"),
     ),
+    "retrain": Command(steps(ADOPTED, word("dataset split {}/data --holdout 1")), a_round),
     "slicer exports": Command(lambda folder: None, exports),
     "slicer saves": Command(steps(A_STORE), saved_beside),
 }

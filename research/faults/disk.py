@@ -13,8 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("fail.c")
-#: How a disk fails: with which error, and whether it goes on failing.
-FAULTS = {"full": (errno.ENOSPC, True), "hiccup": (errno.EIO, False), "read-only": (errno.EROFS, True)}
+#: How a disk fails: with which error, and whether it goes on failing. At a negative one the process is killed.
+FAULTS = {
+    "full": (errno.ENOSPC, True),
+    "hiccup": (errno.EIO, False),
+    "read-only": (errno.EROFS, True),
+    "killed": (-1, False),
+}
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 /* A disk that fails: counts what a process changes below one folder, and has the n-th change and, where asked, all
  * after it fail. Loaded before the C library; Python, SQLite, Pillow and torch all come through it.
  *
- * A write that fails writes half of what it was given first, as a disk does that fills in the middle.
+ * A write that fails writes half of what it was given first, as a disk does that fills in the middle. A negative error
+ * has the process killed there instead.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,6 +32,7 @@ long fault_count(void) { return counted; }
 static int fails(void) {
     counted++;
     if (!first || counted < first || (counted > first && !lasts)) return 0;
+    if (number < 0) raise(SIGKILL);
     errno = number;
     return 1;
 }
@@ -59,6 +62,7 @@ static int is_ours(int file) {
     {                                                                                        \
         if (!is_ours(file)) return REAL(name)(file, data, given, ##__VA_ARGS__);             \
         int half = first && counted + 1 == first && (given) > 1;                             \
+        if (half && number < 0) REAL(name)(file, data, (given) / 2, ##__VA_ARGS__);          \
         if (!fails()) return REAL(name)(file, data, given, ##__VA_ARGS__);                   \
         return half ? REAL(name)(file, data, (given) / 2, ##__VA_ARGS__) : -1;               \
     }
