@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,15 @@ from SpineLandmarksLib.web.open_study import OpenStudy, StudyLoader
 from SpineLandmarksLib.web.presence import Presence
 from SpineLandmarksLib.web.saver import Saver
 from SpineLandmarksLib.web.studies import Listing, listing
+from SpineLandmarksLib.web.telling_thread import TellingThread
 from SpineLandmarksLib.worker.localization import JobResult, LocalizationJob, LocalizationService
 
 #: Between two looks at what others have done.
 REFRESH_S = 4.0
+#: After a study has opened, before work in the background begins: its picture comes first.
+PICTURE_S = 0.5
+#: Of the time, the part that may go into writing the training file, which holds every study.
+TRAINING_FILE_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class ReviewController:
     None; on_notify: with each text for the person; on_found: with the slice on which the model has found landmarks.
     locked: review the hold-out. order: of review, as soon as it is known. by_doubt: what the model doubts comes first,
     where no order is known. localizes: run the model on a study that has
-    no landmarks yet, when it opens.
+    no landmarks yet, when it opens. on_done: called in any thread when there is something for `poll`.
     """
 
     def __init__(
@@ -68,18 +73,18 @@ class ReviewController:
         order: Future[list[str]] | None = None,
         localizes: bool = False,
         by_doubt: bool = False,
+        on_done: Callable[[], None] = lambda: None,
     ) -> None:
         self._localizes, self._to_localize, self._by_doubt = localizes, "", by_doubt
         self.store, self.localization, self.locked = store, localization, locked
         self._on_open, self._on_notify, self._on_found = on_open, on_notify, on_found
-        self._threads = ThreadPoolExecutor(1, "store")  # one thing at a time: a save comes before the sign-off of it
+        self._threads = TellingThread("store", on_done)  # one thing at a time: a save comes before the sign-off of it
         self.saver = Saver(store.save, self._threads, store.folder, clock)
-        self.loader = StudyLoader(store, "")
+        self.loader = StudyLoader(store, "", on_done)
         self.annotator = ""
         self.account = Account("", None)
         self.people: tuple[str, ...] = ()
         self.listing = Listing()
-        self.doubts: dict[str, float] = {}
         self._study_doubts = StudyDoubts()
         self._order: tuple[str, ...] = ()
         self.opened: OpenStudy | None = None
@@ -87,7 +92,7 @@ class ReviewController:
         self._clock = clock
         self._waiting: list[tuple[Future[Any], Callable[[Any], None]]] = []
         self._unreadable: set[str] = set()
-        self._next_refresh = self._looked_at = 0.0
+        self._next_refresh = self._looked_at = self._next_training_file = 0.0
         self._is_taking = False
         if order is not None and order.done() and not order.exception():
             self._order = tuple(order.result())
@@ -98,7 +103,7 @@ class ReviewController:
         self._problems: tuple[str, ...] = ()
         self._reading = ""
         self._said: tuple[str, ...] = ()
-        self._aside = ThreadPoolExecutor(1, "training file")  # which nobody waits for: it holds every study
+        self._aside = TellingThread("training file", on_done)  # which nobody waits for: it holds every study
         self._is_training_file_old = False
         self._presence = Presence(store)
 
@@ -162,11 +167,15 @@ class ReviewController:
             self._to_sign.remove(session)
             future = self._ask(self._write_sign_off, self._signed_off, session.parent, session.study)
             self._signing[future] = session
-        if self._is_training_file_old and not self._is_taking and not self._signing:
-            self._is_training_file_old = False
-            self._waiting.append((self._aside.submit(_write_training_file, self.store), self._written))
+        self._renew_training_file()
         self._look_around()
         return bool(changed or ready or end or self.localization.job)
+
+    def _renew_training_file(self) -> None:
+        is_due = self._is_training_file_old and self._clock() >= self._next_training_file
+        if is_due and not self._is_taking and not self._signing:
+            self._is_training_file_old = False
+            self._waiting.append((self._aside.submit(_write_training_file, self.store, self._clock), self._written))
 
     def _localize_what_opened(self) -> None:
         job = self.localization.job
@@ -214,9 +223,9 @@ class ReviewController:
         return problems, self._listed()
 
     def _listed(self) -> Listing:
-        self.doubts = self._study_doubts.read(self.store)
-        order = self._order or (most_doubtful_first(self.doubts) if self._by_doubt else ())
-        return listing(self.store, self.annotator, order, self.locked)
+        doubts = self._study_doubts.read(self.store)
+        order = self._order or (most_doubtful_first(doubts) if self._by_doubt else ())
+        return listing(self.store, self.annotator, order, self.locked, doubts)
 
     # Studies
 
@@ -479,7 +488,8 @@ class ReviewController:
         self._show(opened, opened.session(self.annotator))
         self._said = opened.landmarks.warnings if opened.landmarks else ()
         self._to_localize = opened.study.key if self._localizes and not opened.landmarks and opened.path else ""
-        self.refresh()
+        self._next_refresh = self._clock() + PICTURE_S
+        self._next_training_file = max(self._next_training_file, self._next_refresh)
         following = self._to_do(after=opened.study.key)
         if following:
             self.loader.preload(following[0])
@@ -507,7 +517,9 @@ class ReviewController:
                 failed.append(session.study)
         return f"Not signed off, as the store did not take it: {', '.join(failed)}. " if failed else ""
 
-    def _written(self, problem: str) -> None:
+    def _written(self, done: tuple[str, float]) -> None:
+        problem, took = done
+        self._next_training_file = self._clock() + took / TRAINING_FILE_SHARE
         self._notify(problem, "warning", about="training file")
 
     def _signed_off(self, signed: tuple[str, str]) -> None:
@@ -522,10 +534,11 @@ class ReviewController:
         self.open(key)
 
 
-def _write_training_file(store: Store) -> str:
-    """Words for what went wrong, if anything did."""
+def _write_training_file(store: Store, clock: Callable[[], float]) -> tuple[str, float]:
+    """Words for what went wrong, if anything did, and the seconds that it took."""
+    began = clock()
     try:
         refresh_training_file(store)
     except SpineLandmarksError as error:
-        return f"landmarks.json could not be written: {error}"
-    return ""
+        return f"landmarks.json could not be written: {error}", clock() - began
+    return "", clock() - began

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from SpineLandmarksLib.store.blind import ReadingView
 from SpineLandmarksLib.store.readings import Opinion, standing
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import StudyRecord, complete, image_problems
+from SpineLandmarksLib.web.telling_thread import TellingThread
 
 #: Folder of the data set for the steps of each study that was corrected in the browser.
 SESSIONS = "sessions"
@@ -174,11 +176,14 @@ def _latest(store: Store, study: StudyRecord, annotator: str) -> tuple[Revision 
 
 
 class StudyLoader:
-    """Reads studies in a thread, and the next one before it is asked for. At most two are kept."""
+    """Reads studies in a thread, and the next one before it is asked for. At most two are kept.
 
-    def __init__(self, store: Store, annotator: str) -> None:
+    on_done: called in that thread after each.
+    """
+
+    def __init__(self, store: Store, annotator: str, on_done: Callable[[], None] = lambda: None) -> None:
         self._store, self.annotator = store, annotator
-        self._threads = ThreadPoolExecutor(1, "study")
+        self._threads = TellingThread("study", on_done)
         self._futures: dict[str, Future[OpenStudy]] = {}
 
     def preload(self, key: str) -> None:

@@ -21,7 +21,7 @@ def view_state(controller: ReviewController, actions: Actions) -> dict[str, Any]
     save_text, save_kind = controller.saver.words
     return {
         "annotator": controller.annotator,
-        "studies": _studies(controller),
+        "studies": controller.listing.as_text,
         "study_key": controller.opened.study.key if controller.opened else "",
         "done_count": controller.listing.done,
         "study_count": len(controller.listing.rows),
@@ -118,17 +118,3 @@ def _landmark(mark: Landmark, frame: ImageFrame | None, is_selected: bool, is_kn
         "stressed": bool(mark.needs_review) and is_known,
         "selected": is_selected,
     }
-
-
-def _studies(controller: ReviewController) -> list[dict[str, Any]]:
-    key = controller.opened.study.key if controller.opened else None
-    return [
-        {
-            "key": row.key,
-            "state": row.state,
-            "words": row.words,
-            "current": row.key == key,
-            "doubt": round(controller.doubts.get(row.key, 0.0), 2) if row.state in ("mine", "waiting") else -1,
-        }
-        for row in controller.listing.rows
-    ]
