@@ -238,9 +238,10 @@ class Actions:
         session, opened = self._session(), self.controller.opened
         opinions = opened.opinions if opened else ()
         taken = opinions if number is None else opinions[number : number + 1]
-        if not taken:
+        if not taken or opened is None:
             return
-        names = session.names if whole else [self.selected or session.to_review()[0]]
+        open_names = self.controller.undecided or session.names
+        names = {*session.names, *opened.disputed} if whole else {self.selected or open_names[0]}
         whose = "the middle" if number is None else taken[0].person
         session.import_points(chosen(session.current, [one.landmarks for one in taken], names, whose), True)
         self.next_doubtful()

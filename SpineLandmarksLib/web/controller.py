@@ -272,11 +272,10 @@ class ReviewController:
     def sign_off(self) -> None:
         """Say that the current study is right, and go on to the next. Raises LandmarkError while one is undecided."""
         session = self._open_session()
-        undecided = [mark.name for mark in session.current if mark.status in UNREVIEWED]
-        if undecided:
+        if self.undecided:
             raise LandmarkError(
                 "Expected each landmark confirmed, corrected or marked as not visible; still to "
-                f"decide: {', '.join(undecided)}"
+                f"decide: {', '.join(self.undecided)}"
             )
         if not session.events and session.parent is None:
             raise LandmarkError("Expected landmarks to sign off; nothing was done yet")
@@ -298,10 +297,17 @@ class ReviewController:
         return (*others, *self.opened.notes, *still_true(self._said, self.session.to_review(), self.session.names))
 
     @property
+    def undecided(self) -> list[str]:
+        """Of the open study: landmarks, and corners in which its readers differ, that nobody has decided on."""
+        if self.session is None or self.opened is None:
+            return []
+        asked = {*self.session.names, *self.opened.disputed}
+        return [mark.name for mark in self.session.points if mark.name in asked and mark.status in UNREVIEWED]
+
+    @property
     def is_decided(self) -> bool:
         """Whether the open study can be signed off."""
-        session = self.session
-        return session is not None and not session.seal and all(m.status not in UNREVIEWED for m in session.current)
+        return self.session is not None and not self.session.seal and not self.undecided
 
     def add(self, path: Path, ingest_upload: Callable[[Store, Path], str]) -> None:
         """Take in an uploaded file and open it; `ingest_upload` returns the study's key."""
