@@ -195,9 +195,19 @@ def standing(store: Store, study: str, person: str) -> Standing:
     return Standing(view, begun, "", landmarks, opinions, words, tuple(comparing.disputed))
 
 
-def sign_study(store: Store, revision: str, person: str) -> str:
+def versions(store: Store, study: StudyRecord) -> tuple[tuple[Opinion, ...], tuple[str, ...]]:
+    """Of a forked study what each end says, and the landmarks in which they differ; nothing where it has one end."""
+    heads = store.heads(study.key)
+    if len(heads) < 2:
+        return (), ()
+    opinions, comparing = _side_by_side(store, heads, study, LIMIT_MM)
+    return opinions, tuple(comparing.disputed)
+
+
+def sign_study(store: Store, revision: str, person: str, instead_of: Sequence[str] = ()) -> str:
     """Sign a revision off, as what it is: the study's, one reader's, or the decision. Returns words for the person.
 
+    instead_of: other versions of a forked study that this person has seen, which are set aside.
     Signing the same one twice changes nothing. Raises StoreError, as `Store.sign_off`.
     """
     found = store.revision(revision)
@@ -206,6 +216,8 @@ def sign_study(store: Store, revision: str, person: str) -> str:
         account = account_of(connection, person)
     view = reading.view(account) if reading else "main"
     if reading is None or view == "main":
+        if instead_of and not found.undecided:
+            store.choose(found.study, revision, person, instead_of)
         store.sign_off(revision, person)
         return f"{found.study} is signed off"
     if found.undecided:
@@ -330,17 +342,26 @@ def places_of(landmarks: Iterable[Landmark], study: StudyRecord) -> Places:
 
 
 def _compared(store: Store, reading: BlindReading, study: StudyRecord) -> tuple[tuple[Opinion, ...], ReadingComparison]:
+    signed = [store.revision(part.revision or "") for part in reading.readers]
+    opinions, comparing = _side_by_side(store, signed, study, reading.limit_mm)
+    people = [part.person for part in reading.readers]
+    return tuple(replace(one, person=who) for one, who in zip(opinions, people, strict=True)), comparing
+
+
+def _side_by_side(
+    store: Store, revisions: Sequence[Revision], study: StudyRecord, limit_mm: float
+) -> tuple[tuple[Opinion, ...], ReadingComparison]:
     opinions = []
-    for part in reading.readers:
-        landmarks = store.revision(part.revision or "").landmarks
+    for revision in revisions:
+        landmarks = revision.landmarks
         known = complete_set(list(landmarks), store.schema, study.key)
         whole = complete(replace(landmarks, landmarks=known.landmarks), study.matrix)
-        opinions.append(Opinion(part.person, whole))
+        opinions.append(Opinion(revision.author, whole))
     places = [places_of(one.landmarks, study) for one in opinions]
     corners = [one.landmarks.corners for one in opinions]
     decided = {mark.name for marks in corners for mark in marks if mark.status not in UNREVIEWED}
     places_of_corners = [places_of(marks, study) for marks in corners]
-    return tuple(opinions), compare_readings(places, store.schema, reading.limit_mm, places_of_corners, decided)
+    return tuple(opinions), compare_readings(places, store.schema, limit_mm, places_of_corners, decided)
 
 
 def _own(store: Store, reading: BlindReading, person: str) -> Revision | None:

@@ -261,11 +261,16 @@ class Actions:
 
     def sign_off(self) -> None:
         """Ask first where the points make no sense."""
-        odd = self.controller.implausible() if self.controller.is_decided else []
+        odd = [*self.controller.implausible(), *self._set_aside()] if self.controller.is_decided else []
         if odd:
             self._ask(f"{'. '.join(odd)}. Sign off nevertheless?", self.controller.sign_off)
         else:
             self.controller.sign_off()
+
+    def _set_aside(self) -> list[str]:
+        opened = self.controller.opened
+        is_fork = opened is not None and opened.others
+        return ["This becomes the one version of the study; the others stay in its history"] if is_fork else []
 
     def ask_to_reopen(self, then: Callable[[], object] = lambda: None) -> None:
         """What is signed off is changed by nobody without meaning to."""

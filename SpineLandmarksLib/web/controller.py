@@ -101,6 +101,8 @@ class ReviewController:
         self._to_sign: list[Session] = []
         self._signing: dict[Future[Any], Session] = {}
         self._problems: tuple[str, ...] = ()
+        self._overtaken_by = ""
+        self._seen_beside: dict[str, tuple[str, ...]] = {}
         self._reading = ""
         self._said: tuple[str, ...] = ()
         self._aside = TellingThread("training file", on_done)  # which nobody waits for: it holds every study
@@ -165,7 +167,8 @@ class ReviewController:
         self._localize_what_opened()
         for session in [one for one in self._to_sign if one.is_saved]:
             self._to_sign.remove(session)
-            future = self._ask(self._write_sign_off, self._signed_off, session.parent, session.study)
+            others = self._seen_beside.get(session.study, ())
+            future = self._ask(self._write_sign_off, self._signed_off, session.parent, session.study, others)
             self._signing[future] = session
         self._renew_training_file()
         self._look_around()
@@ -213,14 +216,17 @@ class ReviewController:
 
     def refresh(self) -> None:
         """Look what others have done."""
-        self._ask(self._look, self._take_look)
+        opened = self.opened if self.opened and self.opened.view == "main" and self.saver.is_idle else None
+        self._ask(self._look, self._take_look, opened, self.session.parent if self.session else None)
 
-    def _look(self) -> tuple[list[str], Listing]:
+    def _look(self, opened: OpenStudy | None, parent: str | None) -> tuple[list[str], Listing, Revision | None]:
         problems = read_beside(self.store)
         known = accounts(self.store)
         self.people = tuple(one.name for one in known)
         self.account = one_of(known, self.annotator)
-        return problems, self._listed()
+        heads = self.store.heads(opened.study.key) if opened else []
+        unknown = [head for head in heads if opened and head.id not in (parent, *opened.others)]
+        return problems, self._listed(), unknown[-1] if unknown else None
 
     def _listed(self) -> Listing:
         doubts = self._study_doubts.read(self.store)
@@ -442,13 +448,26 @@ class ReviewController:
                 "warning",
             )
 
-    def _take_look(self, found: tuple[list[str], Listing]) -> None:
-        problems, self.listing = found
+    def _take_look(self, found: tuple[list[str], Listing, Revision | None]) -> None:
+        problems, self.listing, other = found
+        if other is not None:
+            self._overtaken(other)
         if tuple(problems) != self._problems:  # each is told once
             self._problems = tuple(problems)
             self._notify("; ".join(problems), "warning", about=REVISIONS)
         took = self._clock() - self._looked_at  # thousands of studies are looked at less often
         self._next_refresh = max(self._next_refresh, self._clock() + 10 * min(took, REFRESH_S))
+
+    def _overtaken(self, other: Revision) -> None:
+        """Go on from what was saved elsewhere, or show both where it does not follow what was saved here."""
+        is_late = self._is_taking or not self.saver.is_idle or other.id == self._overtaken_by
+        if is_late or self.session is None or self.session.study != other.study or self.session in self._to_sign:
+            return
+        self._overtaken_by = other.id
+        self._is_taking = True
+        self._reading = other.study
+        self._waiting.append((self.loader.read(other.study), self._read))
+        self._notify(f"{other.author} has saved {other.study} elsewhere; it is shown as it is now")
 
     def _to_do(self, after: str | None = None) -> list[str]:
         return [key for key in self.listing.to_do(after) if key not in self._unreadable]
@@ -502,11 +521,12 @@ class ReviewController:
 
     def _show(self, opened: OpenStudy, session: Session, prediction: Revision | None = None) -> None:
         self.opened, self.session = opened, session
+        self._seen_beside[opened.study.key] = opened.others
         self.saver.watch(session, opened.study.reference, prediction, opened.history)
         self._on_open(session, opened)
 
-    def _write_sign_off(self, revision: str, key: str) -> tuple[str, str]:
-        words = sign_study(self.store, revision, self.annotator)
+    def _write_sign_off(self, revision: str, key: str, others: Sequence[str]) -> tuple[str, str]:
+        words = sign_study(self.store, revision, self.annotator, others)
         self.store.release(key)
         return key, words
 
@@ -518,7 +538,7 @@ class ReviewController:
             try:
                 if session.parent is None or not session.is_saved:
                     raise StoreError("Expected the study to be saved before it is signed off")
-                self._write_sign_off(session.parent, session.study)
+                self._write_sign_off(session.parent, session.study, self._seen_beside.get(session.study, ()))
             except Exception:  # whatever it is: the study is named
                 failed.append(session.study)
         return f"Not signed off, as the store did not take it: {', '.join(failed)}. " if failed else ""

@@ -42,6 +42,10 @@ VIEW_BUTTONS = (
 )
 
 
+#: Chromium opens the chooser when the space bar goes up, if the page has drawn nothing of the field meanwhile.
+PRESS_FILE = "['Enter', ' '].includes($event.key) && ($event.preventDefault(), $event.target.click())"
+
+
 def _pressed(event: str, keys: str) -> str:
     """What Enter and the space bar do where something is clicked that is no button of the browser's own."""
     return f"['Enter', ' '].includes($event.key) && ($event.preventDefault(), trigger('{event}', [{keys}]))"
@@ -156,7 +160,8 @@ def _studies(handlers: Mapping[str, Callable[..., Any]]) -> None:
             ),
         ):
             html.Span("{{ study.key }}", classes="key")
-            words = "study.key === study_key && study.words === 'in work' ? 'open' : study.words"
+            plain = "['in work', 'predicted', 'new'].includes(study.words)"
+            words = f"study.key === study_key && {plain} ? 'open' : study.words"
             html.Span(f"{{{{ {words} }}}}", classes="words")
 
 
@@ -171,6 +176,7 @@ def _upload() -> None:
             type="file",
             name="study",
             accept=".zip,.nii,.nii.gz,.gz",
+            keydown=PRESS_FILE,
             change="$event.target.form.submit(); $event.target.value = ''",
         )
     html.Iframe(name="uploading", style="display: none")
@@ -335,6 +341,7 @@ def _files() -> None:
             type="file",
             accept=KINDS_OF_LABELS,
             disabled=("!study_key",),
+            keydown=PRESS_FILE,
             change="[...$event.target.files].forEach((file) => file.text().then("
             "(text) => trigger('labels', [file.name, text]))); $event.target.value = ''",
         )

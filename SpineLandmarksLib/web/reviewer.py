@@ -75,6 +75,7 @@ class Reviewer:
         self._is_dirty = True
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_due = asyncio.Event()
+        self._comment_shown = ""
         self._pushed: dict[str, Any] = {}
         self.access = access
         self.controller = ReviewController(
@@ -335,7 +336,9 @@ class Reviewer:
         ]  # the rest was about what is gone
         self.scene.show(session, opened)
         self.actions.choose(None)
-        self.state.comment = session.comment
+        is_typed = opened.study.key == self._pushed.get("study_key") and self.state.comment != self._comment_shown
+        self._comment_shown = session.comment
+        self.state.comment = self.state.comment if is_typed else session.comment
         self._touch()
 
     def _found(self, slice_index: int) -> None:
