@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -31,7 +32,7 @@ def view_state(controller: ReviewController, actions: Actions) -> dict[str, Any]
         "can": actions.can(),
         "confirm_words": confirm_words(session, actions.selected),
         "warnings": list(controller.warnings),
-        "looked_at": _looked_at(session),
+        "looked_at": _looked_at(session, controller.undecided),
         "save_text": save_text,
         "save_kind": save_kind,
         "job_stage": job.stage if job else "",
@@ -79,13 +80,15 @@ def _team_state(controller: ReviewController) -> dict[str, Any]:
     }
 
 
-def _looked_at(session: Session | None) -> str:
+def _looked_at(session: Session | None, undecided: Sequence[str]) -> str:
     if session is None or not session.current.bundle:
         return ""
     if session.seal:
         return f"signed off by {session.seal}"
     count = len(session.to_review())
-    return f"{count} to look at" if count else "all looked at"
+    if count:
+        return f"{count} to look at"
+    return f"to decide: {', '.join(undecided)}" if undecided else "all looked at"  # corners in which readers differ
 
 
 def landmark_rows(

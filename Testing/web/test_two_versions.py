@@ -54,7 +54,8 @@ def test_what_another_program_saved_is_drawn_and_decided_on(
         expect(page.locator(".notification.warning", has_text="more than one version")).to_be_visible()
         page.keyboard.press("Shift+C")
         expect(page.locator("tr.confirmed")).to_have_count(11)
-        expect(page.locator(".do-sign_off")).to_be_disabled()  # a corner waits, of which somebody has spoken
+        expect(page.locator(".do-sign_off")).to_be_disabled()
+        expect(page.locator(".looked-at")).to_have_text("to decide: L4.sup.ant")  # of which somebody has spoken
         page.screenshot(path=shots / "70-two-versions.png")
         for name in ("L2", "L4.sup.ant"):
             row(name).click()
