@@ -28,7 +28,7 @@ from SpineLandmarksLib.store.exclusions import exclude_study, exclusions, includ
 from SpineLandmarksLib.store.export import import_record, record_of
 from SpineLandmarksLib.store.folder import open_store
 from SpineLandmarksLib.store.import_files import import_files
-from SpineLandmarksLib.store.quality import gold_readings, quality_text, reader_quality
+from SpineLandmarksLib.store.quality import GoldReading, gold_readings, quality_figure, quality_text, reader_quality
 from SpineLandmarksLib.store.readings import (
     assign_readers,
     end_gold,
@@ -395,6 +395,17 @@ def test_quality_has_distances_level_errors_seconds_and_anchoring(store: Store) 
     assert "Ann" in quality_text([quality])
 
 
+def test_the_plot_has_the_points_of_every_reader(store: Store) -> None:
+    cases = [
+        GoldReading(name, f"case-{row}", "2026-01-01T00:00:00+00:00", mm, 0, 11, 0, 0, 9.0, 0.5, 0, 0)
+        for name, mm in (("Ann", 0.5), ("Bob", 9.0))
+        for row in range(3)
+    ]
+    drawn = quality_figure(cases)
+    assert {panel.get_ylim()[0] for panel in drawn.axes} == {0.0}
+    assert all(panel.get_ylim()[1] > 9.0 for panel in drawn.axes)
+
+
 def test_intervals_hold_the_rate_and_are_narrower_with_more_cases(store: Store) -> None:
     for n in range(6):
         study = gold_case(store, f"gold-{n}", 100 + n)
@@ -544,6 +555,8 @@ def test_the_log_says_who_did_what_and_is_sound(store: Store) -> None:
         assert one in said
     for one in (("Lea", "decided"), ("Lea", "reopened"), ("model@1", "predicted"), ("Ann", "saved")):
         assert one in said
+    order = [one for one in said if one in (("Ann", "saved"), ("Ann", "signed"), ("Bob", "saved"), ("Bob", "signed"))]
+    assert [action for _, action in order] == ["saved", "signed"] * 2, "within one second, too"
     with store.snapshot() as connection:
         assert list(audit_problems(connection)) == []
 
@@ -610,7 +623,8 @@ def test_work_counts_what_each_has_signed_and_what_is_left(store: Store) -> None
     assert (by_name["Ann"].signed, by_name["Ann"].seconds, by_name["Ann"].left) == (2, 40.0, 0)
     assert (by_name["Bob"].signed, by_name["Bob"].left, by_name["Bob"].a_day) == (1, 1, 1.0)
     assert (work.every.signed, work.remaining) == (1, 1)
-    assert work_lines(work)[-1].startswith("1 studies are not signed off yet")
+    assert sorted(by_name) == ["Ann", "Bob"], "their consensus is nobody's work"
+    assert work_lines(work)[-1] == "not signed off yet: 1; days at this pace: 1.0"
 
 
 def test_an_export_brings_readings_and_their_consensus_along(
