@@ -177,7 +177,8 @@ def _latest(store: Store, study: StudyRecord, annotator: str) -> tuple[Revision 
     others = ", ".join(f"{head.id} by {head.author}" for head in heads if head is not chosen)
     return chosen, (
         f"There is more than one version of this study. This is {chosen.id} by {chosen.author}; also kept: "
-        f"{others}. Where they differ is drawn. To sign this one off, as you make it, sets the others aside",
+        f"{others}. One has to be chosen: sign it off in the browser, which draws where they differ, or: "
+        "spine-landmarks dataset choose",
     )
 
 
