@@ -23,7 +23,7 @@ from SpineLandmarksLib.landmarks import UNREVIEWED, LandmarkSet
 from SpineLandmarksLib.store.accounts import Account, accounts, find_account, one_of
 from SpineLandmarksLib.store.checks import implausible
 from SpineLandmarksLib.store.doubt import StudyDoubts, most_doubtful_first
-from SpineLandmarksLib.store.exclusions import exclude_study
+from SpineLandmarksLib.store.exclusions import exclude_study, exclusions
 from SpineLandmarksLib.store.export import refresh_training_file
 from SpineLandmarksLib.store.folder import read_beside
 from SpineLandmarksLib.store.readings import assign_readers, mark_gold, reopen_study, sign_study, standing
@@ -472,21 +472,36 @@ class ReviewController:
     def _to_do(self, after: str | None = None) -> list[str]:
         return [key for key in self.listing.to_do(after) if key not in self._unreadable]
 
-    def _take_from_store(self, before: str | None, untouched: str | None) -> tuple[Listing, str | None]:
+    def _take_from_store(self, before: str | None, untouched: str | None) -> tuple[Listing | None, str | None]:
+        """In the order that was seen last: to list thousands anew takes longer than all the rest."""
         self.account = find_account(self.store, self.annotator)
-        found = self._listed()
-        order = [key for key in found.to_do(after=before) if key not in self._unreadable]
-        key = self.store.take(order, self.annotator)
+        found, key = None, self._take_first(self._to_do(before))
+        if key is None:
+            found = self._listed()
+            key = self._take_first([key for key in found.to_do(before) if key not in self._unreadable])
         if key is not None and untouched is not None:
             self.store.release(untouched)
         return found, key
 
+    def _take_first(self, order: list[str]) -> str | None:
+        """The first that waits still; what others have done since the list was made is passed over."""
+        while order:
+            key = self.store.take(order, self.annotator)
+            if key is None or not (self._is_done(key) or key in exclusions(self.store)):
+                return key
+            self.store.release(key)
+            order = [one for one in order if one != key]
+        return None
+
+    def _is_done(self, key: str) -> bool:
+        seen = standing(self.store, key, self.annotator)
+        heads = self.store.heads(key) if seen.view == "main" else []
+        return bool(seen.signed_by) or (len(heads) == 1 and bool(self.store.signed_by(heads[0].id)))
+
     def _take_one(self, key: str, untouched: str | None) -> str:
         self.account = find_account(self.store, self.annotator)
-        is_done = False
-        if standing(self.store, key, self.annotator).view == "main":
-            heads = self.store.heads(key)
-            is_done = len(heads) == 1 and bool(self.store.signed_by(heads[0].id))  # to look at it is not to take it
+        is_main = standing(self.store, key, self.annotator).view == "main"
+        is_done = is_main and self._is_done(key)  # to look at it is not to take it
         if not is_done and self.store.take([key], self.annotator) is None:
             raise LandmarkError(f"{key} is with {self.store.assignments().get(key, 'somebody else')}. Take another one")
         if untouched is not None:

@@ -26,6 +26,7 @@ from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
 from SpineLandmarksLib.retraining.process import RetrainStatus
 from SpineLandmarksLib.store.add import Adding, add_source
 from SpineLandmarksLib.store.database import assignments
+from SpineLandmarksLib.store.exclusions import exclude_study
 from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.folder import init_dataset, open_dataset
 from SpineLandmarksLib.store.store import Store
@@ -304,6 +305,26 @@ def test_a_version_that_nobody_has_seen_is_not_set_aside(
     with pytest.raises(StoreError, match="meanwhile"):
         store.choose(at.key, mine.id, "A. Reader", seen)
     assert len(store.heads(at.key)) == 3
+
+
+def test_the_next_study_is_one_that_nobody_has_done_since_the_list_was_made(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    at = sit_down()
+    at.localize(found(at))
+    done, out = at.controller.listing.to_do(after=at.key)
+    study = store.study(done)
+    marks = [replace(one, status="confirmed", position_ras_mm=None) for one in found(at)]
+    said = complete(replace(found(at), landmarks=tuple(marks)), study.matrix)
+    one = Revision(done, "B. Reader", utc_now(), said, study.reference)
+    store.save(one)
+    store.sign_off(one.id, "B. Reader")
+    exclude_study(store, out, "B. Reader", "bad image")
+    assert at.controller.listing.to_do(after=at.key) == [done, out], "which it does not know of"
+    at.controller.take_next()
+    at.poll_until(lambda: any("No other study waits" in each.text for each in at.notified))
+    assert set(store.assignments()) <= {at.key}
+    assert [row.state for row in at.controller.listing.rows if row.key in (done, out)] == ["done", "out"]
 
 
 def test_an_order_that_comes_later_counts_from_then_on(store: Store) -> None:
