@@ -6,12 +6,15 @@ that one reader has named a level off, and two names that one reader has exchang
 
     shift of b against a    the s for which b[l] lies where a has what is s levels above l: names that were moved s
                             levels towards the head (+) or the foot (-), as in `session.shift_names`
+
+Corners of endplates are compared one by one in the same way, as soon as a reader has spoken of one; by the model's
+alone nobody is asked, and level and swap are told by the landmarks of the schema.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -42,27 +45,43 @@ class ReaderDifference:
 
 @dataclass(frozen=True)
 class ReadingComparison:
-    """differences: head to foot. shifts: of each reader against the first, in levels. swaps: exchanged names."""
+    """differences: head to foot. shifts: of each reader against the first, in levels. swaps: exchanged names.
+
+    corners: of endplates, as the differences.
+    """
 
     differences: tuple[ReaderDifference, ...]
     shifts: tuple[int, ...]
     swaps: tuple[tuple[str, str], ...] = ()
+    corners: tuple[ReaderDifference, ...] = ()
 
     @property
     def disputed(self) -> list[str]:
-        return [one.name for one in self.differences if one.is_disputed]
+        return [one.name for one in (*self.differences, *self.corners) if one.is_disputed]
 
     @property
     def is_level_dispute(self) -> bool:
         return any(shift != self.shifts[0] for shift in self.shifts)
 
 
-def compare_readings(readings: Sequence[Places], names: Sequence[str], limit_mm: float = LIMIT_MM) -> ReadingComparison:
-    """readings: where each reader has put what they see. names: of the schema, head to foot."""
+def compare_readings(
+    readings: Sequence[Places],
+    names: Sequence[str],
+    limit_mm: float = LIMIT_MM,
+    corners: Sequence[Places] = (),
+    decided: Collection[str] = (),
+) -> ReadingComparison:
+    """readings: where each reader has put what they see. names: of the schema, head to foot.
+
+    corners: as the readings; decided: those of which a reader has spoken, the others cannot be disputed.
+    """
     differences = tuple(_difference(readings, name, limit_mm) for name in names)
     shifts = tuple(level_shift(readings[0], one, limit_mm) for one in readings)
     swaps = {pair for a, b in combinations(readings, 2) for pair in swapped(a, b, names, limit_mm)}
-    return ReadingComparison(differences, shifts, tuple(sorted(swaps)) if not any(shifts) else ())
+    known = [name for name in CORNERS22 if name in decided or any(name in one for one in corners)]
+    by_corner = [_difference(corners, name, limit_mm) for name in known]
+    told = tuple(replace(one, is_disputed=one.is_disputed and one.name in decided) for one in by_corner)
+    return ReadingComparison(differences, shifts, tuple(sorted(swaps)) if not any(shifts) else (), told)
 
 
 def _difference(readings: Sequence[Places], name: str, limit_mm: float) -> ReaderDifference:
@@ -103,12 +122,17 @@ def swapped(a: Places, b: Places, names: Sequence[str], limit_mm: float = LIMIT_
 def consensus_of(readings: Sequence[LandmarkSet], comparing: ReadingComparison) -> LandmarkSet:
     """The mean of what is agreed on, confirmed; what is disputed has no point and waits for somebody.
 
-    Corners, for which no reader has to sign, are no dispute: one that is not in one place to all is doubtful.
+    A corner that no reader has spoken of is the model's; it is doubtful where that is not in one place to all.
     """
     marks = [_agreed(readings, one) for one in comparing.differences]
     told = [{mark.name: mark for mark in one.corners} for one in readings]
     names = [name for name in CORNERS22 if any(name in one for one in told)]
-    corners = [_agreed_corner([one.get(name, Landmark(name, "out_of_view")) for one in told]) for name in names]
+    corners = [
+        _open(name)
+        if name in comparing.disputed
+        else _agreed_corner([one.get(name, Landmark(name, "out_of_view")) for one in told])
+        for name in names
+    ]
     return replace(
         readings[0],
         landmarks=tuple(marks),
@@ -120,8 +144,13 @@ def consensus_of(readings: Sequence[LandmarkSet], comparing: ReadingComparison) 
 
 def _agreed(readings: Sequence[LandmarkSet], difference: ReaderDifference) -> Landmark:
     if difference.is_disputed:
-        return Landmark(difference.name, "out_of_view", needs_review=True)
+        return _open(difference.name)
     return _mean_of([one[difference.name] for one in readings])
+
+
+def _open(name: str) -> Landmark:
+    """Waits for somebody to decide."""
+    return Landmark(name, "out_of_view", needs_review=True)
 
 
 def _agreed_corner(marks: Sequence[Landmark]) -> Landmark:
@@ -139,10 +168,19 @@ def _mean(points: Sequence[tuple[float, ...] | None]) -> tuple[float, ...]:
     return tuple(float(value) for value in np.mean([point for point in points if point is not None], axis=0))
 
 
-def chosen(now: LandmarkSet, readings: Sequence[LandmarkSet], names: Sequence[str], whose: str) -> LandmarkSet:
-    """The landmarks as they are, but those of these names as the readings have them, the mean of several; confirmed."""
-    marks = [_mean_of([one[mark.name] for one in readings]) if mark.name in names else mark for mark in now]
-    return replace(now, landmarks=tuple(marks), input=whose)
+def chosen(now: LandmarkSet, readings: Sequence[LandmarkSet], names: Collection[str], whose: str) -> LandmarkSet:
+    """The landmarks as they are, but those of these names as the readings have them, the mean of several; confirmed.
+
+    Corners that nobody decides on come along with a whole chain: they lie by its names.
+    """
+    told = [{mark.name: mark for mark in one.points} for one in readings]
+    rest = told[0] if len(told) == 1 and set(now.names) <= set(names) else {}
+
+    def taken(mark: Landmark) -> Landmark:
+        said = [one[mark.name] for one in told if mark.name in one]
+        return _mean_of(said) if said and mark.name in names else rest.get(mark.name, mark)
+
+    return replace(now, landmarks=tuple(map(taken, now)), corners=tuple(map(taken, now.corners)), input=whose)
 
 
 def _mean_of(marks: Sequence[Landmark]) -> Landmark:
@@ -179,10 +217,11 @@ def comparison_words(people: Sequence[str], comparing: ReadingComparison) -> lis
         if shift
     ]
     said += [f"{one} and {other} are exchanged" for one, other in comparing.swaps]
-    if not said:
-        for one in comparing.differences:
-            if one.is_disputed and one.seen < len(people):
-                said.append(f"{one.name} is seen by {one.seen} of {len(people)}")
-            elif one.is_disputed:
-                said.append(f"{one.name}: {one.apart_mm:.1f} mm apart")
-    return said
+    singly = (*(comparing.differences if not said else ()), *(comparing.corners if not any(comparing.shifts) else ()))
+    return said + [_difference_words(one, len(people)) for one in singly if one.is_disputed]
+
+
+def _difference_words(one: ReaderDifference, people: int) -> str:
+    if one.seen < people:
+        return f"{one.name} is seen by {one.seen} of {people}"
+    return f"{one.name}: {one.apart_mm:.1f} mm apart"

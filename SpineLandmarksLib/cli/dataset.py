@@ -207,7 +207,7 @@ def _check(options: argparse.Namespace) -> int:
 
     with _opened(options, read_only=True) as store:
         found = check_dataset(store)
-        count = len(store.studies())
+        count = len(store.study_keys())
     for finding in found:
         print(f"{'error' if finding.is_error else 'note '} {finding.text}")
     errors = sum(finding.is_error for finding in found)
@@ -260,7 +260,7 @@ def _sign_off(options: argparse.Namespace) -> int:
 
     with _opened(options) as store:
         signed = {revision.study for revision in store.signed_off()}
-        chosen = options.studies or [study.key for study in store.studies() if study.key not in signed]
+        chosen = options.studies or [key for key in store.study_keys() if key not in signed]
         done, problems = 0, []
         for key in chosen:
             try:
@@ -300,7 +300,7 @@ def _export(options: argparse.Namespace) -> int:
     with _opened(options) as store:
         revisions = store.signed_off()
         if options.unsigned:
-            every = [store.heads(study.key) for study in store.studies()]
+            every = [store.heads(key) for key in store.study_keys()]
             revisions = [ends[0] for ends in every if len(ends) == 1 and not ends[0].undecided]
         _complain(misreadings(store, revisions))
         log_now(store, user_name(), "exported", detail=f"{len(revisions)} studies")

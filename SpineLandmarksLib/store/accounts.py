@@ -93,7 +93,7 @@ def set_account(store: Store, name: str, role: str, password: str | None, by: st
             connection.execute(update(t.accounts).where(mine).values(values))
         else:
             connection.execute(insert(t.accounts).values(name=name, time=t.now(), **values))
-        log_event(connection, by, "account", detail=f"{name} is a {role}" + ", new password" * bool(hashed))
+        log_event(connection, by, "account", detail=f"{name}: {role}" + ", new password" * bool(hashed))
 
 
 def remove_account(store: Store, name: str, by: str) -> None:

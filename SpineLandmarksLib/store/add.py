@@ -88,7 +88,7 @@ def add_source(store: Store, source: Source, annotated: Sequence[Annotated], how
 
 def _require_new(store: Store, key: str) -> None:
     """On many disks names that differ in capitals alone are one file: one picture would replace the other."""
-    known = {study.key.casefold(): study.key for study in store.studies()}.get(key.casefold())
+    known = {one.casefold(): one for one in store.study_keys()}.get(key.casefold())
     if known == key:
         raise AlreadyThere(f"{key} is in the data set already; it was left as it is")
     if known is not None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, insert, select, text
 
+from SpineLandmarksLib.annotation.revision import utc_now
 from SpineLandmarksLib.store import database as t
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def log_event(
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(1179337805)"))
     before = connection.scalar(select(t.events.c.digest).order_by(t.events.c.number.desc()).limit(1))
-    row = dict(zip(_HASHED, (time or t.now(), person, action, study or None, revision or None, detail), strict=True))
+    said = (time or utc_now().isoformat(), person, action, study or None, revision or None, detail)
+    row = dict(zip(_HASHED, said, strict=True))
     connection.execute(insert(t.events).values(**row, digest=digest_of(before or "", row)))
 
 
@@ -93,7 +95,12 @@ def log_rows(store: Store, study: str = "") -> list[dict[str, Any]]:
         detail = f"{row.seconds_spent:.0f} s" if row.seconds_spent else ""
         rows.append(dict(zip(FIELDS, ("", row.time, row.author, action, row.study, row.id, detail), strict=True)))
     rows = [row for row in rows if not study or row["study"] == study]
-    return sorted(rows, key=lambda row: (row["time"][:19], row["number"] or 0))
+    return sorted(rows, key=lambda row: (*_moment(row["time"]), row["number"] or 0))
+
+
+def _moment(time: str) -> tuple[str, str]:
+    """To sort by; an event of an older version, which has whole seconds, came after what was saved in the same one."""
+    return time[:19], time[19:26] if time[19:20] == "." else ".999999"
 
 
 def log_text(store: Store, study: str = "") -> str:

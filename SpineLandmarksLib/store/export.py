@@ -99,13 +99,13 @@ def import_record(store: Store, file: Path) -> tuple[str, int]:
     fields = Fields.of(load_json(file), str(file))
     study = StudyRecord.from_json(fields.values.get("study"), str(file))
     revisions = [Revision.from_json(item.values, item.where) for item in fields.objects("revisions")]
-    known = {one.image_sha256: one.key for one in store.studies()}
-    if known.get(study.image_sha256, study.key) != study.key:
+    known = store.key_of_image(study.image_sha256)
+    if known not in (None, study.key):
         raise StoreError(
-            f"{file}: its image is that of study {known[study.image_sha256]} here. Rename one of the two "
+            f"{file}: its image is that of study {known} here. Rename one of the two "
             "studies before the revisions are brought together"
         )
-    if study.image_sha256 not in known:
+    if known is None:
         _copy_image(study, file.parent.parent, store.folder)
         store.add_study(study)
     with store.transaction() as connection:

@@ -62,7 +62,7 @@ def _record(store: Store, file: Path) -> str:
 def _saved_beside(store: Store, folder: Path) -> str:
     """The revisions of one study; the study is added from the image that the first of them names."""
     revisions = [revision for _, revision in read_training_set(folder.parent.parent, folder.name)]
-    if revisions and revisions[0].study not in {study.key for study in store.studies()}:
+    if revisions and revisions[0].study not in store.study_keys():
         image = folder.parent.parent / revisions[0].image.path
         (source,) = find_sources([image], read_folder(store.folder).id)
         add_source(

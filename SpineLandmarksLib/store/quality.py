@@ -16,6 +16,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from SpineLandmarksLib.store.blind import GOLD, BlindReading, ReadingPart, all_r
 from SpineLandmarksLib.store.readings import places_of
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import StudyRecord, picture_problem
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ANCHOR_MM, SAME_MM = 4.0, 0.5
 REPLICATES = 2000
@@ -186,12 +190,12 @@ def write_quality(cases: Sequence[GoldReading], output: Path) -> list[Path]:
     writer.writerows({k: "" if v is None else v for k, v in asdict(one).items()} for one in cases)
     write_text_atomically(output / "gold.csv", out.getvalue())
     with write_atomically(output / "gold.svg") as file:
-        file.write(quality_plot(cases))
+        quality_figure(cases).savefig(file, format="svg", metadata={"Date": None})
     return [output / "gold.csv", output / "gold.svg"]
 
 
-def quality_plot(cases: Sequence[GoldReading]) -> bytes:
-    """A panel a reader: the median distance of each case in the order of reading; a cross has level errors. SVG."""
+def quality_figure(cases: Sequence[GoldReading]) -> Figure:
+    """A panel a reader: the median distance of each case in the order of reading; a cross has level errors."""
     from matplotlib.figure import Figure
 
     names = sorted({one.reader for one in cases}) or [""]
@@ -203,8 +207,6 @@ def quality_plot(cases: Sequence[GoldReading]) -> bytes:
             some = [(n, c.median_mm) for n, c in enumerate(mine, 1) if bool(c.level_errors) == is_wrong]
             panel.plot([n for n, _ in some], [mm for _, mm in some], mark, color=colour)
         panel.set(title=name, ylabel="median, mm")
-        panel.set_ylim(bottom=0)
+    panels[0].set_ylim(bottom=0)  # of all, once each has its points: the axis grows no more after that
     panels[-1].set_xlabel("gold case, in the order of reading (cross: with level errors)")
-    content = io.BytesIO()
-    figure.savefig(content, format="svg", metadata={"Date": None})
-    return content.getvalue()
+    return figure

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -28,7 +28,7 @@ from SpineLandmarksLib.annotation.consensus import (
 from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.errors import StoreError
 from SpineLandmarksLib.formats.shared import complete_set
-from SpineLandmarksLib.landmarks import LandmarkSet
+from SpineLandmarksLib.landmarks import UNREVIEWED, Landmark, LandmarkSet
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.accounts import account_of, require_role
 from SpineLandmarksLib.store.audit import log_event
@@ -195,9 +195,19 @@ def standing(store: Store, study: str, person: str) -> Standing:
     return Standing(view, begun, "", landmarks, opinions, words, tuple(comparing.disputed))
 
 
-def sign_study(store: Store, revision: str, person: str) -> str:
+def versions(store: Store, study: StudyRecord) -> tuple[tuple[Opinion, ...], tuple[str, ...]]:
+    """Of a forked study what each end says, and the landmarks in which they differ; nothing where it has one end."""
+    heads = store.heads(study.key)
+    if len(heads) < 2:
+        return (), ()
+    opinions, comparing = _side_by_side(store, heads, study, LIMIT_MM)
+    return opinions, tuple(comparing.disputed)
+
+
+def sign_study(store: Store, revision: str, person: str, instead_of: Sequence[str] = ()) -> str:
     """Sign a revision off, as what it is: the study's, one reader's, or the decision. Returns words for the person.
 
+    instead_of: other versions of a forked study that this person has seen, which are set aside.
     Signing the same one twice changes nothing. Raises StoreError, as `Store.sign_off`.
     """
     found = store.revision(revision)
@@ -206,6 +216,8 @@ def sign_study(store: Store, revision: str, person: str) -> str:
         account = account_of(connection, person)
     view = reading.view(account) if reading else "main"
     if reading is None or view == "main":
+        if instead_of and not found.undecided:
+            store.choose(found.study, revision, person, instead_of)
         store.sign_off(revision, person)
         return f"{found.study} is signed off"
     if found.undecided:
@@ -258,7 +270,8 @@ def _conclude(connection: Connection, store: Store, reading: BlindReading, study
 
 def _decide(store: Store, reading: BlindReading, found: Revision, person: str) -> str:
     study = store.study(found.study)
-    opinions, _ = _compared(store, reading, study)
+    opinions, comparing = _compared(store, reading, study)
+    _require_corners(found, comparing)
     places = places_of(found.landmarks, study)
     shifts = {one.person: level_shift(places, places_of(one.landmarks, study)) for one in opinions}
     ids = tuple(one.revision or "" for one in reading.readers)
@@ -279,6 +292,17 @@ def _decide(store: Store, reading: BlindReading, found: Revision, person: str) -
             )
         _close(connection, store, now, made, "decided")
     return f"{found.study} is decided and signed off"
+
+
+def _require_corners(found: Revision, comparing: ReadingComparison) -> None:
+    """The landmarks of the schema are asked of everybody; corners of who decides, where the readers differ in them."""
+    decided = {mark.name for mark in found.landmarks.points if mark.status not in UNREVIEWED}
+    missing = [name for name in comparing.disputed if name not in decided]
+    if missing:
+        raise StoreError(
+            f"{found.study}: expected each corner decided on in which the readers differ; still to decide: "
+            f"{', '.join(missing)}"
+        )
 
 
 def _close(connection: Connection, store: Store, reading: BlindReading, made: Revision, action: str) -> None:
@@ -310,7 +334,7 @@ def _still(connection: Connection, reading: BlindReading) -> BlindReading:
 # Inside
 
 
-def places_of(landmarks: LandmarkSet, study: StudyRecord) -> Places:
+def places_of(landmarks: Iterable[Landmark], study: StudyRecord) -> Places:
     """Where the landmarks that have a point lie on the slice, column and row in mm."""
     columns, rows = study.spacing_mm or (1.0, 1.0)
     pixels = {mark.name: pixel_of(mark, study) for mark in landmarks if not mark.is_absent}
@@ -318,14 +342,26 @@ def places_of(landmarks: LandmarkSet, study: StudyRecord) -> Places:
 
 
 def _compared(store: Store, reading: BlindReading, study: StudyRecord) -> tuple[tuple[Opinion, ...], ReadingComparison]:
+    signed = [store.revision(part.revision or "") for part in reading.readers]
+    opinions, comparing = _side_by_side(store, signed, study, reading.limit_mm)
+    people = [part.person for part in reading.readers]
+    return tuple(replace(one, person=who) for one, who in zip(opinions, people, strict=True)), comparing
+
+
+def _side_by_side(
+    store: Store, revisions: Sequence[Revision], study: StudyRecord, limit_mm: float
+) -> tuple[tuple[Opinion, ...], ReadingComparison]:
     opinions = []
-    for part in reading.readers:
-        landmarks = store.revision(part.revision or "").landmarks
+    for revision in revisions:
+        landmarks = revision.landmarks
         known = complete_set(list(landmarks), store.schema, study.key)
         whole = complete(replace(landmarks, landmarks=known.landmarks), study.matrix)
-        opinions.append(Opinion(part.person, whole))
+        opinions.append(Opinion(revision.author, whole))
     places = [places_of(one.landmarks, study) for one in opinions]
-    return tuple(opinions), compare_readings(places, store.schema, reading.limit_mm)
+    corners = [one.landmarks.corners for one in opinions]
+    decided = {mark.name for marks in corners for mark in marks if mark.status not in UNREVIEWED}
+    places_of_corners = [places_of(marks, study) for marks in corners]
+    return tuple(opinions), compare_readings(places, store.schema, limit_mm, places_of_corners, decided)
 
 
 def _own(store: Store, reading: BlindReading, person: str) -> Revision | None:
@@ -384,7 +420,7 @@ def reading_rows(store: Store) -> list[dict[str, object]]:
         opinions, comparing = _compared(store, reading, store.study(reading.study))
         people = [one.person for one in opinions]
         shifts = "; ".join(f"{who}: {shift:+d}" for who, shift in zip(people, comparing.shifts, strict=True) if shift)
-        for one in comparing.differences:
+        for one in (*comparing.differences, *comparing.corners):
             rows.append(
                 {
                     "study": reading.study,

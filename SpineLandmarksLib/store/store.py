@@ -7,7 +7,7 @@ it, a fork, which is listed until somebody chooses one of its ends. A prediction
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -110,6 +110,16 @@ class Store:
             rows = connection.execute(select(t.studies.c.key, t.studies.c.content).order_by(t.studies.c.key)).all()
         return [_study(key, content) for key, content in rows]
 
+    def study_keys(self) -> list[str]:
+        """Names of all studies, without what is said of them."""
+        with self.snapshot() as connection:
+            return list(connection.scalars(select(t.studies.c.key).order_by(t.studies.c.key)))
+
+    def key_of_image(self, sha256: str) -> str | None:
+        """The study that shows this image."""
+        with self.snapshot() as connection:
+            return connection.scalar(select(t.studies.c.key).where(t.studies.c.image_sha256 == sha256))
+
     def study(self, key: str) -> StudyRecord:
         with self.snapshot() as connection:
             return _find_study(connection, select(t.studies.c.content), key, self.where)
@@ -172,14 +182,21 @@ class Store:
             forked = {study: ends for study, ends in all_heads_of(connection).items() if len(ends) > 1}
         return {study: self._revisions(ends) for study, ends in sorted(forked.items())}
 
-    def choose(self, study: str, revision: str, author: str) -> list[str]:
-        """Go on from one end of a fork. The others stay in the history; returns their ids."""
+    def choose(self, study: str, revision: str, author: str, seen: Collection[str] | None = None) -> list[str]:
+        """Go on from one end of a fork. The others stay in the history; returns their ids.
+
+        seen: the ends that the author knows; StoreError where there is another one.
+        """
         with self.transaction() as connection:
             lock_study(connection, study, self.where)
             heads = heads_of(connection, study)
             if revision not in heads:
                 raise StoreError(f"Expected one of the ends of {study} ({', '.join(heads)}); got {revision!r}")
             dropped = [one for one in heads if one != revision]
+            if seen is not None and not set(dropped) <= set(seen):
+                raise StoreError(
+                    f"{study}: another version was saved meanwhile. Nothing was set aside; open the study again"
+                )
             if dropped:
                 drop(connection, dropped, revision, author)
                 log_event(connection, author, "chosen", study, revision, f"set aside: {', '.join(dropped)}")

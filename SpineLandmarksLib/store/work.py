@@ -79,10 +79,11 @@ def _signs(connection: Connection) -> list[tuple[str, str, str]]:
 
 
 def _seconds(connection: Connection) -> dict[tuple[str, str], float]:
-    """Spent by each person on each study."""
+    """Spent by each person on each study; a consensus is nobody's time."""
     c = t.revisions.c
     spent: Counter[tuple[str, str]] = Counter()
-    for person, study, seconds in connection.execute(select(c.author, c.study, c.seconds_spent).where(t.BY_PEOPLE)):
+    query = select(c.author, c.study, c.seconds_spent).where(t.BY_PEOPLE & (c.seconds_spent > 0))
+    for person, study, seconds in connection.execute(query):
         spent[person, study] += seconds
     return dict(spent)
 
@@ -95,5 +96,7 @@ def work_lines(work: TeamWork) -> list[str]:
     for one in (*work.people, work.every):
         seconds = "-" if one.seconds is None else f"{one.seconds:.0f}"
         lines.append(f"{one.person:16}{one.signed:>7}{one.a_day:>7.1f}{seconds:>11}{one.left:>9}")
-    days = f", {work.remaining / work.every.a_day:.0f} days at this pace" if work.every.a_day and work.remaining else ""
-    return [*lines, f"{work.remaining} studies are not signed off yet{days}"]
+    days = (
+        f"; days at this pace: {work.remaining / work.every.a_day:.1f}" if work.every.a_day and work.remaining else ""
+    )
+    return [*lines, f"not signed off yet: {work.remaining}{days}"]

@@ -238,9 +238,10 @@ class Actions:
         session, opened = self._session(), self.controller.opened
         opinions = opened.opinions if opened else ()
         taken = opinions if number is None else opinions[number : number + 1]
-        if not taken:
+        if not taken or opened is None:
             return
-        names = session.names if whole else [self.selected or session.to_review()[0]]
+        open_names = self.controller.undecided or session.names
+        names = {*session.names, *opened.disputed} if whole else {self.selected or open_names[0]}
         whose = "the middle" if number is None else taken[0].person
         session.import_points(chosen(session.current, [one.landmarks for one in taken], names, whose), True)
         self.next_doubtful()
@@ -260,11 +261,16 @@ class Actions:
 
     def sign_off(self) -> None:
         """Ask first where the points make no sense."""
-        odd = self.controller.implausible() if self.controller.is_decided else []
+        odd = [*self.controller.implausible(), *self._set_aside()] if self.controller.is_decided else []
         if odd:
             self._ask(f"{'. '.join(odd)}. Sign off nevertheless?", self.controller.sign_off)
         else:
             self.controller.sign_off()
+
+    def _set_aside(self) -> list[str]:
+        opened = self.controller.opened
+        is_fork = opened is not None and opened.others
+        return ["This becomes the one version of the study; the others stay in its history"] if is_fork else []
 
     def ask_to_reopen(self, then: Callable[[], object] = lambda: None) -> None:
         """What is signed off is changed by nobody without meaning to."""

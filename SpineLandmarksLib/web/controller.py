@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from SpineLandmarksLib.landmarks import UNREVIEWED, LandmarkSet
 from SpineLandmarksLib.store.accounts import Account, accounts, find_account, one_of
 from SpineLandmarksLib.store.checks import implausible
 from SpineLandmarksLib.store.doubt import StudyDoubts, most_doubtful_first
-from SpineLandmarksLib.store.exclusions import exclude_study
+from SpineLandmarksLib.store.exclusions import exclude_study, exclusions
 from SpineLandmarksLib.store.export import refresh_training_file
 from SpineLandmarksLib.store.folder import read_beside
 from SpineLandmarksLib.store.readings import assign_readers, mark_gold, reopen_study, sign_study, standing
@@ -33,10 +33,15 @@ from SpineLandmarksLib.web.open_study import OpenStudy, StudyLoader
 from SpineLandmarksLib.web.presence import Presence
 from SpineLandmarksLib.web.saver import Saver
 from SpineLandmarksLib.web.studies import Listing, listing
+from SpineLandmarksLib.web.telling_thread import TellingThread
 from SpineLandmarksLib.worker.localization import JobResult, LocalizationJob, LocalizationService
 
 #: Between two looks at what others have done.
 REFRESH_S = 4.0
+#: After a study has opened, before work in the background begins: its picture comes first.
+PICTURE_S = 0.5
+#: Of the time, the part that may go into writing the training file, which holds every study.
+TRAINING_FILE_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class ReviewController:
     None; on_notify: with each text for the person; on_found: with the slice on which the model has found landmarks.
     locked: review the hold-out. order: of review, as soon as it is known. by_doubt: what the model doubts comes first,
     where no order is known. localizes: run the model on a study that has
-    no landmarks yet, when it opens.
+    no landmarks yet, when it opens. on_done: called in any thread when there is something for `poll`.
     """
 
     def __init__(
@@ -68,18 +73,18 @@ class ReviewController:
         order: Future[list[str]] | None = None,
         localizes: bool = False,
         by_doubt: bool = False,
+        on_done: Callable[[], None] = lambda: None,
     ) -> None:
         self._localizes, self._to_localize, self._by_doubt = localizes, "", by_doubt
         self.store, self.localization, self.locked = store, localization, locked
         self._on_open, self._on_notify, self._on_found = on_open, on_notify, on_found
-        self._threads = ThreadPoolExecutor(1, "store")  # one thing at a time: a save comes before the sign-off of it
+        self._threads = TellingThread("store", on_done)  # one thing at a time: a save comes before the sign-off of it
         self.saver = Saver(store.save, self._threads, store.folder, clock)
-        self.loader = StudyLoader(store, "")
+        self.loader = StudyLoader(store, "", on_done)
         self.annotator = ""
         self.account = Account("", None)
         self.people: tuple[str, ...] = ()
         self.listing = Listing()
-        self.doubts: dict[str, float] = {}
         self._study_doubts = StudyDoubts()
         self._order: tuple[str, ...] = ()
         self.opened: OpenStudy | None = None
@@ -87,7 +92,7 @@ class ReviewController:
         self._clock = clock
         self._waiting: list[tuple[Future[Any], Callable[[Any], None]]] = []
         self._unreadable: set[str] = set()
-        self._next_refresh = self._looked_at = 0.0
+        self._next_refresh = self._looked_at = self._next_training_file = 0.0
         self._is_taking = False
         if order is not None and order.done() and not order.exception():
             self._order = tuple(order.result())
@@ -96,9 +101,11 @@ class ReviewController:
         self._to_sign: list[Session] = []
         self._signing: dict[Future[Any], Session] = {}
         self._problems: tuple[str, ...] = ()
+        self._overtaken_by = ""
+        self._seen_beside: dict[str, tuple[str, ...]] = {}
         self._reading = ""
         self._said: tuple[str, ...] = ()
-        self._aside = ThreadPoolExecutor(1, "training file")  # which nobody waits for: it holds every study
+        self._aside = TellingThread("training file", on_done)  # which nobody waits for: it holds every study
         self._is_training_file_old = False
         self._presence = Presence(store)
 
@@ -160,13 +167,18 @@ class ReviewController:
         self._localize_what_opened()
         for session in [one for one in self._to_sign if one.is_saved]:
             self._to_sign.remove(session)
-            future = self._ask(self._write_sign_off, self._signed_off, session.parent, session.study)
+            others = self._seen_beside.get(session.study, ())
+            future = self._ask(self._write_sign_off, self._signed_off, session.parent, session.study, others)
             self._signing[future] = session
-        if self._is_training_file_old and not self._is_taking and not self._signing:
-            self._is_training_file_old = False
-            self._waiting.append((self._aside.submit(_write_training_file, self.store), self._written))
+        self._renew_training_file()
         self._look_around()
         return bool(changed or ready or end or self.localization.job)
+
+    def _renew_training_file(self) -> None:
+        is_due = self._is_training_file_old and self._clock() >= self._next_training_file
+        if is_due and not self._is_taking and not self._signing:
+            self._is_training_file_old = False
+            self._waiting.append((self._aside.submit(_write_training_file, self.store, self._clock), self._written))
 
     def _localize_what_opened(self) -> None:
         job = self.localization.job
@@ -204,19 +216,22 @@ class ReviewController:
 
     def refresh(self) -> None:
         """Look what others have done."""
-        self._ask(self._look, self._take_look)
+        opened = self.opened if self.opened and self.opened.view == "main" and self.saver.is_idle else None
+        self._ask(self._look, self._take_look, opened, self.session.parent if self.session else None)
 
-    def _look(self) -> tuple[list[str], Listing]:
+    def _look(self, opened: OpenStudy | None, parent: str | None) -> tuple[list[str], Listing, Revision | None]:
         problems = read_beside(self.store)
         known = accounts(self.store)
         self.people = tuple(one.name for one in known)
         self.account = one_of(known, self.annotator)
-        return problems, self._listed()
+        heads = self.store.heads(opened.study.key) if opened else []
+        unknown = [head for head in heads if opened and head.id not in (parent, *opened.others)]
+        return problems, self._listed(), unknown[-1] if unknown else None
 
     def _listed(self) -> Listing:
-        self.doubts = self._study_doubts.read(self.store)
-        order = self._order or (most_doubtful_first(self.doubts) if self._by_doubt else ())
-        return listing(self.store, self.annotator, order, self.locked)
+        doubts = self._study_doubts.read(self.store)
+        order = self._order or (most_doubtful_first(doubts) if self._by_doubt else ())
+        return listing(self.store, self.annotator, order, self.locked, doubts)
 
     # Studies
 
@@ -263,11 +278,10 @@ class ReviewController:
     def sign_off(self) -> None:
         """Say that the current study is right, and go on to the next. Raises LandmarkError while one is undecided."""
         session = self._open_session()
-        undecided = [mark.name for mark in session.current if mark.status in UNREVIEWED]
-        if undecided:
+        if self.undecided:
             raise LandmarkError(
                 "Expected each landmark confirmed, corrected or marked as not visible; still to "
-                f"decide: {', '.join(undecided)}"
+                f"decide: {', '.join(self.undecided)}"
             )
         if not session.events and session.parent is None:
             raise LandmarkError("Expected landmarks to sign off; nothing was done yet")
@@ -289,10 +303,17 @@ class ReviewController:
         return (*others, *self.opened.notes, *still_true(self._said, self.session.to_review(), self.session.names))
 
     @property
+    def undecided(self) -> list[str]:
+        """Of the open study: landmarks, and corners in which its readers differ, that nobody has decided on."""
+        if self.session is None or self.opened is None:
+            return []
+        asked = {*self.session.names, *self.opened.disputed}
+        return [mark.name for mark in self.session.points if mark.name in asked and mark.status in UNREVIEWED]
+
+    @property
     def is_decided(self) -> bool:
         """Whether the open study can be signed off."""
-        session = self.session
-        return session is not None and not session.seal and all(m.status not in UNREVIEWED for m in session.current)
+        return self.session is not None and not self.session.seal and not self.undecided
 
     def add(self, path: Path, ingest_upload: Callable[[Store, Path], str]) -> None:
         """Take in an uploaded file and open it; `ingest_upload` returns the study's key."""
@@ -427,32 +448,60 @@ class ReviewController:
                 "warning",
             )
 
-    def _take_look(self, found: tuple[list[str], Listing]) -> None:
-        problems, self.listing = found
+    def _take_look(self, found: tuple[list[str], Listing, Revision | None]) -> None:
+        problems, self.listing, other = found
+        if other is not None:
+            self._overtaken(other)
         if tuple(problems) != self._problems:  # each is told once
             self._problems = tuple(problems)
             self._notify("; ".join(problems), "warning", about=REVISIONS)
         took = self._clock() - self._looked_at  # thousands of studies are looked at less often
         self._next_refresh = max(self._next_refresh, self._clock() + 10 * min(took, REFRESH_S))
 
+    def _overtaken(self, other: Revision) -> None:
+        """Go on from what was saved elsewhere, or show both where it does not follow what was saved here."""
+        is_late = self._is_taking or not self.saver.is_idle or other.id == self._overtaken_by
+        if is_late or self.session is None or self.session.study != other.study or self.session in self._to_sign:
+            return
+        self._overtaken_by = other.id
+        self._is_taking = True
+        self._reading = other.study
+        self._waiting.append((self.loader.read(other.study), self._read))
+        self._notify(f"{other.author} has saved {other.study} elsewhere; it is shown as it is now")
+
     def _to_do(self, after: str | None = None) -> list[str]:
         return [key for key in self.listing.to_do(after) if key not in self._unreadable]
 
-    def _take_from_store(self, before: str | None, untouched: str | None) -> tuple[Listing, str | None]:
+    def _take_from_store(self, before: str | None, untouched: str | None) -> tuple[Listing | None, str | None]:
+        """In the order that was seen last: to list thousands anew takes longer than all the rest."""
         self.account = find_account(self.store, self.annotator)
-        found = self._listed()
-        order = [key for key in found.to_do(after=before) if key not in self._unreadable]
-        key = self.store.take(order, self.annotator)
+        found, key = None, self._take_first(self._to_do(before))
+        if key is None:
+            found = self._listed()
+            key = self._take_first([key for key in found.to_do(before) if key not in self._unreadable])
         if key is not None and untouched is not None:
             self.store.release(untouched)
         return found, key
 
+    def _take_first(self, order: list[str]) -> str | None:
+        """The first that waits still; what others have done since the list was made is passed over."""
+        while order:
+            key = self.store.take(order, self.annotator)
+            if key is None or not (self._is_done(key) or key in exclusions(self.store)):
+                return key
+            self.store.release(key)
+            order = [one for one in order if one != key]
+        return None
+
+    def _is_done(self, key: str) -> bool:
+        seen = standing(self.store, key, self.annotator)
+        heads = self.store.heads(key) if seen.view == "main" else []
+        return bool(seen.signed_by) or (len(heads) == 1 and bool(self.store.signed_by(heads[0].id)))
+
     def _take_one(self, key: str, untouched: str | None) -> str:
         self.account = find_account(self.store, self.annotator)
-        is_done = False
-        if standing(self.store, key, self.annotator).view == "main":
-            heads = self.store.heads(key)
-            is_done = len(heads) == 1 and bool(self.store.signed_by(heads[0].id))  # to look at it is not to take it
+        is_main = standing(self.store, key, self.annotator).view == "main"
+        is_done = is_main and self._is_done(key)  # to look at it is not to take it
         if not is_done and self.store.take([key], self.annotator) is None:
             raise LandmarkError(f"{key} is with {self.store.assignments().get(key, 'somebody else')}. Take another one")
         if untouched is not None:
@@ -479,18 +528,20 @@ class ReviewController:
         self._show(opened, opened.session(self.annotator))
         self._said = opened.landmarks.warnings if opened.landmarks else ()
         self._to_localize = opened.study.key if self._localizes and not opened.landmarks and opened.path else ""
-        self.refresh()
+        self._next_refresh = self._clock() + PICTURE_S
+        self._next_training_file = max(self._next_training_file, self._next_refresh)
         following = self._to_do(after=opened.study.key)
         if following:
             self.loader.preload(following[0])
 
     def _show(self, opened: OpenStudy, session: Session, prediction: Revision | None = None) -> None:
         self.opened, self.session = opened, session
+        self._seen_beside[opened.study.key] = opened.others
         self.saver.watch(session, opened.study.reference, prediction, opened.history)
         self._on_open(session, opened)
 
-    def _write_sign_off(self, revision: str, key: str) -> tuple[str, str]:
-        words = sign_study(self.store, revision, self.annotator)
+    def _write_sign_off(self, revision: str, key: str, others: Sequence[str]) -> tuple[str, str]:
+        words = sign_study(self.store, revision, self.annotator, others)
         self.store.release(key)
         return key, words
 
@@ -502,12 +553,14 @@ class ReviewController:
             try:
                 if session.parent is None or not session.is_saved:
                     raise StoreError("Expected the study to be saved before it is signed off")
-                self._write_sign_off(session.parent, session.study)
+                self._write_sign_off(session.parent, session.study, self._seen_beside.get(session.study, ()))
             except Exception:  # whatever it is: the study is named
                 failed.append(session.study)
         return f"Not signed off, as the store did not take it: {', '.join(failed)}. " if failed else ""
 
-    def _written(self, problem: str) -> None:
+    def _written(self, done: tuple[str, float]) -> None:
+        problem, took = done
+        self._next_training_file = self._clock() + took / TRAINING_FILE_SHARE
         self._notify(problem, "warning", about="training file")
 
     def _signed_off(self, signed: tuple[str, str]) -> None:
@@ -522,10 +575,11 @@ class ReviewController:
         self.open(key)
 
 
-def _write_training_file(store: Store) -> str:
-    """Words for what went wrong, if anything did."""
+def _write_training_file(store: Store, clock: Callable[[], float]) -> tuple[str, float]:
+    """Words for what went wrong, if anything did, and the seconds that it took."""
+    began = clock()
     try:
         refresh_training_file(store)
     except SpineLandmarksError as error:
-        return f"landmarks.json could not be written: {error}"
-    return ""
+        return f"landmarks.json could not be written: {error}", clock() - began
+    return "", clock() - began

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.store.blind import ReadingView
-from SpineLandmarksLib.store.readings import Opinion, standing
+from SpineLandmarksLib.store.readings import Opinion, standing, versions
 from SpineLandmarksLib.store.store import Store
 from SpineLandmarksLib.store.study_record import StudyRecord, complete, image_problems
+from SpineLandmarksLib.web.telling_thread import TellingThread
 
 #: Folder of the data set for the steps of each study that was corrected in the browser.
 SESSIONS = "sessions"
@@ -37,7 +39,7 @@ class OpenStudy:
     landmarks: as last saved, None where there are none. parent: the revision they are from. history: the file that
     keeps the steps which led there. signed_by: who has signed that revision off, if anybody. view: what this person
     sees of it. opinions: of those who have read it, for who decides; disputed: the landmarks in which they differ.
-    schema: of the data set.
+    schema: of the data set. others: the further ends of a forked study.
     """
 
     study: StudyRecord
@@ -53,6 +55,7 @@ class OpenStudy:
     opinions: tuple[Opinion, ...] = ()
     disputed: tuple[str, ...] = ()
     schema: tuple[str, ...] = LUMBAR11
+    others: tuple[str, ...] = ()
 
     def session(self, author: str, landmarks: LandmarkSet | None = None, parent: str | None = None) -> Session:
         """To correct what was saved, or other landmarks; where there are none, all have to be placed.
@@ -99,8 +102,12 @@ def open_study(store: Store, key: str, annotator: str) -> OpenStudy:
         known = complete_set(list(revision.landmarks), store.schema, key)
         told = replace(revision.landmarks, landmarks=known.landmarks)
         landmarks = complete(told, study.matrix)
+    others: tuple[str, ...] = ()
     if seen.view == "main":
-        seen = replace(seen, signed_by=store.signed_by(revision.id) if revision else "")
+        opinions, disputed = versions(store, study)
+        signer = store.signed_by(revision.id) if revision else ""
+        seen = replace(seen, signed_by=signer, opinions=opinions, disputed=disputed)
+        others = tuple(head.id for head in store.heads(key) if revision and head.id != revision.id)
     frame = ImageFrame.of(stack)
     assert frame is not None
     return OpenStudy(
@@ -117,6 +124,7 @@ def open_study(store: Store, key: str, annotator: str) -> OpenStudy:
         seen.opinions,
         seen.disputed,
         store.schema,
+        others,
     )
 
 
@@ -169,16 +177,20 @@ def _latest(store: Store, study: StudyRecord, annotator: str) -> tuple[Revision 
     others = ", ".join(f"{head.id} by {head.author}" for head in heads if head is not chosen)
     return chosen, (
         f"There is more than one version of this study. This is {chosen.id} by {chosen.author}; also kept: "
-        f"{others}. One of them has to be chosen: spine-landmarks dataset choose",
+        f"{others}. One has to be chosen: sign it off in the browser, which draws where they differ, or: "
+        "spine-landmarks dataset choose",
     )
 
 
 class StudyLoader:
-    """Reads studies in a thread, and the next one before it is asked for. At most two are kept."""
+    """Reads studies in a thread, and the next one before it is asked for. At most two are kept.
 
-    def __init__(self, store: Store, annotator: str) -> None:
+    on_done: called in that thread after each.
+    """
+
+    def __init__(self, store: Store, annotator: str, on_done: Callable[[], None] = lambda: None) -> None:
         self._store, self.annotator = store, annotator
-        self._threads = ThreadPoolExecutor(1, "study")
+        self._threads = TellingThread("study", on_done)
         self._futures: dict[str, Future[OpenStudy]] = {}
 
     def preload(self, key: str) -> None:

@@ -17,6 +17,8 @@ from SpineLandmarksLib.web.server import LOST
 
 HERE = Path(__file__).parent
 TITLE = "Spine landmarks"
+#: Height of a study in the list, as the style sheet has it: only the rows in sight are drawn.
+ROW_PX = 50
 SLIDER = {"hide_details": True, "density": "compact", "classes": "slider", "color": "#8ab4f8"}
 #: Action, words or a variable that holds them, icon, and the tip.
 LANDMARK_BUTTONS = (
@@ -38,6 +40,10 @@ VIEW_BUTTONS = (
     ("fit", "mdi-fit-to-page-outline", "Whole image (0)"),
     ("reset_window", "mdi-brightness-auto", "Brightness as at first"),
 )
+
+
+#: Chromium opens the chooser when the space bar goes up, if the page has drawn nothing of the field meanwhile.
+PRESS_FILE = "['Enter', ' '].includes($event.key) && ($event.preventDefault(), $event.target.click())"
 
 
 def _pressed(event: str, keys: str) -> str:
@@ -137,19 +143,26 @@ def _studies(handlers: Mapping[str, Callable[..., Any]]) -> None:
             classes="quiet",
             v_if=("!study_count && !is_demo && annotator",),
         )
-        with html.Div(
-            v_for="study in (by_doubt ? [...studies].sort((one, other) => other.doubt - one.doubt) : studies)"
-            ".filter(one => (one.key + ' ' + one.words).toLowerCase()"
-            ".includes(find.trim().toLowerCase()))",
-            key="study.key",
-            click=(handlers["open"], "[study.key]"),
-            raw_attrs=['tabindex="0"', 'role="button"', ':aria-current="study.current"'],
-            keydown=_pressed("open", "study.key"),
-            classes=("['study', study.state, study.current ? 'current' : '']",),
-            title=("study.key + ': ' + study.words",),
+        found = (  # a text, not a list: Vue would watch each of thousands of rows
+            "JSON.parse(studies).filter(one => (one.key + ' ' + one.words).toLowerCase()"
+            ".includes(find.trim().toLowerCase()))"
+            ".sort((one, other) => by_doubt ? other.doubt - one.doubt : 0)"
+        )
+        with (
+            v.VVirtualScroll(items=(found,), item_height=ROW_PX, item_key="key"),
+            v.Template(v_slot_default="{ item: study }"),
+            html.Div(
+                click=(handlers["open"], "[study.key]"),
+                raw_attrs=['tabindex="0"', 'role="button"', ':aria-current="study.key === study_key"'],
+                keydown=_pressed("open", "study.key"),
+                classes=("['study', study.state, study.key === study_key ? 'current' : '']",),
+                title=("study.key + ': ' + study.words",),
+            ),
         ):
             html.Span("{{ study.key }}", classes="key")
-            html.Span("{{ study.current && study.words === 'in work' ? 'open' : study.words }}", classes="words")
+            plain = "['in work', 'predicted', 'new'].includes(study.words)"
+            words = f"study.key === study_key && {plain} ? 'open' : study.words"
+            html.Span(f"{{{{ {words} }}}}", classes="words")
 
 
 def _upload() -> None:
@@ -163,6 +176,7 @@ def _upload() -> None:
             type="file",
             name="study",
             accept=".zip,.nii,.nii.gz,.gz",
+            keydown=PRESS_FILE,
             change="$event.target.form.submit(); $event.target.value = ''",
         )
     html.Iframe(name="uploading", style="display: none")
@@ -327,6 +341,7 @@ def _files() -> None:
             type="file",
             accept=KINDS_OF_LABELS,
             disabled=("!study_key",),
+            keydown=PRESS_FILE,
             change="[...$event.target.files].forEach((file) => file.text().then("
             "(text) => trigger('labels', [file.name, text]))); $event.target.value = ''",
         )

@@ -73,6 +73,9 @@ class Reviewer:
         self._on_text: Callable[[str], object] | None = None
         self._is_member = False
         self._is_dirty = True
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_due = asyncio.Event()
+        self._comment_shown = ""
         self._pushed: dict[str, Any] = {}
         self.access = access
         self.controller = ReviewController(
@@ -85,6 +88,7 @@ class Reviewer:
             order=order,
             localizes=localizes,
             by_doubt=by_doubt,
+            on_done=self._wake,
         )
         self.scene = Scene(self.server, self._touch, self._refused, self._touch, self._choose)
         self.actions = Actions(self.controller, self.scene, self._ask, self._ask_text)
@@ -142,7 +146,7 @@ class Reviewer:
             )
 
         def ready(**_: Any) -> None:
-            loop = asyncio.get_running_loop()
+            loop = self._loop = asyncio.get_running_loop()
             loop.set_exception_handler(_without_lost_connections)
             _end_with_the_terminal(loop)
             self._task = loop.create_task(self._watch())
@@ -177,7 +181,15 @@ class Reviewer:
                         self._push()
             except Exception as error:  # a fault of the program must not end the saving
                 self.notify(Notification(f"This is a fault of the program; please report it: {error!r}", "error"))
-            await asyncio.sleep(POLL_S)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._is_due.wait(), POLL_S)
+            self._is_due.clear()
+
+    def _wake(self) -> None:
+        """From any thread: look at once what is done."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the end: the loop is closed
+                self._loop.call_soon_threadsafe(self._is_due.set)
 
     # What the page asks for
 
@@ -324,7 +336,9 @@ class Reviewer:
         ]  # the rest was about what is gone
         self.scene.show(session, opened)
         self.actions.choose(None)
-        self.state.comment = session.comment
+        is_typed = opened.study.key == self._pushed.get("study_key") and self.state.comment != self._comment_shown
+        self._comment_shown = session.comment
+        self.state.comment = self.state.comment if is_typed else session.comment
         self._touch()
 
     def _found(self, slice_index: int) -> None:
@@ -380,6 +394,7 @@ class Reviewer:
         except SpineLandmarksError as error:
             self.notify(Notification(str(error), "error"))
         self._touch()
+        self._is_due.set()
 
     def _forget_old(self) -> bool:
         now = time.monotonic()

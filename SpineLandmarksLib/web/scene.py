@@ -153,7 +153,7 @@ class Scene:
             self._app.scene.RemoveNode(node)
         drawn = zip(LETTERS, opened.opinions, OPINION_STYLES, strict=False)
         self._opinions = [
-            self._draw_opinion(letter, [mark for mark in one.landmarks if mark.name in opened.disputed], looks)
+            self._draw_opinion(letter, [mark for mark in one.landmarks.points if mark.name in opened.disputed], looks)
             for letter, one, looks in drawn
         ]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
 
 from sqlalchemy import Connection, func, select
 
@@ -22,7 +25,7 @@ STATES = ("mine", "waiting", "given", "forked", "done", "out")
 @dataclass(frozen=True)
 class StudyRow:
     """state: one of STATES. words: what is said of it. place: in the order of review, whatever its state. since: when
-    somebody last had to do with it.
+    somebody last had to do with it. doubt: of the model, -1 for what does not wait.
     """
 
     key: str
@@ -30,6 +33,7 @@ class StudyRow:
     words: str
     place: int = 0
     since: str = ""
+    doubt: float = -1
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,12 @@ class Listing:
     @property
     def done(self) -> int:
         return sum(row.state == "done" for row in self.rows)
+
+    @cached_property  # asked for at each change of the page, most of which change no study
+    def as_text(self) -> str:
+        """JSON for the page: key, state, words and doubt of each."""
+        names = ("key", "state", "words", "doubt")
+        return json.dumps([{name: getattr(row, name) for name in names} for row in self.rows])
 
     def to_do(self, after: str | None = None) -> list[str]:
         """Keys of what this annotator may take: what was worked on last, then what was begun, then the rest; or, from
@@ -56,10 +66,16 @@ class Listing:
         return [row.key for row in rows]
 
 
-def listing(store: Store, annotator: str, order: Sequence[str] = (), locked: bool = False) -> Listing:
+def listing(
+    store: Store,
+    annotator: str,
+    order: Sequence[str] = (),
+    locked: bool = False,
+    doubts: Mapping[str, float] = MappingProxyType({}),
+) -> Listing:
     """Read it. order: keys that come first; the others follow at random, which is the same for everybody.
 
-    locked: the studies of the hold-out, else those of the rest.
+    locked: the studies of the hold-out, else those of the rest. doubts: of the model, by study.
     """
     held_out = locked_patients(store.folder)
     with store.snapshot() as connection:
@@ -81,7 +97,8 @@ def listing(store: Store, annotator: str, order: Sequence[str] = (), locked: boo
         state, words, since = blind.over(key, state, words, since, bool(heads.get(key)))
         if key in out:
             state, words = "out", f"left out: {out[key]}"
-        rows.append(StudyRow(key, state, words, places[key], since))
+        doubt = round(doubts.get(key, 0.0), 2) if state in ("mine", "waiting") else -1
+        rows.append(StudyRow(key, state, words, places[key], since, doubt))
     return Listing(tuple(sorted(rows, key=lambda row: (STATES.index(row.state), row.place))))
 
 

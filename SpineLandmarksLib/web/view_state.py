@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +22,7 @@ def view_state(controller: ReviewController, actions: Actions) -> dict[str, Any]
     save_text, save_kind = controller.saver.words
     return {
         "annotator": controller.annotator,
-        "studies": _studies(controller),
+        "studies": controller.listing.as_text,
         "study_key": controller.opened.study.key if controller.opened else "",
         "done_count": controller.listing.done,
         "study_count": len(controller.listing.rows),
@@ -31,7 +32,7 @@ def view_state(controller: ReviewController, actions: Actions) -> dict[str, Any]
         "can": actions.can(),
         "confirm_words": confirm_words(session, actions.selected),
         "warnings": list(controller.warnings),
-        "looked_at": _looked_at(session),
+        "looked_at": _looked_at(session, controller.undecided),
         "save_text": save_text,
         "save_kind": save_kind,
         "job_stage": job.stage if job else "",
@@ -79,13 +80,15 @@ def _team_state(controller: ReviewController) -> dict[str, Any]:
     }
 
 
-def _looked_at(session: Session | None) -> str:
+def _looked_at(session: Session | None, undecided: Sequence[str]) -> str:
     if session is None or not session.current.bundle:
         return ""
     if session.seal:
         return f"signed off by {session.seal}"
     count = len(session.to_review())
-    return f"{count} to look at" if count else "all looked at"
+    if count:
+        return f"{count} to look at"
+    return f"to decide: {', '.join(undecided)}" if undecided else "all looked at"  # corners in which readers differ
 
 
 def landmark_rows(
@@ -118,17 +121,3 @@ def _landmark(mark: Landmark, frame: ImageFrame | None, is_selected: bool, is_kn
         "stressed": bool(mark.needs_review) and is_known,
         "selected": is_selected,
     }
-
-
-def _studies(controller: ReviewController) -> list[dict[str, Any]]:
-    key = controller.opened.study.key if controller.opened else None
-    return [
-        {
-            "key": row.key,
-            "state": row.state,
-            "words": row.words,
-            "current": row.key == key,
-            "doubt": round(controller.doubts.get(row.key, 0.0), 2) if row.state in ("mine", "waiting") else -1,
-        }
-        for row in controller.listing.rows
-    ]

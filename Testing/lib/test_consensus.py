@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+
 import pytest
 
 from SpineLandmarksLib.annotation.consensus import (
+    ReadingComparison,
+    chosen,
     compare_readings,
     comparison_words,
     consensus_of,
@@ -12,10 +17,13 @@ from SpineLandmarksLib.annotation.consensus import (
     with_numberings,
 )
 from SpineLandmarksLib.annotation.session import shift_names
-from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet, Status
 
 #: A spine that bows by some mm, a body and a disc 17 mm apart: column and row in mm.
 SPINE = {name: (100 - 0.4 * (row - 5) ** 2, 40 + 17.0 * row) for row, name in enumerate(LUMBAR11)}
+
+
+SIDES = (("ant", 16.0), ("post", -16.0))
 
 
 def landmarks(places: dict[str, tuple[float, float]]) -> LandmarkSet:
@@ -86,6 +94,73 @@ def test_a_planted_slip_of_12_mm_is_found_and_nothing_else(name: str) -> None:
     assert comparison_words(["Ann", "Bob"], found) == [f"{name}: 12.0 mm apart"]
     mean = consensus_of([landmarks(SPINE), landmarks(moved(SPINE, 12.0, name))], found)
     assert (mean[name].status, mean[name].pixel_xy) == ("out_of_view", None), "somebody has to decide, not the mean"
+
+
+#: Two corners a level, as many mm apart as those of an endplate.
+CORNERS = {f"{name}.sup.{side}": (x + dx, y - 12) for name, (x, y) in list(SPINE.items())[1::2] for side, dx in SIDES}
+
+
+def with_corners(places: dict[str, tuple[float, float]], status: Status = "confirmed") -> LandmarkSet:
+    marks = [Landmark(name, status, (0.0, -xy[0], -xy[1]), xy) for name, xy in places.items()]
+    return replace(landmarks(SPINE), corners=tuple(marks))
+
+
+def compared(*corners: dict[str, tuple[float, float]], decided: Collection[str] = CORNERS) -> ReadingComparison:
+    return compare_readings([SPINE] * len(corners), LUMBAR11, 4.0, corners, decided)
+
+
+def planted_corners() -> dict[str, tuple[dict[str, tuple[float, float]], list[str]]]:
+    """What a reader says who has one slip, has exchanged the ends of one endplate, does not see one corner."""
+    ends = ["L4.sup.ant", "L4.sup.post"]
+    swap = {**CORNERS, ends[0]: CORNERS[ends[1]], ends[1]: CORNERS[ends[0]]}
+    without = {name: xy for name, xy in CORNERS.items() if name != "L5.sup.ant"}
+    return {
+        "slip": (moved(CORNERS, 12.0, "L2.sup.post"), ["L2.sup.post"]),
+        "swap": (swap, ends),
+        "unseen": (without, ["L5.sup.ant"]),
+        "level": (dict(zip(CORNERS, [*list(CORNERS.values())[2:], *[(100, 230)] * 2], strict=True)), list(CORNERS)),
+    }
+
+
+@pytest.mark.parametrize("planted", planted_corners())
+def test_a_planted_error_in_corners_is_found_and_nothing_else(planted: str) -> None:
+    other, disputed = planted_corners()[planted]
+    found = compared(CORNERS, other)
+    assert found.disputed == disputed
+    assert not found.is_level_dispute, "told by the landmarks of the schema"
+    assert [words.split()[0].rstrip(":") for words in comparison_words(["Ann", "Bob"], found)] == disputed
+    agreed = consensus_of([with_corners(CORNERS), with_corners(other)], found)
+    assert [mark.name for mark in agreed.corners if mark.is_absent and mark.needs_review] == disputed
+    assert agreed.needs_review
+
+
+def test_corners_within_the_limit_are_agreed_on_as_their_mean() -> None:
+    other = moved(CORNERS, 3.0, "L2.sup.post")
+    found = compared(CORNERS, other)
+    assert found.disputed == []
+    agreed = consensus_of([with_corners(CORNERS), with_corners(other)], found)["L2.sup.post"]
+    assert agreed.pixel_xy == (CORNERS["L2.sup.post"][0], CORNERS["L2.sup.post"][1] + 1.5)
+    assert (agreed.status, agreed.needs_review) == ("confirmed", False)
+
+
+def test_corners_of_which_no_reader_has_spoken_are_no_dispute() -> None:
+    found = compared(CORNERS, moved(CORNERS, 12.0, "L2.sup.post"), decided=["L3.sup.ant"])
+    assert found.disputed == []
+    assert next(one.apart_mm for one in found.corners if one.name == "L2.sup.post") == 12.0
+
+
+def test_a_decision_takes_corners_singly_or_with_the_whole_chain() -> None:
+    other = moved(CORNERS, 12.0, "L2.sup.post", "L4.sup.ant")
+    found = compared(CORNERS, other, decided=["L2.sup.post"])
+    readings = [with_corners(CORNERS, "predicted"), with_corners(other, "predicted")]
+    now = consensus_of(readings, found)
+    one = chosen(now, readings[1:], ["L2.sup.post"], "Bob")
+    assert (one["L2.sup.post"].pixel_xy, one["L2.sup.post"].status) == (other["L2.sup.post"], "confirmed")
+    assert one["L4.sup.ant"] == now["L4.sup.ant"]
+    whole = chosen(now, readings[1:], [*LUMBAR11, *found.disputed], "Bob")
+    assert (whole["L4.sup.ant"].pixel_xy, whole["L4.sup.ant"].status) == (other["L4.sup.ant"], "predicted")
+    middle = chosen(now, readings, ["L2.sup.post"], "the middle")["L2.sup.post"].pixel_xy
+    assert middle == (CORNERS["L2.sup.post"][0], CORNERS["L2.sup.post"][1] + 6.0)
 
 
 def test_what_one_sees_and_the_other_does_not_is_disputed() -> None:

@@ -230,12 +230,18 @@ def test_readers_whose_corners_differ_leave_none_of_them_to_be_measured_by(a_ses
     a_session.confirm_all("L3.sup.ant")
     other.confirm_all()
     readings = [a_session.current, other.current]
-    places = [{mark.name: mark.pixel_xy for mark in one if mark.pixel_xy is not None} for one in readings]
-    comparing = compare_readings(places, LUMBAR11)
+    places, corners = (
+        [{mark.name: mark.pixel_xy for mark in marks if mark.pixel_xy is not None} for marks in some]
+        for some in (readings, [one.corners for one in readings])
+    )
+    comparing = compare_readings(places, LUMBAR11, corners=corners, decided=CORNERS22)
     assert comparing.is_level_dispute
-    decided = chosen(consensus_of(readings, comparing), readings[1:], LUMBAR11, "B. Reader")
-    assert {mark.needs_review for mark in decided.corners} == {True}
-    assert [one.name for one in measure(decided) if one.points and one.value is not None] == []
+    begun = consensus_of(readings, comparing)
+    assert {mark.status for mark in begun.corners} == {"out_of_view"}
+    assert [one.name for one in measure(begun) if one.points and one.value is not None] == []
+    decided = chosen(begun, readings[1:], [*LUMBAR11, *comparing.disputed], "B. Reader")
+    assert [mark.pixel_xy for mark in decided.corners] == [mark.pixel_xy for mark in other.corners]
+    assert {mark.status for mark in decided.corners} == {"confirmed"}
 
 
 def test_corners_in_one_place_to_all_readers_are_those_who_decided_on_them_say(a_session: Session) -> None:

@@ -22,7 +22,9 @@ from SpineLandmarksLib.formats.atomic import sha256_of
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.retraining.queue import waiting_studies
 from SpineLandmarksLib.store import database as t
+from SpineLandmarksLib.store.add import Adding, add_source
 from SpineLandmarksLib.store.checks import status_lines
+from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.folder import init_dataset, read_beside
 from SpineLandmarksLib.store.store import PART, Store
 from SpineLandmarksLib.store.study_record import StudyRecord
@@ -148,6 +150,18 @@ def test_from_a_sign_off_to_the_next_study(stores: dict[int, Store]) -> None:
         assert len(json.loads((store.folder / "landmarks.json").read_text())) == count // 2 + 1
     assert counts[1] <= counts[0] + 6
     assert counts[0] < 120, counts
+
+
+def test_to_add_a_study_reads_none_of_the_others(stores: dict[int, Store], tmp_path: Path) -> None:
+    for store in stores.values():
+        path = tmp_path / f"new-{len(store.study_keys())}.png"
+        Image.fromarray((np.arange(60 * 40) % len(store.study_keys()) % 251).reshape(60, 40).astype(np.uint8)).save(
+            path
+        )
+        with counted(store) as said:
+            add_source(store, Source(path, path.stem, path.stem), [], Adding(1.0))
+        assert not [one for one in said if one.startswith("SELECT") and "studies.content" in one]
+        assert path.stem in store.study_keys()
 
 
 def settle(controller: ReviewController, before: object = ...) -> None:

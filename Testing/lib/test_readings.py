@@ -19,7 +19,7 @@ from SpineLandmarksLib.annotation.revision import Revision, utc_now
 from SpineLandmarksLib.annotation.session import shift_names
 from SpineLandmarksLib.errors import AccessError, StoreError
 from SpineLandmarksLib.formats.atomic import sha256_of
-from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
+from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet, Status
 from SpineLandmarksLib.store import database as t
 from SpineLandmarksLib.store.accounts import accounts, check_password, find_account, remove_account, set_account
 from SpineLandmarksLib.store.audit import audit_problems, events_of, log_rows
@@ -28,11 +28,12 @@ from SpineLandmarksLib.store.exclusions import exclude_study, exclusions, includ
 from SpineLandmarksLib.store.export import import_record, record_of
 from SpineLandmarksLib.store.folder import open_store
 from SpineLandmarksLib.store.import_files import import_files
-from SpineLandmarksLib.store.quality import gold_readings, quality_text, reader_quality
+from SpineLandmarksLib.store.quality import GoldReading, gold_readings, quality_figure, quality_text, reader_quality
 from SpineLandmarksLib.store.readings import (
     assign_readers,
     end_gold,
     mark_gold,
+    reading_rows,
     reopen_study,
     replace_reader,
     sign_study,
@@ -180,6 +181,46 @@ def test_a_planted_error_is_found_and_a_third_decides(store: Store, planted: str
     assert dict(made.landmarks.numberings) == ({0: 0.6667, 1: 0.3333} if level else {})
     assert bool(made.landmarks.notes) == level
     assert check_store(store) == []
+
+
+def with_corners(said: LandmarkSet, study: StudyRecord, mm: float = 0.0, status: Status = "confirmed") -> LandmarkSet:
+    """The upper end of two bodies; mm: by which the front one of L3 lies lower."""
+    places = {"L2.sup.ant": (115.0, 80.0), "L3.sup.ant": (115.0, 114.0 + mm), "L3.sup.post": (85.0, 114.0)}
+    marks = tuple(Landmark(name, status, pixel_xy=xy) for name, xy in places.items())
+    return complete(replace(said, corners=marks), study.matrix)
+
+
+def test_a_corner_in_which_readers_differ_waits_for_who_decides(store: Store) -> None:
+    study = add_study(store)
+    assign_readers(store, study.key, ["Ann", "Bob"], "Lea", arbiter="Cy")
+    read(store, study, "Ann", with_corners(points(study), study, status="predicted"))
+    read(store, study, "Bob", with_corners(points(study), study, 12.0))
+    assert store.signed_off() == []
+    seen = standing(store, study.key, "Cy")
+    assert (seen.words, seen.disputed) == (("L3.sup.ant: 12.0 mm apart",), ("L3.sup.ant",))
+    assert seen.landmarks is not None
+    with pytest.raises(StoreError, match=r"still to decide: L3\.sup\.ant"):
+        read(store, study, "Cy", seen.landmarks)
+    read(store, study, "Cy", with_corners(points(study), study, 1.0))
+    (made,) = store.signed_off()
+    assert made.landmarks["L3.sup.ant"].pixel_xy == (115.0, 115.0)
+    (row,) = [one for one in reading_rows(store) if one["landmark"] == "L3.sup.ant"]
+    assert (row["apart_mm"], row["seen_by"], row["disputed"]) == ("12.000", 2, 1)
+
+
+def test_corners_within_the_limit_of_the_reading_are_their_mean(store: Store) -> None:
+    study = add_study(store)
+    said = {"Ann": with_corners(points(study), study), "Bob": with_corners(points(study), study, 3.0)}
+    assign_readers(store, study.key, list(said), "Lea", limit_mm=2.0)
+    for person, one in said.items():
+        read(store, study, person, one)
+    assert standing(store, study.key, "Lea").disputed == ("L3.sup.ant",)
+    other = add_study(store, "other", 9)
+    assign_readers(store, other.key, list(said), "Lea", limit_mm=5.0)
+    for person, one in said.items():
+        read(store, other, person, one)
+    (made,) = store.signed_off()
+    assert made.landmarks["L3.sup.ant"].pixel_xy == (115.0, 115.5)
 
 
 def test_a_reader_who_signs_twice_changes_nothing(store: Store) -> None:
@@ -354,6 +395,17 @@ def test_quality_has_distances_level_errors_seconds_and_anchoring(store: Store) 
     assert "Ann" in quality_text([quality])
 
 
+def test_the_plot_has_the_points_of_every_reader(store: Store) -> None:
+    cases = [
+        GoldReading(name, f"case-{row}", "2026-01-01T00:00:00+00:00", mm, 0, 11, 0, 0, 9.0, 0.5, 0, 0)
+        for name, mm in (("Ann", 0.5), ("Bob", 9.0))
+        for row in range(3)
+    ]
+    drawn = quality_figure(cases)
+    assert {panel.get_ylim()[0] for panel in drawn.axes} == {0.0}
+    assert all(panel.get_ylim()[1] > 9.0 for panel in drawn.axes)
+
+
 def test_intervals_hold_the_rate_and_are_narrower_with_more_cases(store: Store) -> None:
     for n in range(6):
         study = gold_case(store, f"gold-{n}", 100 + n)
@@ -503,6 +555,8 @@ def test_the_log_says_who_did_what_and_is_sound(store: Store) -> None:
         assert one in said
     for one in (("Lea", "decided"), ("Lea", "reopened"), ("model@1", "predicted"), ("Ann", "saved")):
         assert one in said
+    order = [one for one in said if one in (("Ann", "saved"), ("Ann", "signed"), ("Bob", "saved"), ("Bob", "signed"))]
+    assert [action for _, action in order] == ["saved", "signed"] * 2, "within one second, too"
     with store.snapshot() as connection:
         assert list(audit_problems(connection)) == []
 
@@ -569,7 +623,8 @@ def test_work_counts_what_each_has_signed_and_what_is_left(store: Store) -> None
     assert (by_name["Ann"].signed, by_name["Ann"].seconds, by_name["Ann"].left) == (2, 40.0, 0)
     assert (by_name["Bob"].signed, by_name["Bob"].left, by_name["Bob"].a_day) == (1, 1, 1.0)
     assert (work.every.signed, work.remaining) == (1, 1)
-    assert work_lines(work)[-1].startswith("1 studies are not signed off yet")
+    assert sorted(by_name) == ["Ann", "Bob"], "their consensus is nobody's work"
+    assert work_lines(work)[-1] == "not signed off yet: 1; days at this pace: 1.0"
 
 
 def test_an_export_brings_readings_and_their_consensus_along(

@@ -65,7 +65,7 @@ def test_from_two_readers_to_a_decision(data: Path, capsys: pytest.CaptureFixtur
     assert team(data, "status") == 0
     said = capsys.readouterr().out
     assert "signed off   1" in said
-    assert "2 studies are not signed off yet" in said
+    assert "not signed off yet: 2" in said
     assert team(data, "check") == 0
 
 

@@ -26,6 +26,7 @@ from SpineLandmarksLib.phantom.phantom import Phantom, make_phantom
 from SpineLandmarksLib.retraining.process import RetrainStatus
 from SpineLandmarksLib.store.add import Adding, add_source
 from SpineLandmarksLib.store.database import assignments
+from SpineLandmarksLib.store.exclusions import exclude_study
 from SpineLandmarksLib.store.find import Source
 from SpineLandmarksLib.store.folder import init_dataset, open_dataset
 from SpineLandmarksLib.store.store import Store
@@ -223,6 +224,107 @@ def test_a_study_that_was_only_looked_at_is_free_for_others(sit_down: Callable[.
     at.settle()
     assert at.key != first
     assert set(store.assignments()) == {at.key}
+
+
+def test_what_another_program_saves_of_the_open_study_is_gone_on_from(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    at = sit_down()
+    at.localize(found(at))
+
+    def save_in_slicer(name: str) -> Revision:
+        (head,) = store.heads(at.key)
+        mark = Landmark(name, "not_visible", needs_review=False)
+        marks = tuple(mark if one.name == name else one for one in head.landmarks)
+        said = replace(head.landmarks, landmarks=marks)
+        saved = replace(head, author="A. Reader", time=utc_now(), landmarks=said, parent=head.id)
+        store.save(saved)
+        return saved
+
+    for name in ("L1", "L2"):
+        if name == "L2":
+            at.move("L3")
+            at.settle()
+        theirs = save_in_slicer(name)
+        at.controller.refresh()
+        at.poll_until(lambda saved=theirs: at.controller.session.parent == saved.id)  # type: ignore[union-attr]
+        at.settle()
+        assert at.controller.session[name].status == "not_visible"  # type: ignore[index]
+    assert at.controller.session["L3"].status == "corrected"  # type: ignore[index]
+    assert len(store.heads(at.key)) == 1
+
+
+def test_two_versions_are_shown_together_and_one_is_signed(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    at = sit_down()
+    key = at.key
+    at.localize(found(at))
+    (first,) = store.heads(key)
+    marks = [replace(one, status="confirmed", needs_review=False) for one in first.landmarks]
+    r, a, s = marks[5].position_ras_mm or (0, 0, 0)
+    marks[5] = Landmark("L3", "corrected", (r, a - 12, s), needs_review=False)
+    said = complete(replace(first.landmarks, landmarks=tuple(marks)), store.study(key).matrix)
+    theirs = replace(first, author="B. Reader", time=utc_now(), landmarks=said, parent=first.id)
+    at.move("L5")
+    at.settle()
+    store.save(theirs)
+    at.controller.refresh()
+    at.poll_until(lambda: at.controller.opened is not None and at.controller.opened.others)
+    at.settle()
+    opened = at.controller.opened
+    assert opened is not None
+    assert (opened.others, opened.disputed) == ((theirs.id,), ("L3",))
+    assert [one.person for one in opened.opinions] == ["A. Reader", "B. Reader"]
+    at.actions.do("confirm_all")
+    at.actions.select("L3")
+    at.actions.key("B")
+    at.settle()
+    assert at.controller.session["L3"].position_ras_mm == pytest.approx((r, a - 12, s))  # type: ignore[index]
+    at.actions.do("sign_off")
+    assert "the others stay in its history" in at.questions[-1][0]
+    at.questions[-1][1]()
+    at.poll_until(lambda: at.key != key)
+    (head,) = store.heads(key)
+    assert (head.author, store.signed_by(head.id)) == ("A. Reader", "A. Reader")
+    assert theirs.id in [one.id for one in store.history(key)]
+
+
+def test_a_version_that_nobody_has_seen_is_not_set_aside(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    at = sit_down()
+    at.localize(found(at))
+    (first,) = store.heads(at.key)
+    at.move("L3")
+    at.settle()
+    (mine,) = store.heads(at.key)
+    for number in (1, 2):
+        store.save(replace(first, author=f"B. Reader {number}", time=utc_now(), parent=first.id, comment=str(number)))
+    seen = [one.id for one in store.heads(at.key)][:2]
+    with pytest.raises(StoreError, match="meanwhile"):
+        store.choose(at.key, mine.id, "A. Reader", seen)
+    assert len(store.heads(at.key)) == 3
+
+
+def test_the_next_study_is_one_that_nobody_has_done_since_the_list_was_made(
+    sit_down: Callable[..., At], found: Callable[[At], LandmarkSet], store: Store
+) -> None:
+    at = sit_down()
+    at.localize(found(at))
+    done, out = at.controller.listing.to_do(after=at.key)
+    study = store.study(done)
+    marks = [replace(one, status="confirmed", position_ras_mm=None) for one in found(at)]
+    said = complete(replace(found(at), landmarks=tuple(marks)), study.matrix)
+    one = Revision(done, "B. Reader", utc_now(), said, study.reference)
+    store.save(one)
+    store.sign_off(one.id, "B. Reader")
+    exclude_study(store, out, "B. Reader", "bad image")
+    assert at.controller.listing.to_do(after=at.key) == [done, out], "which it does not know of"
+    at.controller.take_next()
+    at.poll_until(lambda: any("No other study waits" in each.text for each in at.notified))
+    assert set(store.assignments()) <= {at.key}
+    assert [row.state for row in at.controller.listing.rows if row.key in (done, out)] == ["done", "out"]
 
 
 def test_an_order_that_comes_later_counts_from_then_on(store: Store) -> None:

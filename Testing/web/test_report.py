@@ -114,3 +114,10 @@ def test_of_what_is_no_dicom_the_page_says_so(page: Any) -> None:
     expect(page.locator(".bar .title")).to_have_text("nifti")
     page.locator(".report").click()
     expect(page.locator(".notification.error").last).to_contain_text("A report needs DICOM images")
+
+
+@pytest.mark.parametrize("key", ["Enter", " "])
+@pytest.mark.parametrize("place", [".import input", ".upload input"])
+def test_files_are_chosen_by_keyboard(page: Any, place: str, key: str) -> None:
+    with page.expect_file_chooser():
+        page.locator(place).press(key)
