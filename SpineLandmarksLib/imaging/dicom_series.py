@@ -25,6 +25,8 @@ _COSINE, _SPACING, _ECHO_MS, _STATION_MM = 1e-3, 1e-3, 1.0, 20.0
 _SAME_POSITION_MM, _SAME_LOCATION_MM = 0.05, 0.5
 #: Positions farther than this from the line that is fitted to them are kept.
 _ON_LINE_MM = 0.01
+#: So many frames, each with a SeriesInstanceUID of its own, are no so many series.
+_OWN_UIDS = 5
 #: Steps that differ by more than this share of the usual step are gaps.
 _UNEVEN = 0.02
 
@@ -76,6 +78,24 @@ def axes_lps(frame: Frame) -> NDArray[np.float64]:
     if frame.orientation_lps is None:
         raise GeometryError("Expected slices with orientation (ImageOrientationPatient); got none")
     return np.array(frame.orientation_lps, dtype=np.float64).reshape(2, 3)
+
+
+def with_shared_uids(frames: Sequence[Frame]) -> list[Frame] | None:
+    """The frames with one UID for all that have plane, description and day in common, where every slice has one of its
+    own, as some anonymizers make them; None where UIDs tell what belongs together.
+    """
+    if len(frames) < _OWN_UIDS or len({frame.series_uid for frame in frames}) < len(frames):
+        return None
+    has_own_study = len({frame.study_uid for frame in frames}) == len(frames)
+    studies: dict[str, str] = {}
+    series: dict[tuple[str, str, str, str], str] = {}
+    shared = []
+    for frame in frames:
+        day = frame.time[:8]
+        study = studies.setdefault(day, frame.study_uid) if has_own_study else frame.study_uid
+        alike = (study, day, frame.description, Series((frame,)).plane)
+        shared.append(replace(frame, study_uid=study, series_uid=series.setdefault(alike, frame.series_uid)))
+    return shared
 
 
 def split_series(frames: Iterable[Frame]) -> list[Series]:
