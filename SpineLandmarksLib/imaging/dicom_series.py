@@ -81,20 +81,23 @@ def axes_lps(frame: Frame) -> NDArray[np.float64]:
 
 
 def with_shared_uids(frames: Sequence[Frame]) -> list[Frame] | None:
-    """The frames with one UID for all that have plane, description and day in common, where every slice has one of its
-    own, as some anonymizers make them; None where UIDs tell what belongs together.
+    """The frames with one UID for what belongs together where every slice has a series or a study of its own, as some
+    anonymizers make them: plane, description and day tell a series, that and the day a study. None for all others.
     """
-    if len(frames) < _OWN_UIDS or len({frame.series_uid for frame in frames}) < len(frames):
+    has_own_series, has_own_study = (
+        len({getattr(frame, name) for frame in frames}) == len(frames) for name in ("series_uid", "study_uid")
+    )
+    if len(frames) < _OWN_UIDS or not (has_own_series or has_own_study):
         return None
-    has_own_study = len({frame.study_uid for frame in frames}) == len(frames)
-    studies: dict[str, str] = {}
-    series: dict[tuple[str, str, str, str], str] = {}
+    first: dict[tuple[str, ...], Frame] = {}
     shared = []
     for frame in frames:
         day = frame.time[:8]
-        study = studies.setdefault(day, frame.study_uid) if has_own_study else frame.study_uid
-        alike = (study, day, frame.description, Series((frame,)).plane)
-        shared.append(replace(frame, study_uid=study, series_uid=series.setdefault(alike, frame.series_uid)))
+        own_study = (day, "" if has_own_series else frame.series_uid) if has_own_study else (frame.study_uid,)
+        study = first.setdefault(own_study, frame).study_uid
+        own_series = (study, day, frame.description, Series((frame,)).plane)
+        series = first.setdefault(own_series, frame).series_uid if has_own_series else frame.series_uid
+        shared.append(replace(frame, study_uid=study, series_uid=series))
     return shared
 
 

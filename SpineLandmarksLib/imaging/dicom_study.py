@@ -135,7 +135,7 @@ def _read_best(frames: list[Frame], wanted: Wanted) -> Volume:
 
 
 def _guessed(volume: Volume) -> Volume:
-    said = "Every slice has a SeriesInstanceUID of its own; those of one plane, description and day were taken as one"
+    said = "Every slice has a series or study UID of its own; those of one plane, description and day were taken as one"
     return replace(volume, warnings=(*volume.warnings, said), needs_review=True)
 
 
