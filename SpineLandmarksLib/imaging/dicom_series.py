@@ -25,6 +25,8 @@ _COSINE, _SPACING, _ECHO_MS, _STATION_MM = 1e-3, 1e-3, 1.0, 20.0
 _SAME_POSITION_MM, _SAME_LOCATION_MM = 0.05, 0.5
 #: Positions farther than this from the line that is fitted to them are kept.
 _ON_LINE_MM = 0.01
+#: So many frames, each with a SeriesInstanceUID of its own, are no so many series.
+_OWN_UIDS = 5
 #: Steps that differ by more than this share of the usual step are gaps.
 _UNEVEN = 0.02
 
@@ -76,6 +78,27 @@ def axes_lps(frame: Frame) -> NDArray[np.float64]:
     if frame.orientation_lps is None:
         raise GeometryError("Expected slices with orientation (ImageOrientationPatient); got none")
     return np.array(frame.orientation_lps, dtype=np.float64).reshape(2, 3)
+
+
+def with_shared_uids(frames: Sequence[Frame]) -> list[Frame] | None:
+    """The frames with one UID for what belongs together where every slice has a series or a study of its own, as some
+    anonymizers make them: plane, description and day tell a series, that and the day a study. None for all others.
+    """
+    has_own_series, has_own_study = (
+        len({getattr(frame, name) for frame in frames}) == len(frames) for name in ("series_uid", "study_uid")
+    )
+    if len(frames) < _OWN_UIDS or not (has_own_series or has_own_study):
+        return None
+    first: dict[tuple[str, ...], Frame] = {}
+    shared = []
+    for frame in frames:
+        day = frame.time[:8]
+        own_study = (day, "" if has_own_series else frame.series_uid) if has_own_study else (frame.study_uid,)
+        study = first.setdefault(own_study, frame).study_uid
+        own_series = (study, day, frame.description, Series((frame,)).plane)
+        series = first.setdefault(own_series, frame).series_uid if has_own_series else frame.series_uid
+        shared.append(replace(frame, study_uid=study, series_uid=series))
+    return shared
 
 
 def split_series(frames: Iterable[Frame]) -> list[Series]:

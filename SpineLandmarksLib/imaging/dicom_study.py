@@ -36,7 +36,7 @@ from SpineLandmarksLib.imaging.dicom_choice import (
     series_label,
 )
 from SpineLandmarksLib.imaging.dicom_header import Frame, is_directory_file, read_frames
-from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices, split_series
+from SpineLandmarksLib.imaging.dicom_series import Series, SliceOrder, order_slices, split_series, with_shared_uids
 from SpineLandmarksLib.imaging.volume import Volume, metadata_text, one_line, reading
 
 #: Seconds of reading before a count is shown.
@@ -118,7 +118,8 @@ def _read_best(frames: list[Frame], wanted: Wanted) -> Volume:
     count = count_patients([frame.patient for frame in frames])
     if count > 1:
         raise InputError(f"Expected one patient; got {count} in one input. Give one folder for each")
-    study = split_series(frames)
+    shared = with_shared_uids(frames)
+    study = split_series(shared or frames)
     exams = exams_of(study)
     good = choices(exams if wanted.study is None else asked_for(exams, wanted.study))
     candidates = regions(good)
@@ -128,7 +129,14 @@ def _read_best(frames: list[Frame], wanted: Wanted) -> Volume:
     else:  # of several regions it is open which one the others should lie beside
         beside = []
     best = _with_remarks(candidates[0], study, exams, wanted)
+    if shared:
+        best, *others = (_guessed(volume) for volume in (best, *others))
     return replace(best, alternatives=tuple(others), companions=tuple(beside))
+
+
+def _guessed(volume: Volume) -> Volume:
+    said = "Every slice has a series or study UID of its own; those of one plane, description and day were taken as one"
+    return replace(volume, warnings=(*volume.warnings, said), needs_review=True)
 
 
 def _usable(choice: Choice, study: list[Series], exams: list[Exam], wanted: Wanted) -> list[Volume]:

@@ -348,3 +348,29 @@ def test_one_patient_whose_name_or_date_was_put_right_is_read(a_study, other):
     one = {"PatientName": "Doe^Ann", "PatientBirthDate": "19500101"}
     stack = read_study(a_study(an_exam(1, **one), an_exam(2, StudyDate="20240503", **{**one, **other})))
     assert exam_read(stack) == "1.2.2"
+
+
+@pytest.mark.parametrize(
+    "own", [("SeriesInstanceUID",), ("StudyInstanceUID",), ("SeriesInstanceUID", "StudyInstanceUID")]
+)
+def test_slices_that_each_have_a_uid_of_their_own_are_one_series_and_for_review(a_study, own):
+    t2, axial = a_series(series="T2"), a_series(series="T2 ax", axes=AXIAL)
+    for number, ds in enumerate([*t2, *axial]):
+        for keyword in own:
+            setattr(ds, keyword, f"1.2.{number}")
+    stack = read_study(a_study(t2, axial))
+    whole = read_study(a_study(a_series(series="T2"), folder="whole"))
+    np.testing.assert_array_equal(stack.voxels, whole.voxels)
+    np.testing.assert_array_equal(stack.ras_from_ijk, whole.ras_from_ijk)
+    assert stack.needs_review
+    assert any("UID of its own" in warning for warning in stack.warnings)
+    assert not whole.needs_review
+
+
+def test_two_exams_whose_slices_have_their_own_uids_are_not_mixed(a_study):
+    older, newer = (a_series(series="T2", StudyDate=day) for day in ("20150101", "20240503"))
+    for number, ds in enumerate([*older, *newer]):
+        ds.SeriesInstanceUID = ds.StudyInstanceUID = f"1.2.{number}"
+    stack = read_study(a_study(older, newer))
+    assert len(stack) == COUNT
+    assert exam_read(stack) == newer[0].StudyInstanceUID

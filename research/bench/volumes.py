@@ -43,19 +43,29 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--bundle", default=DEFAULT, metavar="NAME_OR_DIR")
     p.add_argument("--bow", type=float, nargs="*", default=[], metavar="MM")
     p.add_argument("--fit", action="store_true", help="the share of the radius in the plane that is left in a stack")
+    p.add_argument("--every", type=int, default=1, metavar="N", help="keep one of N slices, as clinics do")
     options = p.parse_args(arguments)
     localizer = Localizer.open(options.bundle)
     if options.fit:
-        print(fitted([needed(localizer, case, (0.0, *options.bow)) for case in cases(options.data)]))
+        print(fitted([needed(localizer, case, (0.0, *options.bow)) for case in cases(options.data, options.every)]))
         return 0
     for bow_mm in (0.0, *options.bow):
-        rows = np.concatenate([judged(localizer, *bowed(*case, bow_mm)) for case in cases(options.data)])
-        print(f"{localizer.bundle.label}, {options.data}, bow {bow_mm:g} mm: {summary(rows)}", flush=True)
+        some = [judged(localizer, *bowed(*case, bow_mm)) for case in cases(options.data, options.every)]
+        said = f"{options.data}, one of {options.every} slices, bow {bow_mm:g} mm"
+        print(f"{localizer.bundle.label}, {said}: {summary(np.concatenate(some))}", flush=True)
     return 0
 
 
-def cases(data: str) -> Iterator[tuple[SagittalStack, Truth]]:
-    """Every stack with its truth, RAS mm."""
+def cases(data: str, every: int = 1) -> Iterator[tuple[SagittalStack, Truth]]:
+    """Every stack with its truth, RAS mm; of its slices one of so many, from the middle of the first of them on."""
+    for stack, truth in _whole(data):
+        assert stack.ras_from_ijk is not None
+        thin = stack.ras_from_ijk @ np.diag([1.0, 1, every, 1])
+        thin[:3, 3] += stack.ras_from_ijk[:3, 2] * (every // 2)
+        yield replace(stack, voxels=stack.voxels[every // 2 :: every], ras_from_ijk=thin), truth
+
+
+def _whole(data: str) -> Iterator[tuple[SagittalStack, Truth]]:
     if data.startswith("phantoms:"):
         for seed in range(int(data.partition(":")[2])):
             phantom = make_phantom(1000 + seed, slices=17, matrix=(320, 320), pixel_mm=1.0, slice_mm=4.4)

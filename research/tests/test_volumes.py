@@ -24,6 +24,14 @@ def test_the_share_is_judged_on_the_case_that_it_was_not_fitted_on() -> None:
     assert "3 cases, 30 points: share 0.90; fitted without one case 0.60 to 0.90, which holds 20 of 30" in text
 
 
+def test_of_a_stack_s_slices_some_keep_their_places() -> None:
+    (stack, truth), (thin, same) = (next(cases("phantoms:1", every)) for every in (1, 4))
+    assert same.keys() == truth.keys()
+    np.testing.assert_array_equal(thin.voxels, stack.voxels[2::4])
+    for k in range(len(thin)):
+        assert thin.to_ras(k, np.array([5.0, 7.0])) == pytest.approx(stack.to_ras(2 + 4 * k, np.array([5.0, 7.0])))
+
+
 @pytest.mark.parametrize("bow_mm", [0.0, 15.0])
 def test_on_bowed_phantoms_the_radius_holds(the_shipped_localizer: Localizer, bow_mm: float) -> None:
     (case,) = cases("phantoms:1")
