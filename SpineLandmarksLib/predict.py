@@ -46,9 +46,8 @@ StageCallback = Callable[[float, str], None]
 #: A series goes before those that rank after it unless their confidence is higher by more than this.
 ABOUT_AS_SURE = 0.9
 #: A picture without a patient frame whose chain scores below this is tried turned, and read so where that gains as
-#: much. Of 88 turned pictures of `tianchi150` and `lsd_t1` 82 are then read upright, the others flagged, and none that
-#: lies upright is turned (nats; research/bench/turned.py).
-TURNED_NATS, TURNED_GAIN = -6.0, 2.0
+#: much and makes it like the MRI that the model knows (nats; research/bench/turned.py).
+TURNED_NATS, TURNED_GAIN = -4.0, 2.0
 #: Another numbering is told of a doubtful picture from this probability on.
 OTHER_NUMBERING = 0.1
 #: The middle of what is its own mirror image and the middle of the body are taken to be this far apart, mm.
@@ -266,7 +265,8 @@ class Localizer:
             return None
         ways = [(turn.words, *stack.turned_in_plane(turn)) for turn in TURNS]
         scores = [self.read_slices(view.voxels, view.pixel_spacing_mm)[0].chain.score for _, view, _ in ways]
-        if max(scores) < max(TURNED_NATS, score + TURNED_GAIN):
+        unlike_below = self.bundle.calibration.unlike_below
+        if max(scores) < max(-np.inf if unlike_below is None else unlike_below, score + TURNED_GAIN):
             return None
         words, view, stack_from_view = ways[int(np.argmax(scores))]
         found = self._localize(view, [0], False, given, None, is_upright=True)
@@ -281,12 +281,14 @@ class Localizer:
         )
 
     def most_lumbar(self, stack: SagittalStack) -> SagittalStack:
-        """The stack, or the one of its alternatives on which the landmarks are found with clearly more confidence."""
+        """The stack, or the one of its alternatives that needs no review, or whose landmarks are clearly surer."""
         if not stack.alternatives:
             return stack
         every = [replace(stack, alternatives=()), *stack.alternatives]
-        sums = [sum(mark.confidence or 0.0 for mark in self.localize(one) if not mark.is_absent) for one in every]
-        first = next(row for row, total in enumerate(sums) if total >= ABOUT_AS_SURE * max(sums))
+        found = [self.localize(one) for one in every]
+        sums = [sum(mark.confidence or 0.0 for mark in one if not mark.is_absent) for one in found]
+        rows = [row for row, one in enumerate(found) if not one.needs_review] or list(range(len(every)))
+        first = next(row for row in rows if sums[row] >= ABOUT_AS_SURE * max(sums[row] for row in rows))
         told = ", ".join(f"{total:.1f}" for total in sums)
         note = f"Series of {len(every)} regions were compared; the names found add up to a confidence of {told}"
         return replace(every[first], notes=(*every[first].notes, note))

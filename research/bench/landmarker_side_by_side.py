@@ -13,7 +13,7 @@ the project.
 The same for all: the slices, the patients held out, the prepared input (2.5 mm pixels, 128 x 128), the minutes of each
 training, and the metric, which is this project's, in native pixels. Whose is what:
 
-    network   theirs: OriginalSpatialConfigurationNet. Ours: the U-Net of recipe "default", heatmaps of input size
+    network   theirs: OriginalSpatialConfigurationNet. Ours: the U-Net of recipe "wide", heatmaps of input size
     recipe    see landmarker_training.py
     decoder   theirs: local soft-argmax. Ours: the largest peak, or the chain solver over all peaks
 

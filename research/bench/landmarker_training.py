@@ -4,7 +4,7 @@ To run it:
 
     theirs   the example of landmarker 0.4.1 for cephalograms: its data set, MONAI transforms, learned Gaussian targets,
              L2 loss, Nesterov SGD 1e-6, batch 1; without early stopping, so that the minutes are what ends it
-    ours     recipe "default", lengths in pixels halved with the resolution, by this project's trainer
+    ours     recipe "wide", lengths in pixels halved with the resolution, by this project's trainer
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def trained(entry: Entry, learn: Sequence[Annotation], output: Path, minutes: fl
 
 def detector_of(entry: Entry, channels: int) -> Detector:
     """A network with the loss of its recipe, so that the decoders know how to read it."""
-    unet = {**(load_recipe("default").architecture.heatmap or {}), "stride": 1}
+    unet = {**(load_recipe("wide").architecture.heatmap or {}), "stride": 1}
     theirs = entry.recipe == "theirs"
     detector = Detector(
         Architecture(
@@ -117,8 +117,8 @@ class ToUnit(nn.Module):
 
 
 def fit_ours(detector: Detector, learn: Sequence[Annotation], folder: Path, budget_s: float) -> Fitted:
-    """Recipe "default", lengths in pixels halved with the resolution; as many steps as the seconds are enough for."""
-    full = load_recipe("default")
+    """Recipe "wide", lengths in pixels halved with the resolution; as many steps as the seconds are enough for."""
+    full = load_recipe("wide")
     geometry = replace(full.geometry, shift_xy=(15.0, 22.0), elastic_px=2.0)
     recipe = replace(
         full,

@@ -18,7 +18,7 @@ DIRECT_NOTE = "paper: 299 x 299, four times the channels, rate 0.0001"
 UNET_NOTE = "paper: 512 x 512, four times the filters, rate 0.0001"
 SCN_NOTE = "paper: 512 x 512, twice the filters, 30,000 steps"
 LATER_NOTE = "recipe scn: 1.25 mm, three times the filters, batch 4, rate 0.0001, 20,000 steps"
-SMALL_NOTE = "recipe default: 1.25 mm, two to three times the filters, rate 0.002"
+SMALL_NOTE = "recipe default: 1.25 mm, more levels and filters, 20,000 steps at 0.0015"
 
 
 def seed_rows(default_bundles: str | None = None) -> list[ExperimentRow]:
