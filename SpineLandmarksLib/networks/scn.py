@@ -3,8 +3,8 @@
 Payer, Stern, Bischof, Urschler: "Integrating spatial configuration into heatmap regression based CNNs for landmark
 localization", Medical Image Analysis 54, 2019. `scn_original` is that network in 2-D; `scn_later` is the recipe its
 author moved to (VerSe 2020: "Coarse to fine vertebrae localization and segmentation with SpatialConfiguration-Net and
-U-Net", VISAPP 2020, and the code of the same group), which trains more steadily. `localization_unet` is what they compare
-it with: a U-Net of the same blocks, without the second factor.
+U-Net", VISAPP 2020, and the code of the same group), which trains more steadily. `localization_unet` is what they
+compare it with: a U-Net of the same blocks, without the second factor.
 """
 
 from __future__ import annotations

@@ -29,7 +29,11 @@ CURVE_ROWS = (
 COLOURS = (plots.BLUE, plots.GREEN, plots.VERMILION, plots.ORANGE)
 #: What a panel shows: figure, its threshold, its name, and what it is multiplied by.
 Panel = tuple[str, str | None, str, int]
-PANELS: tuple[Panel, ...] = (("sdr", "8", "SDR@8, %", 100), ("sdr", "4", "SDR@4, %", 100), ("median_mm", None, "median error, mm", 1))
+PANELS: tuple[Panel, ...] = (
+    ("sdr", "8", "SDR@8, %", 100),
+    ("sdr", "4", "SDR@4, %", 100),
+    ("median_mm", None, "median error, mm", 1),
+)
 
 
 def nested(part: Part, patients: int, seed: int) -> Part:

@@ -7,7 +7,7 @@ as many rows high.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 
 from research.experiments.ablation import Change, entering
 from research.experiments.curve import run_curve
-from research.experiments.decoding import PredictPoints
 from research.experiments.experiment import Experiment, Part
 from research.experiments.results import Result
 from research.experiments.rows import ExperimentRow, Line, Predictor
@@ -51,14 +50,13 @@ def hands_rows() -> list[ExperimentRow]:
     return [ExperimentRow(each.key, each.title, each.decoder, entering_untold(each)) for each in NETWORKS]
 
 
-def entering_untold(change: Change) -> Any:
+def entering_untold(change: Change) -> Callable[[Experiment, Part], Predictor]:
     """As `ablation.entering`, the spacing hidden from what learns and from what is judged."""
     enter = entering(change, RECIPE, ())
 
     def enter_untold(experiment: Experiment, part: Part) -> Predictor:
         predictor = enter(experiment, replace(part, learn=_untold(part.learn)))
-        named: PredictPoints = predictor.predict_points
-        return replace(predictor, predict_points=lambda rows: named(_untold(rows)))
+        return replace(predictor, predict_points=lambda rows: predictor.predict_points(_untold(rows)))
 
     return enter_untold
 
@@ -71,7 +69,8 @@ def run_hands(experiment: Experiment, rows: Sequence[ExperimentRow], held_out: i
     """As `run_curve`; all networks on the most patients first. DatasetError for landmarks that are a chain."""
     if Schema.of(experiment.schema).has_order:
         raise DatasetError(f'Expected "order": "none" in {experiment.data / "schema.json"}: a hand is no chain')
-    points = [point for size in reversed(SIZES) for point in run_curve(experiment, rows, held_out, (size,))]
+    order = (SIZES[-1], *SIZES[:-1])
+    points = [point for size in order for point in run_curve(experiment, rows, held_out, (size,))]
     return sorted(points, key=lambda point: ([row.key for row in rows].index(point[1].row.key), point[0]))
 
 
