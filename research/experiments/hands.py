@@ -35,14 +35,18 @@ PANELS = (
     ("outliers", "2", "beyond 2 mm, %", 100),
     ("outliers", "10", "beyond 10 mm, %", 100),
 )
+UNET = {"architecture": {"heatmap": {"network": "localization_unet"}}}
+#: 320 rows instead of 256, for most patients alone.
+FINER = {
+    "preparation": {"spacing_mm": 0.8},
+    "crop": [256, 320],
+    "geometry": {"shift_xy": [12.5, 12.5], "elastic_px": 2.5},
+}
 NETWORKS = (
     Change("scn", "SCN", decoder="peak"),
-    Change(
-        "localization-unet",
-        "localization U-Net",
-        {"architecture": {"heatmap": {"network": "localization_unet"}}},
-        decoder="peak",
-    ),
+    Change("localization-unet", "localization U-Net", UNET, decoder="peak"),
+    Change("scn-finer", "SCN, 320 rows", FINER, decoder="peak"),
+    Change("localization-unet-finer", "localization U-Net, 320 rows", {**UNET, **FINER}, decoder="peak"),
 )
 
 
@@ -69,8 +73,10 @@ def run_hands(experiment: Experiment, rows: Sequence[ExperimentRow], held_out: i
     """As `run_curve`; all networks on the most patients first. DatasetError for landmarks that are a chain."""
     if Schema.of(experiment.schema).has_order:
         raise DatasetError(f'Expected "order": "none" in {experiment.data / "schema.json"}: a hand is no chain')
-    order = (SIZES[-1], *SIZES[:-1])
-    points = [point for size in order for point in run_curve(experiment, rows, held_out, (size,))]
+    coarse = [row for row in rows if not row.key.endswith("finer")]
+    turns = [(coarse, size) for size in (SIZES[-1], *SIZES[:-1])]
+    turns.append(([row for row in rows if row not in coarse], SIZES[-1]))
+    points = [point for part, size in turns for point in run_curve(experiment, part, held_out, (size,))]
     return sorted(points, key=lambda point: ([row.key for row in rows].index(point[1].row.key), point[0]))
 
 

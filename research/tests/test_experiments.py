@@ -377,11 +377,13 @@ def test_hands_are_one_recipe_but_for_the_network_and_neither_is_told_the_spacin
     monkeypatch.setattr(decoding, "read_annotated", watched_reading)
     points = run_hands(hands, hands_rows(), 2)
     assert [(line.row.key, size) for size, line in points] == [
-        ("scn", 2), ("scn", 4), ("localization-unet", 2), ("localization-unet", 4)
+        ("scn", 2), ("scn", 4), ("localization-unet", 2), ("localization-unet", 4),
+        ("scn-finer", 4), ("localization-unet-finer", 4),
     ]  # fmt: skip
     networks = [recipe.architecture.heatmap.pop("network") for recipe in trained]
-    assert networks == ["scn_later", "localization_unet"] * 2  # on the most patients first
-    assert all(recipe == trained[0] for recipe in trained)
+    assert networks == ["scn_later", "localization_unet"] * 3
+    assert all(recipe == trained[0] for recipe in trained[:4])
+    assert trained[4] == trained[5]
     assert set(told) == {None}
     assert len({line.predictions.image_names for _, line in points}) == 1
     assert np.isfinite(points[0][1].predictions.spacing_mm).all()  # distances are in mm all the same
