@@ -35,6 +35,7 @@ PANELS = (
     ("outliers", "2", "beyond 2 mm, %", 100),
     ("outliers", "10", "beyond 10 mm, %", 100),
 )
+NOTE = "here 1 mm is 1/256 of the picture's height"
 UNET = {"architecture": {"heatmap": {"network": "localization_unet"}}}
 #: 320 rows instead of 256, for most patients alone.
 FINER = {
@@ -51,7 +52,7 @@ NETWORKS = (
 
 
 def hands_rows() -> list[ExperimentRow]:
-    return [ExperimentRow(each.key, each.title, each.decoder, entering_untold(each)) for each in NETWORKS]
+    return [ExperimentRow(each.key, each.title, each.decoder, entering_untold(each), NOTE) for each in NETWORKS]
 
 
 def entering_untold(change: Change) -> Callable[[Experiment, Part], Predictor]:
