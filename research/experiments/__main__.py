@@ -52,6 +52,7 @@ def _add_experiments(p: argparse.ArgumentParser) -> argparse._SubParsersAction[a
             "--holdout", type=positive, default=default, metavar="N", help=f"patients to judge on (default {default})"
         )
     parsers["hands"].set_defaults(minutes=None)
+    parsers["hands"].add_argument("--finished", action="store_true", help="tables of what is there; train nothing")
     parsers["ablation"].add_argument(
         "--recipe", default="default", metavar="NAME_OR_FILE", help="whose parts are changed (default default)"
     )

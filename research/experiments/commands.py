@@ -66,7 +66,7 @@ def curve_command(experiment: Experiment, options: argparse.Namespace) -> int:
 def hands_command(experiment: Experiment, options: argparse.Namespace) -> int:
     rows = chosen(hands_rows(), options.rows)
     experiment.require_same_settings(settings_of(options, holdout=options.holdout))
-    points = run_hands(experiment, rows, options.holdout)
+    points = run_hands(experiment, rows, options.holdout, options.finished)
     lines = [(size, line, with_outliers(line.predictions)) for size, line in points]
     picture = curve_plot([(size, line.row.title, overall) for size, line, overall in lines], PANELS)
     budget = f"{options.minutes:g} minutes each" if options.minutes else "as many steps each"

@@ -16,11 +16,11 @@ import numpy as np
 from research.experiments.ablation import Change, entering
 from research.experiments.curve import run_curve
 from research.experiments.experiment import Experiment, Part
-from research.experiments.results import Result
+from research.experiments.results import Result, read_result
 from research.experiments.rows import ExperimentRow, Line, Predictor
 from research.experiments.table import millions, minutes
 from research.markdown import estimate, markdown, mm, percent
-from SpineLandmarksLib.errors import DatasetError
+from SpineLandmarksLib.errors import DatasetError, OutputError
 from SpineLandmarksLib.evaluation.bootstrap import GroupBootstrap
 from SpineLandmarksLib.evaluation.metrics import failures, summarize
 from SpineLandmarksLib.evaluation.predictions import Predictions
@@ -70,15 +70,29 @@ def _untold(rows: Sequence[Annotation]) -> list[Annotation]:
     return [replace(row, spacing_mm=None) for row in rows]
 
 
-def run_hands(experiment: Experiment, rows: Sequence[ExperimentRow], held_out: int) -> list[tuple[int, Line]]:
-    """As `run_curve`; all networks on the most patients first. DatasetError for landmarks that are a chain."""
+def run_hands(
+    experiment: Experiment, rows: Sequence[ExperimentRow], held_out: int, finished: bool = False
+) -> list[tuple[int, Line]]:
+    """As `run_curve`; all networks on the most patients first.
+
+    finished: take what is there already, and train nothing. Raises DatasetError for landmarks that are a chain,
+    OutputError where nothing is finished.
+    """
     if Schema.of(experiment.schema).has_order:
         raise DatasetError(f'Expected "order": "none" in {experiment.data / "schema.json"}: a hand is no chain')
     coarse = [row for row in rows if not row.key.endswith("finer")]
     turns = [(coarse, size) for size in (SIZES[-1], *SIZES[:-1])]
     turns.append(([row for row in rows if row not in coarse], SIZES[-1]))
+    if finished:
+        turns = [([row for row in part if is_finished(experiment, row, size)], size) for part, size in turns]
     points = [point for part, size in turns for point in run_curve(experiment, part, held_out, (size,))]
+    if not points:
+        raise OutputError(f"Expected finished networks in {experiment.folder}; got none")
     return sorted(points, key=lambda point: ([row.key for row in rows].index(point[1].row.key), point[0]))
+
+
+def is_finished(experiment: Experiment, row: ExperimentRow, size: int) -> bool:
+    return read_result(experiment.folder / "results" / row.key, f"n{size}") is not None
 
 
 def with_outliers(predictions: Predictions) -> dict[str, Any]:

@@ -385,6 +385,10 @@ def test_hands_are_one_recipe_but_for_the_network_and_neither_is_told_the_spacin
     assert all(recipe == trained[0] for recipe in trained[:4])
     assert trained[4] == trained[5]
     assert set(told) == {None}
+    assert len(run_hands(hands, hands_rows(), 2, finished=True)) == len(points)
+    with pytest.raises(OutputError, match="got none"):
+        run_hands(replace(hands, folder=hands.folder / "none"), hands_rows(), 2, finished=True)
+    assert len(trained) == 6
     assert len({line.predictions.image_names for _, line in points}) == 1
     assert np.isfinite(points[0][1].predictions.spacing_mm).all()  # distances are in mm all the same
 
