@@ -37,7 +37,7 @@ PANELS = (
 )
 NOTE = "here 1 mm is 1/256 of the picture's height"
 UNET = {"architecture": {"heatmap": {"network": "localization_unet"}}}
-#: 320 rows instead of 256, for most patients alone.
+#: 320 rows instead of 256.
 FINER = {
     "preparation": {"spacing_mm": 0.8},
     "crop": [256, 320],
@@ -47,8 +47,10 @@ NETWORKS = (
     Change("scn", "SCN", decoder="peak"),
     Change("localization-unet", "localization U-Net", UNET, decoder="peak"),
     Change("scn-finer", "SCN, 320 rows", FINER, decoder="peak"),
-    Change("localization-unet-finer", "localization U-Net, 320 rows", {**UNET, **FINER}, decoder="peak"),
+    Change("localization-unet-longer", "localization U-Net, 12,000 steps", {**UNET, "steps": 12_000}, decoder="peak"),
 )
+#: What only the most patients are tried with: where each network gains more.
+MOST_ALONE = ("scn-finer", "localization-unet-longer")
 
 
 def hands_rows() -> list[ExperimentRow]:
@@ -80,7 +82,7 @@ def run_hands(
     """
     if Schema.of(experiment.schema).has_order:
         raise DatasetError(f'Expected "order": "none" in {experiment.data / "schema.json"}: a hand is no chain')
-    coarse = [row for row in rows if not row.key.endswith("finer")]
+    coarse = [row for row in rows if row.key not in MOST_ALONE]
     turns = [(coarse, size) for size in (SIZES[-1], *SIZES[:-1])]
     turns.append(([row for row in rows if row not in coarse], SIZES[-1]))
     if finished:

@@ -347,6 +347,8 @@ def test_a_curve_has_each_row_at_each_size_on_the_same_patients(an_experiment: E
 def hands(an_experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """Six patients whose landmarks are no chain, and a recipe of two steps."""
     monkeypatch.setattr(hands_module, "SIZES", (2, 4))
+    longer = replace(hands_module.NETWORKS[-1], settings={**hands_module.UNET, "steps": 3})
+    monkeypatch.setattr(hands_module, "NETWORKS", (*hands_module.NETWORKS[:-1], longer))
     data = tmp_path / "unordered"
     shutil.copytree(an_experiment.data, data)
     (data / "schema.json").write_text(json.dumps({"landmarks": LUMBAR11, "order": "none"}))
@@ -378,12 +380,12 @@ def test_hands_are_one_recipe_but_for_the_network_and_neither_is_told_the_spacin
     points = run_hands(hands, hands_rows(), 2)
     assert [(line.row.key, size) for size, line in points] == [
         ("scn", 2), ("scn", 4), ("localization-unet", 2), ("localization-unet", 4),
-        ("scn-finer", 4), ("localization-unet-finer", 4),
+        ("scn-finer", 4), ("localization-unet-longer", 4),
     ]  # fmt: skip
     networks = [recipe.architecture.heatmap.pop("network") for recipe in trained]
     assert networks == ["scn_later", "localization_unet"] * 3
     assert all(recipe == trained[0] for recipe in trained[:4])
-    assert trained[4] == trained[5]
+    assert [recipe.crop for recipe in trained[4:]] == [(256, 320), (64, 64)]
     assert set(told) == {None}
     assert len(run_hands(hands, hands_rows(), 2, finished=True)) == len(points)
     with pytest.raises(OutputError, match="got none"):
