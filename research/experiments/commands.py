@@ -69,11 +69,11 @@ def hands_command(experiment: Experiment, options: argparse.Namespace) -> int:
     points = run_hands(experiment, rows, options.holdout, options.finished)
     lines = [(size, line, with_outliers(line.predictions)) for size, line in points]
     picture = curve_plot([(size, line.row.title, overall) for size, line, overall in lines], PANELS)
-    budget = f"{options.minutes:g} minutes each" if options.minutes else "as many steps each"
+    budget = f"{options.minutes:g} minutes each" if options.minutes else "for the steps that the second table says"
     about = (
         f"{options.holdout} held-out patients of {experiment.data.name}, split seed {options.split_seed}; networks "
-        f"trained on as many others as the row says, {budget}, every picture at the same number of rows. Distances in "
-        f"{points[0][1].predictions.unit}. {HANDS_LEGEND}"
+        f"trained on as many others as the row says, {budget}. Distances in {points[0][1].predictions.unit}. "
+        f"{HANDS_LEGEND}"
     )
     named = [(f"{line.row.title}, {size}", line, overall) for size, line, overall in lines]
     parts = (
