@@ -15,6 +15,7 @@ from no locked patient, `evaluate --locked DIR/lsd_t1` judges them.
   reader's in the reader's order is taken as it is, one that is shifted by a level as a whole is moved by that level,
   any other is left out. T1 slices have no reader; one is taken where its chain lies on that of the same patient's T2.
 - `lsd_t1_corners`: the same pictures and hold-out with the corners of the bodies instead, and their schema.json.
+- `hands`: as published, its points without an order, nobody locked.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from PIL import Image
 
 from research.bench.reader_levels import CLICKS, stated_spacing_mm
 from research.registration import best_shift
-from SpineLandmarksLib.annotated_slices import spacing_of
+from SpineLandmarksLib.annotated_slices import UNORDERED, schema_of, spacing_of
 from SpineLandmarksLib.errors import SpineLandmarksError
 from SpineLandmarksLib.formats.atomic import write_text_atomically
 from SpineLandmarksLib.formats.landmarks_json import Annotation, read_landmarks_json, write_landmarks_json
@@ -54,7 +55,7 @@ OF_A_BODY = ("sup.ant", "sup.post", "inf.ant", "inf.post")
 
 def main(arguments: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(prog="python -m research.data", description=__doc__.partition("\n")[0])
-    p.add_argument("shared", type=Path, metavar="SHARED", help="folder with tianchi150, spider, spider_mid, lsd_t1")
+    p.add_argument("shared", type=Path, metavar="SHARED", help="folder with all sources")
     p.add_argument("--output", required=True, type=Path, metavar="DIR")
     p.add_argument("--bundle", default="lumbar11", metavar="NAME_OR_DIR", help="places points on spider_mid")
     p.add_argument("--share", type=float, default=0.2, metavar="S", help="of patients held out (default 0.2)")
@@ -91,7 +92,19 @@ def main(arguments: list[str] | None = None) -> int:
         if name.endswith("_corners"):
             write_text_atomically(options.output / name / "schema.json", json.dumps(CORNERS22) + "\n")
         print(f"Written: {options.output / name}, {len(rows)} slices of {len(groups)} patients, {own} locked")
+    rows = write_hands(source("hands"), options.output / "hands")
+    print(f"Written: {options.output / 'hands'}, {len(rows)} radiographs, none locked")
     return 0
+
+
+def write_hands(source: Path, folder: Path) -> list[Annotation]:
+    """The radiographs as a data set whose landmarks are no chain."""
+    schema = schema_of(source)
+    rows = copy_pictures(read_landmarks_json(source, schema), folder)
+    write_landmarks_json(rows, folder)
+    said = {"landmarks": schema, "order": UNORDERED}
+    write_text_atomically(folder / "schema.json", json.dumps(said) + "\n")
+    return rows
 
 
 def held_out(patients: Iterable[str], count: int, seed: int) -> list[str]:
@@ -102,6 +115,12 @@ def held_out(patients: Iterable[str], count: int, seed: int) -> list[str]:
 
 def write_source(rows: list[Annotation], folder: Path, locked: list[str], seed: int) -> None:
     """Copy the pictures of a source and write its landmarks and its hold-out."""
+    write_landmarks_json(copy_pictures(rows, folder), folder)
+    lock(folder, locked, seed=seed, by="research.data")
+
+
+def copy_pictures(rows: list[Annotation], folder: Path) -> list[Annotation]:
+    """Copy the pictures of a source; returns its rows with the copies."""
     (folder / "images").mkdir(parents=True)
     copied = []
     for row in rows:
@@ -109,8 +128,7 @@ def write_source(rows: list[Annotation], folder: Path, locked: list[str], seed: 
         copied.append(
             Annotation(image, row.group, row.points_xy, row.spacing_mm, row.spacing_is_estimated, row.size_wh)
         )
-    write_landmarks_json(copied, folder)
-    lock(folder, locked, seed=seed, by="research.data")
+    return copied
 
 
 def undisputed(folder: Path) -> list[Annotation]:

@@ -12,16 +12,17 @@ from SpineLandmarksLib.errors import RecipeError
 if TYPE_CHECKING:
     from torch import nn
 
-NETWORKS = ("unet", "scn_original", "scn_later", "xception")
+NETWORKS = ("unet", "scn_original", "scn_later", "localization_unet", "xception")
 
 
 def build_network(name: str, landmarks: int, **arguments: Any) -> nn.Module:
     """The network called `name` for `landmarks` points; RecipeError for an unknown name or argument."""
-    from SpineLandmarksLib.networks.scn import scn_later, scn_original
+    from SpineLandmarksLib.networks.scn import localization_unet, scn_later, scn_original
     from SpineLandmarksLib.networks.unet import UNet
     from SpineLandmarksLib.networks.xception import Xception
 
-    builders: dict[str, Any] = dict(zip(NETWORKS, (UNet, scn_original, scn_later, Xception), strict=True))
+    makers = (UNet, scn_original, scn_later, localization_unet, Xception)
+    builders: dict[str, Any] = dict(zip(NETWORKS, makers, strict=True))
     if name not in builders:
         raise RecipeError(f"Expected a network of {', '.join(NETWORKS)}; got {name!r}")
     try:

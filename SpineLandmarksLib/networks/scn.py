@@ -3,7 +3,8 @@
 Payer, Stern, Bischof, Urschler: "Integrating spatial configuration into heatmap regression based CNNs for landmark
 localization", Medical Image Analysis 54, 2019. `scn_original` is that network in 2-D; `scn_later` is the recipe its
 author moved to (VerSe 2020: "Coarse to fine vertebrae localization and segmentation with SpatialConfiguration-Net and
-U-Net", VISAPP 2020, and the code of the same group), which trains more steadily.
+U-Net", VISAPP 2020, and the code of the same group), which trains more steadily. `localization_unet` is what they
+compare it with: a U-Net of the same blocks, without the second factor.
 """
 
 from __future__ import annotations
@@ -68,21 +69,37 @@ def scn_original(landmarks: int, in_channels: int = 1, filters: int = 128) -> Sp
     return SpatialConfigurationNet(local, spatial)
 
 
-def scn_later(landmarks: int, in_channels: int = 1, filters: int = 96) -> SpatialConfigurationNet:
-    """The network of VerSe 2020: concatenating U-Nets in both branches, dropout 0.25, and tanh on both."""
+def scn_later(
+    landmarks: int, in_channels: int = 1, filters: int = 96, stride: int = 1, dropout: float = 0.25
+) -> SpatialConfigurationNet:
+    """The network of VerSe 2020: concatenating U-Nets in both branches, dropout, and tanh on both.
+
+    stride: input pixels per heatmap pixel, of the first convolution; 1 as published, and then H and W are as above.
+    """
     local = nn.Sequential(
-        _concatenating_unet(in_channels, filters, repeats=2, dropout=0.25),
+        _concatenating_unet(in_channels, filters, repeats=2, dropout=dropout, stride=stride),
         _output(filters, landmarks, kernel=1, std=1e-3),
         nn.Tanh(),
     )
     spatial = nn.Sequential(
         nn.AvgPool2d(4),  # (B, L, H/4, W/4)
-        _concatenating_unet(landmarks, filters, repeats=1, dropout=0.25),
+        _concatenating_unet(landmarks, filters, repeats=1, dropout=dropout),
         _output(filters, landmarks, kernel=1, std=1e-3),
         _bicubic_up(4),
         nn.Tanh(),  # after the bicubic, which overshoots
     )
     return SpatialConfigurationNet(local, spatial)
+
+
+def localization_unet(
+    landmarks: int, in_channels: int = 1, filters: int = 96, stride: int = 1, dropout: float = 0.25
+) -> nn.Module:
+    """Image (B, C, H, W) -> linear heatmaps (B, L, H / stride, W / stride) by the local blocks of `scn_later` alone.
+
+    Two levels more, so that its lowest is at 1/32 as that of the spatial branch is, and it sees as much of the picture.
+    """
+    unet = _concatenating_unet(in_channels, filters, repeats=2, dropout=dropout, stride=stride, levels=LEVELS + 2)
+    return nn.Sequential(unet, _output(filters, landmarks, kernel=1, std=1e-3))
 
 
 class LearnedSigma(nn.Module):
@@ -142,27 +159,34 @@ def _adding_unet(filters: int, dropout: float) -> _UNet:
     )
 
 
-def _concatenating_unet(in_channels: int, filters: int, repeats: int, dropout: float) -> _UNet:
+def _concatenating_unet(
+    in_channels: int, filters: int, repeats: int, dropout: float, stride: int = 1, levels: int = LEVELS
+) -> _UNet:
     """VerSe 2020's: `repeats` convolutions, each followed by dropout, on every level down and again up."""
 
-    def block(channels: int) -> nn.Module:
+    def block(channels: int, stride: int = 1) -> nn.Module:
         widths = [channels, *[filters] * repeats]
-        return nn.Sequential(*(_convolution(i, o, dropout=dropout) for i, o in pairwise(widths)))
+        first, *others = pairwise(widths)
+        layers = [_convolution(*first, dropout=dropout, stride=stride)]
+        return nn.Sequential(*layers, *(_convolution(i, o, dropout=dropout) for i, o in others))
 
     return _UNet(
-        contract=[block(in_channels if level == 0 else filters) for level in range(LEVELS)],
-        skip=[nn.Identity() for _ in range(LEVELS)],
-        expand=[block(filters if level == LEVELS - 1 else 2 * filters) for level in range(LEVELS)],
+        contract=[block(in_channels, stride), *(block(filters) for _ in range(levels - 1))],
+        skip=[nn.Identity() for _ in range(levels)],
+        expand=[*(block(2 * filters) for _ in range(levels - 1)), block(filters)],
         concat=True,
     )
 
 
-def _convolution(in_channels: int, out_channels: int, kernel: int = 3, dropout: float = 0.0) -> Convolution:
+def _convolution(
+    in_channels: int, out_channels: int, kernel: int = 3, dropout: float = 0.0, stride: int = 1
+) -> Convolution:
     """Convolution, LeakyReLU, dropout; He initialization, no normalization."""
     layer = Convolution(
         2,
         in_channels,
         out_channels,
+        strides=stride,
         kernel_size=kernel,
         adn_ordering="AD",
         act=("leakyrelu", {"negative_slope": SLOPE}),

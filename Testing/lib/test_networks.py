@@ -12,7 +12,13 @@ pytest.importorskip("monai", reason="the networks need the 'train' extra")
 
 from torch import nn  # noqa: E402
 
-from SpineLandmarksLib.networks.scn import LearnedSigma, SpatialConfigurationNet, scn_later, scn_original  # noqa: E402
+from SpineLandmarksLib.networks.scn import (  # noqa: E402
+    LearnedSigma,
+    SpatialConfigurationNet,
+    localization_unet,
+    scn_later,
+    scn_original,
+)
 from SpineLandmarksLib.networks.xception import ResidualBlock, SeparableConv2d, Xception  # noqa: E402
 
 LANDMARKS = 5
@@ -137,6 +143,23 @@ def test_the_later_scn_has_the_parameters_of_its_layers() -> None:
     spatial = (n * 9 * f + f) + 3 * conv3 + (conv3 + 3 * joined) + (f * n + n)
     assert local + spatial == 2_337_238
     assert parameters(scn_later(n)) == 2_337_238
+
+
+def test_the_localization_unet_is_the_local_branch_with_two_levels_more() -> None:
+    f, n = 96, 11
+    conv3, joined = f * 9 * f + f, 2 * f * 9 * f + f
+    two_levels = 2 * (2 * conv3 + joined + conv3)
+    assert parameters(localization_unet(n)) == parameters(scn_later(n).local) + two_levels
+
+
+@pytest.mark.parametrize("make", [scn_later, localization_unet])
+def test_a_stride_makes_heatmaps_smaller_and_no_parameter_more(make: Callable[..., nn.Module]) -> None:
+    full, halved = make(LANDMARKS, filters=4), make(LANDMARKS, filters=4, stride=2)
+    assert parameters(full) == parameters(halved)
+    image = torch.randn(2, 1, 64, 128)
+    output = halved.eval()(image)
+    heatmaps = output if isinstance(output, torch.Tensor) else output.heatmaps
+    assert heatmaps.shape == (2, LANDMARKS, 32, 64)
 
 
 @BOTH_SCNS

@@ -15,6 +15,7 @@ KINDS = {
     "seeds": "the seed paper's rows, SCN and our default, out of fold",
     "curve": "default, SCN and U-Net on 10 to 120 patients",
     "ablation": "a recipe with one part changed at a time",
+    "hands": "SCN and its U-Net on 10 to 78 hands",
 }
 
 
@@ -46,10 +47,12 @@ def _add_experiments(p: argparse.ArgumentParser) -> argparse._SubParsersAction[a
         metavar="DIRS",
         help="bundles of `train --fold` as our default, such as 'runs/fold{fold}/bundle'",
     )
-    for kind in ("curve", "ablation"):
+    for kind, default in (("curve", 30), ("ablation", 30), ("hands", 25)):
         parsers[kind].add_argument(
-            "--holdout", type=positive, default=30, metavar="N", help="patients to judge on (default 30)"
+            "--holdout", type=positive, default=default, metavar="N", help=f"patients to judge on (default {default})"
         )
+    parsers["hands"].set_defaults(minutes=None)
+    parsers["hands"].add_argument("--finished", action="store_true", help="tables of what is there; train nothing")
     parsers["ablation"].add_argument(
         "--recipe", default="default", metavar="NAME_OR_FILE", help="whose parts are changed (default default)"
     )

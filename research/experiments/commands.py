@@ -11,6 +11,7 @@ from typing import Any
 from research.experiments.ablation import ablation_rows, run_ablation
 from research.experiments.curve import CURVE_ROWS, curve_plot, run_curve
 from research.experiments.experiment import Experiment
+from research.experiments.hands import PANELS, differences, hands_rows, outliers_table, run_hands, with_outliers
 from research.experiments.rows import Line, chosen
 from research.experiments.seeds import MEAN_PLACE, run_folds, seed_rows
 from research.experiments.table import figures_table, training_table
@@ -23,6 +24,12 @@ LEGEND = (
     "In brackets: 95 % intervals that resample patients. SDR@t: share of annotated points within t mm. Level "
     "shift: points nearer to another landmark than to their own. Wholly right: every point within 8 mm. Minutes: "
     "wall time of training all networks of a row, the mean over splits."
+)
+
+
+HANDS_LEGEND = (
+    "In brackets: 95 % intervals that resample patients. Beyond t mm: share of annotated points further off than t mm. "
+    "Minutes: wall time of training, unknown where it was interrupted."
 )
 
 
@@ -53,12 +60,30 @@ def curve_command(experiment: Experiment, options: argparse.Namespace) -> int:
         f"trained on as many others as the row says, {options.minutes:g} minutes each."
     )
     drawn = [(size, line.row.title, summarize(line.predictions)["overall"]) for size, line in points]
-    picture = curve_plot(drawn)
-    for page in filter(None, (options.output / "curve.md", options.document)):
-        (page.parent / "images").mkdir(parents=True, exist_ok=True)
-        with write_atomically(page.parent / "images" / "learning-curve.svg") as file:
-            file.write(picture)
-    return publish(options, about, named, "![Learning curves](images/learning-curve.svg)")
+    return publish(options, about, named, draw(options, "learning-curve.svg", curve_plot(drawn)))
+
+
+def hands_command(experiment: Experiment, options: argparse.Namespace) -> int:
+    rows = chosen(hands_rows(), options.rows)
+    experiment.require_same_settings(settings_of(options, holdout=options.holdout))
+    points = run_hands(experiment, rows, options.holdout, options.finished)
+    lines = [(size, line, with_outliers(line.predictions)) for size, line in points]
+    picture = curve_plot([(size, line.row.title, overall) for size, line, overall in lines], PANELS)
+    budget = f"{options.minutes:g} minutes each" if options.minutes else "for the steps that the second table says"
+    about = (
+        f"{options.holdout} held-out patients of {experiment.data.name}, split seed {options.split_seed}; networks "
+        f"trained on as many others as the row says, {budget}. Distances in {points[0][1].predictions.unit}. "
+        f"{HANDS_LEGEND}"
+    )
+    named = [(f"{line.row.title}, {size}", line, overall) for size, line, overall in lines]
+    parts = (
+        about,
+        draw(options, "hands.svg", picture),
+        outliers_table([(title, overall, line.results) for title, line, overall in named]),
+        differences(points),
+        training_table([(title, line.row.decoder, line.results, line.row.note) for title, line, _ in named]),
+    )
+    return write_pages(options, {title: overall for title, _, overall in named}, about, parts)
 
 
 def ablation_command(experiment: Experiment, options: argparse.Namespace) -> int:
@@ -77,6 +102,15 @@ def ablation_command(experiment: Experiment, options: argparse.Namespace) -> int
     return publish(options, about, [(line.row.title, line) for line in lines])
 
 
+def draw(options: argparse.Namespace, name: str, picture: bytes) -> str:
+    """Write an SVG beside DIR/KIND.md and beside the document; returns how they show it."""
+    for page in filter(None, (options.output / f"{options.kind}.md", options.document)):
+        (page.parent / "images").mkdir(parents=True, exist_ok=True)
+        with write_atomically(page.parent / "images" / name) as file:
+            file.write(picture)
+    return f"![Learning curves](images/{name})"
+
+
 def settings_of(options: argparse.Namespace, **own: Any) -> dict[str, Any]:
     """What must not change between the runs of one folder."""
     common = {
@@ -89,27 +123,29 @@ def settings_of(options: argparse.Namespace, **own: Any) -> dict[str, Any]:
 
 
 def publish(options: argparse.Namespace, about: str, named: Sequence[tuple[str, Line]], picture: str = "") -> int:
-    """Write DIR/KIND.json and DIR/KIND.md, and the section KIND of the document."""
+    """Write the tables of finished rows, as `write_pages` does."""
     summaries = [(title, line, summarize(line.predictions)) for title, line in named]
     unit = summaries[0][2]["unit"]
     remarks = _remarks([(line, summary["overall"]) for _, line, summary in summaries])
-    text = "\n\n".join(
-        part
-        for part in (
-            f"{about} Distances in {unit}. {LEGEND}",
-            picture,
-            figures_table([(title, summary["overall"], line.results) for title, line, summary in summaries]),
-            training_table(
-                [
-                    (title, line.row.decoder, line.results, remark)
-                    for (title, line, _), remark in zip(summaries, remarks, strict=True)
-                ]
-            ),
-        )
-        if part
+    parts = (
+        f"{about} Distances in {unit}. {LEGEND}",
+        picture,
+        figures_table([(title, summary["overall"], line.results) for title, line, summary in summaries]),
+        training_table(
+            [
+                (title, line.row.decoder, line.results, remark)
+                for (title, line, _), remark in zip(summaries, remarks, strict=True)
+            ]
+        ),
     )
+    return write_pages(options, {title: summary["overall"] for title, _, summary in summaries}, about, parts)
+
+
+def write_pages(options: argparse.Namespace, rows: dict[str, Any], about: str, parts: Sequence[str]) -> int:
+    """Write DIR/KIND.json and DIR/KIND.md, and the section KIND of the document."""
+    text = "\n\n".join(filter(None, parts))
     folder: Path = options.output
-    figures = {"about": about, "rows": {title: summary["overall"] for title, _, summary in summaries}}
+    figures = {"about": about, "rows": rows}
     write_text_atomically(folder / f"{options.kind}.json", json.dumps(figures, indent=1) + "\n")
     write_text_atomically(folder / f"{options.kind}.md", text + "\n")
     if options.document:
@@ -133,4 +169,5 @@ KINDS: dict[str, Callable[[Experiment, argparse.Namespace], int]] = {
     "seeds": seeds_command,
     "curve": curve_command,
     "ablation": ablation_command,
+    "hands": hands_command,
 }

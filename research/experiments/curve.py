@@ -27,8 +27,13 @@ CURVE_ROWS = (
     network_row("unet", "U-Net alone (binary cross-entropy)", "seed-unet-small", "peak", UNET_NOTE),
 )
 COLOURS = (plots.BLUE, plots.GREEN, plots.VERMILION, plots.ORANGE)
-#: What the panels show: figure, its name, and what it is multiplied by.
-PANELS = (("sdr", "8", "SDR@8, %", 100), ("sdr", "4", "SDR@4, %", 100), ("median_mm", None, "median error, mm", 1))
+#: What a panel shows: figure, its threshold, its name, and what it is multiplied by.
+Panel = tuple[str, str | None, str, int]
+PANELS: tuple[Panel, ...] = (
+    ("sdr", "8", "SDR@8, %", 100),
+    ("sdr", "4", "SDR@4, %", 100),
+    ("median_mm", None, "median error, mm", 1),
+)
 
 
 def nested(part: Part, patients: int, seed: int) -> Part:
@@ -58,7 +63,7 @@ def run_curve(
     return points
 
 
-def curve_plot(points: Sequence[tuple[int, str, Mapping[str, Any]]]) -> bytes:
+def curve_plot(points: Sequence[tuple[int, str, Mapping[str, Any]]], panels: Sequence[Panel] = PANELS) -> bytes:
     """SVG of (patients, title, "overall" of metrics.json): one panel a figure, one curve a title, with intervals."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -66,7 +71,7 @@ def curve_plot(points: Sequence[tuple[int, str, Mapping[str, Any]]]) -> bytes:
     titles = list(dict.fromkeys(title for _, title, _ in points))
     with matplotlib.rc_context(plots.STYLE):
         figure = Figure(figsize=(8.4, 2.9), layout="constrained")
-        for axes, (key, threshold, label, factor) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+        for axes, (key, threshold, label, factor) in zip(figure.subplots(1, len(panels)), panels, strict=True):
             for title, colour in zip(titles, COLOURS, strict=False):
                 estimates = [
                     (size, overall[key][threshold] if threshold else overall[key])
@@ -79,7 +84,7 @@ def curve_plot(points: Sequence[tuple[int, str, Mapping[str, Any]]]) -> bytes:
             shown = [str(size) if after / size > 1.3 else "" for size, after in pairwise([*sizes, math.inf])]
             axes.set_xticks(sizes, shown, fontsize=7)
             axes.set_xticks([], minor=True)
-            axes.set(xlabel="patients to learn from", ylabel=label, ylim=(0, 102) if factor == 100 else (0, None))
+            axes.set(xlabel="patients to learn from", ylabel=label, ylim=(0, 102 if key == "sdr" else None))
             axes.grid(color="#dddddd", lw=0.6)
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)

@@ -4,7 +4,7 @@
     DIR/KIND/networks/NAME/steps.json      how many steps the minutes are enough for, the same for every split
     DIR/KIND/networks/NAME/PART/           weights and training.json of recipe NAME on split PART
 
-A network that was cut short is trained again from its beginning: its minutes are few.
+A network that was cut short goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Experiment:
-    """data: the data set. folder: where everything goes. minutes: of training, per network and split.
-    recipe_of: recipe by name. say: told what is being done."""
+    """data: the data set. folder: where everything goes. minutes: of training, per network and split; None for the
+    steps of the recipes. recipe_of: recipe by name. say: told what is being done."""
 
     data: Path
     folder: Path
-    minutes: float
+    minutes: float | None
     device: str = "cpu"
     split_seed: int = 0
     recipe_of: Callable[[str], Recipe] = load_recipe
@@ -111,17 +111,20 @@ class Experiment:
         self.say(f"{name}, {part.name}: {recipe.steps} steps on {len(cases)} slices")
         folder.mkdir(parents=True, exist_ok=True)
         started, diverged = time.perf_counter(), ""
+        resumed = (folder / "checkpoint.pt").is_file()  # how long it took before is not known
         try:
-            detector = train(recipe, cases, len(self.schema), folder, device=self.device, start_from=start)
+            detector = train(recipe, cases, len(self.schema), folder, device=self.device, resume=True, start_from=start)
             write_weights(detector, folder)
         except RecipeError as error:  # the recipe is whole, so this is its loss, which is no number any more
             diverged = str(error)
-        minutes = round((time.perf_counter() - started) / 60, 3)
+        minutes = None if resumed else round((time.perf_counter() - started) / 60, 3)
         facts = facts_of(recipe, minutes, parameters_of(recipe, len(self.schema)), diverged)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
         write_text_atomically(folder / "training.json", json.dumps(to_dict(facts), indent=1) + "\n")
 
     def _steps(self, name: str, recipe: Recipe, cases: Cases) -> int:
+        if self.minutes is None:
+            return recipe.steps
         path = self.folder / "networks" / name / "steps.json"
         if not path.is_file():
             steps = steps_within(self.minutes, recipe, cases, len(self.schema), self.device)

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from research.experiments import budget, commands, curve, experiment, product, table
+from research.experiments import budget, commands, curve, decoding, experiment, product, table
+from research.experiments import hands as hands_module
 from research.experiments.__main__ import main
 from research.experiments.ablation import FUSED, ablation_rows, changed, run_ablation
 from research.experiments.bundles import bundle_row, minutes_of
@@ -23,6 +24,7 @@ from research.experiments.commands import publish
 from research.experiments.curve import CURVE_ROWS, curve_plot, nested, run_curve
 from research.experiments.decoding import mean_shape_baseline
 from research.experiments.experiment import Experiment
+from research.experiments.hands import differences, hands_rows, run_hands, with_outliers
 from research.experiments.results import Result, Training
 from research.experiments.rows import chosen, result_of
 from research.experiments.seeds import UNET_NOTE, run_folds, seed_rows
@@ -177,7 +179,33 @@ def test_a_lost_result_is_judged_again_by_the_network_that_is_there(
     assert np.array_equal(before.predictions.predicted_px, after.predictions.predicted_px)
 
 
-def test_a_network_that_was_cut_short_is_trained_again(an_experiment: Experiment, watched: Watched) -> None:
+def test_a_network_that_was_cut_short_goes_on_from_its_checkpoint(
+    an_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = an_experiment.folds(2)[0]
+    whole, _ = replace(an_experiment, folder=an_experiment.folder / "whole").trained("default", part)
+    train = experiment.train
+
+    def killed(*given, **named):
+        def stop(done: int, _: int) -> None:
+            if done == 2:
+                raise KeyboardInterrupt
+
+        return train(*given, **named, progress=stop)
+
+    monkeypatch.setattr(experiment, "train", killed)
+    with pytest.raises(KeyboardInterrupt):
+        an_experiment.trained("default", part)
+    monkeypatch.setattr(experiment, "train", train)
+    gone_on, training = an_experiment.trained("default", part)
+    assert training.minutes is None
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, gone_on.state_dict()[name])
+
+
+def test_a_network_whose_training_was_not_recorded_is_trained_again(
+    an_experiment: Experiment, watched: Watched
+) -> None:
     part = an_experiment.folds(2)[0]
     an_experiment.trained("default", part)
     (an_experiment.folder / "networks" / "default" / "fold1" / "training.json").unlink()
@@ -313,6 +341,77 @@ def test_a_curve_has_each_row_at_each_size_on_the_same_patients(an_experiment: E
     assert drawn == curve_plot([(s, line.row.title, summarize(line.predictions)["overall"]) for s, line in points])
     with pytest.raises(DatasetError, match="Expected 100 patients or more to learn from; got 4"):
         run_curve(an_experiment, CURVE_ROWS, 2, (100,))
+
+
+@pytest.fixture
+def hands(an_experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """Six patients whose landmarks are no chain, and a recipe of two steps."""
+    monkeypatch.setattr(hands_module, "SIZES", (2, 4))
+    longer = replace(hands_module.NETWORKS[-1], settings={**hands_module.UNET, "steps": 3})
+    monkeypatch.setattr(hands_module, "NETWORKS", (*hands_module.NETWORKS[:-1], longer))
+    data = tmp_path / "unordered"
+    shutil.copytree(an_experiment.data, data)
+    (data / "schema.json").write_text(json.dumps({"landmarks": LUMBAR11, "order": "none"}))
+    recipe = replace(tiny("hands", {"network": "scn_later", "filters": 4}), steps=2)
+    return replace(an_experiment, data=data, minutes=None, recipe_of={"hands": recipe}.__getitem__)
+
+
+def test_hands_are_one_recipe_but_for_the_network_and_neither_is_told_the_spacing(
+    hands: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, told = [], []
+    train, load_cases, load_image = experiment.train, experiment.load_cases, decoding.read_annotated
+
+    def watched_train(recipe, *rest, **named):
+        trained.append(recipe)
+        return train(recipe, *rest, **named)
+
+    def watched_cases(rows, *rest):
+        told.extend(row.spacing_mm for row in rows)
+        return load_cases(rows, *rest)
+
+    def watched_reading(localizer, rows):
+        told.extend(row.spacing_mm for row in rows)
+        return load_image(localizer, rows)
+
+    monkeypatch.setattr(experiment, "train", watched_train)
+    monkeypatch.setattr(experiment, "load_cases", watched_cases)
+    monkeypatch.setattr(decoding, "read_annotated", watched_reading)
+    points = run_hands(hands, hands_rows(), 2)
+    assert [(line.row.key, size) for size, line in points] == [
+        ("scn", 2), ("scn", 4), ("localization-unet", 2), ("localization-unet", 4),
+        ("scn-finer", 4), ("localization-unet-longer", 4),
+    ]  # fmt: skip
+    networks = [recipe.architecture.heatmap.pop("network") for recipe in trained]
+    assert networks == ["scn_later", "localization_unet"] * 3
+    assert all(recipe == trained[0] for recipe in trained[:4])
+    assert [recipe.crop for recipe in trained[4:]] == [(256, 320), (64, 64)]
+    assert set(told) == {None}
+    assert len(run_hands(hands, hands_rows(), 2, finished=True)) == len(points)
+    with pytest.raises(OutputError, match="got none"):
+        run_hands(replace(hands, folder=hands.folder / "none"), hands_rows(), 2, finished=True)
+    assert len(trained) == 6
+    assert len({line.predictions.image_names for _, line in points}) == 1
+    assert np.isfinite(points[0][1].predictions.spacing_mm).all()  # distances are in mm all the same
+
+
+def test_hands_are_refused_as_a_chain(an_experiment: Experiment) -> None:
+    with pytest.raises(DatasetError, match='"order": "none"'):
+        run_hands(an_experiment, hands_rows(), 2)
+
+
+def test_outliers_are_what_is_not_within_and_differences_are_between_the_same_points(hands: Experiment) -> None:
+    (_, line), *_ = run_hands(hands, hands_rows()[:1], 2)
+    at = {"spacing_mm": np.ones((2, 2)), "valid": np.ones((2, 11), dtype=bool), "found": np.ones((2, 11), dtype=bool)}
+    truth = np.arange(44.0).reshape(2, 11, 2) * 50
+    off = np.array([0.0, 1.9, 2.1, 3.9, 4.1, 9.9, 10.1, 0.0, 0.0, 0.0, 0.0])[:, None] * [1.0, 0.0]
+    exact = replace(line.predictions, truth_px=truth, predicted_px=truth, **at)
+    coarse = replace(exact, predicted_px=truth + off)
+    shares = {key: each["value"] for key, each in with_outliers(coarse)["outliers"].items()}
+    assert shares == pytest.approx({"2": 5 / 11, "4": 3 / 11, "10": 1 / 11})
+    other = replace(line, row=hands_rows()[1], predictions=coarse)
+    said = differences([(4, replace(line, predictions=exact)), (4, other)])
+    assert f"localization U-Net with 4: +{off.sum() / 11:.2f}" in said
 
 
 def test_an_ablation_changes_one_part_at_a_time(
@@ -503,22 +602,34 @@ def test_minutes_are_a_positive_number(text: str, capsys: pytest.CaptureFixture[
 
 
 def test_all_experiments_may_share_one_folder(
-    six_patients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    six_patients: Path,
+    hands: Experiment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(experiment, "steps_within", lambda *_: 2)
-    monkeypatch.setattr(commands, "Experiment", partial(Experiment, recipe_of=TINY.__getitem__))
+    monkeypatch.setattr(
+        commands,
+        "Experiment",
+        partial(Experiment, recipe_of=lambda name: hands.recipe_of(name) if name == "hands" else TINY[name]),
+    )
     monkeypatch.setattr(curve, "SIZES", (2, 3))
     page = tmp_path / "docs" / "benchmarks.md"
     common = ["--data", str(six_patients), "--output", str(tmp_path / "out"), "--document", str(page)]
     assert main(["seeds", *common, "--rows", "default", "--folds", "2"]) == 0
     assert main(["curve", *common, "--rows", "default", "--holdout", "2", "--minutes", "1"]) == 0
     assert main(["ablation", *common, "--rows", "reference", "--holdout", "2"]) == 0
+    assert main(["hands", "--data", str(hands.data), *common[2:], "--holdout", "2"]) == 0
     text = page.read_text("utf-8")
     assert [line for line in text.splitlines() if line.endswith(":begin -->")] == [
         "<!-- seeds:begin -->",
         "<!-- curve:begin -->",
         "<!-- ablation:begin -->",
+        "<!-- hands:begin -->",
     ]
+    assert "Mean error less that of SCN" in text
+    assert (page.parent / "images" / "hands.svg").is_file()
     assert text.count("| our default, 3 |") == 2
     assert (page.parent / "images" / "learning-curve.svg").is_file()
     assert "(images/learning-curve.svg)" in text
@@ -533,4 +644,7 @@ def test_all_experiments_may_share_one_folder(
         "ablation",
         "ablation.json",
         "ablation.md",
+        "hands",
+        "hands.json",
+        "hands.md",
     }
