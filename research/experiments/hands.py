@@ -50,7 +50,7 @@ NETWORKS = (
     Change("localization-unet-longer", "localization U-Net, 12,000 steps", {**UNET, "steps": 12_000}, decoder="peak"),
 )
 #: What only the most patients are tried with: where each network gains more.
-MOST_ALONE = ("scn-finer", "localization-unet-longer")
+ON_ALL_PATIENTS = ("scn-finer", "localization-unet-longer")
 
 
 def hands_rows() -> list[ExperimentRow]:
@@ -82,7 +82,7 @@ def run_hands(
     """
     if Schema.of(experiment.schema).has_order:
         raise DatasetError(f'Expected "order": "none" in {experiment.data / "schema.json"}: a hand is no chain')
-    coarse = [row for row in rows if row.key not in MOST_ALONE]
+    coarse = [row for row in rows if row.key not in ON_ALL_PATIENTS]
     turns = [(coarse, size) for size in (SIZES[-1], *SIZES[:-1])]
     turns.append(([row for row in rows if row not in coarse], SIZES[-1]))
     if finished:
