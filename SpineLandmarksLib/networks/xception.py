@@ -67,10 +67,13 @@ class ResidualBlock(nn.Module):
 class Xception(nn.Module):
     """Image (B, in_channels, H, W) -> DirectOutput. Any size from 32 up; the seed paper's is 299 x 299.
 
-    width scales the number of channels (1.0 is the paper's). dropout is that before the head.
+    width scales the number of channels (1.0 is the paper's). dropout is that before the head. grid: cells along each
+    side that the head sees the features in; 1 is Xception's own pooling, which forgets where they were.
     """
 
-    def __init__(self, landmarks: int, in_channels: int = 1, dropout: float = 0.5, width: float = 1.0) -> None:
+    def __init__(
+        self, landmarks: int, in_channels: int = 1, dropout: float = 0.5, width: float = 1.0, grid: int = 1
+    ) -> None:
         super().__init__()
         c32, c64, c128, c256, c728, c1024, c1536, c2048 = (
             max(1, round(width * channels)) for channels in (32, 64, 128, 256, 728, 1024, 1536, 2048)
@@ -94,12 +97,12 @@ class Xception(nn.Module):
             SeparableConv2d(c1536, c2048),
             nn.ReLU(),
         )
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout))
-        self.mean = _head(c2048, landmarks, START_MEAN)
-        self.log_sigma = _head(c2048, landmarks, math.log(START_SIGMA))
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(grid), nn.Flatten(), nn.Dropout(dropout))
+        self.mean = _head(c2048 * grid**2, landmarks, START_MEAN)
+        self.log_sigma = _head(c2048 * grid**2, landmarks, math.log(START_SIGMA))
 
     def forward(self, image: Tensor) -> DirectOutput:
-        features = self.pool(self.exit(self.middle(self.entry(image))))  # (B, 2048)
+        features = self.pool(self.exit(self.middle(self.entry(image))))  # (B, 2048 * grid^2)
         # bfloat16 steps by 1/256 near 0.5, which is two pixels of 512: the head stays in float32 under autocast.
         with torch.autocast(image.device.type, enabled=False):
             features = features.float()
