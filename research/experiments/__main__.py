@@ -16,6 +16,7 @@ KINDS = {
     "curve": "default, SCN and U-Net on 10 to 120 patients",
     "ablation": "a recipe with one part changed at a time",
     "hands": "SCN and its U-Net on 10 to 78 hands",
+    "sources": "a recipe with and without each source, on the hold-outs of all",
 }
 
 
@@ -53,17 +54,26 @@ def _add_experiments(p: argparse.ArgumentParser) -> argparse._SubParsersAction[a
         )
     parsers["hands"].set_defaults(minutes=None)
     parsers["hands"].add_argument("--finished", action="store_true", help="tables of what is there; train nothing")
-    parsers["ablation"].add_argument(
-        "--recipe", default="default", metavar="NAME_OR_FILE", help="whose parts are changed (default default)"
-    )
-    parsers["ablation"].add_argument(
-        "--extra",
+    for kind in ("ablation", "sources"):
+        parsers[kind].add_argument("--recipe", default="default", metavar="NAME_OR_FILE", help="(default default)")
+        parsers[kind].add_argument(
+            "--extra",
+            action="append",
+            default=[],
+            type=extra,
+            metavar="DATASET[=SHARE]",
+            help="more data to learn from, each left out in a row of its own",
+        )
+    parsers["sources"].set_defaults(minutes=None)
+    parsers["sources"].add_argument("--steps", type=positive, default=2000, metavar="N", help="(default 2000)")
+    parsers["sources"].add_argument(
+        "--without",
         action="append",
-        default=[],
-        type=extra,
-        metavar="DATASET[=SHARE]",
-        help="more data to learn from, each left out in a row of its own",
+        type=lambda text: tuple(text.split(",")),
+        metavar="A,B",
+        help="data sets to leave out together, by name (default: each by itself)",
     )
+    parsers["sources"].add_argument("--separate-patients", action="store_true", help="as in `spine-landmarks train`")
     parsers["ablation"].add_argument(
         "--start-from", type=Path, metavar="BUNDLE", help="adds a row that fine-tunes this bundle"
     )

@@ -14,6 +14,7 @@ from research.experiments.experiment import Experiment
 from research.experiments.hands import PANELS, differences, hands_rows, outliers_table, run_hands, with_outliers
 from research.experiments.rows import Line, chosen
 from research.experiments.seeds import MEAN_PLACE, run_folds, seed_rows
+from research.experiments.sources import run_sources, sources_rows, sources_table
 from research.experiments.table import figures_table, training_table
 from research.markdown import write_section
 from SpineLandmarksLib.backends import device_of
@@ -102,6 +103,25 @@ def ablation_command(experiment: Experiment, options: argparse.Namespace) -> int
     return publish(options, about, [(line.row.title, line) for line in lines])
 
 
+def sources_command(experiment: Experiment, options: argparse.Namespace) -> int:
+    sources = [(options.data, None), *options.extra]
+    without = options.without or [(folder.name,) for folder, _ in sources]
+    rows = chosen(sources_rows(sources, without, options.recipe, options.steps), options.rows)
+    shares = {str(folder.resolve()): share for folder, share in sources}
+    experiment.require_same_settings(settings_of(options, recipe=options.recipe, steps=options.steps, sources=shares))
+    judged = run_sources(experiment, rows, sources, options.separate_patients)
+    about = (
+        f"Recipe {options.recipe} from random weights, {options.steps} steps each, judged on the locked hold-out of "
+        f"every source. {LEGEND}"
+    )
+    figures = {
+        f"{each.line.row.title}, on {each.source}": summarize(each.line.predictions)["overall"] for each in judged
+    }
+    lines = [each.line for each in judged if each.source == judged[0].source]
+    trained = training_table([(line.row.title, line.row.decoder, line.results, line.row.note) for line in lines])
+    return write_pages(options, figures, about, (about, sources_table(judged), trained))
+
+
 def draw(options: argparse.Namespace, name: str, picture: bytes) -> str:
     """Write an SVG beside DIR/KIND.md and beside the document; returns how they show it."""
     for page in filter(None, (options.output / f"{options.kind}.md", options.document)):
@@ -170,4 +190,5 @@ KINDS: dict[str, Callable[[Experiment, argparse.Namespace], int]] = {
     "curve": curve_command,
     "ablation": ablation_command,
     "hands": hands_command,
+    "sources": sources_command,
 }
