@@ -68,18 +68,27 @@ class Xception(nn.Module):
     """Image (B, in_channels, H, W) -> DirectOutput. Any size from 32 up; the seed paper's is 299 x 299.
 
     width scales the number of channels (1.0 is the paper's). dropout is that before the head. grid: cells along each
-    side that the head sees the features in; 1 is Xception's own pooling, which forgets where they were.
+    side that the head sees the features in; 1 is Xception's own pooling, which forgets where they were. coordinates:
+    the network also sees where each pixel lies, from -1 to 1, as two more channels (Liu et al., "An intriguing failing
+    of convolutional neural networks and the CoordConv solution", NeurIPS 2018).
     """
 
     def __init__(
-        self, landmarks: int, in_channels: int = 1, dropout: float = 0.5, width: float = 1.0, grid: int = 1
+        self,
+        landmarks: int,
+        in_channels: int = 1,
+        dropout: float = 0.5,
+        width: float = 1.0,
+        grid: int = 1,
+        coordinates: bool = False,
     ) -> None:
         super().__init__()
         c32, c64, c128, c256, c728, c1024, c1536, c2048 = (
             max(1, round(width * channels)) for channels in (32, 64, 128, 256, 728, 1024, 1536, 2048)
         )
+        self.coordinates = coordinates
         self.entry = nn.Sequential(
-            nn.Conv2d(in_channels, c32, 3, stride=2, bias=False),
+            nn.Conv2d(in_channels + 2 * coordinates, c32, 3, stride=2, bias=False),
             nn.BatchNorm2d(c32),
             nn.ReLU(),
             nn.Conv2d(c32, c64, 3, bias=False),
@@ -102,11 +111,20 @@ class Xception(nn.Module):
         self.log_sigma = _head(c2048 * grid**2, landmarks, math.log(START_SIGMA))
 
     def forward(self, image: Tensor) -> DirectOutput:
+        if self.coordinates:
+            image = torch.cat([image, _coordinates(image)], dim=1)
         features = self.pool(self.exit(self.middle(self.entry(image))))  # (B, 2048 * grid^2)
         # bfloat16 steps by 1/256 near 0.5, which is two pixels of 512: the head stays in float32 under autocast.
         with torch.autocast(image.device.type, enabled=False):
             features = features.float()
             return DirectOutput(self.mean(features), self.log_sigma(features))  # (B, L, 2) each
+
+
+def _coordinates(image: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, 2, H, W): x and y of each pixel centre, -1 to 1."""
+    height, width = image.shape[-2:]
+    y, x = (torch.linspace(-1.0, 1.0, size, device=image.device, dtype=image.dtype) for size in (height, width))
+    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)]).expand(len(image), -1, -1, -1)
 
 
 def _head(features: int, landmarks: int, start: float) -> nn.Sequential:

@@ -16,6 +16,7 @@ KINDS = {
     "curve": "default, SCN and U-Net on 10 to 120 patients",
     "ablation": "a recipe with one part changed at a time",
     "hands": "SCN and its U-Net on 10 to 78 hands",
+    "papers": "the papers' networks at their own input sizes, and the course of each training",
     "sources": "a recipe with and without each source, on the hold-outs of all",
 }
 
@@ -48,12 +49,13 @@ def _add_experiments(p: argparse.ArgumentParser) -> argparse._SubParsersAction[a
         metavar="DIRS",
         help="bundles of `train --fold` as our default, such as 'runs/fold{fold}/bundle'",
     )
-    for kind, default in (("curve", 30), ("ablation", 30), ("hands", 25)):
+    for kind, default in (("curve", 30), ("ablation", 30), ("hands", 25), ("papers", 30)):
         parsers[kind].add_argument(
             "--holdout", type=positive, default=default, metavar="N", help=f"patients to judge on (default {default})"
         )
-    parsers["hands"].set_defaults(minutes=None)
-    parsers["hands"].add_argument("--finished", action="store_true", help="tables of what is there; train nothing")
+    for kind in ("hands", "papers"):
+        parsers[kind].set_defaults(minutes=None)
+        parsers[kind].add_argument("--finished", action="store_true", help="tables of what is there; train nothing")
     for kind in ("ablation", "sources"):
         parsers[kind].add_argument("--recipe", default="default", metavar="NAME_OR_FILE", help="(default default)")
         parsers[kind].add_argument(

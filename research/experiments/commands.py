@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,16 @@ from research.experiments.ablation import ablation_rows, run_ablation
 from research.experiments.curve import CURVE_ROWS, curve_plot, run_curve
 from research.experiments.experiment import Experiment
 from research.experiments.hands import PANELS, differences, hands_rows, outliers_table, run_hands, with_outliers
+from research.experiments.papers import (
+    STAGES,
+    course_plot,
+    course_table,
+    papers_recipe,
+    papers_rows,
+    run_course,
+    run_papers,
+)
+from research.experiments.results import read_result
 from research.experiments.rows import Line, chosen
 from research.experiments.seeds import MEAN_PLACE, run_folds, seed_rows
 from research.experiments.sources import run_sources, sources_rows, sources_table
@@ -103,6 +114,23 @@ def ablation_command(experiment: Experiment, options: argparse.Namespace) -> int
     return publish(options, about, [(line.row.title, line) for line in lines])
 
 
+def papers_command(experiment: Experiment, options: argparse.Namespace) -> int:
+    experiment = replace(experiment, stages=STAGES, recipe_of=papers_recipe)
+    rows = chosen(papers_rows(), options.rows)
+    experiment.require_same_settings(settings_of(options, holdout=options.holdout))
+    if options.finished:
+        part = experiment.holdout(options.holdout).name
+        rows = [row for row in rows if read_result(experiment.folder / "results" / row.key, part)]
+    named = [(line.row.title, line) for line in run_papers(experiment, rows, options.holdout)]
+    stages = run_course(experiment, rows, options.holdout)
+    about = (
+        f"{options.holdout} held-out patients of {experiment.data.name}, split seed {options.split_seed}; networks "
+        "trained on the others, from random weights unless the second table says more, for the steps that it says."
+    )
+    course = f"{draw(options, 'papers.svg', course_plot(stages))}\n\n{course_table(stages)}"
+    return publish(options, about, named, course)
+
+
 def sources_command(experiment: Experiment, options: argparse.Namespace) -> int:
     sources = [(options.data, None), *options.extra]
     without = options.without or [(folder.name,) for folder, _ in sources]
@@ -190,5 +218,6 @@ KINDS: dict[str, Callable[[Experiment, argparse.Namespace], int]] = {
     "curve": curve_command,
     "ablation": ablation_command,
     "hands": hands_command,
+    "papers": papers_command,
     "sources": sources_command,
 }

@@ -3,6 +3,7 @@
     DIR/KIND/settings.json                 what the first run was asked for; another run must ask the same
     DIR/KIND/networks/NAME/steps.json      how many steps the minutes are enough for, the same for every split
     DIR/KIND/networks/NAME/PART/           weights and training.json of recipe NAME on split PART
+    DIR/KIND/networks/NAME/PART/STEP/      its weights after so many steps, where the course of a training is asked for
 
 A network that was cut short goes on from its checkpoint.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from research.experiments.budget import shortened, steps_within
@@ -53,7 +55,8 @@ class Part:
 @dataclass(frozen=True)
 class Experiment:
     """data: the data set. folder: where everything goes. minutes: of training, per network and split; None for the
-    steps of the recipes. recipe_of: recipe by name. say: told what is being done."""
+    steps of the recipes. recipe_of: recipe by name. say: told what is being done. stages: equal parts of a training,
+    the network being kept after each."""
 
     data: Path
     folder: Path
@@ -62,6 +65,7 @@ class Experiment:
     split_seed: int = 0
     recipe_of: Callable[[str], Recipe] = load_recipe
     say: Callable[[str], None] = print
+    stages: int = 1
 
     @cached_property
     def schema(self) -> tuple[str, ...]:
@@ -101,9 +105,23 @@ class Experiment:
         facts: Training = from_dict(Training, load_json(folder / "training.json"), str(folder))
         if facts.diverged:
             return None, facts
+        return self._detector(recipe, folder), facts
+
+    def course(self, name: str, part: Part) -> list[tuple[int, Detector]]:
+        """(steps, network) after each stage of a training that is finished, its end the last; none of one that has
+        diverged."""
+        recipe, folder = self.recipe_of(name), self.folder / "networks" / name / part.name
+        end, facts = self.trained(name, part)
+        if end is None:
+            return []
+        before = [(steps, folder / f"{steps}") for steps in stage_ends(facts.steps, self.stages)[:-1]]
+        kept = [(steps, self._detector(recipe, at)) for steps, at in before if (at / WEIGHTS).is_file()]
+        return [*kept, (facts.steps, end)]
+
+    def _detector(self, recipe: Recipe, folder: Path) -> Detector:
         detector = Detector(recipe.architecture, len(self.schema))
         detector.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
-        return detector.eval(), facts
+        return detector.eval()
 
     def _train(self, name: str, folder: Path, part: Part, recipe: Recipe, start: dict[str, Tensor] | None) -> None:
         cases = load_cases(part.learn, self.schema, recipe.preparation, part.weight)
@@ -113,14 +131,34 @@ class Experiment:
         started, diverged = time.perf_counter(), ""
         resumed = (folder / "checkpoint.pt").is_file()  # how long it took before is not known
         try:
-            detector = train(recipe, cases, len(self.schema), folder, device=self.device, resume=True, start_from=start)
-            write_weights(detector, folder)
+            for steps in stage_ends(recipe.steps, self.stages):
+                at = folder if steps == recipe.steps else folder / f"{steps}"
+                if not (at / WEIGHTS).is_file():
+                    detector = self._train_until(steps, recipe, cases, folder, start)
+                    write_weights(detector, at)
         except RecipeError as error:  # the recipe is whole, so this is its loss, which is no number any more
             diverged = str(error)
         minutes = None if resumed else round((time.perf_counter() - started) / 60, 3)
         facts = facts_of(recipe, minutes, parameters_of(recipe, len(self.schema)), diverged)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
         write_text_atomically(folder / "training.json", json.dumps(to_dict(facts), indent=1) + "\n")
+
+    def _train_until(
+        self, steps: int, recipe: Recipe, cases: Cases, folder: Path, start: dict[str, Tensor] | None
+    ) -> Detector:
+        """Go on from the checkpoint in `folder` until `steps` are done; the rest of the recipe waits there."""
+
+        def pause(done: int, _: int) -> None:
+            if done >= steps < recipe.steps:
+                raise Paused
+
+        landmarks = len(self.schema)
+        try:
+            return train(
+                recipe, cases, landmarks, folder, device=self.device, resume=True, start_from=start, progress=pause
+            )
+        except Paused:
+            return kept_weights(folder / "checkpoint.pt", Detector(recipe.architecture, landmarks))
 
     def _steps(self, name: str, recipe: Recipe, cases: Cases) -> int:
         if self.minutes is None:
@@ -131,6 +169,28 @@ class Experiment:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text_atomically(path, json.dumps({"minutes": self.minutes, "steps": steps}) + "\n")
         return int(load_json(path)["steps"])
+
+
+class Paused(Exception):
+    """A training has reached the end of a stage."""
+
+
+def stage_ends(steps: int, stages: int) -> list[int]:
+    """The steps at which each of `stages` equal parts of a training ends."""
+    return sorted({max(1, round(steps * k / stages)) for k in range(1, stages + 1)})
+
+
+def kept_weights(checkpoint: Path, detector: Detector) -> Detector:
+    """`detector` with the weights that the training would keep if it ended at its checkpoint."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    average = state.get("average")
+    weights = state["detector"] if average is None else without_prefix(average, "module.")
+    detector.load_state_dict(weights)
+    return detector.eval()
+
+
+def without_prefix(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def require_same_settings(settings: dict[str, Any], folder: Path) -> None:

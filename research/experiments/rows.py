@@ -10,6 +10,7 @@ from research.experiments.experiment import Experiment, Part
 from research.experiments.results import Result, Training, by_image, read_result, write_result
 from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.evaluation.predictions import Predictions
+from SpineLandmarksLib.model import Detector
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,20 @@ def network_row(key: str, title: str, recipe: str, decoder: Decoder, note: str =
     """One network on its own."""
 
     def enter(experiment: Experiment, part: Part) -> Predictor:
-        detector, training = experiment.trained(recipe, part)
-        if detector is None:
-            return Predictor(all_missing(len(experiment.schema)), (training,))
-        preparation = experiment.recipe_of(recipe).preparation
-        return Predictor(
-            decode_with(decoder, localizer_of(detector, preparation, part.learn, experiment.schema)), (training,)
-        )
+        return predictor_of(*experiment.trained(recipe, part), recipe, decoder, experiment, part)
 
     return ExperimentRow(key, title, decoder, enter, note)
+
+
+def predictor_of(
+    detector: Detector | None, training: Training, recipe: str, decoder: Decoder, experiment: Experiment, part: Part
+) -> Predictor:
+    """How a network trained by `recipe` on `part.learn` names points; nowhere where it has diverged."""
+    if detector is None:
+        return Predictor(all_missing(len(experiment.schema)), (training,))
+    preparation = experiment.recipe_of(recipe).preparation
+    localizer = localizer_of(detector, preparation, part.learn, experiment.schema)
+    return Predictor(decode_with(decoder, localizer), (training,))
 
 
 def result_of(experiment: Experiment, row: ExperimentRow, part: Part) -> Result:

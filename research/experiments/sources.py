@@ -61,7 +61,7 @@ def _entering(
 ) -> Callable[[Experiment, Part], Predictor]:
     def enter(experiment: Experiment, part: Part) -> Predictor:
         recipe = shortened(experiment.recipe_of(recipe_name), steps)
-        learn, weight = with_extra([], kept, experiment.schema)
+        learn, weight = with_extra([], _with_a_rest(kept), experiment.schema)
         detector, training = experiment.trained(key, Part("every-source", learn, [], weight=weight), recipe)
         if detector is None:
             return Predictor(all_missing(len(experiment.schema)), (training,))
@@ -69,6 +69,14 @@ def _entering(
         return Predictor(decode_with("chain", localizer), (training,))
 
     return enter
+
+
+def _with_a_rest(kept: Sequence[Source]) -> list[Source]:
+    """Where every source has a share of the draws, the one of the largest takes what the others leave."""
+    if any(share is None for _, share in kept):
+        return list(kept)
+    rest, _ = max(kept, key=lambda source: source[1] or 0.0)
+    return [(folder, None if folder == rest else share) for folder, share in kept]
 
 
 def run_sources(
@@ -112,5 +120,7 @@ def sources_table(judged: Sequence[Judged]) -> str:
             overall = summarize(each.line.predictions)["overall"]
             cells = [estimate(overall["sdr"][t], percent) for t in ("8", "4")]
             cells += [estimate(overall["median_mm"], mm), estimate(overall["images_within_8_mm"], percent)]
-            body.append([each.line.row.title, source if each.seen else f"{source}, never seen", str(each.patients), *cells])
+            body.append(
+                [each.line.row.title, source if each.seen else f"{source}, never seen", str(each.patients), *cells]
+            )
     return markdown(head, body)
