@@ -63,6 +63,7 @@ SQUEEZED_299 = {"preparation": {"size": [299, 299]}, "crop": [299, 299], "geomet
 SQUEEZED_512 = {"preparation": {"size": [512, 512]}, "crop": [512, 512], "geometry": {"shift_xy": [35, 8]}}
 #: What tells the network how unsure it is, and the mean of its weights.
 LIKELIHOOD = {"direct_loss": "nll", "ema": 0.995}
+SHORT = {"precision": "float32", "steps": 2500}
 #: The augmentation of recipe default, on squeezed pictures.
 AUGMENTED = {
     "geometry": {
@@ -102,14 +103,14 @@ NETWORKS = (
         },
         note="paper: rate 0.0001, far more steps",
     ),
-    Network("direct-small", "direct alone, smaller, 128 x 128", "seed-direct-small", {"steps": 2500}, note=QUARTER),
-    Network("direct-nll", "+ likelihood, mean of the weights", "seed-direct-small", {**LIKELIHOOD, "steps": 2500}),
-    Network("direct-augmented", "+ our augmentation", "seed-direct-small", {**LIKELIHOOD, **AUGMENTED, "steps": 2500}),
+    Network("direct-small", "direct alone, smaller, 128 x 128", "seed-direct-small", SHORT, note=QUARTER),
+    Network("direct-nll", "+ likelihood, mean of the weights", "seed-direct-small", {**LIKELIHOOD, **SHORT}),
+    Network("direct-augmented", "+ our augmentation", "seed-direct-small", {**LIKELIHOOD, **AUGMENTED, **SHORT}),
     Network(
         "direct-coordinates",
         "+ coordinates of the pixels",
         "seed-direct-small",
-        {**LIKELIHOOD, **AUGMENTED, **COORDINATES, "steps": 2500},
+        {**LIKELIHOOD, **AUGMENTED, **COORDINATES, **SHORT},
     ),
     Network(
         DIRECT,
