@@ -111,7 +111,9 @@ class Detector(nn.Module):
         """Mean and spread (B, L, 2) in input pixels. The network says (x + 1/2) / W, so x = u W - 1/2."""
         assert self.direct_net is not None
         side = self.architecture.direct_size
-        out = self.direct_net(F.interpolate(image, (side, side), mode="bilinear", align_corners=False))
+        # A picture made smaller without a filter is noise to a network that was trained on smoothly made smaller ones.
+        small = F.interpolate(image, (side, side), mode="bilinear", align_corners=False, antialias=True)
+        out = self.direct_net(small)
         size_wh = torch.tensor([image.shape[-1], image.shape[-2]], dtype=torch.float32, device=image.device)
         return out.mean.float() * size_wh - 0.5, out.log_sigma.float().exp() * size_wh
 

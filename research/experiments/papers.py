@@ -6,6 +6,7 @@ the patients that judge. Direct regression has remedies: rows that tell why it f
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,11 +29,6 @@ from SpineLandmarksLib.training.recipe import Recipe, load_recipe
 
 #: Equal parts of each training after which the network is judged.
 STAGES = 6
-
-
-#: Figure, threshold and factor of the panels beside the loss.
-PANELS: tuple[tuple[str, str | None, int], ...] = (("sdr", "8", 100), ("median_mm", None, 1))
-LABELS = ("loss, first mean = 1, last = 0", "SDR@8, %", "median error, mm")
 
 
 @dataclass(frozen=True)
@@ -257,28 +253,38 @@ def course_plot(stages: Sequence[Stage]) -> bytes:
     import matplotlib
     from matplotlib.figure import Figure
 
-    titles = list(dict.fromkeys(each.title for each in stages))
     colours = (plots.BLUE, plots.GREEN, plots.VERMILION, plots.ORANGE, plots.SKY, plots.GREY)
     with matplotlib.rc_context(plots.STYLE):
         figure = Figure(figsize=(8.4, 3.4), layout="constrained")
-        loss_axes, *axes = figure.subplots(1, 3)
-        for k, title in enumerate(titles):
+        axes = figure.subplots(1, 3)
+        for k, title in enumerate(dict.fromkeys(each.title for each in stages)):
             own = [each for each in stages if each.title == title]
-            style = {"color": colours[k % len(colours)], "ls": ("-", "--")[k // len(colours)], "ms": 3.5, "lw": 1.4}
-            known = [each for each in own if each.loss is not None]
-            ends = [known[0].loss, known[-1].loss] if len(known) > 1 else []
-            if ends and ends[0] != ends[1]:
-                scaled = [(each.loss - ends[1]) / (ends[0] - ends[1]) for each in known]  # type: ignore[operator]
-                loss_axes.plot([100 * each.share for each in known], scaled, "o-", **style)
-            for panel, (key, threshold, factor) in zip(axes, PANELS, strict=True):
-                values = [each.overall[key][threshold] if threshold else each.overall[key] for each in own]
-                shown = [(100 * e.share, factor * v["value"]) for e, v in zip(own, values, strict=True) if v["value"]]
-                panel.plot(*zip(*shown, strict=True) if shown else ([], []), "o-", label=title, **style)
-        for panel, label in zip((loss_axes, *axes), LABELS, strict=True):
+            done = [100 * each.share for each in own]
+            lines = (
+                _scaled([each.loss for each in own]),
+                [_number(each.overall["sdr"]["8"]["value"], 100) for each in own],
+                [_number(each.overall["median_mm"]["value"]) for each in own],
+            )
+            style = {"color": colours[k % len(colours)], "ls": ("-", "--")[k // len(colours) % 2]}
+            for panel, values in zip(axes, lines, strict=True):
+                panel.plot(done, values, label=title, marker="o", ms=3.5, lw=1.4, **style)
+        labels = ("loss, first mean = 1, last = 0", "SDR@8, %", "median error, mm")
+        for panel, label in zip(axes, labels, strict=True):
             panel.set(xlabel="% of the training", ylabel=label, xlim=(0, 103))
             panel.grid(color="#dddddd", lw=0.6)
-        axes[0].set_ylim(0, 102)
-        axes[1].set_yscale("log")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=7)
+        axes[1].set_ylim(0, 102)
+        axes[2].set_ylim(bottom=0)
+        handles, titles = axes[0].get_legend_handles_labels()
+        figure.legend(handles, titles, loc="outside upper center", ncols=3, frameon=False, fontsize=7)
         return plots._svg(figure)
+
+
+def _scaled(losses: Sequence[float | None]) -> list[float]:
+    """From 1 at the first to 0 at the last, as losses of several kinds have no scale in common."""
+    values = [_number(loss) for loss in losses]
+    fallen = values[0] - values[-1]
+    return [(value - values[-1]) / fallen if fallen else math.nan for value in values]
+
+
+def _number(value: float | None, factor: float = 1.0) -> float:
+    return math.nan if value is None else factor * value

@@ -70,7 +70,7 @@ def test_every_network_has_a_recipe_that_trains_and_the_products_multiply_two_of
         assert (recipe.architecture.heatmap is None) == network.key.startswith("direct")
         assert Detector(recipe.architecture, 11)
     assert papers_recipe(UNET).crop == (512, 512)
-    assert papers_recipe(DIRECT).architecture.direct_size == 299
+    assert papers_recipe("direct-299").architecture.direct_size == 299
 
 
 def test_stages_are_equal_parts_that_end_with_the_training() -> None:
