@@ -99,6 +99,31 @@ def test_an_untrained_xception_points_to_the_middle_with_a_tenth_of_doubt(a_slim
     assert torch.allclose(output.log_sigma, torch.tensor(math.log(0.1)), atol=0.2)
 
 
+def test_an_xception_with_cells_knows_where_its_features_were(two_images: torch.Tensor) -> None:
+    """Mirrored features have the same mean, and other cells."""
+    torch.manual_seed(0)
+    for grid, is_same in ((1, True), (2, False)):
+        net = Xception(LANDMARKS, width=0.02, grid=grid, dropout=0.0).eval()
+        net.exit = torch.nn.Identity()
+        net.middle = torch.nn.Identity()
+        net.entry = torch.nn.Conv2d(1, net.mean[0].in_features // grid**2, 1)
+        plain, mirrored = net(two_images).mean, net(two_images.flip(-1)).mean
+        assert torch.allclose(plain, mirrored, atol=1e-5) == is_same
+
+
+def test_an_xception_with_coordinates_sees_where_each_pixel_lies() -> None:
+    """A blank picture and one channel: the first convolution sees -1 to 1 along x, then along y."""
+    net = Xception(LANDMARKS, width=0.02, coordinates=True)
+    seen: list[torch.Tensor] = []
+    net.entry.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    net.eval()(torch.zeros(2, 1, 64, 96))
+    (given,) = seen
+    assert given.shape == (2, 3, 64, 96)
+    assert (given[:, 0] == 0).all()
+    assert torch.equal(given[1, 1], torch.linspace(-1, 1, 96).expand(64, 96))
+    assert torch.equal(given[0, 2], torch.linspace(-1, 1, 64)[:, None].expand(64, 96))
+
+
 def test_a_gradient_reaches_every_parameter_of_xception(a_slim_xception: Xception, two_images: torch.Tensor) -> None:
     output = a_slim_xception(two_images)
     (output.mean.square().sum() + output.log_sigma.square().sum()).backward()

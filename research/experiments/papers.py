@@ -103,8 +103,20 @@ NETWORKS = (
     Network("direct-nll", "+ likelihood, mean of the weights", "seed-direct-small", {**LIKELIHOOD, **SHORT}),
     Network("direct-augmented", "+ our augmentation", "seed-direct-small", {**LIKELIHOOD, **AUGMENTED, **SHORT}),
     Network(
+        "direct-cells",
+        "… and a head that sees 4 x 4 cells",
+        "seed-direct-small",
+        {
+            **LIKELIHOOD,
+            **AUGMENTED,
+            "architecture": {"direct": {"grid": 4, "dropout": 0.2}},
+            "learning_rate": 4e-4,
+            **SHORT,
+        },
+    ),
+    Network(
         "direct-coordinates",
-        "+ coordinates of the pixels",
+        "+ coordinates of the pixels, without cells",
         "seed-direct-small",
         {**LIKELIHOOD, **AUGMENTED, **COORDINATES, **SHORT},
     ),
