@@ -95,7 +95,7 @@ NETWORKS = (
             "architecture": {"direct": {"width": 1.0, "dropout": 0.5}, "direct_size": 299},
             "learning_rate": 4e-4,
             "precision": "float32",
-            "steps": 300,
+            "steps": 250,
         },
         note="paper: rate 0.0001, far more steps",
     ),
@@ -150,7 +150,7 @@ NETWORKS = (
             "crop": [256, 256],
             "geometry": {"shift_xy": [30, 30], "elastic_px": 4.0},
             "precision": "float32",
-            "steps": 1500,
+            "steps": 1000,
         },
         note="paper: 512 x 512, twice the filters, 30,000 steps",
     ),
@@ -171,7 +171,7 @@ NETWORKS = (
         "chain",
         "as recipe hands; its author: three times the filters, batch 4, rate 0.0001, 20,000 steps",
     ),
-    Network("default", "our default", "default", {"precision": "float32", "steps": 3000}, "chain"),
+    Network("default", "our default", "default", {"precision": "float32", "steps": 2000}, "chain"),
 )
 
 
