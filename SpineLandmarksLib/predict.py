@@ -21,19 +21,30 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from SpineLandmarksLib.annotation.wording import TURNED
 from SpineLandmarksLib.backends import Backend, Peaks, open_backend
 from SpineLandmarksLib.bundle import DEFAULT, Bundle, bundles_named, load_bundle
 from SpineLandmarksLib.chain import FREE_SCALES, LOG_NO_EVIDENCE, fix_given, solve_chain, take_peaks
 from SpineLandmarksLib.errors import BundleError, InputError
 from SpineLandmarksLib.geometry import Matrix, apply
 from SpineLandmarksLib.imaging.midsagittal import SliceChoice, centre_of, choose_slice, most_evidence, slices_to_try
+from SpineLandmarksLib.imaging.picture import TAKEN_AS_UPRIGHT
 from SpineLandmarksLib.imaging.stack import TURNS, SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.imaging.symmetry import LateralCurve, lateral_curve
-from SpineLandmarksLib.landmarks import CORNERS22, LUMBAR11, Landmark, LandmarkSet, Point, name_at_level, require_known
+from SpineLandmarksLib.landmarks import (
+    CORNERS22,
+    LUMBAR11,
+    Landmark,
+    LandmarkSet,
+    Point,
+    name_at_level,
+    names_per_level,
+    require_known,
+)
 from SpineLandmarksLib.numbering import number
 from SpineLandmarksLib.quadrilaterals import disagreeing, own, touching
-from SpineLandmarksLib.slice_reading import SliceReading, evidence_at, image_warnings, sacrum_warnings
+from SpineLandmarksLib.slice_reading import SliceReading, evidence_at, image_warnings
 from SpineLandmarksLib.transforms import prepare_slice, valid_extent, working_spacing
 from SpineLandmarksLib.uncertainty import MAX_CONFIDENCE
 from SpineLandmarksLib.votes import by_majority, shift_between, with_votes
@@ -142,11 +153,21 @@ class Localizer:
         found = self.localize(stack, slice_index)
         frame = stack.tags.get("FrameOfReferenceUID")
         alike = [other for other in stack.companions if frame and other.tags.get("FrameOfReferenceUID") == frame]
+        voters, notes = _without_copies(stack, alike), []
         if len(alike) < len(stack.companions):
+            lie = "lie in another frame of reference" if frame else "have no frame of reference in common with this one"
             count = len(stack.companions) - len(alike)
-            said = f"{count} other series lie in another frame of reference, so that they have no vote on the levels"
-            found = replace(found, notes=(*found.notes, said))
-        return with_votes(found, [self.localize(other) for other in alike], self.bundle.calibration.review_below)
+            notes.append(f"{count} other series {lie}, so that they have no vote on the levels")
+        if len(voters) < len(alike):
+            notes.append(f"{len(alike) - len(voters)} other series are copies, and have no vote of their own")
+        found = replace(found, notes=(*found.notes, *notes))
+        voted = with_votes(found, [self.localize(other) for other in voters], self.bundle.calibration.review_below)
+        if voted.numberings == found.numberings:
+            return voted
+        before = _level_warnings(found.landmarks, found.numberings, found.needs_review)
+        kept = [text for text in voted.warnings if text not in before]
+        now = _level_warnings(voted.landmarks, voted.numberings, voted.needs_review)
+        return replace(voted, warnings=(*kept, *now))
 
     def _localize(
         self,
@@ -198,9 +219,9 @@ class Localizer:
         unusual = (*image_warnings(reading, self.bundle.calibration), *leaves)
         doubtful = stack.needs_review or bool(unusual) or any(mark.needs_review for mark in landmarks)
         sure = float(self.bundle.calibration.chain_confidence(reading.confidence_features))
-        numberings = () if given else reading.numbering.alternatives(min(sure, MAX_CONFIDENCE))
-        renamed = _numbering_warnings(numberings) if doubtful else ()
-        said = (*sacrum_warnings(reading), *unusual, *_review_warnings(landmarks), *renamed)
+        nothing = all(mark.is_absent for mark in landmarks)
+        numberings = () if given or nothing else reading.numbering.alternatives(min(sure, MAX_CONFIDENCE))
+        said = (*unusual, *_level_warnings(landmarks, numberings, doubtful))
         made = LandmarkSet(
             landmarks=landmarks,
             input=stack.source,
@@ -270,13 +291,13 @@ class Localizer:
             return None
         words, view, stack_from_view = ways[int(np.argmax(scores))]
         found = self._localize(view, [0], False, given, None, is_upright=True)
-        said = f"The picture lies {words}: it was turned to be read. The points are on the picture as it lies"
+        said = f"{TURNED}{words}: it was turned to be read. The points are on the picture as it lies"
         return replace(
             found,
             landmarks=tuple(_on_picture(mark, stack_from_view) for mark in found),
             corners=tuple(_on_picture(mark, stack_from_view) for mark in found.corners),
             spacing_mm=stack.pixel_spacing_mm,
-            warnings=(said, *found.warnings),
+            warnings=(said, *(text for text in found.warnings if text != TAKEN_AS_UPRIGHT)),
             needs_review=True,
         )
 
@@ -541,17 +562,30 @@ def _leaves_the_stack(
     return (f"The spine curves toward the outermost slices: the middle of {', '.join(names)} may lie beyond them",)
 
 
-def _numbering_warnings(numberings: Sequence[tuple[int, float]]) -> tuple[str, ...]:
-    """The likeliest other numbering in words, where it is worth a look."""
+def _without_copies(stack: SagittalStack, others: Sequence[SagittalStack]) -> list[SagittalStack]:
+    """Those of `others` that are no second copy of the stack or of one another: one picture is no second witness."""
+    kept: list[SagittalStack] = []
+    for other in others:
+        if not any(np.array_equal(other.voxels, one.voxels) for one in (stack, *kept)):
+            kept.append(other)
+    return kept
+
+
+def _level_warnings(
+    landmarks: Sequence[Landmark], numberings: Sequence[tuple[int, float]], is_doubtful: bool
+) -> tuple[str, ...]:
+    """What is doubtful or out of view; of a doubtful study also the likeliest other numbering, if worth a look."""
+    said = _review_warnings(landmarks)
     shift, probability = max(((s, p) for s, p in numberings if s), key=lambda one: one[1], default=(0, 0.0))
-    if probability < OTHER_NUMBERING:
-        return ()
+    if not is_doubtful or probability < OTHER_NUMBERING:
+        return said
     way = "higher" if shift > 0 else "lower"
-    return (f"All names may be one level {way} ({100 * probability:.0f} %): transitional junction?",)
+    return (*said, f"All names may be one level {way} ({100 * probability:.0f} %): transitional junction?")
 
 
 def _review_warnings(landmarks: Sequence[Landmark]) -> tuple[str, ...]:
     doubtful = [mark.name for mark in landmarks if mark.needs_review]
     absent = [mark.name for mark in landmarks if mark.is_absent]
-    said = [f"Levels are doubtful: {', '.join(doubtful)}. Check them before use"] if doubtful else []
+    what = "Levels" if names_per_level([mark.name for mark in landmarks]) else "Landmarks"
+    said = [f"{what} are doubtful: {', '.join(doubtful)}. Check them before use"] if doubtful else []
     return (*said, f"Out of view: {', '.join(absent)}") if absent else tuple(said)

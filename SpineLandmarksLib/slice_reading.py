@@ -14,7 +14,7 @@ from SpineLandmarksLib.uncertainty import CAUDAL_MARGIN_MM, SACRUM_MM, Calibrati
 
 Array = NDArray[np.float64]
 
-#: Said where the lowest landmark is out of view, and needs review; and where too little is seen below it.
+#: Said where the lowest landmark is out of view, or too little is seen below it.
 WITHOUT_SACRUM = (
     "The sacrum is not in the picture, or hardly: levels are counted from it, so all names may be one "
     "or more levels off"
@@ -55,17 +55,11 @@ def evidence_at(chosen: SliceReading, readings: Sequence[SliceReading], near_mm:
     return np.stack(rows)
 
 
-def sacrum_warnings(reading: SliceReading) -> tuple[str, ...]:
-    """A warning where the sacrum is hardly seen. By itself it flags nothing: the confidence has weighed it already."""
-    is_seen = reading.chain.choice[-1] >= 0
-    return (WITHOUT_SACRUM,) if is_seen and reading.caudal_margin_mm < SACRUM_MM else ()
-
-
 def image_warnings(reading: SliceReading, calibration: Calibration) -> tuple[str, ...]:
     """What is so unusual about the whole picture that somebody should look at it, in words; empty for most."""
     said = []
-    is_cut_off = reading.caudal_margin_mm < SACRUM_MM and reading.chain.choice[-1] < 0
-    if is_cut_off and (reading.chain.choice >= 0).any():
+    # The confidence is no help here: where the picture ends, so does what would have spoken for another numbering.
+    if reading.caudal_margin_mm < SACRUM_MM and (reading.chain.choice >= 0).any():
         said.append(WITHOUT_SACRUM)
     limit, numbering = calibration.anomaly_above, reading.numbering
     if limit is not None and numbering.anomaly > limit:

@@ -179,6 +179,14 @@ def refuse_shared(learned: Mapping[Path, Sequence[Annotation]], judge: Mapping[P
             )
 
 
+def refuse_repeated(folders: Sequence[Path]) -> None:
+    """Raise DatasetError for a data set that is named twice: what its split holds out would be learned from."""
+    resolved = [folder.resolve() for folder in folders]
+    twice = next((folder for folder, at in zip(folders, resolved, strict=True) if resolved.count(at) > 1), None)
+    if twice is not None:
+        raise DatasetError(f"Expected each data set once; got {twice} more than once. Give more data sets as --extra")
+
+
 def load_extra(extra: Sequence[tuple[Path, float | None]], schema: tuple[str, ...]) -> dict[Path, list[Annotation]]:
     """The slices of every extra data set that may be learned from."""
     return {folder: without_locked(load_annotations([folder], schema), folder)[0] for folder, _ in extra}

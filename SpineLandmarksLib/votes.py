@@ -132,6 +132,10 @@ def _pool(found: LandmarkSet, voters: Sequence[tuple[LandmarkSet, int]]) -> tupl
             log[shift] += SERIES_WEIGHT * float(np.log(max(said.get(shift - offset, 0.0), MIN_PROBABILITY)))
     top = np.exp(np.array([log[shift] for shift in SHIFTS]) - max(log.values()))
     probability = top / top.sum()
+    surest = int(np.argmax(probability))
+    if probability[surest] > MAX_CONFIDENCE:  # never said to be surer, however many agree
+        probability *= (1 - MAX_CONFIDENCE) / (1 - probability[surest])
+        probability[surest] = MAX_CONFIDENCE
     return tuple(sorted(zip(SHIFTS, (float(p) for p in probability), strict=True), key=lambda one: -one[1]))
 
 

@@ -87,7 +87,7 @@ def measure_endplates(landmarks: LandmarkSet, corners: Sequence[Landmark]) -> tu
     landmarks: whose doubts hold for the corners too. What cannot be relied on has no value and a reason.
     """
     known = {mark.name: mark for mark in corners}
-    doubt, beside = _doubt(landmarks), _beside(landmarks, known)
+    doubt, beside = doubt_of(landmarks), _beside(landmarks, known)
     collapsed = _collapsed(known)
     return tuple(_taken(kind, known, collapsed, doubt, beside) for kind in _kinds())
 
@@ -345,7 +345,7 @@ def _absent(name: str, mark: Landmark | None) -> str:
     return ""
 
 
-def _doubt(landmarks: LandmarkSet) -> str:
+def doubt_of(landmarks: LandmarkSet) -> str:
     """Why the levels of the study cannot be relied on before somebody has looked; empty where they can."""
     return (
         "the levels of this study are doubtful: confirm or correct its points first" if landmarks.needs_review else ""

@@ -17,19 +17,22 @@ import io
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from SpineLandmarksLib.annotation.endplates import corners_of, measure_endplates
+from SpineLandmarksLib.annotation.endplates import corners_of, doubt_of, measure_endplates
+from SpineLandmarksLib.annotation.wording import lies_turned
 from SpineLandmarksLib.formats.atomic import write_json_atomically, write_text_atomically
-from SpineLandmarksLib.landmarks import VERTEBRAE, LandmarkSet, kind_of
+from SpineLandmarksLib.landmarks import UNREVIEWED, VERTEBRAE, LandmarkSet, kind_of
 from SpineLandmarksLib.measurement import COLUMNS, Measurement
 
 Vector = NDArray[np.float64]
 
 FROM_CENTRES = "Derived from the centres of bodies and discs, not from endplates."
 HERE = "this project"
+OFFSET = "Centre offset"
 CHEN = (
     "after Chen YL (1999), Vertebral centroid measurement of lumbar lordosis compared with the Cobb technique, "
     "Spine 24(17):1786-1790"
@@ -64,7 +67,30 @@ def measure(landmarks: LandmarkSet) -> tuple[Measurement, ...]:
     by_corners = measure_endplates(landmarks, corners) if corners else ()
     points = _Points(landmarks)
     kinds = (_distances, _disc_to_disc, _lordosis, _segment_angles, _offsets) if points.bodies else ()
-    return (*by_corners, *(measurement for kind in kinds for measurement in kind(points)))
+    by_centres = (_unless_doubtful(measurement, landmarks) for kind in kinds for measurement in kind(points))
+    every = (*by_corners, *by_centres)
+    return tuple(map(_without_direction, every)) if lies_turned(landmarks.warnings) else every
+
+
+def _unless_doubtful(measurement: Measurement, landmarks: LandmarkSet) -> Measurement:
+    """Without its number where the levels are doubtful and nobody has decided on its points.
+
+    The points go: to a report, those of a measurement are corners.
+    """
+    doubt = doubt_of(landmarks)
+    is_decided = all(mark.status not in UNREVIEWED for mark in landmarks if mark.name in measurement.points)
+    measurement = replace(measurement, points=())
+    if not doubt or is_decided or measurement.value is None:
+        return measurement
+    return replace(measurement, value=None, reason=doubt)
+
+
+def _without_direction(measurement: Measurement) -> Measurement:
+    """Without its number where that needs to know which way is up and which is front."""
+    if measurement.value is None or (measurement.unit != "deg" and not measurement.name.startswith(OFFSET)):
+        return measurement
+    reason = "the picture lies turned or mirrored: measure on one that is upright"
+    return replace(measurement, value=None, interval95=None, grade="", reason=reason)
 
 
 def write_measurements(measurements: Sequence[Measurement], path: str | os.PathLike[str]) -> None:
@@ -88,6 +114,7 @@ def _distances(points: _Points) -> list[Measurement]:
             "mm",
             f"Straight distance in space between the centres of {one} and {other}.",
             HERE,
+            (one, other),
         )
         for one, other in zip(points.names, points.names[1:], strict=False)
     ]
@@ -102,6 +129,7 @@ def _disc_to_disc(points: _Points) -> list[Measurement]:
             f"Straight distance in space between the centres of the discs {above} and {below}: the body "
             "between them and half of each disc.",
             HERE,
+            (above, below),
         )
         for above, below in zip(points.discs, points.discs[1:], strict=False)
     ]
@@ -117,6 +145,7 @@ def _lordosis(points: _Points) -> list[Measurement]:
             "Angle in the sagittal plane between the line through the body centres of L1 and L2 and that "
             "through L4 and L5; positive is lordotic.",
             HARRISON,
+            ("L1", "L2", "L4", "L5"),
         ),
         _measurement(
             "Centroid lordosis L1-L2 to L5-S1",
@@ -126,6 +155,7 @@ def _lordosis(points: _Points) -> list[Measurement]:
             "through the body centre of L5 and the disc centre of L5-S1, which stands in for an endplate; "
             "positive is lordotic. The lower line is short: 1 mm turns it by about 3 degrees.",
             CHEN,
+            ("L1", "L2", "L5", "L5-S1"),
         ),
     ]
 
@@ -140,6 +170,7 @@ def _segment_angles(points: _Points) -> list[Measurement]:
             f"Angle in the sagittal plane at the centre of {body} between the lines from the centre of "
             f"{above} and to that of {below}; positive is lordotic.",
             HARRISON,
+            (above, body, below),
         )
         for above, body, below in triples
     ]
@@ -148,7 +179,7 @@ def _segment_angles(points: _Points) -> list[Measurement]:
 def _offsets(points: _Points) -> list[Measurement]:
     return [
         _measurement(
-            f"Centre offset {upper} on {lower}",
+            f"{OFFSET} {upper} on {lower}",
             _in_front(points, upper, lower),
             "mm",
             f"How far the centre of {upper} lies in front of the line through the centre of {lower} along "
@@ -156,6 +187,7 @@ def _offsets(points: _Points) -> list[Measurement]:
             "positive is anterior, as in anterolisthesis. A curved spine has an offset without any slip, so "
             "it is for comparing a level with itself over time.",
             HERE,
+            (upper, lower),
         )
         for upper, lower in zip(points.bodies, points.bodies[1:], strict=False)
     ]
@@ -180,6 +212,8 @@ def _turn(upper: Vector, lower: Vector) -> float:
     return math.degrees(math.atan2(s * next_a - a * next_s, a * next_a + s * next_s))
 
 
-def _measurement(name: str, value: float | np.floating, unit: str, definition: str, source: str) -> Measurement:
+def _measurement(
+    name: str, value: float | np.floating, unit: str, definition: str, source: str, points: tuple[str, ...]
+) -> Measurement:
     known = float(value) if math.isfinite(value) else None
-    return Measurement(name, known, unit, f"{definition} {FROM_CENTRES}", source)
+    return Measurement(name, known, unit, f"{definition} {FROM_CENTRES}", source, points=points)

@@ -30,6 +30,8 @@ DEFINITIONS = {
     "L5": "centre of the fifth lumbar body, the first above the sacrum",
     "L5-S1": "centre of the lumbosacral disc, the lowest one that is as deep as the bodies it lies between",
 }
+#: What a warning begins with where a picture had to be turned or mirrored to be read.
+TURNED = "The picture lies "
 BODY = "Where the diagonals of its four corners cross; spurs do not count"
 CORNERS = {
     f"{end}.{side}": f"{where} corner of the {plate} endplate"
@@ -81,6 +83,11 @@ def cells(landmark: Landmark, frame: ImageFrame | None) -> tuple[str, ...]:
     position = (f"{value:.1f}" for value in landmark.position_ras_mm)
     on = "" if frame is None else str(frame.slice_index(landmark.position_ras_mm))
     return landmark.name, STATUS_WORDS[landmark.status], sure, *position, on
+
+
+def lies_turned(warnings: Iterable[str]) -> bool:
+    """Whether the model had to turn or mirror the picture to read it."""
+    return any(text.startswith(TURNED) for text in warnings)
 
 
 def colour(confidence: float | None, is_doubted: bool = False) -> str | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from SpineLandmarksLib.arguments import add_holdout, add_model, extra, positive, show_progress
 from SpineLandmarksLib.errors import DatasetError, OutputError
+from SpineLandmarksLib.formats.strict_json import load_json
 
 if TYPE_CHECKING:
     from SpineLandmarksLib.bundle import Bundle
@@ -80,7 +81,7 @@ def train_command(options: argparse.Namespace) -> int:
     from SpineLandmarksLib.annotated_slices import schema_of
     from SpineLandmarksLib.backends import device_of
     from SpineLandmarksLib.bundle import WEIGHTS, load_bundle
-    from SpineLandmarksLib.splits import load_extra, refuse_shared, split_dataset, with_extra
+    from SpineLandmarksLib.splits import load_extra, refuse_repeated, refuse_shared, split_dataset, with_extra
     from SpineLandmarksLib.training.build import fit_prior
     from SpineLandmarksLib.training.dataset import load_cases
     from SpineLandmarksLib.training.recipe import load_recipe
@@ -90,8 +91,13 @@ def train_command(options: argparse.Namespace) -> int:
     recipe = replace(recipe, steps=options.steps) if options.steps else recipe
     if (options.output / "checkpoint.pt").is_file() and not options.resume:
         raise OutputError(f"Expected --resume, or an --output without a training; {options.output} holds one")
+    refuse_repeated([options.data, *(folder for folder, _ in options.extra)])
     schema = schema_of(options.data)
     data, judged, split = split_dataset(options, options.data, schema)
+    start = load_bundle(options.start_from) if options.start_from else None
+    origin = _origin(options, split, start)
+    if options.resume:
+        _require_same_origin(origin, options.output / "run.json")
     more = load_extra(options.extra, schema)
     if not options.separate_patients:
         held_out = set() if judged is data else {row.group for row in judged}
@@ -99,7 +105,6 @@ def train_command(options: argparse.Namespace) -> int:
     learned, weight = with_extra(data, options.extra, schema, more)
     fit_prior(learned, schema)  # what the bundle will need from the data is asked for now, not after hours
     device = device_of(options.device)
-    start = load_bundle(options.start_from) if options.start_from else None
     detector = train(
         recipe,
         load_cases(learned, schema, recipe.preparation, weight),
@@ -110,7 +115,7 @@ def train_command(options: argparse.Namespace) -> int:
         start_from=None
         if start is None
         else with_landmarks(load_file(start.folder / WEIGHTS), start.landmarks, schema),
-        origin=_origin(options, split, start),
+        origin=origin,
     )
     if rank_and_world()[0] == 0:
         _finish(options, detector, recipe, schema, learned, judged, split)
@@ -125,6 +130,27 @@ def _origin(options: argparse.Namespace, split: str, start: Bundle | None) -> di
         "extra": {str(folder): share for folder, share in options.extra},
         "started_from": None if start is None else start.label,
     }
+
+
+def _require_same_origin(origin: dict[str, Any], run: Path) -> None:
+    """OutputError when the training to go on with has seen other data, which may be what is to judge it now."""
+    if not run.is_file():
+        return
+    known = load_json(run)
+    for key, now in origin.items():
+        before = known.get(key) if isinstance(known, dict) else None
+        if _by_name(before) != _by_name(now):
+            raise OutputError(
+                f"Expected the {key.replace('_', ' ')} of the training in {run.parent}, {before}; got {now}. "
+                "Choose another --output for another training"
+            )
+
+
+def _by_name(told: Any) -> Any:
+    """Data sets may be moved between the starts of a training: their folders' names tell."""
+    if isinstance(told, dict):
+        return {Path(folder).name: share for folder, share in told.items()}
+    return Path(told).name if isinstance(told, str) else told
 
 
 def _finish(

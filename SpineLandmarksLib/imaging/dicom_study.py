@@ -114,6 +114,10 @@ def _frames(path: Path) -> list[Frame] | None:
         return read_frames(path)
 
 
+#: Said where the other series were asked for their vote and lie too far apart for one.
+NO_VOTE = "The series of this study show several regions, so that none has a vote on the levels of another"
+
+
 def _read_best(frames: list[Frame], wanted: Wanted) -> Volume:
     count = count_patients([frame.patient for frame in frames])
     if count > 1:
@@ -129,6 +133,8 @@ def _read_best(frames: list[Frame], wanted: Wanted) -> Volume:
     else:  # of several regions it is open which one the others should lie beside
         beside = []
     best = _with_remarks(candidates[0], study, exams, wanted)
+    if wanted.every_series and others:
+        best = replace(best, notes=(*best.notes, NO_VOTE))
     if shared:
         best, *others = (_guessed(volume) for volume in (best, *others))
     return replace(best, alternatives=tuple(others), companions=tuple(beside))

@@ -19,7 +19,7 @@ from SpineLandmarksLib.imaging.volume import Volume, check_size, native_stderr, 
 _EXIF_ORIENTATION = 0x0112
 #: A TIFF's PhotometricInterpretation.
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
-_ASSUMED = "A picture has no patient orientation: it was taken as upright with anterior on the left"
+TAKEN_AS_UPRIGHT = "A picture has no patient orientation: it was taken as upright with anterior on the left"
 _UNKNOWN = "The pixel spacing of a picture is unknown, so no position is in millimetres; give it with --spacing"
 _MADE_UP = "A picture has no patient origin: positions in mm count from its first pixel"
 
@@ -45,7 +45,7 @@ def read_picture(path: Path, spacing_xy_mm: tuple[float, float] | None) -> Volum
     damage = [line for line in said if line and "warning" not in line.lower()]  # of tags that it does not know
     if damage:
         warnings += (f"Parts of the picture may be damaged: {one_line(damage[0])}",)
-    warnings += (_ASSUMED, _MADE_UP if spacing_xy_mm else _UNKNOWN)
+    warnings += (TAKEN_AS_UPRIGHT, _MADE_UP if spacing_xy_mm else _UNKNOWN)
     return Volume(
         pixels.T[:, :, np.newaxis],
         frame_of_picture(spacing_xy_mm),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from math import cos, radians, sin
 from pathlib import Path
 
@@ -150,3 +151,20 @@ def test_the_table_has_a_row_for_each_and_an_empty_cell_for_what_is_unknown(tmp_
     assert cells["Distance L1 to L1-L2"] == ["15.00", "mm"]
     assert cells["Segment angle L4"] == ["", "deg"]
     assert cells["Segment angle L2"] == ["0.00", "deg"]
+
+
+def test_of_doubtful_levels_there_is_no_number_until_somebody_has_decided() -> None:
+    doubtful = replace(a_spine(on_a_circle()), needs_review=True)
+    doubtful = replace(doubtful, landmarks=tuple(replace(mark, status="predicted") for mark in doubtful))
+    assert not any(value is not None for value in values(doubtful).values())
+    assert {measurement.reason for measurement in measure(doubtful)} == {
+        "the levels of this study are doubtful: confirm or correct its points first"
+    }
+    decided = replace(
+        doubtful,
+        landmarks=tuple(
+            replace(mark, status="confirmed") if mark.name in ("L3", "L3-L4") else mark for mark in doubtful
+        ),
+    )
+    assert [name for name, value in values(decided).items() if value is not None] == ["Distance L3 to L3-L4"]
+    assert all(measurement.points == () for measurement in measure(decided))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -335,6 +336,40 @@ def test_a_resumed_command_with_a_damaged_checkpoint_is_one_line(
     arguments = ["train", "--recipe", str(a_recipe_file), "--data", str(a_phantom_dataset)]
     assert main([*arguments, "--output", str(tmp_path / "run"), "--resume", "--device", "cpu"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("spine-landmarks: Expected a whole checkpoint")
+
+
+def test_a_data_set_named_twice_would_teach_what_it_holds_out(
+    a_recipe_file: Path, a_phantom_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = a_phantom_dataset / ".." / a_phantom_dataset.name
+    for extra in ([again], [tmp_path, tmp_path / "." / ""]):
+        options = [part for folder in extra for part in ("--extra", str(folder))]
+        arguments = ["train", "--recipe", str(a_recipe_file), "--data", str(a_phantom_dataset), *options]
+        assert main([*arguments, "--holdout", "1", "--output", str(tmp_path / "run")]) == 2
+        assert "Expected each data set once; got " in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_goes_on_with_its_own_data_and_split_alone(
+    a_recipe_file: Path, a_phantom_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else what has been learned from would judge the result, and `run.json` would not tell."""
+    moved, other = tmp_path / "moved" / a_phantom_dataset.name, tmp_path / "other"
+    for folder in (moved, other):
+        shutil.copytree(a_phantom_dataset, folder)
+    arguments = ["train", "--recipe", str(a_recipe_file), "--output", str(tmp_path / "run"), "--device", "cpu"]
+    assert main([*arguments, "--data", str(a_phantom_dataset)]) == 0
+    run = (tmp_path / "run" / "run.json").read_text()
+    capsys.readouterr()
+    for options, said in (
+        (["--data", str(a_phantom_dataset), "--holdout", "1"], "Expected the split of the training in "),
+        (["--data", str(other)], "Expected the data of the training in "),
+        (["--data", str(a_phantom_dataset), "--extra", str(other)], "Expected the extra of the training in "),
+    ):
+        assert main([*arguments, *options, "--separate-patients", "--resume"]) == 2
+        assert said in capsys.readouterr().err
+        assert (tmp_path / "run" / "run.json").read_text() == run
+    assert main([*arguments, "--data", str(moved), "--resume"]) == 0
 
 
 def test_two_processes_train_one_bundle(a_recipe_file: Path, a_phantom_dataset: Path, tmp_path: Path) -> None:

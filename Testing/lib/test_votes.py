@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 
+from SpineLandmarksLib.bundle import load_bundle
 from SpineLandmarksLib.cli.main import main
+from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
 from SpineLandmarksLib.phantom.files import write_dicom_series
 from SpineLandmarksLib.phantom.phantom import make_phantom
 from SpineLandmarksLib.predict import Localizer, predict
+from SpineLandmarksLib.uncertainty import MAX_CONFIDENCE
 from SpineLandmarksLib.votes import by_majority, shift_between, with_votes
 
 #: (13, 3) places 16 mm apart, of which eleven are the landmarks' and one on either side is free.
@@ -48,6 +52,12 @@ def test_series_that_agree_make_the_level_surer() -> None:
     assert not voted.needs_review
     assert not voted.warnings
     assert voted["L3"].confidence > 0.9
+
+
+def test_however_many_agree_nothing_is_said_to_be_certain() -> None:
+    voted = dict(with_votes(a_chain(2, 0.99, 0.005), [a_chain(2, 0.99, 0.005)] * 6, 0.5).numberings)
+    assert voted[0] == pytest.approx(MAX_CONFIDENCE)
+    assert sum(voted.values()) == pytest.approx(1)
 
 
 def test_a_series_on_another_level_is_told_and_makes_the_level_doubtful() -> None:
@@ -105,6 +115,56 @@ def test_every_series_is_read_when_asked_and_votes_in_its_own_frame_alone(a_stud
     assert any("1 other series of the study were read for the levels; 1 agree" in note for note in voted.notes)
     assert [mark.position_ras_mm for mark in voted] == [mark.position_ras_mm for mark in alone]
     assert dict(voted.numberings)[0] >= dict(alone.numberings)[0]
+
+
+class Said(Localizer):
+    """Says of each stack what it was told to."""
+
+    def __init__(self, of_stacks: dict[str, LandmarkSet]) -> None:
+        super().__init__(load_bundle("lumbar11"), None)
+        self.of_stacks, self.asked = of_stacks, []
+
+    def localize(self, stack: SagittalStack, *_, **__) -> LandmarkSet:
+        self.asked.append(stack.series_uid)
+        return self.of_stacks[stack.series_uid]
+
+
+def a_series(uid: str, value: float, frame: str | None = "1.2") -> SagittalStack:
+    tags = {"FrameOfReferenceUID": frame} if frame else {}
+    return SagittalStack(np.full((1, 8, 8), value, np.float32), np.eye(4), series_uid=uid, tags=tags)
+
+
+def test_the_words_about_levels_are_those_after_the_vote() -> None:
+    """By itself the chosen series may be one higher (30 %); by three others it is not, or surely one lower."""
+    doubt = (
+        "Levels are doubtful: L1. Check them before use",
+        "All names may be one level higher (30 %): transitional junction?",
+    )
+    ours = replace(a_chain(2, 0.65, 0.3), needs_review=True, warnings=("Something else", *doubt))
+    ours = replace(ours, landmarks=tuple(replace(mark, needs_review=mark.name == "L1") for mark in ours))
+    others = [a_series(f"{n}", n) for n in (1, 2, 3)]
+    stack = replace(a_series("0", 0), companions=tuple(others))
+    agree = Said({"0": ours, **{f"{n}": a_chain(2, 0.98, 0.01) for n in (1, 2, 3)}}).localize_study(stack)
+    assert dict(agree.numberings)[1] < 0.1
+    assert agree.warnings == ("Something else",)
+    assert agree.needs_review  # one series in doubt stays worth a look
+    lower = Said({"0": ours, **{f"{n}": a_chain(4, 0.98, 0.01) for n in (1, 2, 3)}}).localize_study(stack)
+    (said,) = [text for text in lower.warnings if text.startswith("All names may be")]
+    assert (
+        said == f"All names may be one level lower ({100 * dict(lower.numberings)[-1]:.0f} %): transitional junction?"
+    )
+    assert "All names may be one level higher (30 %): transitional junction?" not in lower.warnings
+
+
+def test_a_copy_has_no_vote_and_a_series_without_a_frame_is_told_so() -> None:
+    same, again, other = a_series("1", 0), a_series("2", 5), a_series("3", 5)
+    localizer = Said({uid: a_chain(2, 0.8, 0.1) for uid in ("0", "2")})
+    voted = localizer.localize_study(replace(a_series("0", 0), companions=(same, again, other)))
+    assert localizer.asked == ["0", "2"]
+    assert "2 other series are copies, and have no vote of their own" in voted.notes
+    told = localizer.localize_study(replace(a_series("0", 0, None), companions=(a_series("2", 5, None),)))
+    assert any("1 other series have no frame of reference in common with this one" in note for note in told.notes)
+    assert told.numberings == a_chain(2, 0.8, 0.1).numberings
 
 
 def test_the_command_takes_all_series_and_says_who_voted(

@@ -21,7 +21,7 @@ from SpineLandmarksLib.annotated_slices import load_annotations
 from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.evaluation.metrics import summarize
 from SpineLandmarksLib.formats.landmarks_json import Annotation
-from SpineLandmarksLib.splits import load_extra, locked_patients, refuse_shared, with_extra
+from SpineLandmarksLib.splits import load_extra, locked_patients, refuse_repeated, refuse_shared, with_extra
 
 Source = tuple[Path, float | None]
 ALL = "all sources"
@@ -87,6 +87,7 @@ def run_sources(
     Raises DatasetError for a patient that judges and is learned from elsewhere, unless each source numbers its own.
     """
     schema = experiment.schema
+    refuse_repeated([folder for folder, _ in sources])
     if not separate_patients:
         refuse_shared(load_extra(sources, schema), {})
     judges = {folder: _locked_rows(folder, schema) for folder, _ in sources}
