@@ -133,7 +133,7 @@ class Experiment:
         try:
             for steps in stage_ends(recipe.steps, self.stages):
                 at = folder if steps == recipe.steps else folder / f"{steps}"
-                if not (at / WEIGHTS).is_file():
+                if at == folder or not (at / WEIGHTS).is_file():
                     detector = self._train_until(steps, recipe, cases, folder, start)
                     write_weights(detector, at)
         except RecipeError as error:  # the recipe is whole, so this is its loss, which is no number any more

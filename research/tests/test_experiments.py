@@ -191,7 +191,7 @@ def test_a_network_that_was_cut_short_goes_on_from_its_checkpoint(
             if done == 2:
                 raise KeyboardInterrupt
 
-        return train(*given, **named, progress=stop)
+        return train(*given, **{**named, "progress": stop})
 
     monkeypatch.setattr(experiment, "train", killed)
     with pytest.raises(KeyboardInterrupt):
