@@ -164,9 +164,9 @@ class Localizer:
         voted = with_votes(found, [self.localize(other) for other in voters], self.bundle.calibration.review_below)
         if voted.numberings == found.numberings:
             return voted
-        before = _level_warnings(found.landmarks, found.numberings, found.needs_review)
+        before = _level_warnings(found.landmarks, found.numberings, bool(found.needs_review))
         kept = [text for text in voted.warnings if text not in before]
-        now = _level_warnings(voted.landmarks, voted.numberings, voted.needs_review)
+        now = _level_warnings(voted.landmarks, voted.numberings, bool(voted.needs_review))
         return replace(voted, warnings=(*kept, *now))
 
     def _localize(

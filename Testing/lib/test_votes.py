@@ -11,6 +11,7 @@ import pytest
 
 from SpineLandmarksLib.bundle import load_bundle
 from SpineLandmarksLib.cli.main import main
+from SpineLandmarksLib.imaging.dicom_study import NO_VOTE
 from SpineLandmarksLib.imaging.stack import SagittalStack
 from SpineLandmarksLib.imaging.study import read_study
 from SpineLandmarksLib.landmarks import LUMBAR11, Landmark, LandmarkSet
@@ -165,6 +166,19 @@ def test_a_copy_has_no_vote_and_a_series_without_a_frame_is_told_so() -> None:
     told = localizer.localize_study(replace(a_series("0", 0, None), companions=(a_series("2", 5, None),)))
     assert any("1 other series have no frame of reference in common with this one" in note for note in told.notes)
     assert told.numberings == a_chain(2, 0.8, 0.1).numberings
+
+
+def test_series_of_several_regions_have_no_vote_and_this_is_told(a_study_of_three_series: Path) -> None:
+    for number in ("2", "3"):
+        for file in (a_study_of_three_series / number).iterdir():
+            dataset = pydicom.dcmread(file)
+            x, y, z = dataset.ImagePositionPatient
+            dataset.ImagePositionPatient = [x, y, z + 90]
+            dataset.save_as(file)
+    asked = read_study(a_study_of_three_series, every_series=True)
+    assert asked.companions == ()
+    assert NO_VOTE in asked.notes
+    assert NO_VOTE not in read_study(a_study_of_three_series).notes
 
 
 def test_the_command_takes_all_series_and_says_who_voted(
