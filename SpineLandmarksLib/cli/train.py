@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from SpineLandmarksLib.arguments import add_holdout, add_model, extra, positive, show_progress
 from SpineLandmarksLib.errors import DatasetError, OutputError
-from SpineLandmarksLib.formats.strict_json import load_json
 
 if TYPE_CHECKING:
     from SpineLandmarksLib.bundle import Bundle
@@ -134,6 +133,8 @@ def _origin(options: argparse.Namespace, split: str, start: Bundle | None) -> di
 
 def _require_same_origin(origin: dict[str, Any], run: Path) -> None:
     """OutputError when the training to go on with has seen other data, which may be what is to judge it now."""
+    from SpineLandmarksLib.formats.strict_json import load_json
+
     if not run.is_file():
         return
     known = load_json(run)
