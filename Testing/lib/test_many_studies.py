@@ -148,8 +148,9 @@ def test_from_a_sign_off_to_the_next_study(stores: dict[int, Store]) -> None:
         controller.close()
         assert len(store.signed_off()) == count // 2 + 1
         assert len(json.loads((store.folder / "landmarks.json").read_text())) == count // 2 + 1
-    assert counts[1] <= counts[0] + 6
-    assert counts[0] < 120, counts
+    # A look at what others do, some 30 questions, comes by the clock: on a slow machine there are more of them.
+    assert counts[1] - counts[0] < (MANY - FEW) / 2, counts
+    assert counts[0] < 240, counts
 
 
 def test_to_add_a_study_reads_none_of_the_others(stores: dict[int, Store], tmp_path: Path) -> None:
