@@ -14,10 +14,9 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from research.experiments.decoding import Decoder, all_missing, decode_with, localizer_of
+from research.experiments.decoding import Decoder
 from research.experiments.experiment import Experiment, Part
-from research.experiments.results import by_image, pooled
-from research.experiments.rows import ExperimentRow, Line, Predictor, result_of
+from research.experiments.rows import ExperimentRow, Line, Predictor, judged, predictor_of
 from SpineLandmarksLib.bundle import WEIGHTS, load_bundle
 from SpineLandmarksLib.settings import from_dict, to_dict
 from SpineLandmarksLib.splits import with_extra
@@ -95,10 +94,7 @@ def entering(change: Change, recipe_name: str, extra: Sequence[Extra]) -> Callab
         detector, training = experiment.trained(
             change.network or change.key, widened, recipe, weights_of(change.start_from)
         )
-        if detector is None:
-            return Predictor(all_missing(len(experiment.schema)), (training,))
-        localizer = localizer_of(detector, recipe.preparation, learn, experiment.schema)
-        return Predictor(decode_with(change.decoder, localizer), (training,))
+        return predictor_of(detector, training, recipe, change.decoder, learn, experiment.schema)
 
     return enter
 
@@ -116,12 +112,7 @@ def weights_of(bundle: Path | None) -> dict[str, Tensor] | None:
 def run_ablation(experiment: Experiment, rows: Sequence[ExperimentRow], held_out: int) -> list[Line]:
     """Each row on the held-out patients."""
     part = experiment.holdout(held_out)
-    annotated = by_image(part.judge, experiment.data)
-    lines = []
-    for row in rows:
-        result = result_of(experiment, row, part)
-        lines.append(Line(row, pooled([result], annotated, experiment.schema), (result,)))
-    return lines
+    return [judged(experiment, row, part) for row in rows]
 
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

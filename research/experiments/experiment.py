@@ -184,13 +184,9 @@ def kept_weights(checkpoint: Path, detector: Detector) -> Detector:
     """`detector` with the weights that the training would keep if it ended at its checkpoint."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     average = state.get("average")
-    weights = state["detector"] if average is None else without_prefix(average, "module.")
-    detector.load_state_dict(weights)
+    prefix, weights = ("", state["detector"]) if average is None else ("module.", average)
+    detector.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
     return detector.eval()
-
-
-def without_prefix(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def require_same_settings(settings: dict[str, Any], folder: Path) -> None:

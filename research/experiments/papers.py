@@ -18,8 +18,8 @@ from research.experiments.ablation import changed
 from research.experiments.decoding import Decoder
 from research.experiments.experiment import Experiment, Part
 from research.experiments.product import product_row
-from research.experiments.results import Training, by_image, pooled
-from research.experiments.rows import ExperimentRow, Line, Predictor, network_row, predictor_of, result_of
+from research.experiments.results import Training
+from research.experiments.rows import ExperimentRow, Line, Predictor, judged, network_row, predictor_of
 from research.experiments.seeds import MEAN_PLACE, enter_mean_place
 from research.markdown import markdown, percent
 from SpineLandmarksLib.evaluation import plots
@@ -195,7 +195,7 @@ def papers_rows() -> list[ExperimentRow]:
 def run_papers(experiment: Experiment, rows: Sequence[ExperimentRow], held_out: int) -> list[Line]:
     """Each row on the held-out patients."""
     part = experiment.holdout(held_out)
-    return [_judged(experiment, row, part) for row in rows]
+    return [judged(experiment, row, part) for row in rows]
 
 
 def run_course(experiment: Experiment, rows: Sequence[ExperimentRow], held_out: int) -> list[Stage]:
@@ -212,7 +212,7 @@ def _stages(experiment: Experiment, network: Network, part: Part) -> list[Stage]
     for steps, detector in experiment.course(network.key, part):
         enter = partial(_predictor, detector, facts, network)
         row = ExperimentRow(network.key, network.title, network.decoder, enter)
-        line = _judged(experiment, row, replace(part, name=f"{part.name}-{steps}"))
+        line = judged(experiment, row, replace(part, name=f"{part.name}-{steps}"))
         loss = [value for step, value in losses if begin < step <= steps]
         mean = sum(loss) / len(loss) if loss else None
         found.append(Stage(network.title, steps / facts.steps, mean, summarize(line.predictions)["overall"]))
@@ -221,12 +221,8 @@ def _stages(experiment: Experiment, network: Network, part: Part) -> list[Stage]
 
 
 def _predictor(detector: Detector, facts: Training, network: Network, experiment: Experiment, part: Part) -> Predictor:
-    return predictor_of(detector, facts, network.key, network.decoder, experiment, part)
-
-
-def _judged(experiment: Experiment, row: ExperimentRow, part: Part) -> Line:
-    result = result_of(experiment, row, part)
-    return Line(row, pooled([result], by_image(part.judge, experiment.data), experiment.schema), (result,))
+    recipe = experiment.recipe_of(network.key)
+    return predictor_of(detector, facts, recipe, network.decoder, part.learn, experiment.schema)
 
 
 def losses_of(run: Path) -> list[tuple[int, float]]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from research.experiments.decoding import Decoder, PredictPoints, all_missing, decode_with, localizer_of
 from research.experiments.experiment import Experiment, Part
-from research.experiments.results import Result, Training, by_image, read_result, write_result
+from research.experiments.results import Result, Training, by_image, pooled, read_result, write_result
 from SpineLandmarksLib.errors import OutputError
 from SpineLandmarksLib.evaluation.predictions import Predictions
+from SpineLandmarksLib.formats.landmarks_json import Annotation
 from SpineLandmarksLib.model import Detector
+from SpineLandmarksLib.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,24 @@ def network_row(key: str, title: str, recipe: str, decoder: Decoder, note: str =
     """One network on its own."""
 
     def enter(experiment: Experiment, part: Part) -> Predictor:
-        return predictor_of(*experiment.trained(recipe, part), recipe, decoder, experiment, part)
+        detector, training = experiment.trained(recipe, part)
+        return predictor_of(detector, training, experiment.recipe_of(recipe), decoder, part.learn, experiment.schema)
 
     return ExperimentRow(key, title, decoder, enter, note)
 
 
 def predictor_of(
-    detector: Detector | None, training: Training, recipe: str, decoder: Decoder, experiment: Experiment, part: Part
+    detector: Detector | None,
+    training: Training,
+    recipe: Recipe,
+    decoder: Decoder,
+    learned: Sequence[Annotation],
+    schema: Sequence[str],
 ) -> Predictor:
-    """How a network trained by `recipe` on `part.learn` names points; nowhere where it has diverged."""
+    """How a network trained by `recipe` on `learned` names points; nowhere where it has diverged."""
     if detector is None:
-        return Predictor(all_missing(len(experiment.schema)), (training,))
-    preparation = experiment.recipe_of(recipe).preparation
-    localizer = localizer_of(detector, preparation, part.learn, experiment.schema)
+        return Predictor(all_missing(len(schema)), (training,))
+    localizer = localizer_of(detector, recipe.preparation, learned, schema)
     return Predictor(decode_with(decoder, localizer), (training,))
 
 
@@ -78,6 +85,12 @@ def result_of(experiment: Experiment, row: ExperimentRow, part: Part) -> Result:
     result = read_result(folder, part.name)
     assert result is not None
     return result
+
+
+def judged(experiment: Experiment, row: ExperimentRow, part: Part) -> Line:
+    """The line of `row` on the slices that `part` judges."""
+    result = result_of(experiment, row, part)
+    return Line(row, pooled([result], by_image(part.judge, experiment.data), experiment.schema), (result,))
 
 
 def chosen(rows: Sequence[ExperimentRow], keys: Sequence[str] | None) -> list[ExperimentRow]:

@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from research.experiments.budget import shortened
-from research.experiments.decoding import all_missing, decode_with, localizer_of
 from research.experiments.experiment import Experiment, Part
-from research.experiments.results import by_image, pooled
-from research.experiments.rows import ExperimentRow, Line, Predictor, result_of
+from research.experiments.rows import ExperimentRow, Line, Predictor, judged, predictor_of
 from research.markdown import estimate, markdown, mm, percent
 from SpineLandmarksLib.annotated_slices import load_annotations
 from SpineLandmarksLib.errors import OutputError
@@ -63,10 +61,7 @@ def _entering(
         recipe = shortened(experiment.recipe_of(recipe_name), steps)
         learn, weight = with_extra([], _with_a_rest(kept), experiment.schema)
         detector, training = experiment.trained(key, Part("every-source", learn, [], weight=weight), recipe)
-        if detector is None:
-            return Predictor(all_missing(len(experiment.schema)), (training,))
-        localizer = localizer_of(detector, recipe.preparation, learn, experiment.schema)
-        return Predictor(decode_with("chain", localizer), (training,))
+        return predictor_of(detector, training, recipe, "chain", learn, experiment.schema)
 
     return enter
 
@@ -98,8 +93,7 @@ def run_sources(
         for folder, judge in judges.items():
             if not judge:
                 continue
-            result = result_of(replace(experiment, data=folder), row, Part(folder.name, [], judge))
-            line = Line(row, pooled([result], by_image(judge, folder), schema), (result,))
+            line = judged(replace(experiment, data=folder), row, Part(folder.name, [], judge))
             left_out = row.title.removeprefix("without ").split(" and ") if row.title != ALL else []
             patients = len({each.group for each in judge})
             found.append(Judged(line, folder.name, patients, folder.name not in left_out))
@@ -112,12 +106,12 @@ def _locked_rows(folder: Path, schema: Sequence[str]) -> list[Annotation]:
     return [row for row in load_annotations([folder], schema) if row.group in locked]
 
 
-def sources_table(judged: Sequence[Judged]) -> str:
+def sources_table(rows: Sequence[Judged]) -> str:
     """A line for each row and hold-out: the share within 8 and 4 mm, the median, and images wholly right."""
     head = ["learned from", "judged on", "patients", "SDR@8, %", "SDR@4, %", "median, mm", "images wholly right, %"]
     body = []
-    for source in dict.fromkeys(each.source for each in judged):
-        for each in (each for each in judged if each.source == source):
+    for source in dict.fromkeys(each.source for each in rows):
+        for each in (each for each in rows if each.source == source):
             overall = summarize(each.line.predictions)["overall"]
             cells = [estimate(overall["sdr"][t], percent) for t in ("8", "4")]
             cells += [estimate(overall["median_mm"], mm), estimate(overall["images_within_8_mm"], percent)]
